@@ -1,0 +1,70 @@
+import type { RawstorError } from '../common/errors.js';
+import { SliceList } from '../io/memory.js';
+
+/** Block operations, as every facade knows them. */
+export const BlockOp = { READ: 1, WRITE: 2, FLUSH: 3, DISCARD: 4, WRITE_ZEROES: 5, CACHE: 6 } as const;
+export type BlockOp = (typeof BlockOp)[keyof typeof BlockOp];
+
+export const BlockFlag = {
+  /** The operation's effect is durable before it is done. */
+  FUA: 1,
+  /** WRITE_ZEROES may give the space back. */
+  MAY_UNMAP: 2,
+  /** WRITE_ZEROES fails with NOT_SUPPORTED at once where it would not be faster than writing. */
+  FAST_ZERO: 4,
+} as const;
+
+/**
+ * One request, preallocated and owned by a facade. From `submit` until `blockDone` it and the memory its
+ * slices name belong to the device. Ranges are inside the device and multiples of its `blockSizeMinBytes`.
+ */
+export class BlockRequest {
+  op: BlockOp = BlockOp.READ;
+  flags = 0;
+  /** Bytes from the start of the device. */
+  offset = 0;
+  length = 0;
+  /** Memory to fill (READ) or to send (WRITE); `slices.lengthBytes === length` for both. */
+  readonly slices = new SliceList();
+  owner: BlockOwner;
+  constructor(owner: BlockOwner) {
+    this.owner = owner;
+  }
+}
+
+export interface BlockOwner {
+  /** Exactly once a submit, never from within it. `error` is null on success. */
+  blockDone(request: BlockRequest, error: RawstorError | null): void;
+}
+
+/** One run of a device's allocation map. */
+export interface Extent {
+  lengthBytes: number;
+  /** Takes no space of its own. */
+  hole: boolean;
+  /** Reads as zeros. */
+  zero: boolean;
+}
+
+export interface BlockLimits {
+  readonly blockSizeMinBytes: number;
+  readonly blockSizePreferredBytes: number;
+  /** Longest READ or WRITE; facades cut longer ones. */
+  readonly payloadMaxBytes: number;
+  /** Longest DISCARD, WRITE_ZEROES, CACHE. */
+  readonly rangeMaxBytes: number;
+}
+
+/** The one interface between facades and everything below; layers are devices over a device. */
+export interface BlockDevice {
+  readonly sizeBytes: number;
+  readonly readOnly: boolean;
+  readonly limits: BlockLimits;
+  /** A flush on any connection covers writes done on all: more than one connection is then safe. */
+  readonly multiConnection: boolean;
+  submit(request: BlockRequest): void;
+  /** Allocation map from `offset` on, at least one run, at most `length` bytes. */
+  extents(offset: number, length: number): Promise<Extent[]>;
+  /** Ends it in order: what is in flight is answered, then flushed. */
+  close(): Promise<void>;
+}

@@ -1,0 +1,38 @@
+import { GiB, KiB, MiB, TiB } from './units.js';
+
+/** Every bound of the system in one place; each is checked where the value enters. */
+export const LIMITS = {
+  /** Largest volume: offsets stay exact in a double. */
+  volumeSizeBytes: 4096 * TiB,
+  chunkSizeMinBytes: MiB,
+  chunkSizeMaxBytes: 8 * TiB,
+  chunkSizeDefaultBytes: GiB,
+  chunksPerObject: 16 * 1024 * 1024,
+  replicas: 3,
+  /** Members of one object's placement pool. */
+  poolMembers: 1024,
+  nameBytes: 255,
+  /** Unit of dirty tracking and resync; a power of two. */
+  regionSizeBytes: 4 * MiB,
+  /** Smallest addressable unit of I/O below the facades. */
+  sectorBytes: 512,
+  blockBytes: 4 * KiB,
+  /** Payload of one data frame, and so of one piece of a sliced request. */
+  framePayloadBytes: MiB,
+  /** Body of one control message. */
+  controlBytes: 8 * MiB,
+  /** Longest range of a zero, erase or copy in one frame. */
+  rangeBytes: GiB,
+  /** Operations in flight on one volume, all connections together. */
+  volumeInFlight: 1024,
+  /** Operations in flight on one data connection. */
+  connectionInFlight: 1024,
+  /** Bytes queued for sending on one connection before its source is paused. */
+  connectionQueuedBytes: 16 * MiB,
+  connectionsPerServer: 4096,
+  exportsPerServer: 1024,
+  objectsPerConnection: 1024,
+  callsInFlight: 256,
+  extentsPerAnswer: 4096,
+  regionsPerAnswer: 65536,
+} as const;

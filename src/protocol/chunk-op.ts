@@ -1,0 +1,33 @@
+import { SliceList } from '../io/memory.js';
+
+/**
+ * One data operation on a chunk, as the client gives it to an OST: through frames to a remote one, by a plain
+ * call to one in the same process. Preallocated and reused; from submit to `chunkDone` it belongs to the OST side.
+ */
+export class ChunkOp {
+  /** READ, WRITE, ZERO, ERASE or FLUSH of protocol/frame. */
+  opcode = 0;
+  fua = false;
+  chunk = 0;
+  chunkVersion = 1;
+  /** Epoch held by the writer when it sent this (consistency: tag). */
+  tag = 0;
+  /** Bytes from the start of the chunk. */
+  offset = 0;
+  length = 0;
+  readonly slices = new SliceList();
+  /** Answer: 0 or a wire status of common/errors. */
+  status = 0;
+  owner: ChunkOpOwner;
+  /** For the link that carries it: its slot, and when it was sent. */
+  requestId = 0;
+  sentAtMs = 0;
+  constructor(owner: ChunkOpOwner) {
+    this.owner = owner;
+  }
+}
+
+export interface ChunkOpOwner {
+  /** Exactly once a submit, never from within it. */
+  chunkDone(op: ChunkOp): void;
+}
