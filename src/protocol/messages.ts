@@ -1,0 +1,255 @@
+import { z } from 'zod';
+import { LIMITS } from '../common/limits.js';
+import {
+  addressSchema,
+  bootIdSchema,
+  idSchema,
+  labelsSchema,
+  memberSchema,
+  nameSchema,
+  objectRecordSchema,
+  ostInfoSchema,
+} from './records.js';
+
+/**
+ * Control messages: method name, what it takes, what it answers. Parameters are checked by the server before
+ * anything is done with them; answers by the caller. An unknown method is answered NOT_SUPPORTED.
+ */
+
+const epoch = z.number().int().nonnegative().max(Number.MAX_SAFE_INTEGER);
+const count = epoch;
+const handle = z.number().int().positive().max(0xffffffff);
+const requestId = z.string().min(1).max(64);
+const nothing = z.object({});
+
+/** First message both ways on each connection; its shape only ever grows. */
+export const helloSchema = z.object({
+  /** Lowest and highest protocol version the sender speaks; the answer has both equal to the chosen one. */
+  minVersion: z.number().int(),
+  maxVersion: z.number().int(),
+  role: z.enum(['client', 'ost', 'mds', 'mgs']),
+  /** Cluster id, '' where not known yet. A server refuses another cluster's. */
+  clusterId: z.string().max(64),
+  /** For logs and `status`: program, host and process. */
+  name: z.string().max(255),
+});
+export type Hello = z.infer<typeof helloSchema>;
+
+/** [ost id, boot id] pairs of a set and the epoch that made it: what survivors store before acks go out (I6). */
+export const storedSetSchema = z.object({ epoch, members: z.array(memberSchema).max(LIMITS.poolMembers) });
+export type StoredSet = z.infer<typeof storedSetSchema>;
+
+const regionListSchema = z.object({
+  /** Flat rows of three: chunk, region index in the chunk, region epoch. Head version only. */
+  rows: z.array(z.number()).max(LIMITS.regionsPerAnswer * 3),
+  /** Where to go on, null at the end. */
+  next: z.object({ chunk: count, region: count }).nullable(),
+});
+
+/** Methods an OST answers. Handles belong to the connection that attached. */
+export const OST_METHODS = {
+  /** Fences earlier sessions, drains what they have in flight, then answers (I4). Keeps the object record (I13). */
+  'ost.attach': {
+    params: z.object({ object: objectRecordSchema, sessionEpoch: epoch, sessionNumber: count }),
+    result: z.object({ handle, bootId: bootIdSchema }),
+  },
+  /** For another OST that copies from here: reads only, under the copying session's fence. */
+  'ost.attachReader': {
+    params: z.object({ objectId: idSchema, sessionEpoch: epoch }),
+    result: z.object({ handle, bootId: bootIdSchema }),
+  },
+  'ost.detach': { params: z.object({ handle }), result: nothing },
+  /** Regions whose epoch is at least `since`, in order, a page at a time. */
+  'ost.regions': {
+    params: z.object({ handle, since: epoch, from: z.object({ chunk: count, region: count }).nullable() }),
+    result: regionListSchema,
+  },
+  /** Pulls a range from another OST; answered when it is written here (durable only after a flush). */
+  'ost.copy': {
+    params: z.object({
+      handle,
+      chunk: count,
+      chunkVersion: count,
+      offset: count,
+      length: count.max(LIMITS.rangeBytes),
+      /** The target's region epochs in the range are raised to the source's first. */
+      sourceAddresses: z.array(addressSchema).min(1).max(8),
+      sourceOstId: idSchema,
+    }),
+    result: z.object({ copiedBytes: count, zeroedBytes: count }),
+  },
+  /** Durable before the answer. */
+  'ost.storeSet': {
+    params: z.object({ handle, set: storedSetSchema, lastSeal: epoch }),
+    result: nothing,
+  },
+  /** Allocation map: flat pairs of length and state (0 data, 1 hole), from `offset` on. */
+  'ost.extents': {
+    params: z.object({ handle, chunk: count, chunkVersion: count, offset: count, length: count }),
+    result: z.object({ runs: z.array(z.number()).max(LIMITS.extentsPerAnswer * 2) }),
+  },
+  /** Removes every chunk and record of an object; unknown objects are already removed. */
+  'ost.deleteObject': { params: z.object({ objectId: idSchema }), result: nothing },
+  /** Bytes an object occupies here, and its chunks. */
+  'ost.usage': {
+    params: z.object({ objectId: idSchema }),
+    result: z.object({ allocatedBytes: count, chunks: count }),
+  },
+  'ost.stat': {
+    params: nothing,
+    result: ostInfoSchema.extend({ objects: count, sessions: count, loopStallMaxMs: z.number() }),
+  },
+} as const;
+
+const openModeSchema = z.enum(['write', 'read']);
+
+export const leaseSchema = z.object({
+  holder: z.string().max(255),
+  sessionEpoch: epoch,
+  sinceWallMs: z.number(),
+});
+export type Lease = z.infer<typeof leaseSchema>;
+
+export const objectInfoSchema = objectRecordSchema.extend({
+  clean: z.boolean(),
+  /** Wall time of a loss that nobody has acknowledged yet (I8), else null. */
+  lossWallMs: z.number().nullable(),
+  lease: leaseSchema.nullable(),
+});
+export type ObjectInfo = z.infer<typeof objectInfoSchema>;
+
+const createSpecSchema = z.object({
+  name: nameSchema,
+  sizeBytes: count.max(LIMITS.volumeSizeBytes),
+  chunkSizeBytes: count,
+  replicas: z.number().int(),
+  minReplicas: z.number().int(),
+  stripeWidth: z.union([z.number().int(), z.literal('all')]),
+  failureDomain: z.string().max(64),
+  /** Host label that the first replica should be on, null for no wish. */
+  near: z.string().max(255).nullable(),
+  onDegraded: z.enum(['pause', 'error']),
+});
+export type CreateSpec = z.infer<typeof createSpecSchema>;
+
+/** By name or by id. */
+const objectRef = z.object({ ref: z.string().min(1).max(LIMITS.nameBytes) });
+
+/** Methods the MDS answers. */
+export const MDS_METHODS = {
+  /** Sent by each OST every few seconds; answers objects whose removal it has missed. */
+  'mds.registerOst': {
+    params: ostInfoSchema,
+    result: z.object({ clusterId: z.string(), deletedObjects: z.array(idSchema) }),
+  },
+  /** The OST has removed these. */
+  'mds.confirmDeleted': {
+    params: z.object({ ostId: idSchema, objects: z.array(idSchema) }),
+    result: nothing,
+  },
+  'mds.listOsts': {
+    params: nothing,
+    result: z.object({
+      osts: z.array(ostInfoSchema.extend({ alive: z.boolean(), lastSeenWallMs: z.number() })),
+    }),
+  },
+  /** Some OSTs with room for `sizeBytes`, best first: candidates, not all. */
+  'mds.getFreeOst': {
+    params: z.object({ sizeBytes: count, count: z.number().int().min(1).max(64) }),
+    result: z.object({ osts: z.array(ostInfoSchema) }),
+  },
+  'mds.createObject': { params: createSpecSchema, result: objectInfoSchema },
+  'mds.getObj': { params: objectRef, result: objectInfoSchema },
+  /** Placement of some chunks, first replica first. */
+  'mds.getObjPart': {
+    params: objectRef.extend({ fromChunk: count, count: z.number().int().min(1).max(65536) }),
+    result: z.object({ chunks: z.array(z.array(idSchema)) }),
+  },
+  'mds.list': {
+    params: z.object({ after: z.string().max(LIMITS.nameBytes), limit: z.number().int().min(1).max(1000) }),
+    result: z.object({ objects: z.array(objectInfoSchema) }),
+  },
+  /** Refused while a lease is held, unless forced. */
+  'mds.remove': { params: objectRef.extend({ force: z.boolean() }), result: nothing },
+  /**
+   * Gives a session. For write it takes the lease (BUSY when held by a live holder and not forced) and a new
+   * epoch, and marks the object unclean. For read it gives the current epoch and no lease.
+   */
+  'mds.open': {
+    params: objectRef.extend({ mode: openModeSchema, holder: z.string().max(255), force: z.boolean() }),
+    result: z.object({
+      object: objectInfoSchema,
+      sessionEpoch: epoch,
+      /** As it was before this open. */
+      wasClean: z.boolean(),
+      leaseMs: count,
+      osts: z.array(ostInfoSchema),
+    }),
+  },
+  /** Keeps the lease; FENCED when another session has the object. */
+  'mds.renew': {
+    params: z.object({ id: idSchema, sessionEpoch: epoch }),
+    result: z.object({ osts: z.array(ostInfoSchema) }),
+  },
+  /**
+   * Compare-and-swap of the members on the epoch. The same request id again answers the same, so that a
+   * lost answer is never taken for a fence. CONFLICT when the epoch differs, FENCED when the session does.
+   */
+  'mds.changeMembers': {
+    params: z.object({
+      id: idSchema,
+      sessionEpoch: epoch,
+      expectedEpoch: epoch,
+      requestId,
+      members: z.array(memberSchema).max(LIMITS.poolMembers),
+      /** A loss was decided on: every open reports it until it is acknowledged. */
+      loss: z.boolean(),
+    }),
+    result: z.object({ epoch }),
+  },
+  /** Records "identical up to `seal`" by the same compare-and-swap. */
+  'mds.seal': {
+    params: z.object({ id: idSchema, sessionEpoch: epoch, expectedEpoch: epoch, requestId, seal: epoch }),
+    result: z.object({ epoch }),
+  },
+  /** Gives the lease back; `clean` after a seal with nothing written since. */
+  'mds.close': {
+    params: z.object({ id: idSchema, sessionEpoch: epoch, clean: z.boolean() }),
+    result: nothing,
+  },
+  'mds.acknowledgeLoss': { params: objectRef, result: nothing },
+  'mds.stat': {
+    params: nothing,
+    result: z.object({ clusterId: z.string(), objects: count, osts: count, leases: count }),
+  },
+} as const;
+
+export const serverInfoSchema = z.object({
+  role: z.enum(['ost', 'mds', 'nbd']),
+  id: z.string().max(64),
+  addresses: z.array(addressSchema).max(8),
+  labels: labelsSchema,
+  capacityBytes: count,
+  freeBytes: count,
+});
+export type ServerInfo = z.infer<typeof serverInfoSchema>;
+
+/** Methods the MGS answers. */
+export const MGS_METHODS = {
+  'mgs.register': { params: serverInfoSchema, result: z.object({ clusterId: z.string() }) },
+  'mgs.cluster': {
+    params: nothing,
+    result: z.object({
+      clusterId: z.string(),
+      servers: z.array(
+        serverInfoSchema.extend({ health: z.enum(['up', 'late', 'down']), lastSeenWallMs: z.number() }),
+      ),
+    }),
+  },
+} as const;
+
+export const METHODS = { ...OST_METHODS, ...MDS_METHODS, ...MGS_METHODS } as const;
+export type Methods = typeof METHODS;
+export type MethodName = keyof Methods;
+export type Params<M extends MethodName> = z.infer<Methods[M]['params']>;
+export type Result<M extends MethodName> = z.infer<Methods[M]['result']>;

@@ -1,0 +1,87 @@
+import { z } from 'zod';
+import { LIMITS } from '../common/limits.js';
+
+/** Shapes that several servers keep and send: object records, maps, members. Checked wherever they enter. */
+
+const count = z.number().int().nonnegative().max(Number.MAX_SAFE_INTEGER);
+export const idSchema = z.string().regex(/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/);
+export const addressSchema = z
+  .string()
+  .max(512)
+  .regex(/^(tcp:\/\/.+:\d+|unix:\/.+)$/);
+export const labelsSchema = z.record(z.string().max(64), z.string().max(255));
+export const nameSchema = z
+  .string()
+  .min(1)
+  .max(LIMITS.nameBytes)
+  .regex(/^[A-Za-z0-9_][A-Za-z0-9_.:+-]*$/);
+
+/** Tells a restart of a process (page cache kept) from a loss: I8. `generation` rises at every known loss. */
+export const bootIdSchema = z.object({ kernel: z.string().max(64), generation: count });
+export type BootId = z.infer<typeof bootIdSchema>;
+
+export function sameBootId(a: BootId | null, b: BootId | null): boolean {
+  return a !== null && b !== null && a.kernel === b.kernel && a.generation === b.generation;
+}
+
+/**
+ * Where an object's chunks are, by rule. `pool` are the OSTs it may use with the weight they had at creation
+ * (free bytes) and their failure domain. `fixed`: every chunk on the pool's OSTs in the order given (stripe
+ * width 1); `hash`: weighted rendezvous per chunk. `first` is put first where it holds a replica; exceptions
+ * override single chunks.
+ */
+export const chunkMapSchema = z.object({
+  rule: z.enum(['fixed', 'hash']),
+  pool: z
+    .array(z.object({ ostId: idSchema, weight: z.number().positive(), domain: z.string().max(255) }))
+    .max(LIMITS.poolMembers),
+  /** Domain whose OSTs come first among the replicas, '' for none. */
+  nearDomain: z.string().max(255),
+  exceptions: z.array(z.object({ chunk: count, ostIds: z.array(idSchema).max(LIMITS.replicas) })),
+});
+export type ChunkMap = z.infer<typeof chunkMapSchema>;
+
+/** One OST's part in an object: in the in-sync set or stale since an epoch (last seal + 1 at its drop). */
+export const memberSchema = z.object({
+  ostId: idSchema,
+  state: z.enum(['in-sync', 'stale']),
+  /** Boot id under which it was attached; null before the first attach. */
+  bootId: bootIdSchema.nullable(),
+  /** Regions newer than or equal to this may differ; 0 while in sync. */
+  staleSince: count,
+});
+export type Member = z.infer<typeof memberSchema>;
+
+/** What every OST of an object also holds, so that the map can be rebuilt from them: I13. */
+export const objectRecordSchema = z.object({
+  id: idSchema,
+  name: nameSchema,
+  mode: z.enum(['mutable', 'immutable']),
+  sizeBytes: count.max(LIMITS.volumeSizeBytes),
+  chunkSizeBytes: count.min(LIMITS.chunkSizeMinBytes).max(LIMITS.chunkSizeMaxBytes),
+  replicas: z.number().int().min(1).max(LIMITS.replicas),
+  minReplicas: z.number().int().min(1).max(LIMITS.replicas),
+  stripeWidth: z.union([z.number().int().min(1), z.literal('all')]),
+  failureDomain: z.string().max(64),
+  onDegraded: z.enum(['pause', 'error']),
+  headVersion: z.number().int().min(1),
+  map: chunkMapSchema,
+  /** Epoch of the last change the MDS recorded. */
+  epoch: count,
+  /** Every member is identical up to this epoch. */
+  lastSeal: count,
+  members: z.array(memberSchema).max(LIMITS.poolMembers),
+  createdWallMs: z.number(),
+});
+export type ObjectRecord = z.infer<typeof objectRecordSchema>;
+
+/** An OST as the MDS and the MGS know it. */
+export const ostInfoSchema = z.object({
+  ostId: idSchema,
+  addresses: z.array(addressSchema).min(1).max(8),
+  labels: labelsSchema,
+  capacityBytes: count,
+  freeBytes: count,
+  bootId: bootIdSchema,
+});
+export type OstInfo = z.infer<typeof ostInfoSchema>;
