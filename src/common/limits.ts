@@ -20,7 +20,7 @@ export const LIMITS = {
   /** Payload of one data frame, and so of one piece of a sliced request. */
   framePayloadBytes: MiB,
   /** Body of one control message. */
-  controlBytes: 8 * MiB,
+  controlBytes: MiB,
   /** Longest range of a zero, erase or copy in one frame. */
   rangeBytes: GiB,
   /** Operations in flight on one volume, all connections together. */
@@ -34,5 +34,5 @@ export const LIMITS = {
   objectsPerConnection: 1024,
   callsInFlight: 256,
   extentsPerAnswer: 4096,
-  regionsPerAnswer: 65536,
+  regionsPerAnswer: 16384,
 } as const;

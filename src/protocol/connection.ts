@@ -1,0 +1,380 @@
+import type { Clock, Timer } from '../common/clock.js';
+import { asRawstorError, RawstorError } from '../common/errors.js';
+import { LIMITS } from '../common/limits.js';
+import type { Memory, SliceList } from '../io/memory.js';
+import type { PoolBuffer } from '../io/pool.js';
+import type { FrameHandler, Io, Stream } from '../io/types.js';
+import { decodeBody, decodeError, encodeBody, encodeError } from './control.js';
+import {
+  decodeFrameHeader,
+  encodeFrameHeader,
+  FRAME_HEADER_BYTES,
+  FrameFlag,
+  FrameHeader,
+  Opcode,
+} from './frame.js';
+import { type Hello, helloSchema, METHODS, type MethodName, type Params, type Result } from './messages.js';
+import { PROTOCOL_VERSION_CURRENT, PROTOCOL_VERSION_MIN } from './version.js';
+
+/** Who this program is, for the hello. */
+export interface Identity {
+  readonly role: Hello['role'];
+  /** Read at each hello: a new OST learns its cluster late. */
+  readonly clusterId: string;
+  readonly name: string;
+}
+
+/** What a connection gives to the one who owns it. Errors thrown by `call` are answered to the asker. */
+export interface ConnectionHandler {
+  call(connection: Connection, method: MethodName, params: unknown): Promise<unknown>;
+  /** A data frame (PING and up). The payload is the stream's: retain the buffer to keep it. */
+  data(connection: Connection, header: FrameHeader, buffer: PoolBuffer | null, offset: number): void;
+  event(connection: Connection, name: string, params: unknown): void;
+  closed(connection: Connection, error: Error | null): void;
+}
+
+interface PendingCall {
+  readonly method: MethodName;
+  readonly resolve: (value: unknown) => void;
+  readonly reject: (error: RawstorError) => void;
+  readonly timer: Timer | null;
+}
+
+const HELLO_TIMEOUT_MS = 5000;
+
+/** The program at the other end, after the hello. */
+export class Connection implements FrameHandler {
+  readonly headerBytes = FRAME_HEADER_BYTES;
+  readonly stream: Stream;
+  remote: Hello | null = null;
+  version: number = PROTOCOL_VERSION_CURRENT;
+  /** For the owner: an OST keeps the sessions of the connection here. */
+  attachment: unknown = null;
+  private readonly identity: Identity;
+  private readonly clock: Clock;
+  private readonly handler: ConnectionHandler;
+  private readonly incoming = new FrameHeader();
+  private readonly outgoing = new FrameHeader();
+  private readonly scratch = Buffer.alloc(FRAME_HEADER_BYTES);
+  private readonly pending = new Map<number, PendingCall>();
+  private nextCallId = 1;
+  private callsServed = 0;
+  private ready: { resolve: () => void; reject: (error: RawstorError) => void } | null = null;
+  private readonly helloTimer: Timer;
+  private readonly accepted: boolean;
+  private failure: RawstorError | null = null;
+
+  private constructor(
+    stream: Stream,
+    identity: Identity,
+    clock: Clock,
+    handler: ConnectionHandler,
+    accepted: boolean,
+  ) {
+    this.stream = stream;
+    this.identity = identity;
+    this.clock = clock;
+    this.handler = handler;
+    this.accepted = accepted;
+    this.helloTimer = clock.after(HELLO_TIMEOUT_MS, () =>
+      this.fail(new RawstorError('TIMEOUT', 'the peer sent no hello', { where: stream.peer })),
+    );
+    stream.onClose = (error) => this.onStreamClosed(error);
+    stream.receive(this);
+  }
+
+  /** Connects and exchanges hellos. @throws RawstorError UNAVAILABLE, TIMEOUT, VERSION, DENIED */
+  static async connect(
+    io: Io,
+    address: string,
+    options: { identity: Identity; clock: Clock; handler: ConnectionHandler; timeoutMs: number },
+  ): Promise<Connection> {
+    const stream = await io.connect(address, { timeoutMs: options.timeoutMs });
+    const connection = new Connection(stream, options.identity, options.clock, options.handler, false);
+    await new Promise<void>((resolve, reject) => {
+      connection.ready = { resolve, reject };
+      const hello = connection.helloBody(PROTOCOL_VERSION_MIN, PROTOCOL_VERSION_CURRENT);
+      connection.sendControl(Opcode.HELLO, 0, 0, 0, hello);
+    });
+    return connection;
+  }
+
+  /** The accepting side: answers the hello, then gives frames to the handler. */
+  static accept(stream: Stream, identity: Identity, clock: Clock, handler: ConnectionHandler): Connection {
+    return new Connection(stream, identity, clock, handler, true);
+  }
+
+  get peer(): string {
+    return this.stream.peer;
+  }
+
+  get closed(): boolean {
+    return this.stream.closed;
+  }
+
+  /**
+   * Asks and waits. `timeoutMs` 0 waits until the connection ends. @throws RawstorError of the peer, or
+   * CONNECTION_LOST, TIMEOUT
+   */
+  call<M extends MethodName>(method: M, params: Params<M>, timeoutMs = 10_000): Promise<Result<M>> {
+    return new Promise((resolve, reject) => {
+      if (this.closed) return reject(this.lost());
+      if (this.pending.size >= LIMITS.callsInFlight) {
+        return reject(
+          new RawstorError('LIMIT', `too many calls in flight to ${this.peer}`, { where: method }),
+        );
+      }
+      const id = this.nextCallId++ >>> 0;
+      const timer =
+        timeoutMs === 0
+          ? null
+          : this.clock.after(timeoutMs, () => {
+              this.pending.delete(id);
+              reject(
+                new RawstorError('TIMEOUT', `${method} was not answered within ${timeoutMs} ms`, {
+                  where: this.peer,
+                }),
+              );
+            });
+      const checked = (value: unknown) => {
+        const parsed = METHODS[method].result.safeParse(value);
+        if (parsed.success) resolve(parsed.data as Result<M>);
+        else
+          reject(
+            new RawstorError('PROTOCOL', `the answer to ${method} is malformed`, {
+              where: this.peer,
+              cause: parsed.error,
+            }),
+          );
+      };
+      this.pending.set(id, { method, resolve: checked, reject, timer });
+      this.sendControl(Opcode.CALL, 0, id, 0, encodeBody([method, params]));
+    });
+  }
+
+  event(name: string, params: unknown): void {
+    if (!this.closed) this.sendControl(Opcode.EVENT, 0, 0, 0, encodeBody([name, params]));
+  }
+
+  /**
+   * Queues a data frame. The header stands encoded at `slotOffset`; it and the slices' memory must stay as
+   * they are until the answer, or, for answers, until `slices` owners are released.
+   */
+  sendFrame(slot: Memory, slotOffset: number, slices: SliceList | null): void {
+    this.stream.send(slot, slotOffset, FRAME_HEADER_BYTES, null);
+    if (slices === null) return;
+    for (let i = 0; i < slices.count; i++) {
+      this.stream.send(slices.memory[i]!, slices.offset[i]!, slices.length[i]!, null);
+    }
+  }
+
+  end(): void {
+    this.stream.end();
+  }
+
+  destroy(error?: RawstorError): void {
+    if (error !== undefined) this.failure ??= error;
+    this.stream.destroy(error);
+  }
+
+  header(memory: Memory, offset: number): number {
+    const fault = decodeFrameHeader(memory.bytes, offset, this.incoming);
+    const { opcode, payloadBytes } = this.incoming;
+    if (fault !== null) return this.refuse(`a frame header has a wrong ${fault}`);
+    const limit = opcode < Opcode.PING ? LIMITS.controlBytes : LIMITS.framePayloadBytes;
+    if (payloadBytes > limit)
+      return this.refuse(`a frame of ${payloadBytes} bytes is over the limit of ${limit}`);
+    if (this.remote === null && opcode !== Opcode.HELLO) return this.refuse('the first frame is no hello');
+    return payloadBytes;
+  }
+
+  frame(buffer: PoolBuffer | null, offset: number, lengthBytes: number): void {
+    const header = this.incoming;
+    if (header.opcode >= Opcode.PING) {
+      this.handler.data(this, header, buffer, offset);
+      return;
+    }
+    // Control bodies are decoded before the next frame is read, so a view is enough.
+    const body = buffer === null ? null : buffer.memory.bytes.subarray(offset, offset + lengthBytes);
+    try {
+      if (header.opcode === Opcode.HELLO) this.onHello(body);
+      else if (header.opcode === Opcode.EVENT) this.onEvent(body);
+      else if (header.flags & FrameFlag.ANSWER) this.onAnswer(header.requestId, header.status, body);
+      else this.onCall(header.requestId, body);
+    } catch (error) {
+      this.fail(asRawstorError(error, this.peer));
+    }
+  }
+
+  private onHello(body: Buffer | null): void {
+    if (this.remote !== null) throw new RawstorError('PROTOCOL', 'a second hello', { where: this.peer });
+    if (this.incoming.status !== 0) throw decodeError(this.incoming.status, body);
+    const parsed = helloSchema.safeParse(body === null ? null : decodeBody(body));
+    if (!parsed.success) {
+      throw new RawstorError('PROTOCOL', 'the hello is malformed', { where: this.peer, cause: parsed.error });
+    }
+    const hello = parsed.data;
+    if (this.accepted) {
+      const refusal = this.judge(hello);
+      if (refusal !== null) {
+        this.sendControl(Opcode.HELLO, FrameFlag.ANSWER, 0, refusal.wire, encodeError(refusal));
+        this.failure = refusal;
+        this.stream.end();
+        return;
+      }
+      this.version = Math.min(hello.maxVersion, PROTOCOL_VERSION_CURRENT);
+      this.remote = hello;
+      this.sendControl(Opcode.HELLO, FrameFlag.ANSWER, 0, 0, this.helloBody(this.version, this.version));
+    } else {
+      this.version = hello.maxVersion;
+      this.remote = hello;
+      this.ready?.resolve();
+      this.ready = null;
+    }
+    this.helloTimer.cancel();
+  }
+
+  private judge(hello: Hello): RawstorError | null {
+    if (hello.minVersion > PROTOCOL_VERSION_CURRENT || hello.maxVersion < PROTOCOL_VERSION_MIN) {
+      return new RawstorError(
+        'VERSION',
+        `this ${this.identity.role} speaks protocol versions ${PROTOCOL_VERSION_MIN} to ${PROTOCOL_VERSION_CURRENT}, the peer ${hello.minVersion} to ${hello.maxVersion}`,
+        { where: this.identity.name, hint: 'upgrade the older of the two programs' },
+      );
+    }
+    const mine = this.identity.clusterId;
+    if (mine !== '' && hello.clusterId !== '' && mine !== hello.clusterId) {
+      return new RawstorError('DENIED', `this ${this.identity.role} belongs to another cluster (${mine})`, {
+        where: this.identity.name,
+        hint: 'check the address, or the directory the server was started on',
+      });
+    }
+    return null;
+  }
+
+  private helloBody(minVersion: number, maxVersion: number): Buffer {
+    const { role, clusterId, name } = this.identity;
+    return encodeBody({ minVersion, maxVersion, role, clusterId, name } satisfies Hello);
+  }
+
+  private onEvent(body: Buffer | null): void {
+    const [name, params] = tuple(body);
+    this.handler.event(this, name, params);
+  }
+
+  private onAnswer(id: number, status: number, body: Buffer | null): void {
+    const call = this.pending.get(id);
+    if (call === undefined) return; // It timed out here before.
+    this.pending.delete(id);
+    call.timer?.cancel();
+    if (status === 0) call.resolve(body === null ? null : decodeBody(body));
+    else call.reject(decodeError(status, body));
+  }
+
+  private onCall(id: number, body: Buffer | null): void {
+    const [name, params] = tuple(body);
+    this.serve(name, params).then(
+      (result) => this.answer(id, 0, encodeBody(result)),
+      (error) => {
+        const failure = asRawstorError(error);
+        this.answer(id, failure.wire, encodeError(failure));
+      },
+    );
+  }
+
+  private async serve(name: string, params: unknown): Promise<unknown> {
+    if (!Object.hasOwn(METHODS, name)) {
+      throw new RawstorError('NOT_SUPPORTED', `unknown method '${name.slice(0, 64)}'`, {
+        where: this.identity.name,
+      });
+    }
+    const method = name as MethodName;
+    const parsed = METHODS[method].params.safeParse(params);
+    if (!parsed.success) {
+      const issue = parsed.error.issues[0];
+      throw new RawstorError(
+        'INVALID',
+        `${method}: ${issue?.path.join('.') ?? ''} ${issue?.message ?? ''}`.trim(),
+        {
+          where: this.identity.name,
+        },
+      );
+    }
+    if (this.callsServed >= LIMITS.callsInFlight) {
+      throw new RawstorError('LIMIT', 'too many calls in flight on this connection', {
+        where: this.identity.name,
+      });
+    }
+    this.callsServed++;
+    try {
+      return await this.handler.call(this, method, parsed.data);
+    } finally {
+      this.callsServed--;
+    }
+  }
+
+  private answer(id: number, status: number, body: Buffer): void {
+    if (this.closed) return;
+    if (body.length > LIMITS.controlBytes) {
+      const error = new RawstorError('LIMIT', 'the answer is too large for one message');
+      this.sendControl(Opcode.CALL, FrameFlag.ANSWER, id, error.wire, encodeError(error));
+      return;
+    }
+    this.sendControl(Opcode.CALL, FrameFlag.ANSWER, id, status, body);
+  }
+
+  private sendControl(opcode: number, flags: number, requestId: number, status: number, body: Buffer): void {
+    const header = this.outgoing;
+    header.version = this.version;
+    header.opcode = opcode;
+    header.flags = flags;
+    header.requestId = requestId;
+    header.status = status;
+    header.payloadBytes = body.length;
+    encodeFrameHeader(this.scratch, 0, header);
+    this.stream.sendCopy(this.scratch);
+    if (body.length > 0) this.stream.sendCopy(body);
+  }
+
+  private refuse(what: string): number {
+    this.fail(new RawstorError('PROTOCOL', what, { where: this.peer }));
+    return -1;
+  }
+
+  private fail(error: RawstorError): void {
+    this.failure ??= error;
+    this.stream.destroy(error);
+  }
+
+  private lost(): RawstorError {
+    return (
+      this.failure ??
+      new RawstorError('CONNECTION_LOST', 'the connection was lost', {
+        where: this.peer,
+        hint: 'see the log of that server',
+      })
+    );
+  }
+
+  private onStreamClosed(error: Error | null): void {
+    this.helloTimer.cancel();
+    if (error instanceof RawstorError) this.failure ??= error;
+    const failure = this.lost();
+    this.ready?.reject(failure);
+    this.ready = null;
+    for (const call of this.pending.values()) {
+      call.timer?.cancel();
+      call.reject(failure);
+    }
+    this.pending.clear();
+    this.handler.closed(this, error ?? this.failure);
+  }
+}
+
+function tuple(body: Buffer | null): [string, unknown] {
+  const value = body === null ? null : decodeBody(body);
+  if (!Array.isArray(value) || value.length !== 2 || typeof value[0] !== 'string') {
+    throw new RawstorError('PROTOCOL', 'a control message is not [name, parameters]');
+  }
+  return [value[0], value[1]];
+}

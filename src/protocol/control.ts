@@ -1,0 +1,56 @@
+import { Packr } from 'msgpackr';
+import { codeOfWire, ERROR_CODES, RawstorError } from '../common/errors.js';
+
+/** Bodies of control frames: msgpack without extensions, so that any language reads them. */
+const packr = new Packr({ useRecords: false, moreTypes: false, mapsAsObjects: true, variableMapSize: true });
+
+export function encodeBody(value: unknown): Buffer {
+  return packr.pack(value) as Buffer;
+}
+
+/** @throws RawstorError PROTOCOL for bytes that are no msgpack */
+export function decodeBody(bytes: Uint8Array): unknown {
+  try {
+    return packr.unpack(bytes);
+  } catch (error) {
+    throw new RawstorError('PROTOCOL', 'a control message is not valid msgpack', { cause: error });
+  }
+}
+
+/** Error body of an answer whose status is not 0: {message, where, hint}. */
+export function encodeError(error: RawstorError): Buffer {
+  return encodeBody({ message: error.message, where: error.where ?? null, hint: error.hint ?? null });
+}
+
+export function decodeError(status: number, bytes: Uint8Array | null): RawstorError {
+  const code = codeOfWire(status);
+  let body: Record<string, unknown> = {};
+  if (bytes !== null && bytes.length > 0) {
+    try {
+      body = (decodeBody(bytes) ?? {}) as Record<string, unknown>;
+    } catch {
+      // The status alone still says what happened.
+    }
+  }
+  const text = (key: string) => (typeof body[key] === 'string' ? body[key] : undefined);
+  return new RawstorError(code, text('message') ?? `the peer answered ${code}`, {
+    where: text('where'),
+    hint: text('hint'),
+  });
+}
+
+/** A bare data status as an error. */
+export function errorOfStatus(status: number, where: string): RawstorError {
+  const code = codeOfWire(status);
+  const known: Partial<Record<typeof code, string>> = {
+    NO_SPACE: 'the OST has no space left',
+    FENCED: 'a newer writer has opened the object',
+    STALE_SESSION: 'the session has ended on this OST',
+    IO: 'input/output error on the OST',
+  };
+  return new RawstorError(code, known[code] ?? `the OST answered ${code}`, { where });
+}
+
+export const STATUS_FENCED = ERROR_CODES.FENCED.wire;
+export const STATUS_STALE_SESSION = ERROR_CODES.STALE_SESSION.wire;
+export const STATUS_CONNECTION_LOST = ERROR_CODES.CONNECTION_LOST.wire;
