@@ -5,9 +5,13 @@ import { SliceList } from '../io/memory.js';
  * call to one in the same process. Preallocated and reused; from submit to `chunkDone` it belongs to the OST side.
  */
 export class ChunkOp {
-  /** READ, WRITE, ZERO, ERASE or FLUSH of protocol/frame. */
+  /** READ, WRITE, ZERO, ERASE, FLUSH or PING of protocol/frame. */
   opcode = 0;
   fua = false;
+  /** From `ost.attach` on the same peer. */
+  handle = 0;
+  sessionEpoch = 0;
+  sessionNumber = 0;
   chunk = 0;
   chunkVersion = 1;
   /** Epoch held by the writer when it sent this (consistency: tag). */

@@ -4,5 +4,6 @@ export * from './control.js';
 export * from './crc32c.js';
 export * from './frame.js';
 export * from './messages.js';
+export * from './ost-peer.js';
 export * from './records.js';
 export * from './version.js';

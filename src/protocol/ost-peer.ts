@@ -1,0 +1,27 @@
+import type { ChunkOp } from './chunk-op.js';
+import type { MethodName, Params, Result } from './messages.js';
+
+/**
+ * A client's end of one OST: frames over a connection, or plain calls into an OST of the same process. Both
+ * behave alike, so that the client cannot tell them apart except by speed.
+ */
+export interface OstPeer {
+  /** In this process: no payload crosses a socket. */
+  readonly local: boolean;
+  /** For messages. */
+  readonly where: string;
+  call<M extends MethodName>(method: M, params: Params<M>, timeoutMs?: number): Promise<Result<M>>;
+  /**
+   * Takes a data operation (or PING); `chunkDone` follows exactly once and never from within, with status
+   * CONNECTION_LOST for all that is unanswered when the peer ends.
+   */
+  submit(op: ChunkOp): void;
+  /** Ends it; everything unanswered is answered CONNECTION_LOST, then `onClosed` is called. */
+  destroy(): void;
+  onClosed: ((error: Error | null) => void) | null;
+}
+
+/** Opens peers to one OST. */
+export interface OstConnector {
+  connect(ostId: string, addresses: readonly string[], timeoutMs: number): Promise<OstPeer>;
+}
