@@ -1,0 +1,4 @@
+export { CheckedDevice } from './checked.js';
+export * from './device.js';
+export { FaultDevice, type FaultRule } from './fault.js';
+export { MemoryDevice, type MemoryDeviceOptions } from './memory.js';
