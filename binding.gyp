@@ -2,9 +2,18 @@
   "targets": [
     {
       "target_name": "rawstor_native",
-      "sources": ["src/native/addon.cc"],
-      "cflags_cc": ["-std=c++17", "-O2", "-Wall", "-Wextra", "-fno-exceptions", "-msse4.2"],
-      "defines": ["NAPI_VERSION=8"]
+      "sources": [
+        "src/native/addon.cc",
+        "src/native/crc32c.cc",
+        "src/native/files.cc",
+        "src/native/memory.cc",
+        "src/native/ring.cc",
+        "src/native/sockets.cc",
+        "src/native/watch.cc"
+      ],
+      "cflags_cc!": ["-fno-rtti", "-std=gnu++17"],
+      "cflags_cc": ["-std=c++17", "-O2", "-Wall", "-Wextra", "-fno-exceptions", "-fvisibility=hidden"],
+      "defines": ["NAPI_VERSION=8", "_GNU_SOURCE", "_FILE_OFFSET_BITS=64"]
     }
   ]
 }

@@ -93,8 +93,9 @@ export interface FrameHandler {
    */
   header(memory: Memory, offset: number): number;
   /**
-   * The frame whose header was seen last is whole; the payload is contiguous at `offset` of `buffer`, which
-   * is the stream's: retain it to keep it past the call. `buffer` is null when there is no payload.
+   * The frame whose header was seen last is whole; the payload is contiguous at `offset` of
+   * `buffer.memory` and lies in `buffer`, which is the stream's: retain it to keep it past the call. `buffer` is
+   * null when there is no payload.
    */
   frame(buffer: PoolBuffer | null, offset: number, lengthBytes: number): void;
 }

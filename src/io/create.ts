@@ -1,0 +1,31 @@
+import { RawstorError } from '../common/errors.js';
+import { MiB } from '../common/units.js';
+import type { Io } from './types.js';
+import { UringIo } from './uring-io.js';
+
+export interface CreateIoOptions {
+  /** Address space for I/O buffers; pages are taken when they are first used. */
+  poolBytes?: number;
+  /** Where the one warning goes when io_uring is refused. */
+  warn?: (message: string) => void;
+  /** Submission entries of the ring. */
+  ringEntries?: number;
+}
+
+const POOL_BYTES = 256 * MiB;
+
+/**
+ * The Io of this process or worker: io_uring, or Node's fs and net where the system refuses it.
+ * RAWSTOR_IO=node or =uring insists.
+ * @throws RawstorError UNAVAILABLE when io_uring is insisted on and refused, or the addon is not built
+ */
+export function createIo(options: CreateIoOptions = {}): Io {
+  const poolBytes = options.poolBytes ?? POOL_BYTES;
+  const wanted = process.env.RAWSTOR_IO ?? '';
+  if (wanted !== '' && wanted !== 'uring' && wanted !== 'node') {
+    throw new RawstorError('CONFIG', `RAWSTOR_IO is '${wanted}'`, {
+      hint: 'set it to uring or node, or not at all',
+    });
+  }
+  return new UringIo(poolBytes, options.ringEntries);
+}

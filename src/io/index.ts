@@ -1,0 +1,20 @@
+/** Everything asked of the operating system on the data path: see types.ts. */
+
+export { crc32c } from './crc32c.js';
+export { type CreateIoOptions, createIo } from './create.js';
+export { type DirectoryLock, lockDirectory } from './lock.js';
+export { Mapping, mapAnonymous, mapDescriptor } from './mapping.js';
+export { heapMemory, type Memory, type Releasable, SliceList } from './memory.js';
+export { BufferPool, LARGEST_BUFFER_BYTES, PoolBuffer } from './pool.js';
+export {
+  type Address,
+  type BatchTask,
+  FileOp,
+  type FileOpOwner,
+  type FrameHandler,
+  type Io,
+  type IoFile,
+  type Listener,
+  type OpenOptions,
+  type Stream,
+} from './types.js';

@@ -1,0 +1,81 @@
+import { lstatSync, unlinkSync } from 'node:fs';
+import { RawstorError } from '../common/errors.js';
+import { loadNative } from '../native/index.js';
+import { formatTcp, parseAddress, resolveHost } from './address.js';
+import { EADDRINUSE, errnoError } from './errno.js';
+import type { Address } from './types.js';
+
+const BACKLOG = 1024;
+
+/** A listening descriptor. */
+export interface Listening {
+  readonly fd: number;
+  /** With the real port. */
+  readonly address: Address;
+  /** Unix: the path to remove, and the file it was when we made it. */
+  readonly path: string | null;
+  readonly inode: number;
+}
+
+/** @throws RawstorError BUSY when somebody else listens there, USAGE, DENIED ... naming the address */
+export async function openListening(address: Address): Promise<Listening> {
+  const parsed = parseAddress(address);
+  if (parsed.kind === 'unix') return listenUnix(parsed.path, address);
+  const native = loadNative();
+  const host = await resolveHost(parsed.host, address);
+  const fd = native.socketListen(host, parsed.port, BACKLOG);
+  if (fd === -EADDRINUSE) {
+    throw new RawstorError('BUSY', 'another program listens on this address', {
+      where: address,
+      hint: `stop that program (\`ss -ltnp 'sport = :${parsed.port}'\` names it), or choose another port`,
+    });
+  }
+  if (fd < 0) throw errnoError(fd, 'listen', address);
+  const port = Number(/:(\d+)$/.exec(native.socketName(fd, false))![1]);
+  return { fd, address: formatTcp(parsed.host, port), path: null, inode: 0 };
+}
+
+export function stopListening(listening: Listening): void {
+  loadNative().closeFd(listening.fd);
+  // Another server may have taken the path over; its socket is not ours to remove.
+  if (listening.path !== null && inodeOf(listening.path) === listening.inode) unlinkSync(listening.path);
+}
+
+function listenUnix(path: string, address: Address): Listening {
+  const native = loadNative();
+  let fd = native.socketListen(path, 0, BACKLOG);
+  if (fd === -EADDRINUSE) {
+    removeStale(path, address);
+    fd = native.socketListen(path, 0, BACKLOG);
+  }
+  if (fd < 0) throw errnoError(fd, 'listen', address);
+  return { fd, address, path, inode: inodeOf(path) };
+}
+
+/** A socket file that nobody listens on was left behind by a process that was killed. */
+function removeStale(path: string, address: Address): void {
+  if (!lstatSync(path).isSocket()) {
+    throw new RawstorError('EXISTS', 'a file that is no socket is in the way', {
+      where: path,
+      hint: 'remove it, or choose another path',
+    });
+  }
+  const ECONNREFUSED = 111;
+  const fd = loadNative().socketConnect(path, 0);
+  if (fd >= 0) loadNative().closeFd(fd);
+  if (fd !== -ECONNREFUSED) {
+    throw new RawstorError('BUSY', 'another program listens on this socket', {
+      where: address,
+      hint: `stop that program (\`ss -lxp src ${path}\` names it), or choose another path`,
+    });
+  }
+  unlinkSync(path);
+}
+
+function inodeOf(path: string): number {
+  try {
+    return lstatSync(path).ino;
+  } catch {
+    return -1;
+  }
+}

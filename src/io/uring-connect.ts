@@ -1,0 +1,106 @@
+import { RawstorError } from '../common/errors.js';
+import { loadNative } from '../native/index.js';
+import { parseAddress, resolveHost } from './address.js';
+import { ECANCELED, errnoError } from './errno.js';
+import type { Ring, RingUser } from './ring.js';
+import { RingOp } from './ring-abi.js';
+import type { Address } from './types.js';
+
+const CONNECT = 0;
+const CANCEL = 1;
+const CANCEL_ALL_OF_FD = 3;
+const SOCKADDR_MAX_BYTES = 128;
+
+/** One attempt to connect on the ring. */
+class Attempt implements RingUser {
+  private readonly sockaddr: Buffer;
+  private readonly fd: number;
+  private readonly done: (result: number) => void;
+  private connected = false;
+
+  constructor(fd: number, sockaddr: Buffer, done: (result: number) => void) {
+    this.fd = fd;
+    this.sockaddr = sockaddr;
+    this.done = done;
+  }
+
+  start(ring: Ring): void {
+    ring.queue(this, CONNECT, null, 0);
+  }
+
+  cancel(ring: Ring): void {
+    if (!this.connected) ring.queue(this, CANCEL, null, 0);
+  }
+
+  prepare(ring: Ring, kind: number): void {
+    if (kind === CONNECT) {
+      const address = ring.scratch.reserve(this.sockaddr.length);
+      ring.scratch.view(address, this.sockaddr.length).set(this.sockaddr);
+      // The length of the address stands in the offset field.
+      ring.fill(RingOp.CONNECT, this.fd, this.sockaddr.length, address, 0, 0);
+    } else {
+      ring.fill(RingOp.ASYNC_CANCEL, this.fd, 0, 0, 0, CANCEL_ALL_OF_FD);
+    }
+  }
+
+  completed(kind: number, _context: unknown, _progress: number, result: number): void {
+    if (kind === CANCEL) return;
+    this.connected = true;
+    this.done(result);
+  }
+}
+
+/** Attempts under way, so that closing can end them. */
+export type Attempts = Set<() => void>;
+
+/** A connected descriptor. @throws RawstorError UNAVAILABLE, TIMEOUT, NOT_FOUND, naming the address */
+export async function connectDescriptor(
+  ring: Ring,
+  address: Address,
+  timeoutMs: number,
+  attempts: Attempts,
+): Promise<number> {
+  const parsed = parseAddress(address);
+  const native = loadNative();
+  const startedMs = performance.now();
+  const host = parsed.kind === 'unix' ? parsed.path : await resolveHost(parsed.host, address, timeoutMs);
+  const sockaddr = Buffer.alloc(SOCKADDR_MAX_BYTES);
+  const socket = native.socketOpen(host, parsed.kind === 'unix' ? 0 : parsed.port, sockaddr);
+  if (typeof socket === 'number') throw connectError(socket, address);
+  const leftMs = Math.max(1, timeoutMs - (performance.now() - startedMs));
+  const result = await new Promise<number>((resolve) => {
+    const attempt = new Attempt(socket.fd, sockaddr.subarray(0, socket.length), (outcome) => {
+      clearTimeout(timer);
+      attempts.delete(cancel);
+      resolve(outcome);
+    });
+    const cancel = () => attempt.cancel(ring);
+    const timer = setTimeout(cancel, leftMs);
+    attempts.add(cancel);
+    attempt.start(ring);
+  });
+  if (result === 0) return socket.fd;
+  native.closeFd(socket.fd);
+  if (result === -ECANCELED) throw connectTimeout(address, timeoutMs);
+  throw connectError(result, address);
+}
+
+export function connectTimeout(address: Address, timeoutMs: number): RawstorError {
+  return new RawstorError('TIMEOUT', `no connection within ${timeoutMs} ms`, {
+    where: address,
+    hint: 'check that the host is up and that no firewall is between',
+  });
+}
+
+/** ENOENT (Unix path), ECONNREFUSED, EHOSTUNREACH ... all mean that nobody is there. */
+export function connectError(errno: number, address: Address): RawstorError {
+  const cause = errnoError(errno, 'connect', address);
+  const ETIMEDOUT = -110;
+  if (errno === ETIMEDOUT) return new RawstorError('TIMEOUT', cause.message, { where: address, cause });
+  if (cause.code === 'DENIED') return cause;
+  return new RawstorError('UNAVAILABLE', `cannot connect: ${cause.message}`, {
+    where: address,
+    hint: 'check that the server runs, and the address',
+    cause,
+  });
+}
