@@ -1,0 +1,219 @@
+import type { BlockDevice } from '../block/device.js';
+import type { Clock, Timer } from '../common/clock.js';
+import { asRawstorError, RawstorError } from '../common/errors.js';
+import type { Logger } from '../common/log.js';
+import type { ExportFacts, ExportName } from './handshake.js';
+import { ExportStats } from './stats.js';
+
+/** Where exports come from: volumes of a cluster, or a device made for a test. */
+export interface ExportSource {
+  /** What LIST tells; also how the empty name finds its export. */
+  list(): Promise<readonly ExportName[]>;
+  /**
+   * Called once for all connections of an export; `close` of the device follows the last one.
+   * @throws RawstorError NOT_FOUND, BUSY, DENIED, ...; its text is told to the client
+   */
+  open(name: string): Promise<BlockDevice>;
+  /** What INFO tells of an export that is not open, without opening it. Default: opens it. */
+  describe?(name: string): Promise<ExportFacts>;
+  description?(name: string): string | undefined;
+}
+
+export interface ExportsOptions {
+  /** How long an export stays open after its last connection: clients look at it first, then come back. */
+  lingerMs: number;
+  openMax: number;
+  clock: Clock;
+  log: Logger;
+}
+
+interface Entry {
+  readonly name: string;
+  readonly opening: Promise<BlockDevice>;
+  device: BlockDevice | null;
+  users: number;
+  linger: Timer | null;
+  /** Set when it takes no new connections; resolved when its device is closed. */
+  ending: { promise: Promise<void>; resolve: () => void } | null;
+}
+
+/** One connection's share of an open export. */
+export class Lease {
+  readonly device: BlockDevice;
+  readonly facts: ExportFacts;
+  readonly stats: ExportStats;
+  private giveBack: (() => void) | null;
+
+  constructor(device: BlockDevice, facts: ExportFacts, stats: ExportStats, giveBack: () => void) {
+    this.device = device;
+    this.facts = facts;
+    this.stats = stats;
+    this.giveBack = giveBack;
+  }
+
+  release(): void {
+    const giveBack = this.giveBack;
+    this.giveBack = null;
+    giveBack?.();
+  }
+}
+
+/** Opens exports when the first connection asks, shares them among all, closes them after the last. */
+export class Exports {
+  private readonly source: ExportSource;
+  private readonly options: ExportsOptions;
+  private readonly entries = new Map<string, Entry>();
+  private readonly statsOf = new Map<string, ExportStats>();
+  private closing = false;
+
+  constructor(source: ExportSource, options: ExportsOptions) {
+    this.source = source;
+    this.options = options;
+  }
+
+  list(): Promise<readonly ExportName[]> {
+    return this.source.list();
+  }
+
+  /** @throws RawstorError whatever the source throws; LIMIT when too many exports are open */
+  async acquire(requestedName: string): Promise<Lease> {
+    const name = await this.resolve(requestedName);
+    for (;;) {
+      if (this.closing) throw new RawstorError('UNAVAILABLE', 'the server is shutting down');
+      const entry = this.entries.get(name) ?? this.open(name);
+      if (entry.ending !== null) {
+        await entry.ending.promise;
+        continue;
+      }
+      entry.users++;
+      entry.linger?.cancel();
+      entry.linger = null;
+      let device: BlockDevice;
+      try {
+        device = await entry.opening;
+      } catch (error) {
+        entry.users--;
+        throw asRawstorError(error, name);
+      }
+      if (entry.ending !== null) {
+        this.leave(entry);
+        continue;
+      }
+      return new Lease(device, this.factsOf(name, device), this.stats(name), () => this.leave(entry));
+    }
+  }
+
+  /** What INFO tells. @throws as `acquire` does */
+  async facts(requestedName: string): Promise<ExportFacts> {
+    if (this.source.describe !== undefined) {
+      const name = await this.resolve(requestedName);
+      const entry = this.entries.get(name);
+      if (entry?.device === null || entry === undefined) return await this.source.describe(name);
+      return this.factsOf(name, entry.device);
+    }
+    const lease = await this.acquire(requestedName);
+    lease.release();
+    return lease.facts;
+  }
+
+  /** Lets nobody in until the export's last connection has left and its device is closed. */
+  async end(name: string): Promise<void> {
+    const entry = this.entries.get(name);
+    if (entry === undefined) return;
+    if (entry.ending === null) {
+      entry.ending = deferred();
+      entry.linger?.cancel();
+      if (entry.users === 0) this.closeEntry(entry);
+    }
+    await entry.ending.promise;
+  }
+
+  async close(): Promise<void> {
+    this.closing = true;
+    await Promise.all([...this.entries.keys()].map((name) => this.end(name)));
+  }
+
+  /** Counters of every export that was ever open here. */
+  allStats(): Record<string, ExportStats> {
+    return Object.fromEntries(this.statsOf);
+  }
+
+  private async resolve(name: string): Promise<string> {
+    if (name !== '') return name;
+    const names = await this.source.list();
+    if (names.length === 1) return names[0]!.name;
+    if (names.some((entry) => entry.name === '')) return '';
+    throw new RawstorError('NOT_FOUND', `no default export: there are ${names.length} exports here`, {
+      hint: 'name the export',
+    });
+  }
+
+  private open(name: string): Entry {
+    if (this.entries.size >= this.options.openMax) {
+      throw new RawstorError('LIMIT', `${this.options.openMax} exports are open already`);
+    }
+    const opening = this.source.open(name);
+    const entry: Entry = { name, opening, device: null, users: 0, linger: null, ending: null };
+    this.entries.set(name, entry);
+    opening.then(
+      (device) => {
+        entry.device = device;
+      },
+      () => {
+        this.entries.delete(name);
+        entry.ending?.resolve();
+      },
+    );
+    return entry;
+  }
+
+  private leave(entry: Entry): void {
+    if (--entry.users > 0) return;
+    if (entry.ending !== null) this.closeEntry(entry);
+    else entry.linger = this.options.clock.after(this.options.lingerMs, () => void this.end(entry.name));
+  }
+
+  private closeEntry(entry: Entry): void {
+    const done = () => {
+      this.entries.delete(entry.name);
+      entry.ending!.resolve();
+    };
+    entry.opening
+      .then((device) => device.close())
+      .catch((error) =>
+        this.options.log.error({ err: error, export: entry.name }, 'export closed with an error'),
+      )
+      .then(done);
+  }
+
+  private stats(name: string): ExportStats {
+    let stats = this.statsOf.get(name);
+    if (stats === undefined) {
+      stats = new ExportStats();
+      this.statsOf.set(name, stats);
+    }
+    return stats;
+  }
+
+  private factsOf(name: string, device: BlockDevice): ExportFacts {
+    const { limits } = device;
+    return {
+      name,
+      description: this.source.description?.(name),
+      // A tail shorter than a block could not be addressed.
+      sizeBytes: device.sizeBytes - (device.sizeBytes % limits.blockSizeMinBytes),
+      readOnly: device.readOnly,
+      multiConnection: device.multiConnection,
+      blockSizeMinBytes: limits.blockSizeMinBytes,
+      blockSizePreferredBytes: Math.max(limits.blockSizePreferredBytes, limits.blockSizeMinBytes, 512),
+    };
+  }
+}
+
+function deferred(): { promise: Promise<void>; resolve: () => void } {
+  let resolve!: () => void;
+  const promise = new Promise<void>((done) => {
+    resolve = done;
+  });
+  return { promise, resolve };
+}

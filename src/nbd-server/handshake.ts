@@ -1,0 +1,313 @@
+import type { RawstorError } from '../common/errors.js';
+import {
+  BASE_ALLOCATION,
+  BASE_ALLOCATION_ID,
+  HandshakeFlag,
+  Info,
+  MAGIC_HIGH,
+  MAGIC_LOW,
+  NBD_LIMITS,
+  OPTION_MAGIC_HIGH,
+  OPTION_MAGIC_LOW,
+  OPTION_REPLY_MAGIC_HIGH,
+  OPTION_REPLY_MAGIC_LOW,
+  Option,
+  OptionReply,
+  TransmissionFlag,
+} from './constants.js';
+import { type InfoQuery, type MetaQuery, parseInfoQuery, parseMetaQuery, parseName } from './option-data.js';
+import { cutText } from './transmission.js';
+
+/** What the handshake tells of an export. */
+export interface ExportFacts {
+  /** The name it is listed under. */
+  readonly name: string;
+  readonly description?: string | undefined;
+  readonly sizeBytes: number;
+  readonly readOnly: boolean;
+  readonly multiConnection: boolean;
+  readonly blockSizeMinBytes: number;
+  readonly blockSizePreferredBytes: number;
+}
+
+export interface ExportName {
+  readonly name: string;
+  readonly description?: string | undefined;
+}
+
+/** What the owner of the connection does next. After `list`, `facts` and `open` it answers by a call. */
+export type HandshakeStep =
+  | { readonly kind: 'send'; readonly bytes: Buffer }
+  /** Answer with `listed` or `refused`. */
+  | { readonly kind: 'list' }
+  /** Answer with `described` or `refused`. */
+  | { readonly kind: 'facts'; readonly name: string }
+  /** Answer with `opened` (transmission begins once its bytes are sent) or `refused`. */
+  | { readonly kind: 'open'; readonly name: string }
+  /** Send, then close. */
+  | { readonly kind: 'end'; readonly bytes: Buffer | null };
+
+/** "Newstyle negotiation": what the server says first. */
+export function helloBytes(): Buffer {
+  const bytes = Buffer.alloc(18);
+  bytes.writeUInt32BE(MAGIC_HIGH, 0);
+  bytes.writeUInt32BE(MAGIC_LOW, 4);
+  bytes.writeUInt32BE(OPTION_MAGIC_HIGH, 8);
+  bytes.writeUInt32BE(OPTION_MAGIC_LOW, 12);
+  bytes.writeUInt16BE(HandshakeFlag.FIXED_NEWSTYLE | HandshakeFlag.NO_ZEROES, 16);
+  return bytes;
+}
+
+/** Option header: u64 magic, u32 option, u32 length of its data. Null when the magic is wrong. */
+export function decodeOptionHeader(
+  bytes: Buffer,
+  at: number,
+): { option: number; lengthBytes: number } | null {
+  if (bytes.readUInt32BE(at) !== OPTION_MAGIC_HIGH) return null;
+  if (bytes.readUInt32BE(at + 4) !== OPTION_MAGIC_LOW) return null;
+  return { option: bytes.readUInt32BE(at + 8), lengthBytes: bytes.readUInt32BE(at + 12) };
+}
+
+/** Option reply: u64 magic, u32 option, u32 reply type, u32 length, data. */
+export function optionReply(option: number, type: number, data: Buffer = Buffer.alloc(0)): Buffer {
+  const bytes = Buffer.alloc(20 + data.length);
+  bytes.writeUInt32BE(OPTION_REPLY_MAGIC_HIGH, 0);
+  bytes.writeUInt32BE(OPTION_REPLY_MAGIC_LOW, 4);
+  bytes.writeUInt32BE(option, 8);
+  bytes.writeUInt32BE(type, 12);
+  bytes.writeUInt32BE(data.length, 16);
+  data.copy(bytes, 20);
+  return bytes;
+}
+
+type Pending =
+  | { readonly what: 'list' }
+  | { readonly what: 'export-name' }
+  | { readonly what: 'info'; readonly query: InfoQuery }
+  | { readonly what: 'meta'; readonly query: MetaQuery };
+
+/**
+ * The server's side of option haggling, one instance a connection, options one at a time. Pure: it opens
+ * nothing and sends nothing, it answers what to do.
+ */
+export class Handshake {
+  structured = false;
+  private fixed = false;
+  private zeroes = true;
+  private optionsSeen = 0;
+  /** Export for which the last SET_META_CONTEXT selected base:allocation. */
+  private metaExport: string | null = null;
+  private option = 0;
+  private pending: Pending | null = null;
+
+  /** @returns false when the connection must be dropped: a flag that nobody offered */
+  clientFlags(flags: number): boolean {
+    if ((flags & ~(HandshakeFlag.FIXED_NEWSTYLE | HandshakeFlag.NO_ZEROES)) !== 0) return false;
+    this.fixed = (flags & HandshakeFlag.FIXED_NEWSTYLE) !== 0;
+    this.zeroes = (flags & HandshakeFlag.NO_ZEROES) === 0;
+    return true;
+  }
+
+  /** base:allocation may be asked for on this export. */
+  selectedAllocation(exportName: string): boolean {
+    return this.structured && this.metaExport === exportName;
+  }
+
+  /** An option whose data was too long to look at and has been skipped. */
+  skipped(option: number): HandshakeStep {
+    this.option = option;
+    if (!this.fixed || option === Option.EXPORT_NAME || this.tooMany()) return { kind: 'end', bytes: null };
+    if (option === Option.SET_META_CONTEXT) this.metaExport = null;
+    return this.error(OptionReply.ERR_TOO_BIG, `option data may be ${NBD_LIMITS.optionBytes} bytes long`);
+  }
+
+  /** A whole option. `data` is only looked at during the call. */
+  take(option: number, data: Buffer): HandshakeStep {
+    this.option = option;
+    if (this.tooMany()) return { kind: 'end', bytes: null };
+    if (option === Option.EXPORT_NAME) return this.exportName(data);
+    if (!this.fixed) return { kind: 'end', bytes: null };
+    switch (option) {
+      case Option.ABORT:
+        return { kind: 'end', bytes: optionReply(option, OptionReply.ACK) };
+      case Option.LIST:
+        if (data.length > 0) return this.error(OptionReply.ERR_INVALID, 'LIST takes no data');
+        this.pending = { what: 'list' };
+        return { kind: 'list' };
+      case Option.STARTTLS:
+        if (data.length > 0) return this.error(OptionReply.ERR_INVALID, 'STARTTLS takes no data');
+        return this.error(OptionReply.ERR_UNSUP, 'this server does not offer TLS');
+      case Option.STRUCTURED_REPLY:
+        if (data.length > 0) return this.error(OptionReply.ERR_INVALID, 'STRUCTURED_REPLY takes no data');
+        this.structured = true;
+        return this.send(optionReply(option, OptionReply.ACK));
+      case Option.INFO:
+      case Option.GO:
+        return this.info(option, data);
+      case Option.LIST_META_CONTEXT:
+      case Option.SET_META_CONTEXT:
+        return this.metaContext(option, data);
+      default:
+        return this.error(OptionReply.ERR_UNSUP, `option ${option} is not known here`);
+    }
+  }
+
+  listed(exports: readonly ExportName[]): HandshakeStep {
+    this.pending = null;
+    const replies: Buffer[] = [];
+    for (const { name, description } of exports) {
+      const nameBytes = Buffer.from(name);
+      const length = Buffer.alloc(4);
+      length.writeUInt32BE(nameBytes.length);
+      const data = Buffer.concat([length, nameBytes, cutText(description ?? '', NBD_LIMITS.messageBytes)]);
+      replies.push(optionReply(this.option, OptionReply.SERVER, data));
+    }
+    replies.push(optionReply(this.option, OptionReply.ACK));
+    return this.send(Buffer.concat(replies));
+  }
+
+  described(facts: ExportFacts): HandshakeStep {
+    const pending = this.pending;
+    this.pending = null;
+    if (pending?.what === 'meta') return this.send(this.metaReplies(pending.query, facts.name));
+    return this.send(this.infoReplies(pending?.what === 'info' ? pending.query : null, facts));
+  }
+
+  opened(facts: ExportFacts): Buffer {
+    const pending = this.pending;
+    this.pending = null;
+    if (pending?.what === 'info') return this.infoReplies(pending.query, facts);
+    // EXPORT_NAME: u64 size, u16 flags, and 124 zeroes unless both sides agreed to leave them away.
+    const bytes = Buffer.alloc(this.zeroes ? 134 : 10);
+    bytes.writeBigUInt64BE(BigInt(facts.sizeBytes), 0);
+    bytes.writeUInt16BE(transmissionFlags(facts, this.structured), 8);
+    return bytes;
+  }
+
+  /** The export or the list cannot be had. An EXPORT_NAME has no way to say so but to hang up. */
+  refused(error: RawstorError, shuttingDown: boolean): HandshakeStep {
+    const pending = this.pending;
+    this.pending = null;
+    if (pending?.what === 'export-name') return { kind: 'end', bytes: null };
+    const text = error.toUserText().replaceAll(/\s*\n\s*/g, '; ');
+    return this.error(shuttingDown ? OptionReply.ERR_SHUTDOWN : replyOfError(error), text);
+  }
+
+  private exportName(data: Buffer): HandshakeStep {
+    const name = parseName(data);
+    if (name === null) return { kind: 'end', bytes: null };
+    this.pending = { what: 'export-name' };
+    return { kind: 'open', name };
+  }
+
+  private info(option: number, data: Buffer): HandshakeStep {
+    const query = parseInfoQuery(data);
+    if (typeof query === 'string') return this.error(OptionReply.ERR_INVALID, query);
+    this.pending = { what: 'info', query };
+    return { kind: option === Option.GO ? 'open' : 'facts', name: query.name };
+  }
+
+  private metaContext(option: number, data: Buffer): HandshakeStep {
+    // "Replaces all previously-set metadata contexts (including when this command fails)."
+    if (option === Option.SET_META_CONTEXT) this.metaExport = null;
+    if (!this.structured) {
+      return this.error(OptionReply.ERR_INVALID, 'metadata contexts need STRUCTURED_REPLY first');
+    }
+    const query = parseMetaQuery(data);
+    if (query === 'too-big') {
+      return this.error(OptionReply.ERR_TOO_BIG, `at most ${NBD_LIMITS.queriesPerOption} queries an option`);
+    }
+    if (typeof query === 'string') return this.error(OptionReply.ERR_INVALID, query);
+    this.pending = { what: 'meta', query };
+    return { kind: 'facts', name: query.name };
+  }
+
+  private metaReplies(query: MetaQuery, exportName: string): Buffer {
+    const listing = this.option === Option.LIST_META_CONTEXT;
+    const wanted =
+      query.queries.includes(BASE_ALLOCATION) ||
+      (listing && (query.queries.length === 0 || query.queries.includes('base:')));
+    if (!wanted) return optionReply(this.option, OptionReply.ACK);
+    if (!listing) this.metaExport = exportName;
+    const data = Buffer.alloc(4 + BASE_ALLOCATION.length);
+    data.writeUInt32BE(listing ? 0 : BASE_ALLOCATION_ID, 0);
+    data.write(BASE_ALLOCATION, 4, 'latin1');
+    const context = optionReply(this.option, OptionReply.META_CONTEXT, data);
+    return Buffer.concat([context, optionReply(this.option, OptionReply.ACK)]);
+  }
+
+  private infoReplies(query: InfoQuery | null, facts: ExportFacts): Buffer {
+    const wants = (info: number) => query?.infos.includes(info) ?? false;
+    const exportInfo = infoData(Info.EXPORT, 10);
+    exportInfo.writeBigUInt64BE(BigInt(facts.sizeBytes), 2);
+    exportInfo.writeUInt16BE(transmissionFlags(facts, this.structured), 10);
+    const infos = [exportInfo];
+    // The name is told unasked where it differs from the one asked for.
+    if (wants(Info.NAME) || query?.name !== facts.name) {
+      infos.push(Buffer.concat([infoData(Info.NAME, 0), Buffer.from(facts.name)]));
+    }
+    if (wants(Info.DESCRIPTION) && facts.description !== undefined) {
+      const text = cutText(facts.description, NBD_LIMITS.messageBytes);
+      infos.push(Buffer.concat([infoData(Info.DESCRIPTION, 0), text]));
+    }
+    if (wants(Info.BLOCK_SIZE)) {
+      const sizes = infoData(Info.BLOCK_SIZE, 12);
+      sizes.writeUInt32BE(facts.blockSizeMinBytes, 2);
+      sizes.writeUInt32BE(facts.blockSizePreferredBytes, 6);
+      sizes.writeUInt32BE(NBD_LIMITS.payloadAdvertisedBytes, 10);
+      infos.push(sizes);
+    }
+    const replies = infos.map((data) => optionReply(this.option, OptionReply.INFO, data));
+    return Buffer.concat([...replies, optionReply(this.option, OptionReply.ACK)]);
+  }
+
+  private tooMany(): boolean {
+    return ++this.optionsSeen > NBD_LIMITS.optionsPerHandshake;
+  }
+
+  private send(bytes: Buffer): HandshakeStep {
+    return { kind: 'send', bytes };
+  }
+
+  private error(type: number, message: string): HandshakeStep {
+    return this.send(optionReply(this.option, type, cutText(message, NBD_LIMITS.messageBytes)));
+  }
+}
+
+export function transmissionFlags(facts: ExportFacts, structured: boolean): number {
+  let flags = TransmissionFlag.HAS_FLAGS | TransmissionFlag.SEND_FLUSH | TransmissionFlag.SEND_CACHE;
+  if (structured) flags |= TransmissionFlag.SEND_DF;
+  if (facts.multiConnection) flags |= TransmissionFlag.CAN_MULTI_CONN;
+  if (facts.readOnly) return flags | TransmissionFlag.READ_ONLY;
+  return (
+    flags |
+    TransmissionFlag.SEND_FUA |
+    TransmissionFlag.SEND_TRIM |
+    TransmissionFlag.SEND_WRITE_ZEROES |
+    TransmissionFlag.SEND_FAST_ZERO
+  );
+}
+
+/** ERR_UNKNOWN stands for "not available"; ERR_POLICY for "there is such an export, but not for you, not now". */
+function replyOfError(error: RawstorError): number {
+  switch (error.code) {
+    case 'DENIED':
+    case 'BUSY':
+    case 'FENCED':
+    case 'CONFLICT':
+      return OptionReply.ERR_POLICY;
+    case 'INVALID':
+    case 'USAGE':
+      return OptionReply.ERR_INVALID;
+    case 'NOT_SUPPORTED':
+      return OptionReply.ERR_PLATFORM;
+    default:
+      return OptionReply.ERR_UNKNOWN;
+  }
+}
+
+function infoData(info: number, extraBytes: number): Buffer {
+  const data = Buffer.alloc(2 + extraBytes);
+  data.writeUInt16BE(info, 0);
+  return data;
+}
