@@ -1,0 +1,58 @@
+import { canonicalAddress } from '../common/config.js';
+import { RawstorError } from '../common/errors.js';
+import { parseSizeBytes } from '../common/units.js';
+
+/** Readers of option values; all throw RawstorError USAGE. */
+
+export const size = (text: string): number => parseSizeBytes(text);
+
+export function wholeNumber(minimum: number, maximum: number): (text: string) => number {
+  return (text) => {
+    const value = /^\d+$/.test(text) ? Number(text) : Number.NaN;
+    if (!(value >= minimum && value <= maximum)) {
+      throw new RawstorError('USAGE', `'${text}' is not a whole number from ${minimum} to ${maximum}`);
+    }
+    return value;
+  };
+}
+
+export const port = wholeNumber(1, 65535);
+
+/** `30`, `30s`, `500ms`, `2m` to milliseconds. */
+export function durationMs(text: string): number {
+  const match = /^(\d+(?:\.\d+)?)(ms|s|m|h|)$/.exec(text);
+  const factor = { ms: 1, s: 1000, '': 1000, m: 60_000, h: 3_600_000 }[match?.[2] ?? ''];
+  const value = match === null || factor === undefined ? Number.NaN : Number(match[1]) * factor;
+  if (!(value > 0 && value < 2 ** 31)) {
+    throw new RawstorError('USAGE', `'${text}' is not a time`, {
+      hint: 'write seconds, or a number with ms, s, m or h, such as 30s',
+    });
+  }
+  return value;
+}
+
+export function address(text: string): string {
+  const written = canonicalAddress(text);
+  if (written !== null) return written;
+  throw new RawstorError('USAGE', `'${text}' is not an address`, {
+    hint: 'write tcp://HOST:PORT, HOST:PORT or unix:/PATH',
+  });
+}
+
+/** An option that may be given several times, or once with commas. */
+export function list<T>(parse: (text: string) => T): (text: string, before: unknown) => T[] {
+  return (text, before) => [...((before as T[] | undefined) ?? []), ...text.split(',').map(parse)];
+}
+
+/** `host=a,rack=r1`, repeatable, to {host: 'a', rack: 'r1'}. */
+export function labels(text: string, before: unknown): Record<string, string> {
+  const found = { ...((before as Record<string, string> | undefined) ?? {}) };
+  for (const part of text.split(',')) {
+    const match = /^([A-Za-z0-9_.-]{1,64})=([^=]{1,255})$/.exec(part);
+    if (match === null) {
+      throw new RawstorError('USAGE', `'${part}' is not a label`, { hint: 'write NAME=VALUE, such as host=a' });
+    }
+    found[match[1]!] = match[2]!;
+  }
+  return found;
+}

@@ -1,0 +1,28 @@
+import { formatSizeBytes } from '../../../common/units.js';
+import { defineVerb } from '../../command.js';
+import { volumeInfo } from '../../volumes.js';
+
+export const rm = defineVerb<{ force: boolean }>({
+  name: 'rm',
+  aliases: ['remove'],
+  summary: 'remove a volume and its data',
+  description: 'A volume in use is refused, unless --force: whoever uses it then gets errors.',
+  arguments: [{ name: 'volume', help: 'name or id' }],
+  options: [{ flags: '-f, --force', help: 'do not ask, and remove even if it is in use', default: false }],
+  examples: [
+    { command: 'rawstor-volume rm vm1', what: 'asks first on a terminal' },
+    { command: 'rawstor-volume rm vm1 --force', what: 'asks nothing' },
+  ],
+  async run(context, [ref], { force }) {
+    const cluster = await context.cluster();
+    const { timeout } = context.globals;
+    const volume = await volumeInfo(cluster, ref!, timeout);
+    await context.confirm(
+      `Remove volume ${volume.name} (${formatSizeBytes(volume.sizeBytes)}) and all its data?`,
+      force,
+    );
+    await cluster.mds.call('mds.remove', { ref: volume.id, force }, timeout);
+    context.output.one({ removed: volume.name, id: volume.id }, () => [`removed ${volume.name}`]);
+    return 0;
+  },
+});

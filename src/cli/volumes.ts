@@ -1,0 +1,68 @@
+import type { Cluster } from '../client/index.js';
+import { RawstorError } from '../common/errors.js';
+import type { Member, ObjectInfo, OstInfo } from '../protocol/index.js';
+
+/** What several verbs ask of the metadata server. */
+
+const PAGE = 200;
+
+export async function allVolumes(cluster: Cluster, timeoutMs: number): Promise<ObjectInfo[]> {
+  const found: ObjectInfo[] = [];
+  for (;;) {
+    const after = found.at(-1)?.name ?? '';
+    const { objects } = await cluster.mds.call('mds.list', { after, limit: PAGE }, timeoutMs);
+    found.push(...objects);
+    if (objects.length < PAGE) return found;
+  }
+}
+
+/** @throws RawstorError NOT_FOUND */
+export function volumeInfo(cluster: Cluster, ref: string, timeoutMs: number): Promise<ObjectInfo> {
+  return cluster.mds.call('mds.getObj', { ref }, timeoutMs);
+}
+
+/** @returns null when there is none */
+export async function findVolume(
+  cluster: Cluster,
+  ref: string,
+  timeoutMs: number,
+): Promise<ObjectInfo | null> {
+  try {
+    return await volumeInfo(cluster, ref, timeoutMs);
+  } catch (error) {
+    if (error instanceof RawstorError && error.code === 'NOT_FOUND') return null;
+    throw error;
+  }
+}
+
+export type KnownOst = OstInfo & { alive: boolean; lastSeenWallMs: number };
+
+export async function allOsts(cluster: Cluster, timeoutMs: number): Promise<KnownOst[]> {
+  return (await cluster.mds.call('mds.listOsts', {}, timeoutMs)).osts;
+}
+
+/** How a volume is, in a word; worst first. */
+export type VolumeHealth = 'loss' | 'unavailable' | 'degraded' | 'ok';
+
+/**
+ * `loss`: acknowledged data was lost and nobody has said so yet. `unavailable`: fewer live in-sync members
+ * than the volume needs. `degraded`: fewer than it should have.
+ */
+export function volumeHealth(volume: ObjectInfo, alive: (ostId: string) => boolean): VolumeHealth {
+  if (volume.lossWallMs !== null) return 'loss';
+  const inSync = volume.members.filter((member) => member.state === 'in-sync' && alive(member.ostId));
+  if (inSync.length === volume.members.length) return 'ok';
+  // With more members than replicas each chunk is on some of them only: a missing one is no verdict on all.
+  const missing = volume.members.length - inSync.length;
+  return volume.replicas - missing < volume.minReplicas ? 'unavailable' : 'degraded';
+}
+
+export function memberText(member: Member, alive: boolean): string {
+  if (!alive) return member.state === 'in-sync' ? 'in sync, unreachable' : 'stale, unreachable';
+  return member.state === 'in-sync' ? 'in sync' : `stale since epoch ${member.staleSince}`;
+}
+
+/** First part of an id: enough for people to tell OSTs apart. */
+export function shortId(id: string): string {
+  return id.slice(-12);
+}
