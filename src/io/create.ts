@@ -1,5 +1,6 @@
 import { RawstorError } from '../common/errors.js';
 import { MiB } from '../common/units.js';
+import { NodeIo } from './node-io.js';
 import type { Io } from './types.js';
 import { UringIo } from './uring-io.js';
 
@@ -27,5 +28,14 @@ export function createIo(options: CreateIoOptions = {}): Io {
       hint: 'set it to uring or node, or not at all',
     });
   }
-  return new UringIo(poolBytes, options.ringEntries);
+  if (wanted === 'node') return new NodeIo(poolBytes);
+  try {
+    return new UringIo(poolBytes, options.ringEntries);
+  } catch (error) {
+    if (wanted === 'uring' || !(error instanceof RawstorError) || error.where !== undefined) throw error;
+    options.warn?.(
+      `${error.message}; going on with Node's own sockets and files, which are slower. ${error.hint}`,
+    );
+    return new NodeIo(poolBytes);
+  }
 }

@@ -2,6 +2,14 @@
 
 export { crc32c } from './crc32c.js';
 export { type CreateIoOptions, createIo } from './create.js';
+export {
+  type DescriptorListener,
+  DescriptorSocket,
+  EventFd,
+  listenDescriptors,
+  ReadableWatch,
+  type Received,
+} from './descriptors.js';
 export { type DirectoryLock, lockDirectory } from './lock.js';
 export { Mapping, mapAnonymous, mapDescriptor } from './mapping.js';
 export { heapMemory, type Memory, type Releasable, SliceList } from './memory.js';

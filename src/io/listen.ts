@@ -37,6 +37,10 @@ export async function openListening(address: Address): Promise<Listening> {
 
 export function stopListening(listening: Listening): void {
   loadNative().closeFd(listening.fd);
+  removeSocketFile(listening);
+}
+
+export function removeSocketFile(listening: Listening): void {
   // Another server may have taken the path over; its socket is not ours to remove.
   if (listening.path !== null && inodeOf(listening.path) === listening.inode) unlinkSync(listening.path);
 }

@@ -1,4 +1,3 @@
-import type { RawstorError } from '../common/errors.js';
 import { LIMITS } from '../common/limits.js';
 import { KiB } from '../common/units.js';
 import { FrameReceiver } from './frame-receiver.js';
@@ -147,7 +146,7 @@ export abstract class StreamBase implements Stream, BatchTask {
 
   private afterParse(): void {
     const { fault } = this.receiver;
-    if (fault !== null && this.phase < Phase.CLOSING) this.destroy(fault as RawstorError);
+    if (fault !== null && this.phase < Phase.CLOSING) this.destroy(fault);
   }
 
   /** Comes back when the pool has a buffer again. */

@@ -1,7 +1,7 @@
-import { RawstorError } from '../common/errors.js';
 import { MiB } from '../common/units.js';
 import { loadNative } from '../native/index.js';
-import { EAGAIN, ECANCELED, ECONNRESET, EINTR, ENOBUFS, EPIPE, errnoError } from './errno.js';
+import { cutShort, streamError } from './connection-lost.js';
+import { EAGAIN, ECANCELED, EINTR, ENOBUFS, EPIPE } from './errno.js';
 import type { Ring, RingUser } from './ring.js';
 import { IOVECS_MAX, MSG_NOSIGNAL, MSG_WAITALL, RingOp } from './ring-abi.js';
 import { Phase, StreamBase, type StreamHost } from './stream-base.js';
@@ -153,20 +153,14 @@ export class UringStream extends StreamBase implements RingUser {
 
   private fail(errno: number, call: string): void {
     if (this.phase === Phase.DRAINING) this.destroy();
-    else if (errno === -EPIPE || errno === -ECONNRESET) {
-      const message = 'the connection was closed by the other side';
-      const cause = errnoError(errno, call, this.peer);
-      this.destroy(new RawstorError('CONNECTION_LOST', message, { where: this.peer, cause }));
-    } else this.destroy(errnoError(errno, call, this.peer));
+    else this.destroy(streamError(errno, call, this.peer));
   }
 
   /** The peer has ended: in the middle of a frame that is a loss; else our last answers still leave. */
   private peerEnd(): void {
     if (this.receiver.paused) return; // There may be whole frames that nobody has seen.
-    if (this.receiver.insideFrame) {
-      const message = 'the connection was closed by the other side in the middle of a message';
-      this.destroy(new RawstorError('CONNECTION_LOST', message, { where: this.peer }));
-    } else this.end();
+    if (this.receiver.insideFrame) this.destroy(cutShort(this.peer));
+    else this.end();
   }
 
   private ownEnd(): void {
