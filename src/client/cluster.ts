@@ -1,0 +1,152 @@
+import { hostname } from 'node:os';
+import type { Clock } from '../common/clock.js';
+import { resolveLocation } from '../common/config.js';
+import { asRawstorError, RawstorError } from '../common/errors.js';
+import type { Logger } from '../common/log.js';
+import type { Io } from '../io/types.js';
+import { Connection } from '../protocol/connection.js';
+
+import type { OstConnector } from '../protocol/ost-peer.js';
+import { Connector } from './connector.js';
+import { ControlLink } from './control-link.js';
+import { type OpenVolumeOptions, openVolume } from './open.js';
+import type { Volume } from './volume.js';
+
+export interface ClusterOptions {
+  /** As `--location`; undefined looks at the usual places. */
+  readonly location?: string | undefined;
+  readonly configFile?: string | undefined;
+  readonly io: Io;
+  readonly clock: Clock;
+  readonly log: Logger;
+  /** For logs and leases: program and what it serves. */
+  readonly name: string;
+  /** OSTs of this process, by id: reached without a socket. */
+  readonly localOsts?: ReadonlyMap<string, OstConnector>;
+  /** Host label of this machine: its replicas are read first. */
+  readonly host?: string | undefined;
+  /** T of docs/consistency, 1000. */
+  readonly confirmMs?: number;
+  /** After how long of silence an OST is given up, 2000. */
+  readonly silenceMs?: number;
+}
+
+const CONNECT_TIMEOUT_MS = 3000;
+
+/** A client's view of a cluster: how to find it, its MDS, and its volumes. */
+export class Cluster {
+  readonly mds: ControlLink;
+  /** Null where the cluster is known without one. */
+  readonly mgs: ControlLink | null;
+  private readonly options: ClusterOptions;
+  private readonly identity: { role: 'client'; clusterId: string; name: string };
+
+  private constructor(
+    options: ClusterOptions,
+    identity: Cluster['identity'],
+    mdsAddresses: readonly string[],
+    mgsAddresses: readonly string[],
+  ) {
+    this.options = options;
+    this.identity = identity;
+    const env = { io: options.io, clock: options.clock, log: options.log, identity };
+    this.mds = new ControlLink(env, 'mds', mdsAddresses);
+    this.mgs = mgsAddresses.length === 0 ? null : new ControlLink(env, 'mgs', mgsAddresses);
+  }
+
+  /** @throws RawstorError CONFIG, NOT_FOUND, UNAVAILABLE, VERSION, DENIED */
+  static async connect(options: ClusterOptions): Promise<Cluster> {
+    const location = resolveLocation(options.location, process.env, process.cwd(), options.configFile);
+    const identity = {
+      role: 'client' as const,
+      clusterId: '',
+      name: `${options.name}@${hostname()}:${process.pid}`,
+    };
+    if (location.kind === 'config') {
+      const { mds, mgs, clusterId } = location.config;
+      identity.clusterId = clusterId ?? '';
+      if (mds.length > 0) return new Cluster(options, identity, mds, mgs);
+      return Cluster.fromAddresses(options, identity, mgs, location.path);
+    }
+    return Cluster.fromAddresses(options, identity, location.addresses, 'location');
+  }
+
+  /** Opens a volume and gives it as a block device. @throws RawstorError NOT_FOUND, BUSY, UNAVAILABLE, FENCED */
+  openVolume(ref: string, options: OpenVolumeOptions): Promise<Volume> {
+    const { io, clock, log } = this.options;
+    const connector = new Connector({ io, clock, identity: this.identity }, this.options.localOsts);
+    const env = {
+      io,
+      clock,
+      log,
+      connector,
+      host: this.options.host ?? '',
+      confirmMs: this.options.confirmMs ?? 1000,
+      silenceMs: this.options.silenceMs ?? 2000,
+    };
+    return openVolume(env, this.mds, ref, options, options.holder ?? this.identity.name);
+  }
+
+  async close(): Promise<void> {
+    this.mds.close();
+    this.mgs?.close();
+  }
+
+  /** Asks each address what it is: an MGS names its MDSs, an MDS is one. */
+  private static async fromAddresses(
+    options: ClusterOptions,
+    identity: Cluster['identity'],
+    addresses: readonly string[],
+    where: string,
+  ): Promise<Cluster> {
+    const failures: string[] = [];
+    for (const address of addresses) {
+      try {
+        const { io, clock } = options;
+        const connection = await Connection.connect(io, address, {
+          identity,
+          clock,
+          handler: QUIET,
+          timeoutMs: CONNECT_TIMEOUT_MS,
+        });
+        try {
+          const role = connection.remote?.role;
+          if (role === 'mds') return new Cluster(options, identity, addresses, []);
+          if (role === 'mgs') return new Cluster(options, identity, await mdsOf(connection), addresses);
+          failures.push(`${address} is an ${role}, not an MGS or MDS`);
+        } finally {
+          connection.end();
+        }
+      } catch (error) {
+        const failure = asRawstorError(error, address);
+        if (failure.code === 'VERSION' || failure.code === 'DENIED') throw failure;
+        failures.push(`${address}: ${failure.message}`);
+      }
+    }
+    throw new RawstorError('UNAVAILABLE', 'the cluster cannot be reached', {
+      where: failures.join('; ') || where,
+      hint: "start it with 'rawstor up' or 'rawstor serve', or check --location",
+    });
+  }
+}
+
+async function mdsOf(connection: Connection): Promise<string[]> {
+  const cluster = await connection.call('mgs.cluster', {});
+  const all = cluster.servers.filter((server) => server.role === 'mds');
+  const found = all.sort((a, b) => b.lastSeenWallMs - a.lastSeenWallMs).flatMap((server) => server.addresses);
+  if (found.length > 0) return found;
+  throw new RawstorError('UNAVAILABLE', 'the MGS knows no MDS', {
+    where: connection.peer,
+    hint: "start one with 'rawstor serve mds'",
+  });
+}
+
+/** For a connection that only asks. */
+const QUIET = {
+  call: async (): Promise<never> => {
+    throw new RawstorError('NOT_SUPPORTED', 'a client answers no calls');
+  },
+  data: (connection: Connection) => connection.destroy(),
+  event: () => {},
+  closed: () => {},
+};

@@ -1,0 +1,126 @@
+import type { Clock } from '../common/clock.js';
+import { asRawstorError, RawstorError } from '../common/errors.js';
+import type { Logger } from '../common/log.js';
+import type { Io } from '../io/types.js';
+import { Connection, type ConnectionHandler, type Identity } from '../protocol/connection.js';
+import type { MethodName, Params, Result } from '../protocol/messages.js';
+
+const RETRY_MS = 200;
+const CONNECT_TIMEOUT_MS = 3000;
+
+/** A standing connection to a server of the control plane: made when needed, made again when lost. */
+export class ControlLink {
+  /** Called after each reconnect and loss, for those who keep something alive on it. */
+  onChange: ((connected: boolean) => void) | null = null;
+  private readonly io: Io;
+  private readonly clock: Clock;
+  private readonly log: Logger;
+  private readonly identity: Identity;
+  private readonly addresses: readonly string[];
+  private readonly role: 'mds' | 'mgs';
+  private connection: Connection | null = null;
+  private connecting: Promise<Connection> | null = null;
+  private closed = false;
+
+  constructor(
+    env: { io: Io; clock: Clock; log: Logger; identity: Identity },
+    role: 'mds' | 'mgs',
+    addresses: readonly string[],
+  ) {
+    this.io = env.io;
+    this.clock = env.clock;
+    this.log = env.log;
+    this.identity = env.identity;
+    this.role = role;
+    this.addresses = addresses;
+  }
+
+  /** One try. @throws RawstorError of the server, or UNAVAILABLE naming every address tried */
+  async call<M extends MethodName>(method: M, params: Params<M>, timeoutMs = 10_000): Promise<Result<M>> {
+    const connection = await this.connected();
+    return connection.call(method, params, timeoutMs);
+  }
+
+  /**
+   * Asks until it is answered, whatever happens to connections meanwhile: for calls that carry a request id or
+   * change nothing. Ends only when `giveUp` says so.
+   */
+  async callUntilAnswered<M extends MethodName>(
+    method: M,
+    params: Params<M>,
+    giveUp: () => boolean,
+  ): Promise<Result<M>> {
+    for (;;) {
+      try {
+        return await this.call(method, params, 5000);
+      } catch (error) {
+        const failure = asRawstorError(error);
+        const unanswered = ['UNAVAILABLE', 'TIMEOUT', 'CONNECTION_LOST', 'LIMIT', 'BUSY'].includes(
+          failure.code,
+        );
+        if (!unanswered || giveUp() || this.closed) throw failure;
+        this.log.debug({ method, reason: failure.message }, 'not answered, asking again');
+        await this.clock.sleep(RETRY_MS);
+      }
+    }
+  }
+
+  close(): void {
+    this.closed = true;
+    this.connection?.end();
+    this.connection = null;
+  }
+
+  private async connected(): Promise<Connection> {
+    if (this.closed) throw new RawstorError('UNAVAILABLE', `the link to the ${this.role} is closed`);
+    if (this.connection !== null && !this.connection.closed) return this.connection;
+    this.connecting ??= this.connect().finally(() => {
+      this.connecting = null;
+    });
+    return this.connecting;
+  }
+
+  private async connect(): Promise<Connection> {
+    const failures: string[] = [];
+    for (const address of this.addresses) {
+      try {
+        const connection = await Connection.connect(this.io, address, {
+          identity: this.identity,
+          clock: this.clock,
+          handler: this.handler(),
+          timeoutMs: CONNECT_TIMEOUT_MS,
+        });
+        if (connection.remote?.role !== this.role) {
+          connection.destroy();
+          throw new RawstorError('PROTOCOL', `a ${connection.remote?.role} answers here, not a ${this.role}`);
+        }
+        this.connection = connection;
+        this.onChange?.(true);
+        return connection;
+      } catch (error) {
+        const failure = asRawstorError(error, address);
+        if (failure.code === 'VERSION' || failure.code === 'DENIED') throw failure;
+        failures.push(`${address}: ${failure.message}`);
+      }
+    }
+    throw new RawstorError('UNAVAILABLE', `no ${this.role.toUpperCase()} answers`, {
+      where: failures.join('; ') || 'no address known',
+      hint: `start it with 'rawstor serve ${this.role}' (or 'rawstor up'), or check --location`,
+    });
+  }
+
+  private handler(): ConnectionHandler {
+    return {
+      call: async (_connection, method) => {
+        throw new RawstorError('NOT_SUPPORTED', `a client does not answer ${method}`);
+      },
+      data: (connection) => connection.destroy(),
+      event: () => {},
+      closed: (connection) => {
+        if (this.connection !== connection) return;
+        this.connection = null;
+        this.onChange?.(false);
+      },
+    };
+  }
+}

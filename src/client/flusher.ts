@@ -1,0 +1,95 @@
+import type { BlockRequest } from '../block/device.js';
+import type { RawstorError } from '../common/errors.js';
+import { Opcode } from '../protocol/frame.js';
+import type { IoPath } from './io-path.js';
+import type { Member } from './member.js';
+import type { Piece } from './records.js';
+import type { VolumeState } from './volume-state.js';
+
+/**
+ * Flushes of one volume (I10), coalesced: while one is on its way, those that come wait for the next, which
+ * covers everything acknowledged before it began.
+ */
+export class Flusher {
+  private readonly state: VolumeState;
+  private readonly path: IoPath;
+  private readonly finish: (request: BlockRequest, error: RawstorError | null) => void;
+  private running: BlockRequest[] | null = null;
+  private next: BlockRequest[] = [];
+  private waiters: { resolve: () => void; reject: (error: RawstorError) => void }[] = [];
+  private runningWaiters: typeof this.waiters = [];
+
+  constructor(
+    state: VolumeState,
+    path: IoPath,
+    finish: (request: BlockRequest, error: RawstorError | null) => void,
+  ) {
+    this.state = state;
+    this.path = path;
+    this.finish = finish;
+  }
+
+  add(request: BlockRequest): void {
+    this.next.push(request);
+    if (this.running === null) this.state.env.io.schedule(this);
+  }
+
+  /** For the volume's own use: a seal, a close. */
+  flush(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.waiters.push({ resolve, reject });
+      if (this.running === null) this.state.env.io.schedule(this);
+    });
+  }
+
+  get idle(): boolean {
+    return this.running === null && this.next.length === 0 && this.waiters.length === 0;
+  }
+
+  /** Begins the next flush at the end of a turn, so that those of one batch share it. */
+  runBatch(): void {
+    if (this.running !== null || (this.next.length === 0 && this.waiters.length === 0)) return;
+    this.running = this.next;
+    this.runningWaiters = this.waiters;
+    this.next = [];
+    this.waiters = [];
+    const { state } = this;
+    if (state.fatal !== null) return this.end(state.fatal);
+    const dirty: Member[] = state.members.filter((member) => member.required && member.dirty);
+    if (dirty.length === 0) return this.end(this.takeLoss());
+    for (const member of dirty) member.dirty = false;
+    state.unflushed = false;
+    const piece = this.path.piece();
+    piece.request = null;
+    piece.opcode = Opcode.FLUSH;
+    piece.fua = false;
+    piece.chunk = 0;
+    piece.offset = 0;
+    piece.length = 0;
+    piece.placement = dirty;
+    this.path.start(piece);
+  }
+
+  pieceDone(piece: Piece, error: RawstorError | null): void {
+    if (error !== null) for (const member of piece.placement) member.dirty = true;
+    this.path.recycle(piece);
+    this.end(error ?? this.takeLoss());
+  }
+
+  /** A loss is reported by exactly one flush, the first after it. */
+  private takeLoss(): RawstorError | null {
+    const loss = this.state.lossToReport;
+    this.state.lossToReport = null;
+    return loss;
+  }
+
+  private end(error: RawstorError | null): void {
+    const requests = this.running ?? [];
+    const waiters = this.runningWaiters;
+    this.running = null;
+    this.runningWaiters = [];
+    for (const request of requests) this.finish(request, error);
+    for (const waiter of waiters) error === null ? waiter.resolve() : waiter.reject(error);
+    if (this.next.length > 0 || this.waiters.length > 0) this.state.env.io.schedule(this);
+  }
+}

@@ -1,0 +1,331 @@
+import type { RawstorError } from '../common/errors.js';
+import { LIMITS } from '../common/limits.js';
+import { GiB } from '../common/units.js';
+import type { ChunkOp, ChunkOpOwner } from '../protocol/chunk-op.js';
+import {
+  errorOfStatus,
+  STATUS_CONNECTION_LOST,
+  STATUS_FENCED,
+  STATUS_STALE_SESSION,
+} from '../protocol/control.js';
+import { Opcode } from '../protocol/frame.js';
+import type { Member } from './member.js';
+import { Piece, type ReplicaOp, ReplicaState } from './records.js';
+import type { VolumeState } from './volume-state.js';
+
+/** What the I/O path asks of the other parts of a volume. */
+export interface IoPathOwner {
+  pieceDone(piece: Piece, error: RawstorError | null): void;
+  /** Some replicas of the piece have it and these have failed: they have to leave the set. */
+  membersFailed(piece: Piece, failed: Member[], error: RawstorError): void;
+  /** No replica took the whole of it: they may differ now. The piece stays open until `finish`. */
+  allFailed(piece: Piece, error: RawstorError): void;
+  resyncFailed(member: Member, error: RawstorError): void;
+}
+
+/**
+ * Sends pieces to members, gathers their answers and decides when a piece is done: writes and flushes when
+ * every required member has answered (I1), reads from one member, both only while every in-sync member has
+ * confirmed the session within T (I14, I5).
+ */
+export class IoPath implements ChunkOpOwner {
+  private readonly state: VolumeState;
+  private readonly owner: IoPathOwner;
+  private readonly free: Piece[] = [];
+  /** Whole, but not to be acknowledged yet. */
+  private held: Piece[] = [];
+  /** No member can take them now. */
+  private parked: Piece[] = [];
+  private rotor = 0;
+
+  constructor(state: VolumeState, owner: IoPathOwner) {
+    this.state = state;
+    this.owner = owner;
+  }
+
+  piece(): Piece {
+    return this.free.pop() ?? new Piece(this);
+  }
+
+  /** Begins a piece; `pieceDone` follows, never from within. */
+  start(piece: Piece): void {
+    if (piece.opcode === Opcode.READ) this.sendRead(piece);
+    else this.sendWrite(piece);
+  }
+
+  /** Gives the piece's record back. */
+  recycle(piece: Piece): void {
+    piece.request = null;
+    piece.slices.clear();
+    for (let i = 0; i < piece.opCount; i++) {
+      const op = piece.ops[i]!;
+      op.slices.clear();
+      op.state = ReplicaState.IDLE;
+    }
+    piece.opCount = 0;
+    piece.tried.length = 0;
+    this.free.push(piece);
+  }
+
+  chunkDone(chunkOp: ChunkOp): void {
+    const op = chunkOp as ReplicaOp;
+    const member = op.member!;
+    const { piece, status } = op;
+    member.answeredOne(op.generation);
+    if (status === 0) {
+      member.confirm(op.sentAtMs);
+      op.state = ReplicaState.OK;
+    } else if (
+      status === STATUS_CONNECTION_LOST ||
+      status === STATUS_FENCED ||
+      status === STATUS_STALE_SESSION
+    ) {
+      // Not served under our session any more: only a new attach tells why.
+      if (status !== STATUS_CONNECTION_LOST) member.end(false);
+      if (piece.opcode === Opcode.READ) return this.retryRead(piece, member, op);
+      if (member.required && this.state.fatal === null) {
+        op.state = ReplicaState.LOST;
+        member.lost.push(op);
+        return;
+      }
+      op.state = ReplicaState.DROPPED;
+    } else {
+      if (piece.opcode === Opcode.READ) return this.retryRead(piece, member, op);
+      if (member.required) {
+        op.state = ReplicaState.FAILED;
+      } else {
+        op.state = ReplicaState.DROPPED;
+        this.owner.resyncFailed(member, errorOfStatus(status, member.ostId));
+      }
+    }
+    if (--piece.unsettled === 0) this.settle(piece);
+  }
+
+  /** Sends again, under the new session and the current tag, what was lost with the old one. */
+  resend(member: Member): void {
+    const lost = member.lost;
+    member.lost = [];
+    for (const op of lost) this.sendTo(op, member);
+  }
+
+  /** Gives up what was lost with a member that has left the set. */
+  giveUp(member: Member): void {
+    const lost = member.lost;
+    member.lost = [];
+    for (const op of lost) {
+      op.state = ReplicaState.DROPPED;
+      if (--op.piece.unsettled === 0) this.settle(op.piece);
+    }
+  }
+
+  /** Looks again at all that was held or parked: a member has confirmed, come or gone. */
+  review(): void {
+    if (this.held.length > 0) {
+      const held = this.held;
+      this.held = [];
+      for (const piece of held) {
+        piece.held = false;
+        this.settle(piece);
+      }
+    }
+    if (this.parked.length > 0) {
+      const parked = this.parked;
+      this.parked = [];
+      for (const piece of parked) this.start(piece);
+    }
+  }
+
+  /** Ends everything that waits, with the volume's fatal error. */
+  failAll(error: RawstorError): void {
+    const waiting = [...this.held, ...this.parked];
+    this.held = [];
+    this.parked = [];
+    for (const piece of waiting) {
+      piece.held = false;
+      this.owner.pieceDone(piece, error);
+    }
+    for (const member of this.state.members) this.giveUp(member);
+  }
+
+  get waitingCount(): number {
+    return this.held.length + this.parked.length;
+  }
+
+  private sendWrite(piece: Piece): void {
+    const { placement } = piece;
+    piece.opCount = 0;
+    piece.unsettled = 0;
+    if (piece.opcode !== Opcode.FLUSH && !this.enough(placement)) {
+      this.parked.push(piece);
+      return;
+    }
+    const isFlush = piece.opcode === Opcode.FLUSH;
+    for (const member of placement) {
+      if (isFlush ? !member.required : !member.takesWrites) continue;
+      const op = piece.nextOp();
+      op.opcode = piece.opcode;
+      op.fua = piece.fua;
+      op.chunk = piece.chunk;
+      op.chunkVersion = this.state.object.headVersion;
+      op.offset = piece.offset;
+      op.length = piece.length;
+      op.slices.clear();
+      if (piece.opcode === Opcode.WRITE) op.slices.addRange(piece.slices, 0, piece.length);
+      op.member = member;
+      if (!isFlush) member.dirty = true;
+      piece.unsettled++;
+    }
+    // Two loops: an answer never comes from within submit, but the count must be whole before any can.
+    for (let i = 0; i < piece.opCount; i++) {
+      const op = piece.ops[i]!;
+      this.sendTo(op, op.member!);
+    }
+  }
+
+  private sendTo(op: ReplicaOp, member: Member): void {
+    const peer = member.peer;
+    if (peer === null) {
+      op.state = ReplicaState.LOST;
+      member.lost.push(op);
+      return;
+    }
+    op.state = ReplicaState.SENT;
+    op.handle = member.handle;
+    op.sessionEpoch = this.state.sessionEpoch;
+    op.sessionNumber = member.sessionNumber;
+    op.tag = this.state.object.epoch;
+    op.generation = member.generation;
+    member.outstanding[member.generation]!++;
+    peer.submit(op);
+  }
+
+  private sendRead(piece: Piece): void {
+    const member = this.readFrom(piece);
+    if (member === null) {
+      this.parked.push(piece);
+      return;
+    }
+    piece.opCount = 0;
+    const op = piece.nextOp();
+    op.opcode = Opcode.READ;
+    op.fua = false;
+    op.chunk = piece.chunk;
+    op.chunkVersion = this.state.object.headVersion;
+    op.offset = piece.offset;
+    op.length = piece.length;
+    op.slices.clear();
+    op.slices.addRange(piece.slices, 0, piece.length);
+    op.member = member;
+    piece.unsettled = 1;
+    this.sendTo(op, member);
+  }
+
+  /** In this process, on this host, else by turns; never one that has failed the piece or is given up. */
+  private readFrom(piece: Piece): Member | null {
+    const { placement } = piece;
+    const count = placement.length;
+    let best: Member | null = null;
+    const start = this.rotor++ % count;
+    for (let i = 0; i < count; i++) {
+      const member = placement[(start + i) % count]!;
+      if (!member.inSync || member.peer === null || piece.tried.includes(member)) continue;
+      if (member.peer.local) return member;
+      const near = this.state.env.host !== '' && member.labels.host === this.state.env.host;
+      if (near) best = member;
+      else best ??= member;
+    }
+    return best;
+  }
+
+  private retryRead(piece: Piece, member: Member, op: ReplicaOp): void {
+    op.state = ReplicaState.IDLE;
+    piece.unsettled = 0;
+    const { fatal } = this.state;
+    if (fatal !== null) return this.owner.pieceDone(piece, fatal);
+    // A lost connection says nothing about the data: the member may answer the next time.
+    const hardError =
+      op.status !== STATUS_CONNECTION_LOST &&
+      op.status !== STATUS_STALE_SESSION &&
+      op.status !== STATUS_FENCED;
+    if (hardError) {
+      piece.tried.push(member);
+      const someLeft = piece.placement.some((other) => other.inSync && !piece.tried.includes(other));
+      if (!someLeft) {
+        return this.owner.pieceDone(
+          piece,
+          errorOfStatus(op.status, `chunk ${piece.chunk} at ${piece.offset}`),
+        );
+      }
+    }
+    this.sendRead(piece);
+  }
+
+  private settle(piece: Piece): void {
+    const { fatal, acksHeld } = this.state;
+    if (fatal !== null) return this.owner.pieceDone(piece, fatal);
+    if (piece.opcode !== Opcode.READ && this.anyFailed(piece)) return;
+    if (acksHeld || !this.confirmed(piece.placement)) return this.hold(piece);
+    if (piece.opcode !== Opcode.READ && piece.opcode !== Opcode.FLUSH && !this.enough(piece.placement)) {
+      return this.hold(piece);
+    }
+    if (piece.opcode === Opcode.READ && !piece.ops[0]!.member!.inSync) {
+      // It left the set while it answered: what it read may be old by now.
+      piece.opCount = 0;
+      return this.sendRead(piece);
+    }
+    this.owner.pieceDone(piece, null);
+  }
+
+  private hold(piece: Piece): void {
+    piece.held = true;
+    this.held.push(piece);
+  }
+
+  /** Every in-sync member has confirmed the session within T; asks those that have not. */
+  private confirmed(placement: readonly Member[]): boolean {
+    const oldest = this.state.env.clock.nowMs() - this.state.env.confirmMs;
+    let all = true;
+    for (const member of placement) {
+      if (!member.inSync) continue;
+      if (member.confirmedAtMs < oldest) {
+        all = false;
+        member.sendPing();
+      }
+    }
+    return all;
+  }
+
+  private enough(placement: readonly Member[]): boolean {
+    let count = 0;
+    for (const member of placement) if (member.inSync) count++;
+    return count >= this.state.object.minReplicas;
+  }
+
+  private anyFailed(piece: Piece): boolean {
+    let failed: Member[] | null = null;
+    let someOk = false;
+    let status = 0;
+    for (let i = 0; i < piece.opCount; i++) {
+      const op = piece.ops[i]!;
+      if (op.state === ReplicaState.FAILED) {
+        if (op.member!.required) {
+          failed ??= [];
+          failed.push(op.member!);
+          status = op.status;
+        }
+      } else if (op.state === ReplicaState.OK && op.member!.required) someOk = true;
+    }
+    if (failed === null) return false;
+    const error = errorOfStatus(status, `volume ${this.state.name}`);
+    if (someOk) this.owner.membersFailed(piece, failed, error);
+    else this.owner.allFailed(piece, error);
+    return true;
+  }
+}
+
+/** Longest piece: a frame's payload, or a range for operations without one. */
+export function pieceLimitBytes(opcode: number): number {
+  return opcode === Opcode.READ || opcode === Opcode.WRITE
+    ? LIMITS.framePayloadBytes
+    : Math.min(LIMITS.rangeBytes, GiB);
+}

@@ -1,0 +1,191 @@
+import type { Clock } from '../common/clock.js';
+import { RawstorError } from '../common/errors.js';
+import { ChunkOp } from '../protocol/chunk-op.js';
+import { Opcode } from '../protocol/frame.js';
+import type { OstConnector, OstPeer } from '../protocol/ost-peer.js';
+import type { BootId, ObjectRecord, OstInfo } from '../protocol/records.js';
+import type { ReplicaOp } from './records.js';
+
+/** What a member tells the volume. */
+export interface MemberOwner {
+  /** The session on this OST has ended; everything in flight has been answered before. */
+  memberEnded(member: Member): void;
+  /** The OST has answered a ping. */
+  memberConfirmed(member: Member): void;
+}
+
+/**
+ * One OST of a volume, as the writer sees it: its part in the in-sync set and the session on it. Decisions
+ * about the set are taken elsewhere (membership.ts); here is the state they are taken on.
+ */
+export class Member {
+  readonly ostId: string;
+  addresses: readonly string[];
+  labels: Readonly<Record<string, string>>;
+  /** In force at the MDS; stays true until a drop is recorded there. */
+  inSync: boolean;
+  /** Boot id recorded at the MDS for an in-sync member. */
+  recordedBootId: BootId | null;
+  staleSince: number;
+  /** Not in sync, but attached: gets every new write while its regions are copied (I9). */
+  receiving = false;
+  /** Its join flush is sent: counts for every ack like an in-sync member (I9). */
+  counts = false;
+  peer: OstPeer | null = null;
+  handle = 0;
+  bootId: BootId | null = null;
+  sessionNumber = 0;
+  /** It was given up for silence, so that trying the same again at once is no use. */
+  silent = false;
+  /** When something sent then was answered: what I14 asks. */
+  confirmedAtMs = Number.NEGATIVE_INFINITY;
+  /** Something was answered since the watchdog looked. */
+  answered = false;
+  progressAtMs = 0;
+  /** Written since the last flush began. */
+  dirty = false;
+  /** Operations whose answer was lost with the session; re-sent after an attach, or given up by a drop. */
+  lost: ReplicaOp[] = [];
+  /** Unanswered operations, by the parity of the generation they were sent in: see `drained`. */
+  readonly outstanding = [0, 0];
+  generation = 0;
+  private drainWaiter: (() => void) | null = null;
+  private readonly owner: MemberOwner;
+  private readonly ping: ChunkOp;
+  private pinging = false;
+
+  constructor(ost: OstInfo, inSync: boolean, staleSince: number, bootId: BootId | null, owner: MemberOwner) {
+    this.ostId = ost.ostId;
+    this.addresses = ost.addresses;
+    this.labels = ost.labels;
+    this.inSync = inSync;
+    this.staleSince = staleSince;
+    this.recordedBootId = bootId;
+    this.owner = owner;
+    this.ping = new ChunkOp({ chunkDone: (op) => this.pingDone(op) });
+    this.ping.opcode = Opcode.PING;
+  }
+
+  get attached(): boolean {
+    return this.peer !== null;
+  }
+
+  /** Its answer is needed before anything is acknowledged. */
+  get required(): boolean {
+    return this.inSync || this.counts;
+  }
+
+  /** Gets new writes. */
+  get takesWrites(): boolean {
+    return this.inSync || this.receiving;
+  }
+
+  get inFlight(): number {
+    return this.outstanding[0]! + this.outstanding[1]!;
+  }
+
+  /**
+   * Connects and attaches under a new session number. @throws RawstorError FENCED when a newer writer has been
+   * there, UNAVAILABLE, TIMEOUT
+   */
+  async attach(
+    connector: OstConnector,
+    clock: Clock,
+    object: ObjectRecord,
+    session: { epoch: number; number: number },
+    timeoutMs: number,
+  ): Promise<void> {
+    const peer = await connector.connect(this.ostId, this.addresses, timeoutMs);
+    let ended = false;
+    peer.onClosed = () => {
+      ended = true;
+      this.ended(peer);
+    };
+    const askedAtMs = clock.nowMs();
+    let answer: { handle: number; bootId: BootId };
+    try {
+      answer = await peer.call(
+        'ost.attach',
+        { object, sessionEpoch: session.epoch, sessionNumber: session.number },
+        timeoutMs,
+      );
+    } catch (error) {
+      peer.onClosed = null;
+      peer.destroy();
+      throw error;
+    }
+    if (ended)
+      throw new RawstorError('CONNECTION_LOST', 'the OST ended the session at once', { where: peer.where });
+    this.peer = peer;
+    this.handle = answer.handle;
+    this.bootId = answer.bootId;
+    this.sessionNumber = session.number;
+    this.silent = false;
+    this.confirmedAtMs = askedAtMs;
+    this.progressAtMs = clock.nowMs();
+    this.ping.handle = answer.handle;
+    this.ping.sessionEpoch = session.epoch;
+    this.ping.sessionNumber = session.number;
+  }
+
+  /** Ends the session from here; `memberEnded` follows. */
+  end(silent: boolean): void {
+    this.silent = silent;
+    this.peer?.destroy();
+  }
+
+  /** Asks for a sign of life; at most one is under way. */
+  sendPing(): void {
+    if (this.pinging || this.peer === null) return;
+    this.pinging = true;
+    this.peer.submit(this.ping);
+  }
+
+  get waitsForAnswer(): boolean {
+    return this.pinging || this.inFlight > 0;
+  }
+
+  confirm(sentAtMs: number): void {
+    this.answered = true;
+    if (sentAtMs > this.confirmedAtMs) this.confirmedAtMs = sentAtMs;
+  }
+
+  /** Counts an operation out; the generation it went with is kept in the operation. */
+  answeredOne(generation: number): void {
+    if (
+      --this.outstanding[generation]! === 0 &&
+      this.drainWaiter !== null &&
+      generation !== this.generation
+    ) {
+      this.drainWaiter();
+      this.drainWaiter = null;
+    }
+  }
+
+  /** Resolves when everything sent before now has been answered (or lost). One caller at a time. */
+  drained(): Promise<void> {
+    const before = this.generation;
+    this.generation = 1 - before;
+    if (this.outstanding[before] === 0) return Promise.resolve();
+    return new Promise((resolve) => {
+      this.drainWaiter = resolve;
+    });
+  }
+
+  private ended(peer: OstPeer): void {
+    if (this.peer !== peer) return;
+    this.peer = null;
+    this.owner.memberEnded(this);
+  }
+
+  private pingDone(op: ChunkOp): void {
+    this.pinging = false;
+    if (op.status === 0) {
+      this.confirm(op.sentAtMs);
+      this.owner.memberConfirmed(this);
+    } else {
+      // Our session is no longer the one served there: whatever the reason, it has to be attached anew.
+      this.peer?.destroy();
+    }
+  }
+}

@@ -1,0 +1,351 @@
+import { asRawstorError, RawstorError } from '../common/errors.js';
+import { newId } from '../common/ids.js';
+import { ChunkOp } from '../protocol/chunk-op.js';
+import { Opcode } from '../protocol/frame.js';
+import { type BootId, type Member as MemberRecord, sameBootId } from '../protocol/records.js';
+import type { ControlLink } from './control-link.js';
+import type { Flusher } from './flusher.js';
+import type { IoPath } from './io-path.js';
+import type { Member } from './member.js';
+import { canDrop, changedMembers } from './replica-set.js';
+import type { VolumeState } from './volume-state.js';
+
+const REATTACH_TIMEOUT_MS = 1000;
+const RETRY_MS = 300;
+
+/** What membership asks of the volume. */
+export interface MembershipOwner {
+  fail(error: RawstorError): void;
+  /** A member has left the set, or one that was away may come back: recovery looks after it. */
+  memberLeft(member: Member): void;
+  /** Resolves when no write is in flight; new ones wait until `writesHeld` is taken back. */
+  holdWrites(): Promise<void>;
+  releaseWrites(): void;
+}
+
+/**
+ * The one place where the in-sync set changes. A single loop, so that at most one compare-and-swap is
+ * outstanding: lost members first, then joins, then seals.
+ */
+export class Membership {
+  private readonly state: VolumeState;
+  private readonly mds: ControlLink;
+  private readonly path: IoPath;
+  private readonly flusher: Flusher;
+  private readonly owner: MembershipOwner;
+  private joins: { member: Member; resolve: (joined: boolean) => void }[] = [];
+  private seals: { resolve: () => void; reject: (error: RawstorError) => void }[] = [];
+  private running: Promise<void> | null = null;
+  private again = false;
+
+  constructor(state: VolumeState, mds: ControlLink, path: IoPath, flusher: Flusher, owner: MembershipOwner) {
+    this.state = state;
+    this.mds = mds;
+    this.path = path;
+    this.flusher = flusher;
+    this.owner = owner;
+  }
+
+  /** Something has changed: look. */
+  wake(): void {
+    this.again = true;
+    this.running ??= this.loop().finally(() => {
+      this.running = null;
+    });
+  }
+
+  /** Takes a resynced member into the set; false when it, or any other, failed meanwhile. */
+  join(member: Member): Promise<boolean> {
+    return new Promise((resolve) => {
+      this.joins.push({ member, resolve });
+      this.wake();
+    });
+  }
+
+  /** Records "identical up to now" at the MDS: writes pause while it is done. */
+  seal(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.seals.push({ resolve, reject });
+      this.wake();
+    });
+  }
+
+  private async loop(): Promise<void> {
+    while (this.again && this.state.fatal === null) {
+      this.again = false;
+      try {
+        await this.step();
+      } catch (error) {
+        this.owner.fail(asRawstorError(error, `volume ${this.state.name}`));
+      }
+    }
+    if (this.state.fatal !== null) this.failWaiting(this.state.fatal);
+  }
+
+  private async step(): Promise<void> {
+    const lost = this.lostMembers();
+    if (lost.length > 0) {
+      await this.handleLost(lost);
+      return this.wake();
+    }
+    if (this.state.acksHeld) {
+      // A survivor failed while it stored the set, and came back or left since.
+      if (await this.storeSet()) this.releaseAcks();
+      return this.wake();
+    }
+    const join = this.joins.shift();
+    if (join !== undefined) {
+      join.resolve(await this.handleJoin(join.member));
+      return this.wake();
+    }
+    if (this.seals.length > 0) {
+      const seals = this.seals;
+      this.seals = [];
+      try {
+        await this.handleSeal();
+        for (const seal of seals) seal.resolve();
+      } catch (error) {
+        for (const seal of seals) seal.reject(asRawstorError(error));
+      }
+      this.wake();
+    }
+  }
+
+  private lostMembers(): Member[] {
+    return this.state.members.filter((member) => member.inSync && !member.attached);
+  }
+
+  /** Attach again where that is likely to work, drop the rest, wait where nothing may be dropped (I6, I8). */
+  private async handleLost(lost: readonly Member[]): Promise<void> {
+    const { state } = this;
+    const alone = !this.droppable(lost);
+    await Promise.all(
+      lost.map(async (member) => {
+        if (member.silent && !alone) return;
+        await this.attach(member).catch((error) => {
+          if (asRawstorError(error).code === 'FENCED') throw error;
+        });
+      }),
+    );
+    const gone = lost.filter((member) => !member.attached);
+    // Another boot id: it has lost what was not flushed.
+    const emptied = lost.filter((member) => member.attached && !this.sameBoot(member));
+    for (const member of lost) {
+      if (member.attached && this.sameBoot(member)) this.path.resend(member);
+    }
+    if (gone.length === 0 && emptied.length === 0) return this.path.review();
+    const leaving = [...gone, ...emptied];
+    if (this.droppable(leaving)) return this.drop(leaving);
+    const some = leaving.filter((member) => this.droppable([member]));
+    if (some.length > 0 && leaving.length > 1) return this.drop(some.slice(0, 1));
+    if (gone.length > 0) {
+      // Nobody else has all the newest data: wait for it, the guest pauses (I7).
+      for (const member of emptied) member.end(false);
+      state.env.log.warn(
+        { volume: state.name, waitingFor: gone.map((member) => member.ostId) },
+        'the last in-sync replica is away, I/O waits',
+      );
+      await state.env.clock.sleep(RETRY_MS);
+      return;
+    }
+    await this.acceptLoss(emptied);
+  }
+
+  private droppable(members: readonly Member[]): boolean {
+    const inSync = new Set(this.state.inSyncMembers().map((member) => member.ostId));
+    return canDrop(this.state.object, inSync, new Set(members.map((member) => member.ostId)));
+  }
+
+  private sameBoot(member: Member): boolean {
+    return member.recordedBootId === null || sameBootId(member.recordedBootId, member.bootId);
+  }
+
+  private async attach(member: Member): Promise<void> {
+    const { state } = this;
+    const session = { epoch: state.sessionEpoch, number: state.sessionNumber() };
+    await member.attach(state.env.connector, state.env.clock, state.object, session, REATTACH_TIMEOUT_MS);
+  }
+
+  private async drop(leaving: readonly Member[]): Promise<void> {
+    const { state } = this;
+    const ids = new Set(leaving.map((member) => member.ostId));
+    state.env.log.warn({ volume: state.name, dropped: [...ids] }, 'replicas leave the in-sync set');
+    const since = state.object.lastSeal + 1;
+    // From the answer until every survivor has stored the set nothing is acknowledged.
+    await this.changeMembers(changedMembers(state.object.members, { drop: ids }), false, () => {
+      state.acksHeld = true;
+    });
+    for (const member of leaving) {
+      member.inSync = false;
+      member.staleSince = since;
+    }
+    if (await this.storeSet()) this.releaseAcks();
+    // Those whose survivors failed meanwhile stay held: the next round drops and stores again.
+    for (const member of leaving) this.owner.memberLeft(member);
+  }
+
+  private releaseAcks(): void {
+    this.state.acksHeld = false;
+    for (const member of this.state.members) if (!member.inSync) this.path.giveUp(member);
+    this.path.review();
+  }
+
+  private async acceptLoss(members: readonly Member[]): Promise<void> {
+    const { state } = this;
+    const bootIds = new Map<string, BootId>();
+    for (const member of members) bootIds.set(member.ostId, member.bootId!);
+    const lost = state.unflushed || members.some((member) => member.dirty);
+    await this.changeMembers(changedMembers(state.object.members, { bootIds }), lost);
+    for (const member of members) member.recordedBootId = member.bootId;
+    if (lost) {
+      state.lossToReport = new RawstorError(
+        'LOSS',
+        'an OST lost writes that were acknowledged but not flushed',
+        {
+          where: `volume ${state.name}`,
+          hint: 'check the file system inside; the loss stays on record until it is acknowledged',
+        },
+      );
+      state.env.log.error({ volume: state.name }, 'unflushed writes were lost');
+    }
+    for (const member of members) this.path.resend(member);
+    this.path.review();
+  }
+
+  /** I9, the end of a resync: drain, flush, compare-and-swap; everything counts from the flush on. */
+  private async handleJoin(member: Member): Promise<boolean> {
+    const { state } = this;
+    if (!member.receiving || !member.attached) return false;
+    await member.drained();
+    if (!member.receiving || !member.attached) return false;
+    const session = member.sessionNumber;
+    const bootId = member.bootId!;
+    member.counts = true;
+    member.dirty = false;
+    const flushed = await this.flushOne(member);
+    const stillGood = flushed && member.attached && member.sessionNumber === session;
+    if (!stillGood || this.lostMembers().length > 0) {
+      member.counts = false;
+      member.dirty = true;
+      if (!member.attached) this.path.giveUp(member);
+      this.path.review();
+      return false;
+    }
+    await this.changeMembers(
+      changedMembers(state.object.members, { join: new Map([[member.ostId, bootId]]) }),
+      false,
+    );
+    member.inSync = true;
+    member.receiving = false;
+    member.counts = false;
+    member.recordedBootId = bootId;
+    member.staleSince = 0;
+    state.env.log.info({ volume: state.name, ostId: member.ostId }, 'replica is in sync again');
+    // A survivor that cannot store it is lost, and the next round sees to it.
+    if (await this.storeSet()) this.releaseAcks();
+    return true;
+  }
+
+  private flushOne(member: Member): Promise<boolean> {
+    return new Promise((resolve) => {
+      const { peer } = member;
+      if (peer === null) return resolve(false);
+      const op = new ChunkOp({ chunkDone: (done) => resolve(done.status === 0) });
+      op.opcode = Opcode.FLUSH;
+      op.handle = member.handle;
+      op.sessionEpoch = this.state.sessionEpoch;
+      op.sessionNumber = member.sessionNumber;
+      op.tag = this.state.epoch;
+      peer.submit(op);
+    });
+  }
+
+  private async handleSeal(): Promise<void> {
+    const { state } = this;
+    if (state.unreconciled.size > 0) throw new RawstorError('BUSY', 'regions are still to be reconciled');
+    await this.owner.holdWrites();
+    try {
+      await this.flusher.flush();
+      if (this.lostMembers().length > 0) throw new RawstorError('BUSY', 'a replica was lost during the seal');
+      const seal = state.epoch;
+      const answer = await this.mds.callUntilAnswered(
+        'mds.seal',
+        {
+          id: state.object.id,
+          sessionEpoch: state.sessionEpoch,
+          expectedEpoch: seal,
+          requestId: newId(),
+          seal,
+        },
+        () => state.fatal !== null,
+      );
+      state.object = { ...state.object, epoch: answer.epoch, lastSeal: seal };
+      state.unsealed = false;
+      await this.storeSet();
+    } finally {
+      this.owner.releaseWrites();
+    }
+  }
+
+  /** The compare-and-swap at the MDS, until it is answered. @throws RawstorError FENCED */
+  private async changeMembers(
+    members: readonly MemberRecord[],
+    loss: boolean,
+    onAnswer: () => void = () => {},
+  ): Promise<void> {
+    const { state } = this;
+    const { object } = state;
+    const answer = await this.mds.callUntilAnswered(
+      'mds.changeMembers',
+      {
+        id: object.id,
+        sessionEpoch: state.sessionEpoch,
+        expectedEpoch: object.epoch,
+        requestId: newId(),
+        members: [...members],
+        loss,
+      },
+      () => state.fatal !== null,
+    );
+    onAnswer();
+    const since = object.lastSeal + 1;
+    const stale = new Set(object.members.filter((member) => member.state === 'stale').map((m) => m.ostId));
+    const recorded = members.map((member) =>
+      member.state === 'stale' && !stale.has(member.ostId) ? { ...member, staleSince: since } : member,
+    );
+    state.object = { ...object, epoch: answer.epoch, members: recorded };
+  }
+
+  /** Every in-sync member keeps the new set before anything is acknowledged under it (I6, I13). */
+  private async storeSet(): Promise<boolean> {
+    const { state } = this;
+    const set = { epoch: state.epoch, members: state.object.members };
+    const stored = await Promise.all(
+      state.inSyncMembers().map(async (member) => {
+        const { peer } = member;
+        if (peer === null) return false;
+        try {
+          await peer.call(
+            'ost.storeSet',
+            { handle: member.handle, set, lastSeal: state.object.lastSeal },
+            5000,
+          );
+          return true;
+        } catch (error) {
+          state.env.log.warn(
+            { ostId: member.ostId, reason: asRawstorError(error).message },
+            'set not stored',
+          );
+          peer.destroy();
+          return false;
+        }
+      }),
+    );
+    return stored.every((one) => one);
+  }
+
+  private failWaiting(error: RawstorError): void {
+    for (const join of this.joins.splice(0)) join.resolve(false);
+    for (const seal of this.seals.splice(0)) seal.reject(error);
+  }
+}

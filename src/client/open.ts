@@ -1,0 +1,262 @@
+import { asRawstorError, RawstorError } from '../common/errors.js';
+import { newId } from '../common/ids.js';
+import type { Result } from '../protocol/messages.js';
+import { type BootId, type OstInfo, sameBootId } from '../protocol/records.js';
+import type { ControlLink } from './control-link.js';
+import { Member, type MemberOwner } from './member.js';
+import { listRegions } from './recovery/copy.js';
+import { RegionSet } from './region-set.js';
+import { changedMembers, decideOpen, type OpenDecision, type OpenFinding } from './replica-set.js';
+import { Volume } from './volume.js';
+import { type VolumeEnvironment, VolumeState } from './volume-state.js';
+
+export interface OpenVolumeOptions {
+  readonly mode: 'write' | 'read';
+  /** Takes the lease from a live holder, which is fenced from then on. */
+  readonly force?: boolean;
+  /** Who holds the lease: the same holder takes it back at once after a crash. */
+  readonly holder?: string;
+  /** Goes on without replicas that may hold newer data; the loss is recorded. */
+  readonly acceptLoss?: boolean;
+  /** How long to wait for replicas that may not be given up. */
+  readonly timeoutMs?: number;
+}
+
+const ATTACH_TIMEOUT_MS = 3000;
+const RETRY_MS = 300;
+
+type Opened = Result<'mds.open'>;
+
+/**
+ * The sequence of an open (docs/consistency): epoch and map from the MDS, attach everywhere so that earlier
+ * writers are fenced (I4), leave out who is away or suspect (I7, I8), record that, wait T where a former
+ * writer may still believe in itself (I14), then serve and reconcile behind.
+ */
+export async function openVolume(
+  env: VolumeEnvironment,
+  mds: ControlLink,
+  ref: string,
+  options: OpenVolumeOptions,
+  holder: string,
+): Promise<Volume> {
+  const opened = await mds.call('mds.open', {
+    ref,
+    mode: options.mode,
+    holder,
+    force: options.force ?? false,
+  });
+  const opening = new Opening(env, mds, opened, options);
+  try {
+    return await opening.run();
+  } catch (error) {
+    opening.abandon();
+    const failure = asRawstorError(error);
+    if (options.mode === 'write') {
+      // The volume stays as unclean as it was: nothing has been written.
+      const { object, sessionEpoch, wasClean } = opened;
+      await mds
+        .call('mds.close', { id: object.id, sessionEpoch, clean: wasClean && !opening.recorded }, 3000)
+        .catch(() => {});
+    }
+    throw failure;
+  }
+}
+
+class Opening implements MemberOwner {
+  /** The set was changed: the object is not as it was. */
+  recorded = false;
+  private readonly env: VolumeEnvironment;
+  private readonly mds: ControlLink;
+  private readonly opened: Opened;
+  private readonly options: OpenVolumeOptions;
+  private readonly state: VolumeState;
+  private volume: Volume | null = null;
+  private attachedAtMs = 0;
+
+  constructor(env: VolumeEnvironment, mds: ControlLink, opened: Opened, options: OpenVolumeOptions) {
+    this.env = env;
+    this.mds = mds;
+    this.opened = opened;
+    this.options = options;
+    const { object } = opened;
+    const infos = new Map(opened.osts.map((ost) => [ost.ostId, ost]));
+    const members = object.members.map((record) => {
+      const ost = infos.get(record.ostId) ?? unknownOst(record.ostId);
+      return new Member(ost, record.state === 'in-sync', record.staleSince, record.bootId, this);
+    });
+    this.state = new VolumeState(env, object, opened.sessionEpoch, members);
+  }
+
+  async run(): Promise<Volume> {
+    const { options, opened, state } = this;
+    if (options.mode === 'read') return this.openForReading();
+    const decision = await this.settle();
+    await this.record(decision);
+    if (!opened.wasClean) {
+      await this.findUnreconciled();
+      const waitedMs = this.env.clock.nowMs() - this.attachedAtMs;
+      // Whoever wrote before may serve reads until T after its last confirmation.
+      if (waitedMs < this.env.confirmMs) await this.env.clock.sleep(this.env.confirmMs - waitedMs);
+      state.unsealed = true;
+    }
+    return this.hand(false);
+  }
+
+  abandon(): void {
+    for (const member of this.state.members) member.end(false);
+  }
+
+  memberEnded(member: Member): void {
+    this.volume?.memberEnded(member);
+  }
+
+  memberConfirmed(member: Member): void {
+    this.volume?.memberConfirmed(member);
+  }
+
+  private hand(readOnly: boolean): Volume {
+    const { leaseMs } = this.opened;
+    this.volume = new Volume(this.state, this.mds, { readOnly, leaseMs });
+    this.volume.start();
+    return this.volume;
+  }
+
+  /** Attaches everywhere and decides, again and again while somebody has to be waited for. */
+  private async settle(): Promise<OpenDecision> {
+    const { clock } = this.env;
+    const deadlineMs = clock.nowMs() + (this.options.timeoutMs ?? 15_000);
+    for (;;) {
+      const members = this.state.inSyncMembers();
+      await Promise.all(members.filter((member) => !member.attached).map((member) => this.attach(member)));
+      this.attachedAtMs = clock.nowMs();
+      const findings = await Promise.all(members.map((member) => this.finding(member)));
+      const { wasClean, object } = this.opened;
+      const decision = decideOpen(object, findings, wasClean, this.options.acceptLoss ?? false);
+      if (decision.waitFor.length === 0) return decision;
+      if (clock.nowMs() > deadlineMs) {
+        const where = decision.waitFor.map((id) => `OST ${id} ${this.state.member(id)?.addresses.join(' ')}`);
+        throw new RawstorError(
+          'UNAVAILABLE',
+          `volume ${object.name} has no complete replica that can be reached`,
+          {
+            where: where.join(', '),
+            hint: 'start that OST again; a replica that is lost for good needs --accept-loss',
+          },
+        );
+      }
+      await clock.sleep(RETRY_MS);
+    }
+  }
+
+  private async attach(member: Member): Promise<void> {
+    const session = { epoch: this.opened.sessionEpoch, number: this.state.sessionNumber() };
+    try {
+      await member.attach(this.env.connector, this.env.clock, this.opened.object, session, ATTACH_TIMEOUT_MS);
+    } catch (error) {
+      const failure = asRawstorError(error);
+      if (failure.code === 'FENCED') throw failure;
+      this.env.log.warn({ ostId: member.ostId, reason: failure.message }, 'an OST cannot be attached');
+    }
+  }
+
+  private async finding(member: Member): Promise<OpenFinding> {
+    let hasNewer = false;
+    if (member.attached && !this.opened.wasClean) {
+      const regions = new RegionSet(this.state.regionsPerChunk);
+      try {
+        await listRegions(member, this.opened.object.lastSeal + 1, regions);
+        hasNewer = regions.size > 0;
+      } catch {
+        member.end(false);
+      }
+    }
+    return {
+      ostId: member.ostId,
+      reachable: member.attached,
+      recordedBootId: member.recordedBootId,
+      bootId: member.bootId,
+      hasNewer,
+    };
+  }
+
+  /** The compare-and-swap that makes the decision true, then every member keeps the set. */
+  private async record(decision: OpenDecision): Promise<void> {
+    const { state } = this;
+    const { object } = this.opened;
+    const bootIds = new Map<string, BootId>();
+    let changed = decision.loss || decision.drop.size > 0;
+    for (const member of state.inSyncMembers()) {
+      if (decision.drop.has(member.ostId) || member.bootId === null) continue;
+      bootIds.set(member.ostId, member.bootId);
+      if (!sameBootId(member.recordedBootId, member.bootId)) changed = true;
+    }
+    if (!changed) return;
+    const members = changedMembers(object.members, { drop: decision.drop, bootIds });
+    const answer = await this.mds.callUntilAnswered(
+      'mds.changeMembers',
+      {
+        id: object.id,
+        sessionEpoch: state.sessionEpoch,
+        expectedEpoch: object.epoch,
+        requestId: newId(),
+        members,
+        loss: decision.loss,
+      },
+      () => false,
+    );
+    this.recorded = true;
+    const since = object.lastSeal + 1;
+    for (const record of members) if (decision.drop.has(record.ostId)) record.staleSince = since;
+    state.object = { ...object, epoch: answer.epoch, members };
+    for (const member of state.members) {
+      const bootId = bootIds.get(member.ostId);
+      if (bootId !== undefined) member.recordedBootId = bootId;
+      if (!decision.drop.has(member.ostId)) continue;
+      member.inSync = false;
+      member.staleSince = since;
+      member.end(false);
+    }
+    if (decision.loss) {
+      state.lossToReport = new RawstorError('LOSS', 'writes acknowledged but not flushed were lost', {
+        where: `volume ${object.name}`,
+        hint: 'check the file system inside; the loss stays on record until it is acknowledged',
+      });
+    }
+    // Stored on each survivor before anything is acknowledged; membership tries again where one fails here.
+    state.acksHeld = true;
+  }
+
+  /** Regions newer than the last seal on any member can differ: each is reconciled before it is touched. */
+  private async findUnreconciled(): Promise<void> {
+    const { state } = this;
+    const inSync = state.inSyncMembers();
+    if (inSync.length < 2) return;
+    for (const member of inSync) {
+      if (member.attached) await listRegions(member, state.object.lastSeal + 1, state.unreconciled);
+    }
+    for (const [chunk, region] of state.unreconciled) {
+      const copies = state.placement(chunk).filter((member) => member.inSync).length;
+      if (copies < 2) state.unreconciled.delete(chunk, region);
+    }
+  }
+
+  /**
+   * Without a lease, beside a writer: nothing is fenced and nothing recorded. What it reads is no cut in time.
+   */
+  private async openForReading(): Promise<Volume> {
+    throw new RawstorError('NOT_SUPPORTED', 'volumes are opened for writing only', {
+      where: `volume ${this.opened.object.name}`,
+    });
+  }
+}
+
+function unknownOst(ostId: string): OstInfo {
+  return {
+    ostId,
+    addresses: [],
+    labels: {},
+    capacityBytes: 0,
+    freeBytes: 0,
+    bootId: { kernel: '', generation: 0 },
+  };
+}

@@ -1,0 +1,110 @@
+import { asRawstorError } from '../../common/errors.js';
+import type { Member } from '../member.js';
+import type { LockHolder } from '../range-locks.js';
+import type { RegionSet } from '../region-set.js';
+import { chunkLength } from '../slicing.js';
+import type { VolumeState } from '../volume-state.js';
+
+const COPY_TIMEOUT_MS = 20_000;
+const LIST_TIMEOUT_MS = 30_000;
+
+/** Adds every region of `member` whose epoch is at least `since`. */
+export async function listRegions(member: Member, since: number, into: RegionSet): Promise<void> {
+  let from: { chunk: number; region: number } | null = null;
+  do {
+    const { peer } = member;
+    if (peer === null) throw new Error(`OST ${member.ostId} left while its regions were listed`);
+    const page: { rows: number[]; next: { chunk: number; region: number } | null } = await peer.call(
+      'ost.regions',
+      { handle: member.handle, since, from },
+      LIST_TIMEOUT_MS,
+    );
+    into.addRows(page.rows);
+    from = page.next;
+  } while (from !== null);
+}
+
+/** Byte range of the object that a region covers, cut at the object's end; null beyond it. */
+export function regionRange(
+  state: VolumeState,
+  chunk: number,
+  region: number,
+): { start: number; end: number } | null {
+  const { sizeBytes, chunkSizeBytes } = state.object;
+  const inChunk = region * state.regionSizeBytes;
+  const length = Math.min(state.regionSizeBytes, chunkLength(chunk, sizeBytes, chunkSizeBytes) - inChunk);
+  if (length <= 0) return null;
+  const start = chunk * chunkSizeBytes + inChunk;
+  return { start, end: start + length };
+}
+
+/** Runs with the range locked exclusively: no request overlaps (I3 covers copies). */
+export async function withRangeLocked<T>(
+  state: VolumeState,
+  range: { start: number; end: number },
+  action: () => Promise<T>,
+): Promise<T> {
+  let granted!: () => void;
+  const wait = new Promise<void>((resolve) => {
+    granted = resolve;
+  });
+  const holder: LockHolder = {
+    lockStart: range.start,
+    lockEnd: range.end,
+    lockExclusive: true,
+    lockSlot: -1,
+    lockGranted: () => granted(),
+  };
+  if (!state.locks.acquire(holder)) await wait;
+  try {
+    return await action();
+  } finally {
+    state.locks.release(holder);
+  }
+}
+
+/**
+ * Orders one OST to pull a range from another. False when it did not get it: if what became of it is
+ * unknown, the target's session is ended, so that nothing of it is applied after the lock is released.
+ */
+export async function orderCopy(
+  state: VolumeState,
+  source: Member,
+  target: Member,
+  chunk: number,
+  offset: number,
+  length: number,
+): Promise<boolean> {
+  const { peer } = target;
+  if (peer === null) return false;
+  try {
+    await peer.call(
+      'ost.copy',
+      {
+        handle: target.handle,
+        chunk,
+        chunkVersion: state.object.headVersion,
+        offset,
+        length,
+        sourceAddresses: [...source.addresses],
+        sourceOstId: source.ostId,
+      },
+      COPY_TIMEOUT_MS,
+    );
+    return true;
+  } catch (error) {
+    const failure = asRawstorError(error);
+    state.env.log.warn(
+      { source: source.ostId, target: target.ostId, chunk, offset, reason: failure.message },
+      'a copy failed',
+    );
+    const targetAtFault = source.attached && source.inSync;
+    if (failure.code === 'TIMEOUT' || targetAtFault) target.end(target.inSync);
+    return false;
+  }
+}
+
+/** An in-sync, attached member to copy from, preferring one that is not `target`. */
+export function copySource(placement: readonly Member[], target: Member): Member | null {
+  return placement.find((member) => member !== target && member.inSync && member.attached) ?? null;
+}

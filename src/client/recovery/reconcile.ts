@@ -1,0 +1,130 @@
+import type { VolumeRequest } from '../records.js';
+import { chunkOf } from '../slicing.js';
+import type { VolumeState } from '../volume-state.js';
+import { orderCopy, regionRange, withRangeLocked } from './copy.js';
+
+const COPIES_AT_ONCE = 4;
+
+/**
+ * Makes regions equal on all in-sync members after an unclean close or a failed write (I7): each is copied
+ * from one source to all others. Requests that touch one wait here and move it to the front.
+ */
+export class Reconcile {
+  private readonly state: VolumeState;
+  private readonly restart: (request: VolumeRequest) => void;
+  private parked: VolumeRequest[] = [];
+  private urgent: { chunk: number; region: number }[] = [];
+  private workers = 0;
+  private readonly busy = new Set<string>();
+  private idleWaiters: (() => void)[] = [];
+
+  constructor(state: VolumeState, restart: (request: VolumeRequest) => void) {
+    this.state = state;
+    this.restart = restart;
+  }
+
+  /** True when the range holds an unreconciled region: the request is kept and started again later. */
+  park(request: VolumeRequest): boolean {
+    const { state } = this;
+    const { lockStart: start, lockEnd: end } = request;
+    if (!state.unreconciled.overlaps(start, end, state.regionSizeBytes)) return false;
+    this.parked.push(request);
+    for (let at = Math.floor(start / state.regionSizeBytes); at * state.regionSizeBytes < end; at++) {
+      const chunk = chunkOf(at * state.regionSizeBytes, state.object.chunkSizeBytes);
+      const region = at % state.regionsPerChunk;
+      if (state.unreconciled.has(chunk, region)) this.urgent.push({ chunk, region });
+    }
+    this.wake();
+    return true;
+  }
+
+  wake(): void {
+    if (this.state.unreconciled.size === 0) return this.settleIdle();
+    while (this.workers < Math.min(COPIES_AT_ONCE, this.state.unreconciled.size)) {
+      this.workers++;
+      this.work()
+        .catch((error) => this.state.env.log.error({ error: String(error) }, 'reconcile worker failed'))
+        .finally(() => {
+          this.workers--;
+          if (this.state.unreconciled.size > 0 && this.state.fatal === null && this.workers === 0)
+            this.wake();
+          else this.settleIdle();
+        });
+    }
+  }
+
+  /** Resolves when nothing is unreconciled. */
+  done(): Promise<void> {
+    if (this.state.unreconciled.size === 0) return Promise.resolve();
+    return new Promise((resolve) => this.idleWaiters.push(resolve));
+  }
+
+  /** Gives back the requests that wait, when the volume has failed. */
+  takeParked(): VolumeRequest[] {
+    return this.parked.splice(0);
+  }
+
+  private settleIdle(): void {
+    if (this.state.unreconciled.size > 0 && this.state.fatal === null) return;
+    for (const resolve of this.idleWaiters.splice(0)) resolve();
+  }
+
+  private async work(): Promise<void> {
+    for (;;) {
+      if (this.state.fatal !== null) return;
+      const next = this.take();
+      if (next === null) return;
+      const key = `${next.chunk}/${next.region}`;
+      this.busy.add(key);
+      try {
+        await this.reconcileOne(next.chunk, next.region);
+      } finally {
+        this.busy.delete(key);
+      }
+      this.release();
+    }
+  }
+
+  private take(): { chunk: number; region: number } | null {
+    const free = (chunk: number, region: number) =>
+      this.state.unreconciled.has(chunk, region) && !this.busy.has(`${chunk}/${region}`);
+    while (this.urgent.length > 0) {
+      const next = this.urgent.shift()!;
+      if (free(next.chunk, next.region)) return next;
+    }
+    for (const [chunk, region] of this.state.unreconciled) if (free(chunk, region)) return { chunk, region };
+    return null;
+  }
+
+  private async reconcileOne(chunk: number, region: number): Promise<void> {
+    const { state } = this;
+    const range = regionRange(state, chunk, region);
+    if (range === null) return state.unreconciled.delete(chunk, region);
+    await withRangeLocked(state, range, async () => {
+      while (state.fatal === null) {
+        const inSync = state.placement(chunk).filter((member) => member.inSync);
+        const source = inSync.find((member) => member.attached);
+        if (source !== undefined && inSync.every((member) => member.attached)) {
+          const offset = region * state.regionSizeBytes;
+          const others = inSync.filter((member) => member !== source);
+          const copied = await Promise.all(
+            others.map((target) => orderCopy(state, source, target, chunk, offset, range.end - range.start)),
+          );
+          // All from one source in one round, or the round is done again with who is left.
+          if (copied.every((one) => one) && source.inSync && source.attached) {
+            return state.unreconciled.delete(chunk, region);
+          }
+        }
+        await state.env.clock.sleep(50);
+      }
+    });
+  }
+
+  /** Starts what waited and can go on now. */
+  private release(): void {
+    if (this.parked.length === 0) return;
+    const parked = this.parked;
+    this.parked = [];
+    for (const request of parked) this.restart(request);
+  }
+}

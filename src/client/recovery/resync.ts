@@ -1,0 +1,148 @@
+import { asRawstorError, RawstorError } from '../../common/errors.js';
+import type { Member } from '../member.js';
+import { RegionSet } from '../region-set.js';
+import type { VolumeState } from '../volume-state.js';
+import { copySource, listRegions, orderCopy, regionRange, withRangeLocked } from './copy.js';
+
+const ATTACH_TIMEOUT_MS = 3000;
+const BACKOFF_MIN_MS = 500;
+const BACKOFF_MAX_MS = 30_000;
+/** Regions copied at once: keeps a link busy without starving the guest. */
+const COPIES_AT_ONCE = 4;
+const JOIN_TRIES = 5;
+
+export interface ResyncProgress {
+  readonly regionsTotal: number;
+  readonly regionsDone: number;
+}
+
+/** What a resync needs of the volume. */
+export interface ResyncOwner {
+  join(member: Member): Promise<boolean>;
+  /** Resolves when no region is unreconciled. */
+  reconciled(): Promise<void>;
+  fenced(error: RawstorError): void;
+}
+
+/** Brings members that left the set back (I9): attach, then list, then copy under range locks, then join. */
+export class Resync {
+  private readonly state: VolumeState;
+  private readonly owner: ResyncOwner;
+  private readonly active = new Map<Member, { total: number; done: number }>();
+
+  constructor(state: VolumeState, owner: ResyncOwner) {
+    this.state = state;
+    this.owner = owner;
+  }
+
+  progress(member: Member): ResyncProgress | null {
+    const at = this.active.get(member);
+    return at === undefined ? null : { regionsTotal: at.total, regionsDone: at.done };
+  }
+
+  /** Tries until the member is in the set again or the volume closes. */
+  start(member: Member): void {
+    if (this.active.has(member)) return;
+    this.active.set(member, { total: 0, done: 0 });
+    this.loop(member)
+      .catch((error) => this.state.env.log.error({ error: asRawstorError(error).message }, 'resync ended'))
+      .finally(() => {
+        this.active.delete(member);
+        // It may have left again between its join and here.
+        if (this.wanted(member)) this.start(member);
+      });
+  }
+
+  private wanted(member: Member): boolean {
+    return !member.inSync && this.state.fatal === null && !this.state.closing;
+  }
+
+  private async loop(member: Member): Promise<void> {
+    let backoffMs = BACKOFF_MIN_MS;
+    while (this.wanted(member)) {
+      try {
+        if (await this.once(member)) return;
+      } catch (error) {
+        const failure = asRawstorError(error);
+        if (failure.code === 'FENCED') return this.owner.fenced(failure);
+        this.state.env.log.debug({ ostId: member.ostId, reason: failure.message }, 'resync not possible yet');
+      }
+      member.receiving = false;
+      if (member.attached && !member.inSync) member.end(false);
+      await this.state.env.clock.sleep(backoffMs);
+      backoffMs = Math.min(backoffMs * 2, BACKOFF_MAX_MS);
+    }
+  }
+
+  private async once(member: Member): Promise<boolean> {
+    const { state } = this;
+    // Always a fresh session: nothing left of an earlier one may be applied during the resync.
+    if (member.attached) member.end(false);
+    const session = { epoch: state.sessionEpoch, number: state.sessionNumber() };
+    await member.attach(state.env.connector, state.env.clock, state.object, session, ATTACH_TIMEOUT_MS);
+    await this.owner.reconciled();
+    if (!member.attached || !this.wanted(member)) return false;
+    member.receiving = true;
+    const regions = await this.list(member);
+    const progress = this.active.get(member)!;
+    progress.total = regions.size;
+    progress.done = 0;
+    state.env.log.info(
+      { volume: state.name, ostId: member.ostId, regions: regions.size, since: member.staleSince },
+      'resync begins',
+    );
+    await this.sweep(member, regions, () => progress.done++);
+    for (let i = 0; i < JOIN_TRIES && member.receiving && member.attached; i++) {
+      if (await this.owner.join(member)) return true;
+      await state.env.clock.sleep(100);
+    }
+    return false;
+  }
+
+  /** Newer regions on either side, and every region with a write in flight that was not sent to it. */
+  private async list(member: Member): Promise<RegionSet> {
+    const { state } = this;
+    const regions = new RegionSet(state.regionsPerChunk);
+    state.locks.forEachExclusive((start, end) => regions.addRange(start, end, state.regionSizeBytes));
+    await listRegions(member, member.staleSince, regions);
+    for (const source of state.inSyncMembers()) {
+      if (source.attached) await listRegions(source, member.staleSince, regions);
+    }
+    for (const [chunk, region] of regions) {
+      if (!state.placement(chunk).includes(member)) regions.delete(chunk, region);
+    }
+    return regions;
+  }
+
+  private async sweep(member: Member, regions: RegionSet, onDone: () => void): Promise<void> {
+    const queue = regions[Symbol.iterator]();
+    const worker = async () => {
+      for (const [chunk, region] of queue) {
+        if (!member.receiving || !member.attached || this.state.fatal !== null) return;
+        await this.copyOne(member, chunk, region);
+        onDone();
+      }
+    };
+    await Promise.all(Array.from({ length: COPIES_AT_ONCE }, worker));
+    if (!member.receiving || !member.attached) {
+      throw new RawstorError('CONNECTION_LOST', 'the OST left during its resync', { where: member.ostId });
+    }
+  }
+
+  private async copyOne(member: Member, chunk: number, region: number): Promise<void> {
+    const { state } = this;
+    const range = regionRange(state, chunk, region);
+    if (range === null) return;
+    await withRangeLocked(state, range, async () => {
+      while (member.receiving && member.attached) {
+        const source = copySource(state.placement(chunk), member);
+        const offset = region * state.regionSizeBytes;
+        if (source !== null) {
+          if (await orderCopy(state, source, member, chunk, offset, range.end - range.start)) return;
+        }
+        await state.env.clock.sleep(100);
+        if (state.fatal !== null) return;
+      }
+    });
+  }
+}

@@ -1,0 +1,116 @@
+import { placeChunk } from '../common/placement.js';
+import { type BootId, type Member, type ObjectRecord, sameBootId } from '../protocol/records.js';
+import { chunkCount } from './slicing.js';
+
+/**
+ * Decisions about an in-sync set: pure functions over what is known, so that they are tested and simulated
+ * without a cluster.
+ */
+
+/** Beyond this many chunks the question below is answered by the count of members alone. */
+const CHUNKS_CHECKED = 65_536;
+
+/**
+ * True when every chunk keeps at least one in-sync replica after `drop` leaves the set. The last in-sync
+ * holder of a chunk is never dropped: without it nobody knows the newest data.
+ */
+export function canDrop(
+  object: ObjectRecord,
+  inSync: ReadonlySet<string>,
+  drop: ReadonlySet<string>,
+): boolean {
+  const left = (ostId: string) => inSync.has(ostId) && !drop.has(ostId);
+  const pool = object.map.pool;
+  const gone = pool.filter((entry) => !left(entry.ostId)).length;
+  if (gone < object.replicas) return true;
+  const firstLeft = pool.some((entry) => left(entry.ostId));
+  if (object.map.rule === 'fixed' && object.map.exceptions.length === 0) return firstLeft;
+  const chunks = chunkCount(object.sizeBytes, object.chunkSizeBytes);
+  if (!firstLeft || chunks > CHUNKS_CHECKED) return false;
+  for (let chunk = 0; chunk < chunks; chunk++) {
+    if (!placeChunk(object.map, object.id, object.replicas, chunk).some(left)) return false;
+  }
+  return true;
+}
+
+/** What an open found about one member that was in sync. */
+export interface OpenFinding {
+  readonly ostId: string;
+  readonly reachable: boolean;
+  readonly recordedBootId: BootId | null;
+  readonly bootId: BootId | null;
+  /** Some region there is newer than the last seal. */
+  readonly hasNewer: boolean;
+}
+
+export interface OpenDecision {
+  /** Members that leave the set. */
+  readonly drop: Set<string>;
+  /** All that is left lost unflushed writes: recorded, and reported at the next flush and at every open (I8). */
+  readonly loss: boolean;
+  /** Not to be decided now: these have to come back first. */
+  readonly waitFor: readonly string[];
+}
+
+/**
+ * Who is in the set after an open (I7, I8). A suspect has another boot id than recorded while some member has
+ * regions newer than the last seal: it may have lost what was acknowledged. It leaves while an unsuspected
+ * member of each of its chunks stays; the last unsuspected one is waited for, reachable or not.
+ */
+export function decideOpen(
+  object: ObjectRecord,
+  findings: readonly OpenFinding[],
+  wasClean: boolean,
+  acceptLoss: boolean,
+): OpenDecision {
+  const inSync = new Set(findings.map((finding) => finding.ostId));
+  const anyNewer = !wasClean && findings.some((finding) => finding.hasNewer);
+  const suspect = (finding: OpenFinding) =>
+    anyNewer &&
+    finding.reachable &&
+    finding.recordedBootId !== null &&
+    !sameBootId(finding.recordedBootId, finding.bootId);
+  const unreachable = findings.filter((finding) => !finding.reachable);
+  const suspects = findings.filter(suspect);
+  const drop = new Set<string>();
+
+  // Suspects first: what is left must hold every chunk without them, reachable or not.
+  const suspectIds = new Set(suspects.map((finding) => finding.ostId));
+  const unreachableIds = new Set(unreachable.map((finding) => finding.ostId));
+  const bad = new Set([...suspectIds, ...unreachableIds]);
+  if (bad.size === 0 || canDrop(object, inSync, bad)) return { drop: bad, loss: false, waitFor: [] };
+  if (unreachable.length > 0) {
+    // Some chunk has no good reachable holder. An unreachable one may still have everything: wait for it,
+    // unless the user gives it up and something reachable is left.
+    const reachableHolds = canDrop(object, inSync, unreachableIds);
+    if (!(acceptLoss && reachableHolds)) {
+      const needed = unreachable.map((finding) => finding.ostId);
+      return { drop, loss: false, waitFor: needed };
+    }
+    for (const id of unreachableIds) drop.add(id);
+  }
+  // Only suspects hold some chunk: one of each is the source and the loss is on record. Drop those others allow.
+  for (const id of suspectIds) {
+    const more = new Set([...drop, id]);
+    if (canDrop(object, inSync, more)) drop.add(id);
+  }
+  return { drop, loss: true, waitFor: [] };
+}
+
+/** The members as recorded after a change. `staleSince` of the newly dropped is set by the MDS. */
+export function changedMembers(
+  members: readonly Member[],
+  change: {
+    drop?: ReadonlySet<string>;
+    join?: ReadonlyMap<string, BootId>;
+    bootIds?: ReadonlyMap<string, BootId>;
+  },
+): Member[] {
+  return members.map((member) => {
+    if (change.drop?.has(member.ostId)) return { ...member, state: 'stale' };
+    const joined = change.join?.get(member.ostId);
+    if (joined !== undefined) return { ...member, state: 'in-sync', bootId: joined, staleSince: 0 };
+    const bootId = change.bootIds?.get(member.ostId);
+    return bootId === undefined ? { ...member } : { ...member, bootId };
+  });
+}

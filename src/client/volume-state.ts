@@ -1,0 +1,107 @@
+import type { Clock } from '../common/clock.js';
+import type { RawstorError } from '../common/errors.js';
+import { LIMITS } from '../common/limits.js';
+import type { Logger } from '../common/log.js';
+import { placeChunk } from '../common/placement.js';
+import type { Io } from '../io/types.js';
+import type { ObjectInfo } from '../protocol/messages.js';
+import type { OstConnector } from '../protocol/ost-peer.js';
+import type { Member } from './member.js';
+import { RangeLocks } from './range-locks.js';
+import { RegionSet } from './region-set.js';
+
+/** What a volume is made with. */
+export interface VolumeEnvironment {
+  readonly io: Io;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly connector: OstConnector;
+  /** Host label of this machine, '' for none: replicas here are read first. */
+  readonly host: string;
+  /** I14's T. */
+  readonly confirmMs: number;
+  /** A member that answers nothing for this long is given up. */
+  readonly silenceMs: number;
+}
+
+/**
+ * The state that the parts of one open volume share: the object, its members, the locks. Each part (I/O path,
+ * flusher, membership, recovery) changes only its own fields.
+ */
+export class VolumeState {
+  readonly env: VolumeEnvironment;
+  /** As last recorded at the MDS; `epoch` and `members` follow every change. */
+  object: ObjectInfo;
+  readonly sessionEpoch: number;
+  /** All OSTs of the object's pool, in its order. */
+  readonly members: readonly Member[];
+  readonly locks = new RangeLocks();
+  readonly regionSizeBytes: number;
+  readonly regionsPerChunk: number;
+  /** Regions that replicas may hold differently: nothing is done to one before it is reconciled (I7). */
+  readonly unreconciled: RegionSet;
+  /** A change of the set is recorded but not yet stored on every survivor: nothing is acknowledged (I6). */
+  acksHeld = false;
+  /** New writes wait: a seal is on its way. */
+  writesHeld = false;
+  closing = false;
+  /** Why nothing works any more: fenced, or closed. */
+  fatal: RawstorError | null = null;
+  /** A recorded loss that the next flush has to report (I8). */
+  lossToReport: RawstorError | null = null;
+  /** Something was acknowledged since the last good flush began. */
+  unflushed = false;
+  /** Something was written since the last seal. */
+  unsealed = false;
+  lastWriteAtMs = 0;
+  private readonly byId = new Map<string, Member>();
+  private readonly placements: (readonly Member[])[] = [];
+  private readonly fixedPlacement: readonly Member[] | null;
+  private nextSessionNumber = 1;
+
+  constructor(env: VolumeEnvironment, object: ObjectInfo, sessionEpoch: number, members: readonly Member[]) {
+    this.env = env;
+    this.object = object;
+    this.sessionEpoch = sessionEpoch;
+    this.members = members;
+    for (const member of members) this.byId.set(member.ostId, member);
+    this.regionSizeBytes = Math.min(LIMITS.regionSizeBytes, object.chunkSizeBytes);
+    this.regionsPerChunk = object.chunkSizeBytes / this.regionSizeBytes;
+    this.unreconciled = new RegionSet(this.regionsPerChunk);
+    const plain = object.map.rule === 'fixed' && object.map.exceptions.length === 0;
+    this.fixedPlacement = plain ? this.place(0) : null;
+  }
+
+  /** The epoch writes are tagged with. */
+  get epoch(): number {
+    return this.object.epoch;
+  }
+
+  get name(): string {
+    return this.object.name;
+  }
+
+  member(ostId: string): Member | undefined {
+    return this.byId.get(ostId);
+  }
+
+  /** Members that hold a chunk, first replica first. */
+  placement(chunk: number): readonly Member[] {
+    if (this.fixedPlacement !== null) return this.fixedPlacement;
+    return (this.placements[chunk] ??= this.place(chunk));
+  }
+
+  /** Rising: each attach of this session has its own (I4). */
+  sessionNumber(): number {
+    return this.nextSessionNumber++;
+  }
+
+  inSyncMembers(): Member[] {
+    return this.members.filter((member) => member.inSync);
+  }
+
+  private place(chunk: number): readonly Member[] {
+    const ids = placeChunk(this.object.map, this.object.id, this.object.replicas, chunk);
+    return ids.map((id) => this.byId.get(id)!);
+  }
+}

@@ -1,0 +1,109 @@
+import type { Timer } from '../common/clock.js';
+import { asRawstorError, type RawstorError } from '../common/errors.js';
+import type { ControlLink } from './control-link.js';
+import type { VolumeState } from './volume-state.js';
+
+const SEAL_IDLE_MS = 5000;
+
+export interface VolumeTimersOwner {
+  fail(error: RawstorError): void;
+  idleSeal(): Promise<void>;
+}
+
+/** What a volume does by the clock: keeps sessions confirmed, notices silence, renews the lease, seals when idle. */
+export class VolumeTimers {
+  private readonly state: VolumeState;
+  private readonly mds: ControlLink;
+  private readonly options: { readOnly: boolean; leaseMs: number };
+  private readonly owner: VolumeTimersOwner;
+  private readonly timers: Timer[] = [];
+  private lastTickAtMs = 0;
+  private renewing = false;
+  private sealing = false;
+
+  constructor(
+    state: VolumeState,
+    mds: ControlLink,
+    options: { readOnly: boolean; leaseMs: number },
+    owner: VolumeTimersOwner,
+  ) {
+    this.state = state;
+    this.mds = mds;
+    this.options = options;
+    this.owner = owner;
+  }
+
+  start(): void {
+    const { clock, confirmMs } = this.state.env;
+    this.lastTickAtMs = clock.nowMs();
+    this.timers.push(clock.every(Math.max(20, confirmMs / 4), () => this.tick()));
+    if (this.options.readOnly) return;
+    this.timers.push(clock.every(Math.max(100, this.options.leaseMs / 3), () => this.renew()));
+    this.timers.push(clock.every(1000, () => this.sealWhenIdle()));
+  }
+
+  stop(): void {
+    for (const timer of this.timers) timer.cancel();
+    this.timers.length = 0;
+  }
+
+  /** Pings what has not confirmed lately; gives up what is silent. */
+  private tick(): void {
+    const { clock, confirmMs, silenceMs } = this.state.env;
+    const nowMs = clock.nowMs();
+    const period = Math.max(20, confirmMs / 4);
+    // This process was stopped or starved: that says nothing about the others.
+    const ownPause = nowMs - this.lastTickAtMs > period * 3;
+    this.lastTickAtMs = nowMs;
+    for (const member of this.state.members) {
+      if (!member.attached) continue;
+      if (member.answered || ownPause || !member.waitsForAnswer) {
+        member.answered = false;
+        member.progressAtMs = nowMs;
+      } else if (nowMs - member.progressAtMs > silenceMs) {
+        this.state.env.log.warn({ ostId: member.ostId, silenceMs }, 'an OST answers nothing, it is given up');
+        member.end(true);
+        continue;
+      }
+      if (nowMs - member.confirmedAtMs > confirmMs / 3) member.sendPing();
+    }
+  }
+
+  private renew(): void {
+    if (this.renewing) return;
+    this.renewing = true;
+    const { object, sessionEpoch } = this.state;
+    this.mds
+      .call('mds.renew', { id: object.id, sessionEpoch }, 5000)
+      .then(
+        (answer) => {
+          for (const ost of answer.osts) {
+            const member = this.state.member(ost.ostId);
+            if (member !== undefined) member.addresses = ost.addresses;
+          }
+        },
+        (error) => {
+          // An MDS that is away costs a running volume nothing; only its word that another writer came does.
+          const failure = asRawstorError(error);
+          if (failure.code === 'FENCED' || failure.code === 'NOT_FOUND') this.owner.fail(failure);
+        },
+      )
+      .finally(() => {
+        this.renewing = false;
+      });
+  }
+
+  /** After some idle seconds everything is made durable and recorded, so that a crash then costs nothing. */
+  private sealWhenIdle(): void {
+    const { state } = this;
+    const idle = state.env.clock.nowMs() - state.lastWriteAtMs > SEAL_IDLE_MS;
+    if (!idle || !state.unsealed || this.sealing || state.unreconciled.size > 0) return;
+    this.sealing = true;
+    this.owner
+      .idleSeal()
+      .catch((error) => state.env.log.debug({ reason: asRawstorError(error).message }, 'no seal now'))
+      .finally(() => {
+        this.sealing = false;
+      });
+  }
+}
