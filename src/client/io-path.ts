@@ -1,6 +1,4 @@
 import type { RawstorError } from '../common/errors.js';
-import { LIMITS } from '../common/limits.js';
-import { GiB } from '../common/units.js';
 import type { ChunkOp, ChunkOpOwner } from '../protocol/chunk-op.js';
 import {
   errorOfStatus,
@@ -10,6 +8,7 @@ import {
 } from '../protocol/control.js';
 import { Opcode } from '../protocol/frame.js';
 import type { Member } from './member.js';
+import { chooseReplica } from './read-choice.js';
 import { Piece, type ReplicaOp, ReplicaState } from './records.js';
 import type { VolumeState } from './volume-state.js';
 
@@ -200,7 +199,7 @@ export class IoPath implements ChunkOpOwner {
   }
 
   private sendRead(piece: Piece): void {
-    const member = this.readFrom(piece);
+    const member = chooseReplica(piece, this.rotor++, this.state.env.host);
     if (member === null) {
       this.parked.push(piece);
       return;
@@ -218,23 +217,6 @@ export class IoPath implements ChunkOpOwner {
     op.member = member;
     piece.unsettled = 1;
     this.sendTo(op, member);
-  }
-
-  /** In this process, on this host, else by turns; never one that has failed the piece or is given up. */
-  private readFrom(piece: Piece): Member | null {
-    const { placement } = piece;
-    const count = placement.length;
-    let best: Member | null = null;
-    const start = this.rotor++ % count;
-    for (let i = 0; i < count; i++) {
-      const member = placement[(start + i) % count]!;
-      if (!member.inSync || member.peer === null || piece.tried.includes(member)) continue;
-      if (member.peer.local) return member;
-      const near = this.state.env.host !== '' && member.labels.host === this.state.env.host;
-      if (near) best = member;
-      else best ??= member;
-    }
-    return best;
   }
 
   private retryRead(piece: Piece, member: Member, op: ReplicaOp): void {
@@ -321,11 +303,4 @@ export class IoPath implements ChunkOpOwner {
     else this.owner.allFailed(piece, error);
     return true;
   }
-}
-
-/** Longest piece: a frame's payload, or a range for operations without one. */
-export function pieceLimitBytes(opcode: number): number {
-  return opcode === Opcode.READ || opcode === Opcode.WRITE
-    ? LIMITS.framePayloadBytes
-    : Math.min(LIMITS.rangeBytes, GiB);
 }

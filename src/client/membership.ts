@@ -1,13 +1,13 @@
 import { asRawstorError, RawstorError } from '../common/errors.js';
-import { newId } from '../common/ids.js';
 import { ChunkOp } from '../protocol/chunk-op.js';
 import { Opcode } from '../protocol/frame.js';
-import { type BootId, type Member as MemberRecord, sameBootId } from '../protocol/records.js';
+import { type BootId, sameBootId } from '../protocol/records.js';
 import type { ControlLink } from './control-link.js';
 import type { Flusher } from './flusher.js';
 import type { IoPath } from './io-path.js';
 import type { Member } from './member.js';
 import { canDrop, changedMembers } from './replica-set.js';
+import { SetRecorder } from './set-recorder.js';
 import type { VolumeState } from './volume-state.js';
 
 const REATTACH_TIMEOUT_MS = 1000;
@@ -29,7 +29,7 @@ export interface MembershipOwner {
  */
 export class Membership {
   private readonly state: VolumeState;
-  private readonly mds: ControlLink;
+  private readonly recorder: SetRecorder;
   private readonly path: IoPath;
   private readonly flusher: Flusher;
   private readonly owner: MembershipOwner;
@@ -37,10 +37,11 @@ export class Membership {
   private seals: { resolve: () => void; reject: (error: RawstorError) => void }[] = [];
   private running: Promise<void> | null = null;
   private again = false;
+  private interrupt: (() => void) | null = null;
 
   constructor(state: VolumeState, mds: ControlLink, path: IoPath, flusher: Flusher, owner: MembershipOwner) {
     this.state = state;
-    this.mds = mds;
+    this.recorder = new SetRecorder(state, mds);
     this.path = path;
     this.flusher = flusher;
     this.owner = owner;
@@ -49,6 +50,7 @@ export class Membership {
   /** Something has changed: look. */
   wake(): void {
     this.again = true;
+    if (this.interrupt !== null && this.lostMembers().length > 0) this.interrupt();
     this.running ??= this.loop().finally(() => {
       this.running = null;
     });
@@ -90,7 +92,7 @@ export class Membership {
     }
     if (this.state.acksHeld) {
       // A survivor failed while it stored the set, and came back or left since.
-      if (await this.storeSet()) this.releaseAcks();
+      if (await this.recorder.storeSet()) this.releaseAcks();
       return this.wake();
     }
     const join = this.joins.shift();
@@ -172,14 +174,14 @@ export class Membership {
     state.env.log.warn({ volume: state.name, dropped: [...ids] }, 'replicas leave the in-sync set');
     const since = state.object.lastSeal + 1;
     // From the answer until every survivor has stored the set nothing is acknowledged.
-    await this.changeMembers(changedMembers(state.object.members, { drop: ids }), false, () => {
+    await this.recorder.changeMembers(changedMembers(state.object.members, { drop: ids }), false, () => {
       state.acksHeld = true;
     });
     for (const member of leaving) {
       member.inSync = false;
       member.staleSince = since;
     }
-    if (await this.storeSet()) this.releaseAcks();
+    if (await this.recorder.storeSet()) this.releaseAcks();
     // Those whose survivors failed meanwhile stay held: the next round drops and stores again.
     for (const member of leaving) this.owner.memberLeft(member);
   }
@@ -195,7 +197,7 @@ export class Membership {
     const bootIds = new Map<string, BootId>();
     for (const member of members) bootIds.set(member.ostId, member.bootId!);
     const lost = state.unflushed || members.some((member) => member.dirty);
-    await this.changeMembers(changedMembers(state.object.members, { bootIds }), lost);
+    await this.recorder.changeMembers(changedMembers(state.object.members, { bootIds }), lost);
     for (const member of members) member.recordedBootId = member.bootId;
     if (lost) {
       state.lossToReport = new RawstorError(
@@ -216,13 +218,17 @@ export class Membership {
   private async handleJoin(member: Member): Promise<boolean> {
     const { state } = this;
     if (!member.receiving || !member.attached) return false;
-    await member.drained();
+    try {
+      await this.unlessLost(member.drained());
+    } catch {
+      return false;
+    }
     if (!member.receiving || !member.attached) return false;
     const session = member.sessionNumber;
     const bootId = member.bootId!;
     member.counts = true;
     member.dirty = false;
-    const flushed = await this.flushOne(member);
+    const flushed = await this.unlessLost(this.flushOne(member)).catch(() => false);
     const stillGood = flushed && member.attached && member.sessionNumber === session;
     if (!stillGood || this.lostMembers().length > 0) {
       member.counts = false;
@@ -231,7 +237,7 @@ export class Membership {
       this.path.review();
       return false;
     }
-    await this.changeMembers(
+    await this.recorder.changeMembers(
       changedMembers(state.object.members, { join: new Map([[member.ostId, bootId]]) }),
       false,
     );
@@ -242,8 +248,20 @@ export class Membership {
     member.staleSince = 0;
     state.env.log.info({ volume: state.name, ostId: member.ostId }, 'replica is in sync again');
     // A survivor that cannot store it is lost, and the next round sees to it.
-    if (await this.storeSet()) this.releaseAcks();
+    if (await this.recorder.storeSet()) this.releaseAcks();
     return true;
+  }
+
+  /**
+   * Waits for work that a lost member may hold up: gives up as soon as one is lost, because it is this loop
+   * that would have to see to it.
+   */
+  private unlessLost<T>(work: Promise<T>): Promise<T> {
+    return new Promise((resolve, reject) => {
+      this.interrupt = () => reject(new RawstorError('BUSY', 'a replica was lost meanwhile'));
+      work.then(resolve, reject);
+      if (this.lostMembers().length > 0) this.interrupt();
+    });
   }
 
   private flushOne(member: Member): Promise<boolean> {
@@ -263,85 +281,14 @@ export class Membership {
   private async handleSeal(): Promise<void> {
     const { state } = this;
     if (state.unreconciled.size > 0) throw new RawstorError('BUSY', 'regions are still to be reconciled');
-    await this.owner.holdWrites();
     try {
-      await this.flusher.flush();
-      if (this.lostMembers().length > 0) throw new RawstorError('BUSY', 'a replica was lost during the seal');
-      const seal = state.epoch;
-      const answer = await this.mds.callUntilAnswered(
-        'mds.seal',
-        {
-          id: state.object.id,
-          sessionEpoch: state.sessionEpoch,
-          expectedEpoch: seal,
-          requestId: newId(),
-          seal,
-        },
-        () => state.fatal !== null,
-      );
-      state.object = { ...state.object, epoch: answer.epoch, lastSeal: seal };
-      state.unsealed = false;
-      await this.storeSet();
+      await this.unlessLost(this.owner.holdWrites());
+      await this.unlessLost(this.flusher.flush());
+      await this.recorder.seal();
+      await this.recorder.storeSet();
     } finally {
       this.owner.releaseWrites();
     }
-  }
-
-  /** The compare-and-swap at the MDS, until it is answered. @throws RawstorError FENCED */
-  private async changeMembers(
-    members: readonly MemberRecord[],
-    loss: boolean,
-    onAnswer: () => void = () => {},
-  ): Promise<void> {
-    const { state } = this;
-    const { object } = state;
-    const answer = await this.mds.callUntilAnswered(
-      'mds.changeMembers',
-      {
-        id: object.id,
-        sessionEpoch: state.sessionEpoch,
-        expectedEpoch: object.epoch,
-        requestId: newId(),
-        members: [...members],
-        loss,
-      },
-      () => state.fatal !== null,
-    );
-    onAnswer();
-    const since = object.lastSeal + 1;
-    const stale = new Set(object.members.filter((member) => member.state === 'stale').map((m) => m.ostId));
-    const recorded = members.map((member) =>
-      member.state === 'stale' && !stale.has(member.ostId) ? { ...member, staleSince: since } : member,
-    );
-    state.object = { ...object, epoch: answer.epoch, members: recorded };
-  }
-
-  /** Every in-sync member keeps the new set before anything is acknowledged under it (I6, I13). */
-  private async storeSet(): Promise<boolean> {
-    const { state } = this;
-    const set = { epoch: state.epoch, members: state.object.members };
-    const stored = await Promise.all(
-      state.inSyncMembers().map(async (member) => {
-        const { peer } = member;
-        if (peer === null) return false;
-        try {
-          await peer.call(
-            'ost.storeSet',
-            { handle: member.handle, set, lastSeal: state.object.lastSeal },
-            5000,
-          );
-          return true;
-        } catch (error) {
-          state.env.log.warn(
-            { ostId: member.ostId, reason: asRawstorError(error).message },
-            'set not stored',
-          );
-          peer.destroy();
-          return false;
-        }
-      }),
-    );
-    return stored.every((one) => one);
   }
 
   private failWaiting(error: RawstorError): void {

@@ -6,27 +6,21 @@ import {
   type BlockRequest,
   type Extent,
 } from '../block/device.js';
-import type { Timer } from '../common/clock.js';
 import { asRawstorError, RawstorError } from '../common/errors.js';
 import { LIMITS } from '../common/limits.js';
-import { Opcode } from '../protocol/frame.js';
 import type { ObjectInfo } from '../protocol/messages.js';
 import type { ControlLink } from './control-link.js';
 import { readExtents } from './extents.js';
 import { Flusher } from './flusher.js';
-import { IoPath, pieceLimitBytes } from './io-path.js';
+import { IoPath } from './io-path.js';
 import type { Member, MemberOwner } from './member.js';
 import { Membership } from './membership.js';
-import { type Piece, ReplicaState, VolumeRequest } from './records.js';
+import { type Piece, ReplicaState } from './records.js';
 import { Reconcile } from './recovery/reconcile.js';
 import { Resync } from './recovery/resync.js';
-import { chunkOf, pieceLength } from './slicing.js';
+import { allocatesZeroes, RequestQueue } from './request-queue.js';
 import type { VolumeState } from './volume-state.js';
 import { VolumeTimers } from './volume-timers.js';
-import { ZERO_SOURCE_BYTES, zeroSource } from './zero-source.js';
-
-/** Pieces of one request under way at once; a long zero or discard goes chunk by chunk behind it. */
-const PIECES_IN_FLIGHT = 32;
 
 export interface MemberStatus {
   readonly ostId: string;
@@ -54,17 +48,7 @@ export class Volume implements BlockDevice, MemberOwner {
   private readonly resync: Resync;
   private readonly reconcile: Reconcile;
   private readonly timers: VolumeTimers;
-  private readonly free: VolumeRequest[] = [];
-  private made = 0;
-  /** Beyond the limit of records; drained in order. */
-  private readonly queued: BlockRequest[] = [];
-  /** Done in submit already: answered at the end of the turn. */
-  private readonly early: { block: BlockRequest; error: RawstorError | null }[] = [];
-  private heldWrites: VolumeRequest[] = [];
-  private writesInFlight = 0;
-  private writesDrained: (() => void) | null = null;
-  private requestsInFlight = 0;
-  private allDrained: (() => void) | null = null;
+  private readonly requests: RequestQueue;
 
   constructor(state: VolumeState, mds: ControlLink, options: { readOnly: boolean; leaseMs: number }) {
     this.state = state;
@@ -82,14 +66,15 @@ export class Volume implements BlockDevice, MemberOwner {
       allFailed: (piece, error) => this.allFailed(piece, error),
       resyncFailed: (member, error) => this.resyncFailed(member, error),
     });
-    this.flusher = new Flusher(state, this.path, (block, error) => this.finish(block, error));
+    this.requests = new RequestQueue(state, this.path, (request) => this.reconcile.park(request));
+    this.flusher = new Flusher(state, this.path, (block, error) => block.owner.blockDone(block, error));
     this.membership = new Membership(state, mds, this.path, this.flusher, {
       fail: (error) => this.fail(error),
       memberLeft: (member) => this.resync.start(member),
-      holdWrites: () => this.holdWrites(),
-      releaseWrites: () => this.releaseWrites(),
+      holdWrites: () => this.requests.holdWrites(),
+      releaseWrites: () => this.requests.releaseWrites(),
     });
-    this.reconcile = new Reconcile(state, (request) => this.begin(request));
+    this.reconcile = new Reconcile(state, (request) => this.requests.begin(request));
     this.resync = new Resync(state, {
       join: (member) => this.membership.join(member),
       reconciled: () => this.reconcile.done(),
@@ -133,23 +118,17 @@ export class Volume implements BlockDevice, MemberOwner {
   }
 
   submit(block: BlockRequest): void {
-    if (this.state.fatal !== null || this.state.closing) return this.finishLater(block, this.gone());
+    if (this.state.fatal !== null || this.state.closing) return this.requests.finishLater(block, this.gone());
     if (block.op === BlockOp.FLUSH) return this.flusher.add(block);
-    if (block.op === BlockOp.CACHE) return this.finishLater(block, null);
+    if (block.op === BlockOp.CACHE) return this.requests.finishLater(block, null);
     if (block.op !== BlockOp.READ) {
-      if (this.readOnly) return this.finishLater(block, this.readOnlyError());
-      if (
-        block.op === BlockOp.WRITE_ZEROES &&
-        this.allocatesZeroes(block) &&
-        block.flags & BlockFlag.FAST_ZERO
-      ) {
+      if (this.readOnly) return this.requests.finishLater(block, this.readOnlyError());
+      if (block.op === BlockOp.WRITE_ZEROES && allocatesZeroes(block) && block.flags & BlockFlag.FAST_ZERO) {
         const text = 'zeroes without holes are not faster than writing here';
-        return this.finishLater(block, new RawstorError('NOT_SUPPORTED', text));
+        return this.requests.finishLater(block, new RawstorError('NOT_SUPPORTED', text));
       }
     }
-    const request = this.free.pop() ?? this.makeRequest();
-    if (request === null) this.queued.push(block);
-    else this.take(request, block);
+    this.requests.add(block);
   }
 
   extents(offset: number, length: number): Promise<Extent[]> {
@@ -164,7 +143,7 @@ export class Volume implements BlockDevice, MemberOwner {
     let clean = false;
     if (this.state.fatal === null && !this.readOnly) {
       try {
-        await this.drainAll();
+        await this.requests.drainAll();
         await this.flusher.flush();
         if (this.state.unreconciled.size === 0) {
           if (this.state.unsealed) await this.membership.seal();
@@ -213,138 +192,11 @@ export class Volume implements BlockDevice, MemberOwner {
     if (this.path.waitingCount > 0) this.path.review();
   }
 
-  lockGranted(request: VolumeRequest): void {
-    if (this.state.fatal !== null || this.mustWait(request)) {
-      this.state.locks.release(request);
-      this.begin(request);
-    } else this.issue(request);
-  }
-
-  runBatch(): void {
-    const early = this.early.splice(0);
-    for (const { block, error } of early) block.owner.blockDone(block, error);
-  }
-
-  private take(request: VolumeRequest, block: BlockRequest): void {
-    request.block = block;
-    request.error = null;
-    request.cursor = 0;
-    request.piecesInFlight = 0;
-    request.lockStart = block.offset;
-    request.lockEnd = block.offset + block.length;
-    request.lockExclusive = block.op !== BlockOp.READ;
-    request.opcode = this.opcodeOf(block);
-    this.requestsInFlight++;
-    this.begin(request);
-  }
-
-  private begin(request: VolumeRequest): void {
-    if (this.state.fatal !== null) return this.endLater(request, this.state.fatal);
-    if (this.mustWait(request)) {
-      if (this.state.writesHeld && request.lockExclusive) this.heldWrites.push(request);
-      else this.reconcile.park(request);
-      return;
-    }
-    if (this.state.locks.acquire(request)) this.issue(request);
-  }
-
-  private mustWait(request: VolumeRequest): boolean {
-    const { state } = this;
-    if (state.writesHeld && request.lockExclusive) return true;
-    const { unreconciled } = state;
-    return (
-      unreconciled.size > 0 &&
-      unreconciled.overlaps(request.lockStart, request.lockEnd, state.regionSizeBytes)
-    );
-  }
-
-  private issue(request: VolumeRequest): void {
-    if (request.lockExclusive && request.cursor === 0) {
-      this.writesInFlight++;
-      this.state.unsealed = true;
-      this.state.unflushed = true;
-      this.state.lastWriteAtMs = this.state.env.clock.nowMs();
-    }
-    this.cut(request);
-  }
-
-  /** Starts the next pieces of a request, as many as may be under way. */
-  private cut(request: VolumeRequest): void {
-    const block = request.block!;
-    const { chunkSizeBytes } = this.state.object;
-    const isZeroWrite = request.opcode === Opcode.WRITE && block.op === BlockOp.WRITE_ZEROES;
-    const limit = isZeroWrite ? ZERO_SOURCE_BYTES : pieceLimitBytes(request.opcode);
-    while (request.cursor < block.length && request.piecesInFlight < PIECES_IN_FLIGHT) {
-      const offset = block.offset + request.cursor;
-      const length = pieceLength(offset, block.length - request.cursor, chunkSizeBytes, limit);
-      const piece = this.path.piece();
-      piece.request = request;
-      piece.opcode = request.opcode;
-      piece.fua = (block.flags & BlockFlag.FUA) !== 0;
-      piece.chunk = chunkOf(offset, chunkSizeBytes);
-      piece.offset = offset % chunkSizeBytes;
-      piece.length = length;
-      piece.placement = this.state.placement(piece.chunk);
-      if (isZeroWrite) piece.slices.add(zeroSource(), 0, length);
-      else if (block.slices.count > 0) piece.slices.addRange(block.slices, request.cursor, length);
-      request.cursor += length;
-      request.piecesInFlight++;
-      this.path.start(piece);
-    }
-  }
-
   private pieceDone(piece: Piece, error: RawstorError | null): void {
     const { request } = piece;
     if (request === null) return this.flusher.pieceDone(piece, error);
     this.path.recycle(piece);
-    if (error !== null) request.error ??= error;
-    request.piecesInFlight--;
-    const block = request.block!;
-    if (request.error === null && request.cursor < block.length) this.cut(request);
-    else if (request.piecesInFlight === 0) this.end(request);
-  }
-
-  private end(request: VolumeRequest): void {
-    const block = request.block!;
-    const { error } = request;
-    if (request.lockExclusive) {
-      this.writesInFlight--;
-      if (this.writesInFlight === 0) this.writesDrained?.();
-    }
-    this.state.locks.release(request);
-    this.recycle(request);
-    block.owner.blockDone(block, error);
-  }
-
-  /** Ends a request that holds no lock. */
-  private endLater(request: VolumeRequest, error: RawstorError): void {
-    const block = request.block!;
-    this.recycle(request);
-    this.finishLater(block, error);
-  }
-
-  private recycle(request: VolumeRequest): void {
-    request.block = null;
-    this.requestsInFlight--;
-    const next = this.queued.shift();
-    if (next !== undefined) this.take(request, next);
-    else this.free.push(request);
-    if (this.requestsInFlight === 0) this.allDrained?.();
-  }
-
-  private makeRequest(): VolumeRequest | null {
-    if (this.made >= LIMITS.volumeInFlight) return null;
-    this.made++;
-    return new VolumeRequest(this);
-  }
-
-  private finish(block: BlockRequest, error: RawstorError | null): void {
-    block.owner.blockDone(block, error);
-  }
-
-  private finishLater(block: BlockRequest, error: RawstorError | null): void {
-    this.early.push({ block, error });
-    this.state.env.io.schedule(this);
+    this.requests.pieceDone(request, error);
   }
 
   private membersFailed(piece: Piece, failed: Member[], error: RawstorError): void {
@@ -385,31 +237,6 @@ export class Volume implements BlockDevice, MemberOwner {
     member.end(false);
   }
 
-  private holdWrites(): Promise<void> {
-    this.state.writesHeld = true;
-    if (this.writesInFlight === 0) return Promise.resolve();
-    return new Promise((resolve) => {
-      this.writesDrained = () => {
-        this.writesDrained = null;
-        resolve();
-      };
-    });
-  }
-
-  private releaseWrites(): void {
-    this.state.writesHeld = false;
-    const held = this.heldWrites;
-    this.heldWrites = [];
-    for (const request of held) this.begin(request);
-  }
-
-  private drainAll(): Promise<void> {
-    if (this.requestsInFlight === 0) return Promise.resolve();
-    return new Promise((resolve) => {
-      this.allDrained = resolve;
-    });
-  }
-
   private fail(error: RawstorError): void {
     if (this.state.fatal !== null) return;
     this.state.fatal = error;
@@ -417,26 +244,8 @@ export class Volume implements BlockDevice, MemberOwner {
     this.timers.stop();
     for (const member of this.state.members) member.end(false);
     this.path.failAll(error);
-    const waiting = [...this.heldWrites.splice(0), ...this.reconcile.takeParked()];
-    for (const request of waiting) this.endLater(request, error);
+    this.requests.failWaiting(this.reconcile.takeParked(), error);
     this.onFatal?.(error);
-  }
-
-  private opcodeOf(block: BlockRequest): number {
-    switch (block.op) {
-      case BlockOp.READ:
-        return Opcode.READ;
-      case BlockOp.WRITE:
-        return Opcode.WRITE;
-      case BlockOp.DISCARD:
-        return Opcode.ERASE;
-      default:
-        return this.allocatesZeroes(block) ? Opcode.WRITE : Opcode.ZERO;
-    }
-  }
-
-  private allocatesZeroes(block: BlockRequest): boolean {
-    return (block.flags & BlockFlag.MAY_UNMAP) === 0;
   }
 
   private gone(): RawstorError {

@@ -1,0 +1,22 @@
+import type { Member } from './member.js';
+import type { Piece } from './records.js';
+
+/**
+ * The member to read a piece from: in this process, else on this host, else by turns. Never one that has
+ * failed the piece or is not in sync; null when there is none now.
+ */
+export function chooseReplica(piece: Piece, turn: number, host: string): Member | null {
+  const { placement } = piece;
+  const count = placement.length;
+  let best: Member | null = null;
+  const start = turn % count;
+  for (let i = 0; i < count; i++) {
+    const member = placement[(start + i) % count]!;
+    if (!member.inSync || member.peer === null || piece.tried.includes(member)) continue;
+    if (member.peer.local) return member;
+    const near = host !== '' && member.labels.host === host;
+    if (near) best = member;
+    else best ??= member;
+  }
+  return best;
+}

@@ -1,0 +1,222 @@
+import { BlockFlag, BlockOp, type BlockRequest } from '../block/device.js';
+import type { RawstorError } from '../common/errors.js';
+import { LIMITS } from '../common/limits.js';
+import { Opcode } from '../protocol/frame.js';
+import type { IoPath } from './io-path.js';
+import { VolumeRequest, type VolumeRequestOwner } from './records.js';
+import { chunkOf, pieceLength, pieceLimitBytes } from './slicing.js';
+import type { VolumeState } from './volume-state.js';
+import { ZERO_SOURCE_BYTES, zeroSource } from './zero-source.js';
+
+/** Pieces of one request under way at once; a long zero or discard goes chunk by chunk behind it. */
+const PIECES_IN_FLIGHT = 32;
+
+/**
+ * The requests of one volume from the facade's submit to its answer: waits for what has to come first (a seal,
+ * a reconcile, the range lock), cuts into pieces, answers when the last piece is done.
+ */
+export class RequestQueue implements VolumeRequestOwner {
+  private readonly state: VolumeState;
+  private readonly path: IoPath;
+  /** Keeps a request whose range is unreconciled; it comes back through `begin`. */
+  private readonly park: (request: VolumeRequest) => void;
+  private readonly free: VolumeRequest[] = [];
+  private made = 0;
+  /** Beyond the limit of records; drained in order. Facades bound what they have in flight. */
+  private readonly queued: BlockRequest[] = [];
+  /** Done in submit already: answered at the end of the turn. */
+  private readonly early: { block: BlockRequest; error: RawstorError | null }[] = [];
+  private heldWrites: VolumeRequest[] = [];
+  private writesInFlight = 0;
+  private writesDrained: (() => void) | null = null;
+  private inFlight = 0;
+  private allDrained: (() => void) | null = null;
+
+  constructor(state: VolumeState, path: IoPath, park: (request: VolumeRequest) => void) {
+    this.state = state;
+    this.path = path;
+    this.park = park;
+  }
+
+  add(block: BlockRequest): void {
+    const request = this.free.pop() ?? this.makeRequest();
+    if (request === null) this.queued.push(block);
+    else this.take(request, block);
+  }
+
+  begin(request: VolumeRequest): void {
+    if (this.state.fatal !== null) return this.endLater(request, this.state.fatal);
+    if (this.mustWait(request)) {
+      if (this.state.writesHeld && request.lockExclusive) this.heldWrites.push(request);
+      else this.park(request);
+      return;
+    }
+    if (this.state.locks.acquire(request)) this.issue(request);
+  }
+
+  lockGranted(request: VolumeRequest): void {
+    if (this.state.fatal !== null || this.mustWait(request)) {
+      this.state.locks.release(request);
+      this.begin(request);
+    } else this.issue(request);
+  }
+
+  finishLater(block: BlockRequest, error: RawstorError | null): void {
+    this.early.push({ block, error });
+    this.state.env.io.schedule(this);
+  }
+
+  runBatch(): void {
+    const early = this.early.splice(0);
+    for (const { block, error } of early) block.owner.blockDone(block, error);
+  }
+
+  drainAll(): Promise<void> {
+    if (this.inFlight === 0) return Promise.resolve();
+    return new Promise((resolve) => {
+      this.allDrained = resolve;
+    });
+  }
+
+  holdWrites(): Promise<void> {
+    this.state.writesHeld = true;
+    if (this.writesInFlight === 0) return Promise.resolve();
+    return new Promise((resolve) => {
+      this.writesDrained = () => {
+        this.writesDrained = null;
+        resolve();
+      };
+    });
+  }
+
+  releaseWrites(): void {
+    this.state.writesHeld = false;
+    const held = this.heldWrites;
+    this.heldWrites = [];
+    for (const request of held) this.begin(request);
+  }
+
+  /** A piece of a request has ended; the piece's record is free again. */
+  pieceDone(request: VolumeRequest, error: RawstorError | null): void {
+    if (error !== null) request.error ??= error;
+    request.piecesInFlight--;
+    const block = request.block!;
+    if (request.error === null && request.cursor < block.length) this.cut(request);
+    else if (request.piecesInFlight === 0) this.end(request);
+  }
+
+  /** Ends everything that waits and holds no lock. */
+  failWaiting(parked: readonly VolumeRequest[], error: RawstorError): void {
+    for (const request of [...this.heldWrites.splice(0), ...parked]) this.endLater(request, error);
+  }
+
+  private take(request: VolumeRequest, block: BlockRequest): void {
+    request.block = block;
+    request.error = null;
+    request.cursor = 0;
+    request.piecesInFlight = 0;
+    request.lockStart = block.offset;
+    request.lockEnd = block.offset + block.length;
+    request.lockExclusive = block.op !== BlockOp.READ;
+    request.opcode = opcodeOf(block);
+    this.inFlight++;
+    this.begin(request);
+  }
+
+  private mustWait(request: VolumeRequest): boolean {
+    const { state } = this;
+    if (state.writesHeld && request.lockExclusive) return true;
+    const { unreconciled } = state;
+    return (
+      unreconciled.size > 0 &&
+      unreconciled.overlaps(request.lockStart, request.lockEnd, state.regionSizeBytes)
+    );
+  }
+
+  private issue(request: VolumeRequest): void {
+    if (request.lockExclusive && request.cursor === 0) {
+      this.writesInFlight++;
+      this.state.unsealed = true;
+      this.state.unflushed = true;
+      this.state.lastWriteAtMs = this.state.env.clock.nowMs();
+    }
+    this.cut(request);
+  }
+
+  /** Starts the next pieces of a request, as many as may be under way. */
+  private cut(request: VolumeRequest): void {
+    const block = request.block!;
+    const { chunkSizeBytes } = this.state.object;
+    const isZeroWrite = request.opcode === Opcode.WRITE && block.op === BlockOp.WRITE_ZEROES;
+    const limit = isZeroWrite ? ZERO_SOURCE_BYTES : pieceLimitBytes(request.opcode);
+    while (request.cursor < block.length && request.piecesInFlight < PIECES_IN_FLIGHT) {
+      const offset = block.offset + request.cursor;
+      const length = pieceLength(offset, block.length - request.cursor, chunkSizeBytes, limit);
+      const piece = this.path.piece();
+      piece.request = request;
+      piece.opcode = request.opcode;
+      piece.fua = (block.flags & BlockFlag.FUA) !== 0;
+      piece.chunk = chunkOf(offset, chunkSizeBytes);
+      piece.offset = offset % chunkSizeBytes;
+      piece.length = length;
+      piece.placement = this.state.placement(piece.chunk);
+      if (isZeroWrite) piece.slices.add(zeroSource(), 0, length);
+      else if (block.slices.count > 0) piece.slices.addRange(block.slices, request.cursor, length);
+      request.cursor += length;
+      request.piecesInFlight++;
+      this.path.start(piece);
+    }
+  }
+
+  private end(request: VolumeRequest): void {
+    const block = request.block!;
+    const { error } = request;
+    if (request.lockExclusive) {
+      this.writesInFlight--;
+      if (this.writesInFlight === 0) this.writesDrained?.();
+    }
+    this.state.locks.release(request);
+    this.recycle(request);
+    block.owner.blockDone(block, error);
+  }
+
+  /** Ends a request that holds no lock. */
+  private endLater(request: VolumeRequest, error: RawstorError): void {
+    const block = request.block!;
+    this.recycle(request);
+    this.finishLater(block, error);
+  }
+
+  private recycle(request: VolumeRequest): void {
+    request.block = null;
+    this.inFlight--;
+    const next = this.queued.shift();
+    if (next !== undefined) this.take(request, next);
+    else this.free.push(request);
+    if (this.inFlight === 0) this.allDrained?.();
+  }
+
+  private makeRequest(): VolumeRequest | null {
+    if (this.made >= LIMITS.volumeInFlight) return null;
+    this.made++;
+    return new VolumeRequest(this);
+  }
+}
+
+function opcodeOf(block: BlockRequest): number {
+  switch (block.op) {
+    case BlockOp.READ:
+      return Opcode.READ;
+    case BlockOp.WRITE:
+      return Opcode.WRITE;
+    case BlockOp.DISCARD:
+      return Opcode.ERASE;
+    default:
+      return allocatesZeroes(block) ? Opcode.WRITE : Opcode.ZERO;
+  }
+}
+
+/** WRITE_ZEROES that may not leave holes: real zeros are written. */
+export function allocatesZeroes(block: BlockRequest): boolean {
+  return (block.flags & BlockFlag.MAY_UNMAP) === 0;
+}

@@ -1,0 +1,92 @@
+import { asRawstorError } from '../common/errors.js';
+import { newId } from '../common/ids.js';
+import type { Member as MemberRecord } from '../protocol/records.js';
+import type { ControlLink } from './control-link.js';
+import type { VolumeState } from './volume-state.js';
+
+/** Puts changes of an in-sync set on record: at the MDS by compare-and-swap, then on every member. */
+export class SetRecorder {
+  private readonly state: VolumeState;
+  private readonly mds: ControlLink;
+
+  constructor(state: VolumeState, mds: ControlLink) {
+    this.state = state;
+    this.mds = mds;
+  }
+
+  /** The compare-and-swap at the MDS, until it is answered. @throws RawstorError FENCED */
+  async changeMembers(
+    members: readonly MemberRecord[],
+    loss: boolean,
+    onAnswer: () => void = () => {},
+  ): Promise<void> {
+    const { state } = this;
+    const { object } = state;
+    const answer = await this.mds.callUntilAnswered(
+      'mds.changeMembers',
+      {
+        id: object.id,
+        sessionEpoch: state.sessionEpoch,
+        expectedEpoch: object.epoch,
+        requestId: newId(),
+        members: [...members],
+        loss,
+      },
+      () => state.fatal !== null,
+    );
+    onAnswer();
+    const since = object.lastSeal + 1;
+    const stale = new Set(object.members.filter((member) => member.state === 'stale').map((m) => m.ostId));
+    const recorded = members.map((member) =>
+      member.state === 'stale' && !stale.has(member.ostId) ? { ...member, staleSince: since } : member,
+    );
+    state.object = { ...object, epoch: answer.epoch, members: recorded };
+  }
+
+  /** Records "identical up to the present epoch"; writes are tagged newer from then on. @throws RawstorError FENCED */
+  async seal(): Promise<void> {
+    const { state } = this;
+    const seal = state.epoch;
+    const answer = await this.mds.callUntilAnswered(
+      'mds.seal',
+      {
+        id: state.object.id,
+        sessionEpoch: state.sessionEpoch,
+        expectedEpoch: seal,
+        requestId: newId(),
+        seal,
+      },
+      () => state.fatal !== null,
+    );
+    state.object = { ...state.object, epoch: answer.epoch, lastSeal: seal };
+    state.unsealed = false;
+  }
+
+  /** Every in-sync member keeps the new set before anything is acknowledged under it (I6, I13). */
+  async storeSet(): Promise<boolean> {
+    const { state } = this;
+    const set = { epoch: state.epoch, members: state.object.members };
+    const stored = await Promise.all(
+      state.inSyncMembers().map(async (member) => {
+        const { peer } = member;
+        if (peer === null) return false;
+        try {
+          await peer.call(
+            'ost.storeSet',
+            { handle: member.handle, set, lastSeal: state.object.lastSeal },
+            5000,
+          );
+          return true;
+        } catch (error) {
+          state.env.log.warn(
+            { ostId: member.ostId, reason: asRawstorError(error).message },
+            'set not stored',
+          );
+          peer.destroy();
+          return false;
+        }
+      }),
+    );
+    return stored.every((one) => one);
+  }
+}
