@@ -1,7 +1,7 @@
 import type { Clock } from '../common/clock.js';
 import { asRawstorError, RawstorError } from '../common/errors.js';
 import type { Io } from '../io/types.js';
-import type { Identity } from '../protocol/connection.js';
+import type { Identity } from '../protocol/hello.js';
 import type { OstConnector, OstPeer } from '../protocol/ost-peer.js';
 import { RemotePeer } from './remote-peer.js';
 

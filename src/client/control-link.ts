@@ -2,7 +2,8 @@ import type { Clock } from '../common/clock.js';
 import { asRawstorError, RawstorError } from '../common/errors.js';
 import type { Logger } from '../common/log.js';
 import type { Io } from '../io/types.js';
-import { Connection, type ConnectionHandler, type Identity } from '../protocol/connection.js';
+import { Connection, type ConnectionHandler } from '../protocol/connection.js';
+import type { Identity } from '../protocol/hello.js';
 import type { MethodName, Params, Result } from '../protocol/messages.js';
 
 const RETRY_MS = 200;

@@ -4,9 +4,10 @@ import { LIMITS } from '../common/limits.js';
 import type { PoolBuffer } from '../io/pool.js';
 import type { BatchTask, Io } from '../io/types.js';
 import type { ChunkOp } from '../protocol/chunk-op.js';
-import { Connection, type ConnectionHandler, type Identity } from '../protocol/connection.js';
+import { Connection, type ConnectionHandler } from '../protocol/connection.js';
 import { STATUS_CONNECTION_LOST } from '../protocol/control.js';
 import { encodeFrameHeader, FRAME_HEADER_BYTES, FrameFlag, FrameHeader, Opcode } from '../protocol/frame.js';
+import type { Identity } from '../protocol/hello.js';
 import type { MethodName, Params, Result } from '../protocol/messages.js';
 import type { OstPeer } from '../protocol/ost-peer.js';
 

@@ -4,7 +4,8 @@ import { LIMITS } from '../common/limits.js';
 import type { Memory, SliceList } from '../io/memory.js';
 import type { PoolBuffer } from '../io/pool.js';
 import type { FrameHandler, Io, Stream } from '../io/types.js';
-import { decodeBody, decodeError, encodeBody, encodeError } from './control.js';
+import { PendingCalls } from './calls.js';
+import { decodeBody, decodeCall, decodeError, encodeBody, encodeError } from './control.js';
 import {
   decodeFrameHeader,
   encodeFrameHeader,
@@ -13,16 +14,9 @@ import {
   FrameHeader,
   Opcode,
 } from './frame.js';
+import { helloBody, type Identity, judgeHello } from './hello.js';
 import { type Hello, helloSchema, METHODS, type MethodName, type Params, type Result } from './messages.js';
 import { PROTOCOL_VERSION_CURRENT, PROTOCOL_VERSION_MIN } from './version.js';
-
-/** Who this program is, for the hello. */
-export interface Identity {
-  readonly role: Hello['role'];
-  /** Read at each hello: a new OST learns its cluster late. */
-  readonly clusterId: string;
-  readonly name: string;
-}
 
 /** What a connection gives to the one who owns it. Errors thrown by `call` are answered to the asker. */
 export interface ConnectionHandler {
@@ -31,13 +25,6 @@ export interface ConnectionHandler {
   data(connection: Connection, header: FrameHeader, buffer: PoolBuffer | null, offset: number): void;
   event(connection: Connection, name: string, params: unknown): void;
   closed(connection: Connection, error: Error | null): void;
-}
-
-interface PendingCall {
-  readonly method: MethodName;
-  readonly resolve: (value: unknown) => void;
-  readonly reject: (error: RawstorError) => void;
-  readonly timer: Timer | null;
 }
 
 const HELLO_TIMEOUT_MS = 5000;
@@ -51,13 +38,11 @@ export class Connection implements FrameHandler {
   /** For the owner: an OST keeps the sessions of the connection here. */
   attachment: unknown = null;
   private readonly identity: Identity;
-  private readonly clock: Clock;
   private readonly handler: ConnectionHandler;
   private readonly incoming = new FrameHeader();
   private readonly outgoing = new FrameHeader();
   private readonly scratch = Buffer.alloc(FRAME_HEADER_BYTES);
-  private readonly pending = new Map<number, PendingCall>();
-  private nextCallId = 1;
+  private readonly calls: PendingCalls;
   private callsServed = 0;
   private ready: { resolve: () => void; reject: (error: RawstorError) => void } | null = null;
   private readonly helloTimer: Timer;
@@ -73,7 +58,7 @@ export class Connection implements FrameHandler {
   ) {
     this.stream = stream;
     this.identity = identity;
-    this.clock = clock;
+    this.calls = new PendingCalls(clock);
     this.handler = handler;
     this.accepted = accepted;
     this.helloTimer = clock.after(HELLO_TIMEOUT_MS, () =>
@@ -93,7 +78,7 @@ export class Connection implements FrameHandler {
     const connection = new Connection(stream, options.identity, options.clock, options.handler, false);
     await new Promise<void>((resolve, reject) => {
       connection.ready = { resolve, reject };
-      const hello = connection.helloBody(PROTOCOL_VERSION_MIN, PROTOCOL_VERSION_CURRENT);
+      const hello = helloBody(options.identity, PROTOCOL_VERSION_MIN, PROTOCOL_VERSION_CURRENT);
       connection.sendControl(Opcode.HELLO, 0, 0, 0, hello);
     });
     return connection;
@@ -117,39 +102,10 @@ export class Connection implements FrameHandler {
    * CONNECTION_LOST, TIMEOUT
    */
   call<M extends MethodName>(method: M, params: Params<M>, timeoutMs = 10_000): Promise<Result<M>> {
-    return new Promise((resolve, reject) => {
-      if (this.closed) return reject(this.lost());
-      if (this.pending.size >= LIMITS.callsInFlight) {
-        return reject(
-          new RawstorError('LIMIT', `too many calls in flight to ${this.peer}`, { where: method }),
-        );
-      }
-      const id = this.nextCallId++ >>> 0;
-      const timer =
-        timeoutMs === 0
-          ? null
-          : this.clock.after(timeoutMs, () => {
-              this.pending.delete(id);
-              reject(
-                new RawstorError('TIMEOUT', `${method} was not answered within ${timeoutMs} ms`, {
-                  where: this.peer,
-                }),
-              );
-            });
-      const checked = (value: unknown) => {
-        const parsed = METHODS[method].result.safeParse(value);
-        if (parsed.success) resolve(parsed.data as Result<M>);
-        else
-          reject(
-            new RawstorError('PROTOCOL', `the answer to ${method} is malformed`, {
-              where: this.peer,
-              cause: parsed.error,
-            }),
-          );
-      };
-      this.pending.set(id, { method, resolve: checked, reject, timer });
-      this.sendControl(Opcode.CALL, 0, id, 0, encodeBody([method, params]));
-    });
+    if (this.closed) return Promise.reject(this.lost());
+    return this.calls.begin(method, timeoutMs, this.peer, (id) =>
+      this.sendControl(Opcode.CALL, 0, id, 0, encodeBody([method, params])),
+    );
   }
 
   event(name: string, params: unknown): void {
@@ -215,7 +171,7 @@ export class Connection implements FrameHandler {
     }
     const hello = parsed.data;
     if (this.accepted) {
-      const refusal = this.judge(hello);
+      const refusal = judgeHello(this.identity, hello);
       if (refusal !== null) {
         this.sendControl(Opcode.HELLO, FrameFlag.ANSWER, 0, refusal.wire, encodeError(refusal));
         this.failure = refusal;
@@ -224,7 +180,13 @@ export class Connection implements FrameHandler {
       }
       this.version = Math.min(hello.maxVersion, PROTOCOL_VERSION_CURRENT);
       this.remote = hello;
-      this.sendControl(Opcode.HELLO, FrameFlag.ANSWER, 0, 0, this.helloBody(this.version, this.version));
+      this.sendControl(
+        Opcode.HELLO,
+        FrameFlag.ANSWER,
+        0,
+        0,
+        helloBody(this.identity, this.version, this.version),
+      );
     } else {
       this.version = hello.maxVersion;
       this.remote = hello;
@@ -234,45 +196,17 @@ export class Connection implements FrameHandler {
     this.helloTimer.cancel();
   }
 
-  private judge(hello: Hello): RawstorError | null {
-    if (hello.minVersion > PROTOCOL_VERSION_CURRENT || hello.maxVersion < PROTOCOL_VERSION_MIN) {
-      return new RawstorError(
-        'VERSION',
-        `this ${this.identity.role} speaks protocol versions ${PROTOCOL_VERSION_MIN} to ${PROTOCOL_VERSION_CURRENT}, the peer ${hello.minVersion} to ${hello.maxVersion}`,
-        { where: this.identity.name, hint: 'upgrade the older of the two programs' },
-      );
-    }
-    const mine = this.identity.clusterId;
-    if (mine !== '' && hello.clusterId !== '' && mine !== hello.clusterId) {
-      return new RawstorError('DENIED', `this ${this.identity.role} belongs to another cluster (${mine})`, {
-        where: this.identity.name,
-        hint: 'check the address, or the directory the server was started on',
-      });
-    }
-    return null;
-  }
-
-  private helloBody(minVersion: number, maxVersion: number): Buffer {
-    const { role, clusterId, name } = this.identity;
-    return encodeBody({ minVersion, maxVersion, role, clusterId, name } satisfies Hello);
-  }
-
   private onEvent(body: Buffer | null): void {
-    const [name, params] = tuple(body);
+    const [name, params] = decodeCall(body);
     this.handler.event(this, name, params);
   }
 
   private onAnswer(id: number, status: number, body: Buffer | null): void {
-    const call = this.pending.get(id);
-    if (call === undefined) return; // It timed out here before.
-    this.pending.delete(id);
-    call.timer?.cancel();
-    if (status === 0) call.resolve(body === null ? null : decodeBody(body));
-    else call.reject(decodeError(status, body));
+    this.calls.answered(id, status, body);
   }
 
   private onCall(id: number, body: Buffer | null): void {
-    const [name, params] = tuple(body);
+    const [name, params] = decodeCall(body);
     this.serve(name, params).then(
       (result) => this.answer(id, 0, encodeBody(result)),
       (error) => {
@@ -362,19 +296,7 @@ export class Connection implements FrameHandler {
     const failure = this.lost();
     this.ready?.reject(failure);
     this.ready = null;
-    for (const call of this.pending.values()) {
-      call.timer?.cancel();
-      call.reject(failure);
-    }
-    this.pending.clear();
+    this.calls.failAll(failure);
     this.handler.closed(this, error ?? this.failure);
   }
-}
-
-function tuple(body: Buffer | null): [string, unknown] {
-  const value = body === null ? null : decodeBody(body);
-  if (!Array.isArray(value) || value.length !== 2 || typeof value[0] !== 'string') {
-    throw new RawstorError('PROTOCOL', 'a control message is not [name, parameters]');
-  }
-  return [value[0], value[1]];
 }

@@ -54,3 +54,12 @@ export function errorOfStatus(status: number, where: string): RawstorError {
 export const STATUS_FENCED = ERROR_CODES.FENCED.wire;
 export const STATUS_STALE_SESSION = ERROR_CODES.STALE_SESSION.wire;
 export const STATUS_CONNECTION_LOST = ERROR_CODES.CONNECTION_LOST.wire;
+
+/** Body of a call or an event: `[name, parameters]`. @throws RawstorError PROTOCOL */
+export function decodeCall(body: Buffer | null): [string, unknown] {
+  const value = body === null ? null : decodeBody(body);
+  if (!Array.isArray(value) || value.length !== 2 || typeof value[0] !== 'string') {
+    throw new RawstorError('PROTOCOL', 'a control message is not [name, parameters]');
+  }
+  return [value[0], value[1]];
+}

@@ -3,6 +3,7 @@ export * from './connection.js';
 export * from './control.js';
 export * from './crc32c.js';
 export * from './frame.js';
+export * from './hello.js';
 export * from './messages.js';
 export * from './ost-peer.js';
 export * from './records.js';

@@ -1,0 +1,37 @@
+import { RawstorError } from '../common/errors.js';
+import { encodeBody } from './control.js';
+import type { Hello } from './messages.js';
+import { PROTOCOL_VERSION_CURRENT, PROTOCOL_VERSION_MIN } from './version.js';
+
+/** Who this program is, for the hello. */
+export interface Identity {
+  readonly role: Hello['role'];
+  /** Read at each hello: a new OST learns its cluster late. */
+  readonly clusterId: string;
+  readonly name: string;
+}
+
+/** Body of a hello: versions offered by the asker, or twice the chosen one in the answer. */
+export function helloBody(identity: Identity, minVersion: number, maxVersion: number): Buffer {
+  const { role, clusterId, name } = identity;
+  return encodeBody({ minVersion, maxVersion, role, clusterId, name } satisfies Hello);
+}
+
+/** Why the hello of a peer is refused, or null. */
+export function judgeHello(identity: Identity, hello: Hello): RawstorError | null {
+  if (hello.minVersion > PROTOCOL_VERSION_CURRENT || hello.maxVersion < PROTOCOL_VERSION_MIN) {
+    return new RawstorError(
+      'VERSION',
+      `this ${identity.role} speaks protocol versions ${PROTOCOL_VERSION_MIN} to ${PROTOCOL_VERSION_CURRENT}, the peer ${hello.minVersion} to ${hello.maxVersion}`,
+      { where: identity.name, hint: 'upgrade the older of the two programs' },
+    );
+  }
+  const mine = identity.clusterId;
+  if (mine !== '' && hello.clusterId !== '' && mine !== hello.clusterId) {
+    return new RawstorError('DENIED', `this ${identity.role} belongs to another cluster (${mine})`, {
+      where: identity.name,
+      hint: 'check the address, or the directory the server was started on',
+    });
+  }
+  return null;
+}
