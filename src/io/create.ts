@@ -5,6 +5,8 @@ import type { Io } from './types.js';
 import { UringIo } from './uring-io.js';
 
 export interface CreateIoOptions {
+  /** Insists on one implementation, as RAWSTOR_IO does. */
+  kind?: 'uring' | 'node';
   /** Address space for I/O buffers; pages are taken when they are first used. */
   poolBytes?: number;
   /** Where the one warning goes when io_uring is refused. */
@@ -22,7 +24,7 @@ const POOL_BYTES = 256 * MiB;
  */
 export function createIo(options: CreateIoOptions = {}): Io {
   const poolBytes = options.poolBytes ?? POOL_BYTES;
-  const wanted = process.env.RAWSTOR_IO ?? '';
+  const wanted = options.kind ?? process.env.RAWSTOR_IO ?? '';
   if (wanted !== '' && wanted !== 'uring' && wanted !== 'node') {
     throw new RawstorError('CONFIG', `RAWSTOR_IO is '${wanted}'`, {
       hint: 'set it to uring or node, or not at all',

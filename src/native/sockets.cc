@@ -191,6 +191,12 @@ napi_value SocketBuffers(napi_env env, napi_callback_info info) {
   return Outcome(env, result);
 }
 
+// A descriptor in an event loop does not block; here it has to.
+void WaitFor(int fd, short events) {
+  pollfd ready = {fd, events, 0};
+  poll(&ready, 1, -1);
+}
+
 // sendDescriptors(fd, bytes, offset, length, fds: number[]) -> bytes sent | -errno. Sends all; waits if it must.
 napi_value SendDescriptors(napi_env env, napi_callback_info info) {
   Args<5> args(env, info);
@@ -225,6 +231,10 @@ napi_value SendDescriptors(napi_env env, napi_callback_info info) {
   while (done < length) {
     ssize_t result = sendmsg(fd, &message, MSG_NOSIGNAL);
     if (result < 0 && errno == EINTR) continue;
+    if (result < 0 && errno == EAGAIN) {
+      WaitFor(fd, POLLOUT);
+      continue;
+    }
     if (result < 0) return Outcome(env, result);
     done += static_cast<size_t>(result);
     piece.iov_base = span.data + offset + done;
@@ -260,8 +270,12 @@ napi_value ReceiveDescriptors(napi_env env, napi_callback_info info) {
     message.msg_iovlen = 1;
     message.msg_control = control;
     message.msg_controllen = sizeof(control);
-    ssize_t result = recvmsg(fd, &message, MSG_CMSG_CLOEXEC | (wait || done > 0 ? 0 : MSG_DONTWAIT));
+    ssize_t result = recvmsg(fd, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
     if (result < 0 && errno == EINTR) continue;
+    if (result < 0 && errno == EAGAIN && (wait || done > 0)) {
+      WaitFor(fd, POLLIN);
+      continue;
+    }
     if (result < 0) {
       error = errno;
       break;

@@ -1,0 +1,149 @@
+import { chmodSync, unlinkSync } from 'node:fs';
+import { createConnection, createServer, type Server, type Socket } from 'node:net';
+import { asRawstorError, ERROR_CODES, type ErrorCode, RawstorError } from '../../common/errors.js';
+
+/**
+ * A gateway's own small control channel: one JSON object a line over a Unix socket, one answer a line.
+ *
+ *     {"method": "status"}                                    -> {"result": {...}}
+ *     {"method": "detach", "export": "vm1", "force": false}   -> {"result": {}} or {"error": {...}}
+ */
+export interface ControlRequest {
+  readonly method: string;
+  readonly export?: string;
+  readonly force?: boolean;
+}
+
+export type ControlHandler = (request: ControlRequest) => Promise<object>;
+
+const LINE_BYTES = 64 * 1024;
+const CONNECTIONS = 64;
+
+export class ControlServer {
+  private readonly server: Server;
+  private readonly path: string;
+  private readonly sockets = new Set<Socket>();
+
+  private constructor(server: Server, path: string) {
+    this.server = server;
+    this.path = path;
+  }
+
+  /** @throws RawstorError BUSY when another process answers there */
+  static async listen(path: string, handler: ControlHandler): Promise<ControlServer> {
+    if (await answers(path)) {
+      throw new RawstorError('BUSY', 'another gateway listens on this control socket', {
+        where: path,
+        hint: 'stop it first, or give another path with --control',
+      });
+    }
+    removeSocket(path);
+    const server = createServer();
+    const control = new ControlServer(server, path);
+    server.maxConnections = CONNECTIONS;
+    server.on('connection', (socket) => control.serve(socket, handler));
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', (error) => reject(asRawstorError(error, path)));
+      server.listen(path, resolve);
+    });
+    chmodSync(path, 0o600);
+    return control;
+  }
+
+  async close(): Promise<void> {
+    for (const socket of this.sockets) socket.destroy();
+    await new Promise<void>((resolve) => this.server.close(() => resolve()));
+    removeSocket(this.path);
+  }
+
+  private serve(socket: Socket, handler: ControlHandler): void {
+    this.sockets.add(socket);
+    socket.on('close', () => this.sockets.delete(socket));
+    socket.on('error', () => socket.destroy());
+    readLine(socket).then(
+      async (line) => {
+        const answer = await answerTo(line, handler);
+        socket.end(`${JSON.stringify(answer)}\n`);
+      },
+      () => socket.destroy(),
+    );
+  }
+}
+
+/** @throws RawstorError of the gateway, or UNAVAILABLE when none is there, TIMEOUT */
+export async function callControl(
+  path: string,
+  request: ControlRequest,
+  timeoutMs: number,
+): Promise<Record<string, unknown>> {
+  const socket = createConnection(path);
+  socket.setTimeout(timeoutMs, () =>
+    socket.destroy(new RawstorError('TIMEOUT', `the gateway did not answer within ${timeoutMs} ms`, { where: path })),
+  );
+  socket.write(`${JSON.stringify(request)}\n`);
+  let line: string;
+  try {
+    line = await readLine(socket);
+  } catch (error) {
+    if (error instanceof RawstorError) throw error;
+    throw new RawstorError('UNAVAILABLE', 'the gateway does not answer', {
+      where: path,
+      hint: 'start it: `rawstor up`, or `rawstor serve nbd`',
+      cause: error,
+    });
+  } finally {
+    socket.destroy();
+  }
+  const answer = JSON.parse(line) as { result?: Record<string, unknown>; error?: Record<string, string> };
+  if (answer.error === undefined) return answer.result ?? {};
+  const { code = '', message = 'the gateway refused', where, hint } = answer.error;
+  throw new RawstorError(code in ERROR_CODES ? (code as ErrorCode) : 'INTERNAL', message, { where, hint });
+}
+
+async function answerTo(line: string, handler: ControlHandler): Promise<object> {
+  try {
+    const request = JSON.parse(line) as ControlRequest;
+    if (typeof request?.method !== 'string') throw new RawstorError('PROTOCOL', 'the request has no method');
+    return { result: await handler(request) };
+  } catch (error) {
+    const failure = error instanceof SyntaxError ? new RawstorError('PROTOCOL', error.message) : asRawstorError(error);
+    const { code, message, where, hint } = failure;
+    return { error: { code, message, where, hint } };
+  }
+}
+
+/** The first line; rejects when the socket ends before, or the line is too long. */
+function readLine(socket: Socket): Promise<string> {
+  return new Promise((resolve, reject) => {
+    let text = '';
+    socket.setEncoding('utf8');
+    socket.on('data', (piece: string) => {
+      text += piece;
+      const end = text.indexOf('\n');
+      if (end >= 0) resolve(text.slice(0, end));
+      else if (text.length > LINE_BYTES) socket.destroy(new RawstorError('LIMIT', 'the line is too long'));
+    });
+    socket.on('error', reject);
+    socket.on('close', () => reject(new Error('closed before a whole line came')));
+  });
+}
+
+/** Whether anyone accepts connections there. */
+export function answers(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const probe = createConnection(path);
+    probe.on('connect', () => {
+      probe.destroy();
+      resolve(true);
+    });
+    probe.on('error', () => resolve(false));
+  });
+}
+
+function removeSocket(path: string): void {
+  try {
+    unlinkSync(path);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw asRawstorError(error, path);
+  }
+}

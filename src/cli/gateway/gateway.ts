@@ -1,0 +1,104 @@
+import { hostname } from 'node:os';
+import type { Cluster } from '../../client/index.js';
+import type { Clock } from '../../common/clock.js';
+import { RawstorError } from '../../common/errors.js';
+import { newId } from '../../common/ids.js';
+import type { Logger } from '../../common/log.js';
+import type { Io } from '../../io/index.js';
+import { NbdServer } from '../../nbd-server/index.js';
+import { processName } from '../version.js';
+import { type ControlRequest, ControlServer } from './control.js';
+import { Registration } from './registration.js';
+import { VolumeExports } from './volume-exports.js';
+
+export interface GatewayOptions {
+  readonly cluster: Cluster;
+  readonly io: Io;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly listen: readonly string[];
+  /** Path of the control socket; without it the gateway takes no `detach`. */
+  readonly controlPath?: string;
+  readonly mgsAddresses?: readonly string[];
+  readonly labels?: Record<string, string>;
+  readonly readOnly?: boolean;
+  /** Only this volume. */
+  readonly only?: string;
+}
+
+/** An NBD server over the volumes of a cluster. */
+export class Gateway {
+  readonly addresses: readonly string[];
+  private readonly server: NbdServer;
+  private control: ControlServer | null = null;
+  private registration: Registration | null = null;
+
+  private constructor(server: NbdServer, addresses: readonly string[]) {
+    this.server = server;
+    this.addresses = addresses;
+  }
+
+  /** @throws RawstorError BUSY, DENIED ... when an address cannot be listened on */
+  static async start(options: GatewayOptions): Promise<Gateway> {
+    const { cluster, io, clock, log } = options;
+    const holder = processName('rawstor-nbd');
+    const exports = new VolumeExports({
+      cluster,
+      clock,
+      holder,
+      readOnly: options.readOnly ?? false,
+      ...(options.only === undefined ? {} : { only: options.only }),
+    });
+    const server = new NbdServer({ io, exports, clock, log });
+    const addresses: string[] = [];
+    let gateway: Gateway;
+    try {
+      for (const address of options.listen) addresses.push(await server.listen(address));
+      gateway = new Gateway(server, addresses);
+      if (options.controlPath !== undefined) {
+        gateway.control = await ControlServer.listen(options.controlPath, (request) => gateway.answer(request));
+      }
+    } catch (error) {
+      await server.close();
+      throw error;
+    }
+    const mgsAddresses = options.mgsAddresses ?? [];
+    if (mgsAddresses.length > 0) {
+      const id = newId();
+      const labels = { host: hostname(), ...options.labels };
+      const info = () => ({ role: 'nbd' as const, id, addresses, labels, capacityBytes: 0, freeBytes: 0 });
+      gateway.registration = new Registration({ mgsAddresses, info, io, clock, log, name: holder });
+    }
+    return gateway;
+  }
+
+  /** Closes every volume cleanly. */
+  async close(): Promise<void> {
+    this.registration?.close();
+    await this.control?.close();
+    await this.server.close();
+  }
+
+  private async answer(request: ControlRequest): Promise<object> {
+    switch (request.method) {
+      case 'status':
+        return { pid: process.pid, addresses: this.addresses, ...this.server.stats() };
+      case 'detach':
+        return await this.detach(request.export ?? '', request.force === true);
+      default:
+        throw new RawstorError('NOT_SUPPORTED', `unknown method '${request.method}'`);
+    }
+  }
+
+  private async detach(name: string, force: boolean): Promise<object> {
+    const connections = this.server.stats().exports[name]?.connections ?? 0;
+    if (connections > 0 && !force) {
+      throw new RawstorError('BUSY', `${connections} NBD ${connections === 1 ? 'client is' : 'clients are'} connected`, {
+        where: name,
+        hint: 'end the guest or tool first, or take it away from it with --force',
+      });
+    }
+    await this.server.drain(name);
+    return { export: name, connectionsEnded: connections };
+  }
+}

@@ -1,0 +1,72 @@
+import type { Clock } from '../common/clock.js';
+import { asRawstorError, RawstorError } from '../common/errors.js';
+import type { Io } from '../io/index.js';
+import {
+  Connection,
+  type ConnectionHandler,
+  type Hello,
+  type MethodName,
+  type Params,
+  type Result,
+} from '../protocol/index.js';
+
+export interface LinkOptions {
+  readonly io: Io;
+  readonly clock: Clock;
+  readonly name: string;
+  readonly timeoutMs: number;
+}
+
+/** Control calls to one server, for verbs that ask servers directly. */
+export class ServerLink {
+  private readonly connection: Connection;
+
+  private constructor(connection: Connection) {
+    this.connection = connection;
+  }
+
+  /** The first of the addresses that answers. @throws RawstorError of the last one tried */
+  static async open(addresses: readonly string[], options: LinkOptions): Promise<ServerLink> {
+    const { io, clock, name, timeoutMs } = options;
+    let failure = new RawstorError('UNAVAILABLE', 'no address to connect to');
+    for (const address of addresses) {
+      try {
+        const connection = await Connection.connect(io, address, {
+          identity: { role: 'client', clusterId: '', name },
+          clock,
+          handler: ASKS_ONLY,
+          timeoutMs,
+        });
+        return new ServerLink(connection);
+      } catch (error) {
+        failure = asRawstorError(error, address);
+      }
+    }
+    throw failure;
+  }
+
+  get role(): Hello['role'] | undefined {
+    return this.connection.remote?.role;
+  }
+
+  get closed(): boolean {
+    return this.connection.closed;
+  }
+
+  call<M extends MethodName>(method: M, params: Params<M>, timeoutMs: number): Promise<Result<M>> {
+    return this.connection.call(method, params, timeoutMs);
+  }
+
+  close(): void {
+    this.connection.destroy();
+  }
+}
+
+const ASKS_ONLY: ConnectionHandler = {
+  async call() {
+    throw new RawstorError('NOT_SUPPORTED', 'this program answers no calls');
+  },
+  data: (connection) => connection.destroy(new RawstorError('PROTOCOL', 'unexpected data frame')),
+  event: () => {},
+  closed: () => {},
+};

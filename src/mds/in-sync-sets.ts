@@ -1,0 +1,197 @@
+import { RawstorError } from '../common/errors.js';
+import { placeChunk } from '../common/placement.js';
+import type { Member, ObjectRecord, Params } from '../protocol/index.js';
+import { ANSWERED_KEPT, type AnsweredRequest, type StoredObject } from './stored-object.js';
+
+/**
+ * The compare-and-swaps of an object's in-sync set and last seal (docs: consistency, terms "in-sync set" and
+ * "seal", I6 to I9), as pure functions from a stored object to the next one.
+ */
+export interface Change {
+  /** Null when the request was recorded before and is only answered again. */
+  readonly stored: StoredObject | null;
+  readonly epoch: number;
+}
+
+/** More chunks than this are not searched for one without a replica: the change is refused instead. */
+const CHUNKS_SEARCHED = 1 << 20;
+
+/**
+ * Records a new in-sync set. Members left out count as stale. What the client says of `staleSince` is not
+ * taken: a member dropped now is stale since the last seal + 1, one dropped before since then.
+ * @param nowWallMs wall time for a loss mark
+ * @throws RawstorError FENCED, CONFLICT, INVALID
+ */
+export function changeMembers(
+  stored: StoredObject,
+  request: Params<'mds.changeMembers'>,
+  nowWallMs: number,
+): Change {
+  const before = answeredBefore(stored, 'changeMembers', request);
+  if (before !== null) return before;
+  checkSession(stored, request);
+  const { object } = stored;
+  checkKnown(object, request.members);
+  const wished = new Map(request.members.map((m) => [m.ostId, m]));
+  const lastSeal = request.loss ? sealAfterLoss(object, wished) : object.lastSeal;
+  const members = object.members.map((was) => nextMember(was, wished.get(was.ostId), lastSeal));
+  for (const { ostId } of object.map.pool) {
+    if (object.members.some((m) => m.ostId === ostId)) continue;
+    // New to the object: all of it may differ.
+    const none: Member = { ostId, state: 'stale', bootId: null, staleSince: 0 };
+    members.push(nextMember(none, wished.get(ostId), lastSeal));
+  }
+  checkSurvivors(object, members, request.loss);
+  const lossWallMs = request.loss ? (stored.lossWallMs ?? nowWallMs) : stored.lossWallMs;
+  return record(
+    { ...stored, lossWallMs, object: { ...object, members, lastSeal } },
+    'changeMembers',
+    request,
+  );
+}
+
+/**
+ * Records "every in-sync member is identical up to `seal`".
+ * @throws RawstorError FENCED, CONFLICT, INVALID
+ */
+export function seal(stored: StoredObject, request: Params<'mds.seal'>): Change {
+  const before = answeredBefore(stored, 'seal', request);
+  if (before !== null) return before;
+  checkSession(stored, request);
+  const { object } = stored;
+  if (request.seal > object.epoch || request.seal < object.lastSeal) {
+    throw new RawstorError(
+      'INVALID',
+      `a seal at ${request.seal} is outside ${object.lastSeal} to ${object.epoch}`,
+      {
+        where: object.name,
+      },
+    );
+  }
+  return record({ ...stored, object: { ...object, lastSeal: request.seal } }, 'seal', request);
+}
+
+type Swap = Pick<Params<'mds.seal'>, 'requestId' | 'sessionEpoch' | 'expectedEpoch'>;
+
+function answeredBefore(stored: StoredObject, method: AnsweredRequest['method'], swap: Swap): Change | null {
+  const found = stored.answered.find(
+    (a) => a.requestId === swap.requestId && a.sessionEpoch === swap.sessionEpoch && a.method === method,
+  );
+  return found === undefined ? null : { stored: null, epoch: found.epoch };
+}
+
+function checkSession(stored: StoredObject, swap: Swap): void {
+  checkCurrent(stored, swap.sessionEpoch);
+  if (stored.object.epoch === swap.expectedEpoch) return;
+  throw new RawstorError(
+    'CONFLICT',
+    `the epoch is ${stored.object.epoch}, the change was made for ${swap.expectedEpoch}`,
+    { where: stored.object.name },
+  );
+}
+
+/**
+ * @param orClosed the session may have been closed, as long as no other followed
+ * @throws RawstorError FENCED when the session is not the object's current one
+ */
+export function checkCurrent(stored: StoredObject, sessionEpoch: number, orClosed?: 'closed'): void {
+  const { session } = stored;
+  if (session.epoch !== sessionEpoch || sessionEpoch === 0) {
+    throw fenced(stored, `'${session.holder}' opened it since (session ${session.epoch})`);
+  }
+  if (!session.open && orClosed === undefined) throw fenced(stored, 'it was closed');
+}
+
+function fenced(stored: StoredObject, why: string): RawstorError {
+  return new RawstorError('FENCED', `this session is over: ${why}`, {
+    where: stored.object.name,
+    hint: 'a volume has one writer; open it again to write',
+  });
+}
+
+function checkKnown(object: ObjectRecord, members: readonly Member[]): void {
+  const known = new Set([...object.map.pool, ...object.members].map((m) => m.ostId));
+  const pool = new Set(object.map.pool.map((t) => t.ostId));
+  const seen = new Set<string>();
+  for (const { ostId, state } of members) {
+    const where = object.name;
+    if (seen.has(ostId)) throw new RawstorError('INVALID', `OST ${ostId} is named twice`, { where });
+    seen.add(ostId);
+    if (!known.has(ostId) || (state === 'in-sync' && !pool.has(ostId))) {
+      throw new RawstorError('INVALID', `OST ${ostId} is not among the OSTs of this object`, { where });
+    }
+  }
+}
+
+function nextMember(was: Member, wish: Member | undefined, lastSeal: number): Member {
+  const { ostId } = was;
+  if (wish?.state !== 'in-sync') {
+    const bootId = wish?.bootId ?? was.bootId;
+    const since = was.state === 'stale' ? Math.min(was.staleSince, lastSeal + 1) : lastSeal + 1;
+    return { ostId, state: 'stale', bootId, staleSince: since };
+  }
+  // Without the boot id under which it holds the data, a later loss on it could not be told.
+  if (wish.bootId === null && (was.bootId !== null || was.state === 'stale')) {
+    throw new RawstorError('INVALID', `OST ${ostId} cannot be in sync without its boot id`);
+  }
+  return { ostId, state: 'in-sync', bootId: wish.bootId, staleSince: 0 };
+}
+
+/**
+ * A loss may have made a stale member a source again. What it missed since it was dropped then differs from
+ * what others hold, so "identical up to" goes back to before that.
+ */
+function sealAfterLoss(object: ObjectRecord, wished: ReadonlyMap<string, Member>): number {
+  let lastSeal = object.lastSeal;
+  for (const was of object.members) {
+    if (was.state !== 'stale' || wished.get(was.ostId)?.state !== 'in-sync') continue;
+    lastSeal = Math.min(lastSeal, Math.max(0, was.staleSince - 1));
+  }
+  return lastSeal;
+}
+
+/**
+ * The last member that holds everything is never dropped; without a decided loss that holds for every chunk
+ * of an object that is spread over more OSTs than it has replicas.
+ */
+function checkSurvivors(object: ObjectRecord, members: readonly Member[], loss: boolean): void {
+  const { name: where, map, replicas } = object;
+  if (!members.some((m) => m.state === 'in-sync')) {
+    throw new RawstorError('INVALID', 'the last in-sync OST is never dropped', { where });
+  }
+  if (loss) return;
+  const wasInSync = new Set(object.members.filter((m) => m.state === 'in-sync').map((m) => m.ostId));
+  const survives = new Set(
+    members.filter((m) => m.state === 'in-sync' && wasInSync.has(m.ostId)).map((m) => m.ostId),
+  );
+  const hint = 'it holds the last copy: bring it back, or accept the loss';
+  if (survives.size === 0) {
+    throw new RawstorError('INVALID', 'no OST that was in sync remains in the set', { where, hint });
+  }
+  if (map.rule === 'fixed' && map.exceptions.length === 0) return;
+  const lostDomains = new Set(map.pool.filter((t) => !survives.has(t.ostId)).map((t) => t.domain));
+  if (map.exceptions.length === 0 && lostDomains.size < replicas) return;
+  const chunks = Math.ceil(object.sizeBytes / object.chunkSizeBytes);
+  for (let chunk = 0; chunk < Math.min(chunks, CHUNKS_SEARCHED); chunk++) {
+    if (placeChunk(map, object.id, replicas, chunk).some((ostId) => survives.has(ostId))) continue;
+    throw new RawstorError('INVALID', `chunk ${chunk} would have no in-sync replica left`, { where, hint });
+  }
+  if (chunks > CHUNKS_SEARCHED) {
+    throw new RawstorError('INVALID', 'some chunk would have no in-sync replica left', { where, hint });
+  }
+}
+
+function record(changed: StoredObject, method: AnsweredRequest['method'], swap: Swap): Change {
+  const epoch = nextEpoch(changed.object);
+  const { requestId, sessionEpoch } = swap;
+  const answered = [...changed.answered, { requestId, method, sessionEpoch, epoch }].slice(-ANSWERED_KEPT);
+  return { stored: { ...changed, object: { ...changed.object, epoch }, answered }, epoch };
+}
+
+/** Epochs rise with every recorded change. @throws RawstorError LIMIT past 2^53 */
+export function nextEpoch(object: ObjectRecord): number {
+  if (object.epoch >= Number.MAX_SAFE_INTEGER) {
+    throw new RawstorError('LIMIT', 'the epochs of this object are used up', { where: object.name });
+  }
+  return object.epoch + 1;
+}

@@ -1,0 +1,98 @@
+import { hostname } from 'node:os';
+import type { Clock } from '../common/clock.js';
+import type { Logger } from '../common/log.js';
+import { type Random, systemRandom } from '../common/random.js';
+import type { Address, Io } from '../io/index.js';
+import { openMdsDirectory } from './directory.js';
+import type { LeaseTimes } from './leases.js';
+import { Mds } from './mds.js';
+import { MgsReporter } from './mgs-reporter.js';
+import { MdsServer } from './server.js';
+
+export { allocate } from './allocate.js';
+export { DEFAULT_LEASE_TIMES, type LeaseTimes } from './leases.js';
+export { Mds, type MdsOptions } from './mds.js';
+export type { MetadataStore } from './store.js';
+export { MemoryStore } from './store-memory.js';
+
+export interface StartMdsOptions {
+  /** Directory of its own; made an MDS's when empty. */
+  readonly dir: string;
+  readonly listen: Address | readonly Address[];
+  /** Of a new cluster; an existing directory must be of it. Default: made up at the first start. */
+  readonly clusterId?: string | undefined;
+  /** Addresses to tell the MGS; default: those listened on, a wildcard as this host's name. */
+  readonly advertise?: readonly Address[] | undefined;
+  readonly mgsAddresses?: readonly Address[] | undefined;
+  readonly labels?: Readonly<Record<string, string>> | undefined;
+  readonly leaseTimes?: LeaseTimes | undefined;
+  readonly io: Io;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly random?: Random | undefined;
+}
+
+export interface RunningMds {
+  /** With the real ports. */
+  readonly addresses: readonly Address[];
+  readonly clusterId: string;
+  close(): Promise<void>;
+}
+
+/**
+ * Starts a metadata server.
+ * @throws RawstorError BUSY (directory or address in use), CONFIG, BAD_DATA, VERSION
+ */
+export async function startMds(options: StartMdsOptions): Promise<RunningMds> {
+  const { io, clock, log } = options;
+  const env = { io, clock, log };
+  const directory = await openMdsDirectory(options.dir, options.clusterId);
+  const { clusterId, serverId, store } = directory;
+  const name = `rawstor-mds@${hostname()}:${process.pid}`;
+  let server: MdsServer | null = null;
+  try {
+    const mds = await Mds.start({
+      store,
+      clusterId,
+      clock,
+      random: options.random ?? systemRandom,
+      onRemoved: (objectId, ostIds) => server?.tellDeleted(objectId, ostIds),
+      ...(options.leaseTimes === undefined ? {} : { leaseTimes: options.leaseTimes }),
+    });
+    server = new MdsServer(env, mds, name);
+    const listen = typeof options.listen === 'string' ? [options.listen] : options.listen;
+    const addresses = await server.listen(listen);
+    const labels = { host: hostname(), ...options.labels };
+    const advertised = options.advertise ?? addresses.map(withoutWildcard);
+    const reporters = (options.mgsAddresses ?? []).map(
+      (address) =>
+        new MgsReporter(env, address, { role: 'mds', clusterId, name }, () => ({
+          role: 'mds',
+          id: serverId,
+          addresses: [...advertised],
+          labels,
+          capacityBytes: 0,
+          freeBytes: 0,
+        })),
+    );
+    log.info({ addresses, clusterId, dir: options.dir, ...(await mds.stat()) }, 'MDS serves');
+    const running = server;
+    return {
+      addresses,
+      clusterId,
+      close: async () => {
+        await Promise.all(reporters.map((reporter) => reporter.close()));
+        await running.close();
+        await directory.close();
+      },
+    };
+  } catch (error) {
+    await server?.close();
+    await directory.close();
+    throw error;
+  }
+}
+
+function withoutWildcard(address: Address): Address {
+  return address.replace(/^tcp:\/\/(0\.0\.0\.0|\[::\]):/, `tcp://${hostname()}:`);
+}

@@ -1,0 +1,311 @@
+import type { Clock } from '../common/clock.js';
+import { RawstorError } from '../common/errors.js';
+import { newId } from '../common/ids.js';
+import { LIMITS } from '../common/limits.js';
+import { placeChunk } from '../common/placement.js';
+import type { Random } from '../common/random.js';
+import {
+  encodeBody,
+  type ObjectInfo,
+  type ObjectRecord,
+  type Params,
+  type Result,
+} from '../protocol/index.js';
+import { allocate } from './allocate.js';
+import { type Change, changeMembers, checkCurrent, nextEpoch, seal } from './in-sync-sets.js';
+import { type Caller, DEFAULT_LEASE_TIMES, Leases, type LeaseTimes } from './leases.js';
+import { Objects, ostsOf } from './objects.js';
+import { Osts } from './osts.js';
+import { Serial } from './serial.js';
+import type { MetadataStore } from './store.js';
+import type { StoredObject } from './stored-object.js';
+import { Tombstones } from './tombstones.js';
+import { validateCreate } from './validate.js';
+
+export interface MdsOptions {
+  readonly store: MetadataStore;
+  readonly clusterId: string;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly leaseTimes?: LeaseTimes;
+  /** Told when an object was removed, so that its OSTs can be told before they ask. */
+  readonly onRemoved?: (objectId: string, ostIds: readonly string[]) => void;
+}
+
+/** Room left in an answer for what stands around its list. */
+const ANSWER_BYTES = LIMITS.controlBytes - 64 * 1024;
+/** Removed objects told an OST at a time. */
+const TOMBSTONES_PER_ANSWER = 1000;
+/** An id in msgpack: two bytes of header and 36 characters. */
+const ID_BYTES = 38;
+
+/**
+ * The metadata server without its sockets: one method for each call of MDS_METHODS, named like it. All that
+ * must survive is in the store before a method answers. `caller` stands for the connection of who asks.
+ */
+export class Mds {
+  readonly clusterId: string;
+  private readonly clock: Clock;
+  private readonly random: Random;
+  private readonly objects: Objects;
+  private readonly osts: Osts;
+  private readonly tombstones: Tombstones;
+  private readonly leases: Leases;
+  private readonly serial = new Serial();
+  private readonly onRemoved: (objectId: string, ostIds: readonly string[]) => void;
+
+  private constructor(options: MdsOptions) {
+    this.clusterId = options.clusterId;
+    this.clock = options.clock;
+    this.random = options.random;
+    this.objects = new Objects(options.store);
+    this.osts = new Osts(options.store, options.clock);
+    this.tombstones = new Tombstones(options.store);
+    this.leases = new Leases(options.clock, options.leaseTimes ?? DEFAULT_LEASE_TIMES);
+    this.onRemoved = options.onRemoved ?? (() => {});
+  }
+
+  /** Reads what earlier runs left in the store. @throws RawstorError BAD_DATA */
+  static async start(options: MdsOptions): Promise<Mds> {
+    const mds = new Mds(options);
+    await mds.objects.start();
+    await mds.osts.start();
+    await mds.tombstones.start();
+    return mds;
+  }
+
+  /** The connection is gone: its leases lapse soon and its OST counts as lost. */
+  lost(caller: Caller): void {
+    this.leases.lost(caller);
+    this.osts.lost(caller);
+  }
+
+  async registerOst(info: Params<'mds.registerOst'>, caller: Caller): Promise<Result<'mds.registerOst'>> {
+    await this.osts.register(info, caller);
+    const deletedObjects = this.tombstones.pending(info.ostId, TOMBSTONES_PER_ANSWER);
+    return { clusterId: this.clusterId, deletedObjects };
+  }
+
+  async confirmDeleted({
+    ostId,
+    objects,
+  }: Params<'mds.confirmDeleted'>): Promise<Result<'mds.confirmDeleted'>> {
+    await this.tombstones.confirm(ostId, objects);
+    return {};
+  }
+
+  async listOsts(): Promise<Result<'mds.listOsts'>> {
+    const osts = this.osts.list().map(({ info, alive, seenWallMs }) => ({
+      ...info,
+      alive,
+      lastSeenWallMs: seenWallMs,
+    }));
+    return { osts };
+  }
+
+  async getFreeOst({ sizeBytes, count }: Params<'mds.getFreeOst'>): Promise<Result<'mds.getFreeOst'>> {
+    return { osts: this.osts.withRoom(sizeBytes, count) };
+  }
+
+  /** @throws RawstorError INVALID, EXISTS, UNSATISFIABLE */
+  async createObject(spec: Params<'mds.createObject'>): Promise<Result<'mds.createObject'>> {
+    validateCreate(spec);
+    await this.objects.checkNameFree(spec.name);
+    const id = this.newObjectId();
+    const map = allocate(spec, this.osts.candidates(), id);
+    const object: ObjectRecord = {
+      id,
+      name: spec.name,
+      mode: 'mutable',
+      sizeBytes: spec.sizeBytes,
+      chunkSizeBytes: spec.chunkSizeBytes,
+      replicas: spec.replicas,
+      minReplicas: spec.minReplicas,
+      stripeWidth: spec.stripeWidth,
+      failureDomain: spec.failureDomain,
+      onDegraded: spec.onDegraded,
+      headVersion: 1,
+      map,
+      epoch: 1,
+      lastSeal: 0,
+      members: map.pool.map(({ ostId }) => ({ ostId, state: 'in-sync', bootId: null, staleSince: 0 })),
+      createdWallMs: this.clock.wallMs(),
+    };
+    return this.info(await this.objects.create(object));
+  }
+
+  async getObj({ ref }: Params<'mds.getObj'>): Promise<Result<'mds.getObj'>> {
+    return this.info((await this.objects.load(await this.objects.resolve(ref))).stored);
+  }
+
+  /** Fewer chunks than asked when they would not fit one message, or at the object's end. */
+  async getObjPart(params: Params<'mds.getObjPart'>): Promise<Result<'mds.getObjPart'>> {
+    const { object } = await this.getObjRecord(params.ref);
+    const total = Math.ceil(object.sizeBytes / object.chunkSizeBytes);
+    const fitting = Math.floor(ANSWER_BYTES / (object.replicas * ID_BYTES + 1));
+    const end = Math.min(total, params.fromChunk + Math.min(params.count, fitting));
+    const chunks: string[][] = [];
+    for (let chunk = params.fromChunk; chunk < end; chunk++) {
+      chunks.push([...placeChunk(object.map, object.id, object.replicas, chunk)]);
+    }
+    return { chunks };
+  }
+
+  /** Fewer than asked when they would not fit one message; an empty answer is the end. */
+  async list({ after, limit }: Params<'mds.list'>): Promise<Result<'mds.list'>> {
+    const found = await this.objects.list(after, limit);
+    const objects: ObjectInfo[] = [];
+    let bytes = 0;
+    for (const stored of found) {
+      const info = this.info(stored);
+      bytes += encodeBody(info).length;
+      if (objects.length > 0 && bytes > ANSWER_BYTES) break;
+      objects.push(info);
+    }
+    return { objects };
+  }
+
+  /** @throws RawstorError NOT_FOUND, BUSY */
+  async remove({ ref, force }: Params<'mds.remove'>): Promise<Result<'mds.remove'>> {
+    const id = await this.objects.resolve(ref);
+    await this.serial.run(id, async () => {
+      const object = await this.objects.remove(id, (stored) => {
+        if (!force && this.leases.isHeld(stored)) throw busy(stored, 'remove it all the same');
+      });
+      this.leases.release(id);
+      this.onRemoved(id, ostsOf(object));
+    });
+    return {};
+  }
+
+  /**
+   * For read: the epoch of the current session, so that a reader that attaches with it fences nobody.
+   * @throws RawstorError NOT_FOUND, BUSY
+   */
+  async open(params: Params<'mds.open'>, caller: Caller): Promise<Result<'mds.open'>> {
+    const id = await this.objects.resolve(params.ref);
+    if (params.mode === 'read') {
+      const { stored } = await this.objects.load(id);
+      return this.opened(stored, stored.clean);
+    }
+    return this.serial.run(id, async () => {
+      let wasClean = false;
+      const next = await this.objects.update(id, (stored) => {
+        const { session, object } = stored;
+        const other = this.leases.isHeld(stored) && session.holder !== params.holder;
+        if (other && !params.force) throw busy(stored, 'take it over');
+        wasClean = stored.clean;
+        const epoch = nextEpoch(object);
+        const sinceWallMs = this.clock.wallMs();
+        return {
+          ...stored,
+          clean: false,
+          session: { epoch, open: true, holder: params.holder, sinceWallMs },
+          object: { ...object, epoch },
+        };
+      });
+      this.leases.take(id, next.session.epoch, caller);
+      return this.opened(next, wasClean);
+    });
+  }
+
+  /** @throws RawstorError NOT_FOUND, FENCED */
+  async renew({ id, sessionEpoch }: Params<'mds.renew'>, caller: Caller): Promise<Result<'mds.renew'>> {
+    return this.serial.run(id, async () => {
+      const { stored } = await this.objects.load(id);
+      checkCurrent(stored, sessionEpoch);
+      if (!this.leases.renew(id, sessionEpoch, caller)) this.leases.take(id, sessionEpoch, caller);
+      return { osts: this.osts.pick(ostsOf(stored.object)) };
+    });
+  }
+
+  /** @throws RawstorError NOT_FOUND, FENCED, CONFLICT, INVALID */
+  async changeMembers(params: Params<'mds.changeMembers'>): Promise<Result<'mds.changeMembers'>> {
+    return this.swap(params.id, (stored) => changeMembers(stored, params, this.clock.wallMs()));
+  }
+
+  /** @throws RawstorError NOT_FOUND, FENCED, CONFLICT, INVALID */
+  async seal(params: Params<'mds.seal'>): Promise<Result<'mds.seal'>> {
+    return this.swap(params.id, (stored) => seal(stored, params));
+  }
+
+  /** Again after it was answered: no change. @throws RawstorError NOT_FOUND, FENCED */
+  async close({ id, sessionEpoch, clean }: Params<'mds.close'>): Promise<Result<'mds.close'>> {
+    await this.serial.run(id, async () => {
+      await this.objects.update(id, (stored) => {
+        checkCurrent(stored, sessionEpoch, 'closed');
+        if (!stored.session.open) return null;
+        return { ...stored, clean, session: { ...stored.session, open: false } };
+      });
+      this.leases.release(id);
+    });
+    return {};
+  }
+
+  async acknowledgeLoss({ ref }: Params<'mds.acknowledgeLoss'>): Promise<Result<'mds.acknowledgeLoss'>> {
+    const id = await this.objects.resolve(ref);
+    await this.serial.run(id, () =>
+      this.objects.update(id, (stored) =>
+        stored.lossWallMs === null ? null : { ...stored, lossWallMs: null },
+      ),
+    );
+    return {};
+  }
+
+  async stat(): Promise<Result<'mds.stat'>> {
+    return {
+      clusterId: this.clusterId,
+      objects: this.objects.count,
+      osts: this.osts.count,
+      leases: this.leases.count,
+    };
+  }
+
+  private async swap(id: string, change: (stored: StoredObject) => Change): Promise<{ epoch: number }> {
+    return this.serial.run(id, async () => {
+      let epoch = 0;
+      await this.objects.update(id, (stored) => {
+        const result = change(stored);
+        epoch = result.epoch;
+        return result.stored;
+      });
+      return { epoch };
+    });
+  }
+
+  private async getObjRecord(ref: string): Promise<StoredObject> {
+    return (await this.objects.load(await this.objects.resolve(ref))).stored;
+  }
+
+  private opened(stored: StoredObject, wasClean: boolean): Result<'mds.open'> {
+    return {
+      object: this.info(stored),
+      sessionEpoch: stored.session.epoch,
+      wasClean,
+      leaseMs: this.leases.leaseMs,
+      osts: this.osts.pick(ostsOf(stored.object)),
+    };
+  }
+
+  private info(stored: StoredObject): ObjectInfo {
+    const { session, object, clean, lossWallMs } = stored;
+    const { holder, sinceWallMs } = session;
+    const lease = this.leases.isHeld(stored) ? { holder, sessionEpoch: session.epoch, sinceWallMs } : null;
+    return { ...object, clean, lossWallMs, lease };
+  }
+
+  private newObjectId(): string {
+    const random = new Uint8Array(10);
+    for (let i = 0; i < random.length; i++) random[i] = this.random.below(256);
+    return newId(this.clock.wallMs(), random);
+  }
+}
+
+function busy(stored: StoredObject, what: string): RawstorError {
+  const { name } = stored.object;
+  const { holder, sinceWallMs } = stored.session;
+  const since = new Date(sinceWallMs).toISOString();
+  return new RawstorError('BUSY', `'${name}' is open for writing by ${holder} since ${since}`, {
+    hint: `close it there, or use --force to ${what}: that writer is then shut out`,
+  });
+}

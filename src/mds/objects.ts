@@ -1,0 +1,161 @@
+import { RawstorError } from '../common/errors.js';
+import { isId } from '../common/ids.js';
+import { decodeBody, encodeBody, type ObjectRecord } from '../protocol/index.js';
+import { type MetadataStore, prefixRange } from './store.js';
+import {
+  decodeStored,
+  encodeStored,
+  NAME_PREFIX,
+  newStoredObject,
+  OBJECT_PREFIX,
+  type StoredObject,
+} from './stored-object.js';
+import { putTombstone } from './tombstones.js';
+
+/** An object and the version of its record that was read. */
+export interface Loaded {
+  readonly stored: StoredObject;
+  readonly version: number;
+}
+
+/** Times a change is tried again because another MDS changed the record meanwhile. */
+const ATTEMPTS = 16;
+
+/** Objects by id and by unique name, in the store. Every change is one transaction: nothing is ever half made. */
+export class Objects {
+  private readonly store: MetadataStore;
+  private total = 0;
+
+  constructor(store: MetadataStore) {
+    this.store = store;
+  }
+
+  /** Counts what earlier runs left and follows the store from here. */
+  async start(): Promise<void> {
+    this.total = (await this.store.range(prefixRange(NAME_PREFIX))).length;
+    // A name is put once, by the creation, and deleted once.
+    this.store.watch(NAME_PREFIX, (events) => {
+      for (const event of events) this.total += event.value === null ? -1 : 1;
+    });
+  }
+
+  get count(): number {
+    return this.total;
+  }
+
+  /** @throws RawstorError EXISTS when the name is taken */
+  async create(object: ObjectRecord): Promise<StoredObject> {
+    const stored = newStoredObject(object);
+    const [idKey, nameKey] = [OBJECT_PREFIX + object.id, NAME_PREFIX + object.name];
+    const outcome = await this.store.transact({
+      checks: [
+        { key: nameKey, version: 0 },
+        { key: idKey, version: 0 },
+      ],
+      puts: [
+        { key: idKey, value: encodeStored(stored) },
+        { key: nameKey, value: encodeBody(object.id) },
+      ],
+    });
+    if (!outcome.committed) throw nameTaken(object.name);
+    return stored;
+  }
+
+  /** @throws RawstorError EXISTS when the name is taken; create checks it again */
+  async checkNameFree(name: string): Promise<void> {
+    if ((await this.store.get(NAME_PREFIX + name)) !== null) throw nameTaken(name);
+  }
+
+  /** The id behind a name or an id. @throws RawstorError NOT_FOUND */
+  async resolve(ref: string): Promise<string> {
+    if (isId(ref)) return ref;
+    const entry = await this.store.get(NAME_PREFIX + ref);
+    if (entry === null) throw notFound(ref);
+    return decodeBody(entry.value) as string;
+  }
+
+  /** @throws RawstorError NOT_FOUND */
+  async load(id: string): Promise<Loaded> {
+    const key = OBJECT_PREFIX + id;
+    const entry = await this.store.get(key);
+    if (entry === null) throw notFound(id);
+    return { stored: decodeStored(key, entry.value), version: entry.version };
+  }
+
+  /**
+   * Reads, changes, writes unless changed meanwhile, then tries again. `change` answers the new object, or null
+   * for no change; what it throws ends it.
+   * @returns the object as it is now
+   */
+  async update(id: string, change: (stored: StoredObject) => StoredObject | null): Promise<StoredObject> {
+    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+      const { stored, version } = await this.load(id);
+      const next = change(stored);
+      if (next === null) return stored;
+      const key = OBJECT_PREFIX + id;
+      const outcome = await this.store.transact({
+        checks: [{ key, version }],
+        puts: [{ key, value: encodeStored(next) }],
+      });
+      if (outcome.committed) return next;
+    }
+    throw contended(id);
+  }
+
+  /**
+   * Removes the object and its name and leaves a tombstone for its OSTs.
+   * @param check refuses by throwing
+   */
+  async remove(id: string, check: (stored: StoredObject) => void): Promise<ObjectRecord> {
+    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+      const { stored, version } = await this.load(id);
+      check(stored);
+      const { object } = stored;
+      const outcome = await this.store.transact({
+        checks: [{ key: OBJECT_PREFIX + id, version }],
+        puts: [putTombstone(id, ostsOf(object))],
+        deletes: [OBJECT_PREFIX + id, NAME_PREFIX + object.name],
+      });
+      if (outcome.committed) return object;
+    }
+    throw contended(id);
+  }
+
+  /** At least one object after the name, in the order of names, unless there is none; at most `limit`. */
+  async list(after: string, limit: number): Promise<StoredObject[]> {
+    const { from, to } = prefixRange(NAME_PREFIX);
+    // Names have no characters below '+', so a blank after the name is the least key past it.
+    let start = after === '' ? from : `${NAME_PREFIX}${after} `;
+    for (;;) {
+      const names = await this.store.range({ from: start, to, limit });
+      const found: StoredObject[] = [];
+      for (const { value } of names) {
+        const key = OBJECT_PREFIX + (decodeBody(value) as string);
+        const entry = await this.store.get(key);
+        if (entry !== null) found.push(decodeStored(key, entry.value)); // Null: removed meanwhile.
+      }
+      if (found.length > 0 || names.length < limit) return found;
+      start = `${names[names.length - 1]!.key} `;
+    }
+  }
+}
+
+/** Every OST that may hold chunks of the object. */
+export function ostsOf(object: ObjectRecord): string[] {
+  const exceptions = object.map.exceptions.flatMap((e) => e.ostIds);
+  return [...new Set([...object.map.pool.map((t) => t.ostId), ...exceptions])];
+}
+
+function nameTaken(name: string): RawstorError {
+  return new RawstorError('EXISTS', `'${name}' exists already`, {
+    hint: 'choose another name, or remove the existing object first',
+  });
+}
+
+function notFound(ref: string): RawstorError {
+  return new RawstorError('NOT_FOUND', `there is no object '${ref}'`, { hint: 'names are case-sensitive' });
+}
+
+function contended(id: string): RawstorError {
+  return new RawstorError('CONFLICT', 'the object is being changed by others all the time', { where: id });
+}

@@ -1,0 +1,136 @@
+import { z } from 'zod';
+import type { Clock } from '../common/clock.js';
+import { RawstorError } from '../common/errors.js';
+import { encodeBody, type OstInfo, ostInfoSchema } from '../protocol/index.js';
+import { type Candidate, reserveBytes } from './allocate.js';
+import type { Caller } from './leases.js';
+import { type MetadataStore, prefixRange } from './store.js';
+import { decodeAs, OST_PREFIX } from './stored-object.js';
+
+const storedOstSchema = z.object({ info: ostInfoSchema, seenWallMs: z.number() });
+
+/** An OST counts as alive this long after it was last heard. */
+export const ALIVE_MS = 10_000;
+/** And this long after its connection was lost: it may only be restarting. */
+const LOST_GRACE_MS = 3_000;
+/** Free space and last-seen times alone are not worth a write more often than this. */
+const PERSIST_MS = 60_000;
+
+interface Known {
+  info: OstInfo;
+  seenWallMs: number;
+  aliveUntilMs: number;
+  persistedAtMs: number;
+  caller: Caller | null;
+}
+
+/** Every OST that ever registered, persisted, and which of them are alive, which only this process knows. */
+export class Osts {
+  private readonly store: MetadataStore;
+  private readonly clock: Clock;
+  private readonly known = new Map<string, Known>();
+
+  constructor(store: MetadataStore, clock: Clock) {
+    this.store = store;
+    this.clock = clock;
+  }
+
+  async start(): Promise<void> {
+    for (const { key, value } of await this.store.range(prefixRange(OST_PREFIX))) {
+      const { info, seenWallMs } = decodeAs(storedOstSchema, key, value);
+      const never = Number.NEGATIVE_INFINITY;
+      this.known.set(info.ostId, {
+        info,
+        seenWallMs,
+        aliveUntilMs: never,
+        persistedAtMs: never,
+        caller: null,
+      });
+    }
+  }
+
+  get count(): number {
+    return this.known.size;
+  }
+
+  /** @throws RawstorError CONFLICT when an OST of this id is alive at another address */
+  async register(info: OstInfo, caller: Caller): Promise<void> {
+    const nowMs = this.clock.nowMs();
+    const before = this.known.get(info.ostId);
+    if (before !== undefined) this.checkTwin(before, info, caller, nowMs);
+    const known: Known = {
+      info,
+      seenWallMs: this.clock.wallMs(),
+      aliveUntilMs: nowMs + ALIVE_MS,
+      persistedAtMs: before?.persistedAtMs ?? Number.NEGATIVE_INFINITY,
+      caller,
+    };
+    const due = nowMs - known.persistedAtMs >= PERSIST_MS || before === undefined;
+    if (due || !sameBesidesSpace(before.info, info)) {
+      known.persistedAtMs = nowMs;
+      const value = encodeBody({ info, seenWallMs: known.seenWallMs });
+      await this.store.transact({ checks: [], puts: [{ key: OST_PREFIX + info.ostId, value }] });
+    }
+    this.known.set(info.ostId, known);
+  }
+
+  lost(caller: Caller): void {
+    const untilMs = this.clock.nowMs() + LOST_GRACE_MS;
+    for (const known of this.known.values()) {
+      if (known.caller !== caller) continue;
+      known.caller = null;
+      known.aliveUntilMs = Math.min(known.aliveUntilMs, untilMs);
+    }
+  }
+
+  /** What is known of these, in their order; unknown ones are left out. */
+  pick(ostIds: readonly string[]): OstInfo[] {
+    const found: OstInfo[] = [];
+    for (const ostId of ostIds) {
+      const known = this.known.get(ostId);
+      if (known !== undefined) found.push(known.info);
+    }
+    return found;
+  }
+
+  list(): { info: OstInfo; alive: boolean; seenWallMs: number }[] {
+    const nowMs = this.clock.nowMs();
+    const all = [...this.known.values()].map((known) => ({
+      info: known.info,
+      alive: nowMs < known.aliveUntilMs,
+      seenWallMs: known.seenWallMs,
+    }));
+    return all.sort((a, b) => (a.info.ostId < b.info.ostId ? -1 : 1));
+  }
+
+  candidates(): Candidate[] {
+    return this.list();
+  }
+
+  /** Alive ones with room for `sizeBytes` besides their reserve, the emptiest first. */
+  withRoom(sizeBytes: number, limit: number): OstInfo[] {
+    const room = this.list().filter((o) => o.alive && o.info.freeBytes - reserveBytes(o.info) >= sizeBytes);
+    room.sort((a, b) => b.info.freeBytes - a.info.freeBytes);
+    return room.slice(0, limit).map((o) => o.info);
+  }
+
+  /** A copied directory makes two servers of one identity, which would answer for each other's data. */
+  private checkTwin(before: Known, info: OstInfo, caller: Caller, nowMs: number): void {
+    const other = before.caller !== null && before.caller !== caller && nowMs < before.aliveUntilMs;
+    if (!other || sameList(before.info.addresses, info.addresses)) return;
+    throw new RawstorError('CONFLICT', `OST ${info.ostId} is alive at ${before.info.addresses.join(', ')}`, {
+      where: info.addresses.join(', '),
+      hint: 'two servers run on copies of one directory: stop one, or give the copy a fresh directory',
+    });
+  }
+}
+
+function sameList(a: readonly string[], b: readonly string[]): boolean {
+  return a.length === b.length && a.every((value, i) => value === b[i]);
+}
+
+function sameBesidesSpace(a: OstInfo, b: OstInfo): boolean {
+  const plain = (info: OstInfo) =>
+    JSON.stringify([info.addresses, info.labels, info.capacityBytes, info.bootId]);
+  return plain(a) === plain(b);
+}

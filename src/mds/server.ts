@@ -1,0 +1,138 @@
+import type { Clock } from '../common/clock.js';
+import { RawstorError } from '../common/errors.js';
+import { LIMITS } from '../common/limits.js';
+import type { Logger } from '../common/log.js';
+import type { Address, Io, Listener, Stream } from '../io/index.js';
+import {
+  Connection,
+  type ConnectionHandler,
+  type Identity,
+  type MethodName,
+  type Params,
+  type Result,
+} from '../protocol/index.js';
+import type { Mds } from './mds.js';
+
+type Handlers = {
+  [M in MethodName]?: (params: Params<M>, caller: Connection) => Promise<Result<M>>;
+};
+
+/** Event to an OST: objects of its were removed, `{objects: [id]}`. */
+export const EVENT_DELETED = 'mds.deleted';
+
+/** The sockets of an MDS: gives calls to `Mds` and tells it of lost connections. */
+export class MdsServer implements ConnectionHandler {
+  private readonly io: Io;
+  private readonly clock: Clock;
+  private readonly log: Logger;
+  private readonly mds: Mds;
+  private readonly identity: Identity;
+  private readonly handlers: Handlers;
+  private readonly listeners: Listener[] = [];
+  private readonly connections = new Set<Connection>();
+  /** The standing connection of each OST. */
+  private readonly osts = new Map<string, Connection>();
+  private readonly running = new Set<Promise<unknown>>();
+
+  constructor(env: { io: Io; clock: Clock; log: Logger }, mds: Mds, name: string) {
+    this.io = env.io;
+    this.clock = env.clock;
+    this.log = env.log;
+    this.mds = mds;
+    this.identity = { role: 'mds', clusterId: mds.clusterId, name };
+    this.handlers = handlersOf(mds, (ostId, connection) => this.osts.set(ostId, connection));
+  }
+
+  async listen(addresses: readonly Address[]): Promise<Address[]> {
+    for (const address of addresses) {
+      this.listeners.push(await this.io.listen(address, (stream) => this.accept(stream)));
+    }
+    return this.listeners.map((listener) => listener.address);
+  }
+
+  /** Tells the OSTs that are connected at once; the others learn it when they register. */
+  tellDeleted(objectId: string, ostIds: readonly string[]): void {
+    for (const ostId of ostIds) this.osts.get(ostId)?.event(EVENT_DELETED, { objects: [objectId] });
+  }
+
+  /** Answers nothing more; waits for what is being recorded. */
+  async close(): Promise<void> {
+    for (const listener of this.listeners) await listener.close();
+    for (const connection of this.connections) connection.destroy();
+    await Promise.allSettled(this.running);
+  }
+
+  async call(connection: Connection, method: MethodName, params: unknown): Promise<unknown> {
+    const handler = this.handlers[method] as ((p: unknown, c: Connection) => Promise<unknown>) | undefined;
+    if (handler === undefined) {
+      throw new RawstorError('NOT_SUPPORTED', `an MDS does not answer ${method}`, {
+        where: this.identity.name,
+      });
+    }
+    const result = handler(params, connection);
+    this.running.add(result);
+    try {
+      return await result;
+    } catch (error) {
+      if (!(error instanceof RawstorError) || error.code === 'INTERNAL' || error.code === 'BAD_DATA') {
+        this.log.error({ err: error, method, peer: connection.peer }, 'a call failed');
+      }
+      throw error;
+    } finally {
+      this.running.delete(result);
+    }
+  }
+
+  data(connection: Connection): void {
+    connection.destroy(
+      new RawstorError('PROTOCOL', 'an MDS takes no data frames', { where: connection.peer }),
+    );
+  }
+
+  event(): void {
+    // Events that a newer peer may send mean nothing here.
+  }
+
+  closed(connection: Connection, error: Error | null): void {
+    this.connections.delete(connection);
+    for (const [ostId, of] of this.osts) if (of === connection) this.osts.delete(ostId);
+    this.mds.lost(connection);
+    const who = connection.remote?.name;
+    if (error !== null)
+      this.log.debug({ peer: connection.peer, who, reason: error.message }, 'connection lost');
+  }
+
+  private accept(stream: Stream): void {
+    if (this.connections.size >= LIMITS.connectionsPerServer) {
+      this.log.warn({ peer: stream.peer }, 'too many connections, one is refused');
+      stream.destroy();
+      return;
+    }
+    this.connections.add(Connection.accept(stream, this.identity, this.clock, this));
+  }
+}
+
+function handlersOf(mds: Mds, ostConnected: (ostId: string, connection: Connection) => void): Handlers {
+  return {
+    'mds.registerOst': async (params, caller) => {
+      const result = await mds.registerOst(params, caller);
+      ostConnected(params.ostId, caller);
+      return result;
+    },
+    'mds.confirmDeleted': (params) => mds.confirmDeleted(params),
+    'mds.listOsts': () => mds.listOsts(),
+    'mds.getFreeOst': (params) => mds.getFreeOst(params),
+    'mds.createObject': (params) => mds.createObject(params),
+    'mds.getObj': (params) => mds.getObj(params),
+    'mds.getObjPart': (params) => mds.getObjPart(params),
+    'mds.list': (params) => mds.list(params),
+    'mds.remove': (params) => mds.remove(params),
+    'mds.open': (params, caller) => mds.open(params, caller),
+    'mds.renew': (params, caller) => mds.renew(params, caller),
+    'mds.changeMembers': (params) => mds.changeMembers(params),
+    'mds.seal': (params) => mds.seal(params),
+    'mds.close': (params) => mds.close(params),
+    'mds.acknowledgeLoss': (params) => mds.acknowledgeLoss(params),
+    'mds.stat': () => mds.stat(),
+  };
+}

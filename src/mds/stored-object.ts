@@ -1,0 +1,83 @@
+import { z } from 'zod';
+import { RawstorError } from '../common/errors.js';
+import { decodeBody, encodeBody, type ObjectRecord, objectRecordSchema } from '../protocol/index.js';
+
+/** How objects lie in the store; docs/formats-mds.md has the layout. */
+
+const count = z.number().int().nonnegative().max(Number.MAX_SAFE_INTEGER);
+
+const sessionSchema = z.object({
+  /** Epoch of the latest open for write; 0: never opened. */
+  epoch: count,
+  /** False once it was closed. */
+  open: z.boolean(),
+  holder: z.string(),
+  sinceWallMs: z.number(),
+});
+
+/** A change that was recorded, so that the same request, sent again, gets the same answer. */
+const answeredSchema = z.object({
+  requestId: z.string(),
+  method: z.enum(['changeMembers', 'seal']),
+  sessionEpoch: count,
+  epoch: count,
+});
+export type AnsweredRequest = z.infer<typeof answeredSchema>;
+
+/** A session has one change outstanding at a time; the rest is for the sessions before it. */
+export const ANSWERED_KEPT = 8;
+
+const storedObjectSchema = z.object({
+  format: z.literal(1),
+  object: objectRecordSchema,
+  clean: z.boolean(),
+  lossWallMs: z.number().nullable(),
+  session: sessionSchema,
+  answered: z.array(answeredSchema).max(ANSWERED_KEPT),
+});
+export type StoredObject = z.infer<typeof storedObjectSchema>;
+
+export const OBJECT_PREFIX = 'object/';
+export const NAME_PREFIX = 'name/';
+export const OST_PREFIX = 'ost/';
+export const TOMBSTONE_PREFIX = 'tomb/';
+
+export function newStoredObject(object: ObjectRecord): StoredObject {
+  return {
+    format: 1,
+    object,
+    clean: true,
+    lossWallMs: null,
+    session: { epoch: 0, open: false, holder: '', sinceWallMs: 0 },
+    answered: [],
+  };
+}
+
+export function encodeStored(stored: StoredObject): Uint8Array {
+  return encodeBody(stored);
+}
+
+/** @throws RawstorError BAD_DATA naming the key */
+export function decodeStored(key: string, value: Uint8Array): StoredObject {
+  return decodeAs(storedObjectSchema, key, value);
+}
+
+/** Bytes of the store, checked. @throws RawstorError BAD_DATA naming the key */
+export function decodeAs<T>(schema: z.ZodType<T>, key: string, value: Uint8Array): T {
+  let body: unknown;
+  try {
+    body = decodeBody(value);
+  } catch (error) {
+    throw malformed(key, error);
+  }
+  const parsed = schema.safeParse(body);
+  if (!parsed.success) throw malformed(key, parsed.error);
+  return parsed.data;
+}
+
+function malformed(key: string, cause: unknown): RawstorError {
+  return new RawstorError('BAD_DATA', `the metadata record '${key}' is malformed`, {
+    hint: 'restore the metadata from a copy; the OSTs still hold the data and a copy of each object record',
+    cause,
+  });
+}

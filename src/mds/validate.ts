@@ -1,0 +1,58 @@
+import { RawstorError } from '../common/errors.js';
+import { isId } from '../common/ids.js';
+import { LIMITS } from '../common/limits.js';
+import { formatSizeBytes, isPowerOfTwo } from '../common/units.js';
+import type { CreateSpec } from '../protocol/index.js';
+
+/** What a create request must satisfy beyond its shape. @throws RawstorError INVALID saying what would do */
+export function validateCreate(spec: CreateSpec): void {
+  const refuse = (message: string, hint?: string): never => {
+    throw new RawstorError('INVALID', message, { where: spec.name, hint });
+  };
+  if (isId(spec.name)) refuse('a name must not look like an id', 'choose another name');
+  validateSize(spec, refuse);
+  const { replicas, minReplicas, stripeWidth } = spec;
+  if (replicas < 1 || replicas > LIMITS.replicas) {
+    refuse(`${replicas} replicas are not possible`, `ask for 1 to ${LIMITS.replicas}`);
+  }
+  if (minReplicas < 1 || minReplicas > replicas) {
+    refuse(`minReplicas ${minReplicas} is not within 1 to the ${replicas} replicas`);
+  }
+  if (stripeWidth !== 'all' && stripeWidth !== 1) {
+    if (stripeWidth < replicas || stripeWidth > LIMITS.poolMembers) {
+      refuse(
+        `a stripe width of ${stripeWidth} does not fit ${replicas} replicas`,
+        `1 (all chunks together), ${Math.max(2, replicas)} to ${LIMITS.poolMembers}, or 'all'`,
+      );
+    }
+  }
+  if (spec.failureDomain === '') refuse('the failure domain is empty', `name a label, such as 'host'`);
+}
+
+function validateSize(spec: CreateSpec, refuse: (message: string, hint?: string) => never): void {
+  const { sizeBytes, chunkSizeBytes } = spec;
+  const sector = LIMITS.sectorBytes;
+  if (sizeBytes === 0) refuse('the size is 0', `the smallest volume has ${sector} bytes`);
+  if (sizeBytes % sector !== 0) {
+    const below = Math.floor(sizeBytes / sector) * sector;
+    const near = below === 0 ? `${sector}` : `${below} and ${below + sector}`;
+    refuse(`a size of ${sizeBytes} bytes is no multiple of ${sector}`, `nearest: ${near} bytes`);
+  }
+  const { chunkSizeMinBytes: min, chunkSizeMaxBytes: max } = LIMITS;
+  if (!isPowerOfTwo(chunkSizeBytes) || chunkSizeBytes < min || chunkSizeBytes > max) {
+    const power = 2 ** Math.round(Math.log2(Math.max(1, chunkSizeBytes)));
+    const near = Math.min(max, Math.max(min, power));
+    refuse(
+      `a chunk size of ${chunkSizeBytes} bytes is no power of two from ${formatSizeBytes(min)} to ${formatSizeBytes(max)}`,
+      `nearest: ${formatSizeBytes(near)}`,
+    );
+  }
+  const chunks = Math.ceil(sizeBytes / chunkSizeBytes);
+  if (chunks > LIMITS.chunksPerObject) {
+    const needed = 2 ** Math.ceil(Math.log2(sizeBytes / LIMITS.chunksPerObject));
+    refuse(
+      `${chunks} chunks are more than the ${LIMITS.chunksPerObject} an object may have`,
+      `take a larger chunk size, at least ${formatSizeBytes(needed)}`,
+    );
+  }
+}

@@ -1,0 +1,124 @@
+import { asRawstorError } from '../common/errors.js';
+import type { BatchTask, Io } from '../io/types.js';
+import type { ChunkFile } from './chunk-file.js';
+import { chunkChange, type Records, regionsChange } from './records.js';
+import type { RegionMirror, RegionPage } from './regions.js';
+import type { Change } from './store.js';
+
+/** A write that waits until its regions' epochs are durable (I2). */
+export interface IntentWaiter {
+  readonly intentChunk: ChunkFile;
+  readonly intentOffset: number;
+  readonly intentLength: number;
+  readonly intentTag: number;
+  /** `status` 0, or a wire status when the intent could not be recorded; the epochs are then as they were. */
+  intentDone(status: number): void;
+}
+
+interface SealMark {
+  chunks: readonly ChunkFile[];
+  tag: number;
+}
+
+/**
+ * Group commit of intents: all that is asked for while one commit runs goes into the next, as one
+ * transaction and one flush of the records.
+ */
+export class IntentLog implements BatchTask {
+  private readonly io: Pick<Io, 'schedule'>;
+  private readonly records: Records;
+  private readonly mirror: RegionMirror;
+  private readonly wallMs: () => number;
+  private readonly onFatal: (error: Error) => void;
+  private waiting: IntentWaiter[] = [];
+  private marks: SealMark[] = [];
+  private committing = false;
+  private scheduled = false;
+  /** For metrics and tests. */
+  commits = 0;
+
+  constructor(
+    io: Pick<Io, 'schedule'>,
+    records: Records,
+    mirror: RegionMirror,
+    wallMs: () => number,
+    onFatal: (error: Error) => void,
+  ) {
+    this.io = io;
+    this.records = records;
+    this.mirror = mirror;
+    this.wallMs = wallMs;
+    this.onFatal = onFatal;
+  }
+
+  add(waiter: IntentWaiter): void {
+    this.waiting.push(waiter);
+    this.arrange();
+  }
+
+  /** At a seal: the next commit also marks these chunks' lately written regions for the next tag. */
+  mark(chunks: readonly ChunkFile[], tag: number): void {
+    this.marks.push({ chunks, tag });
+    this.arrange();
+  }
+
+  runBatch(): void {
+    this.scheduled = false;
+    if (this.committing) return;
+    const waiters = this.waiting;
+    const marks = this.marks;
+    this.waiting = [];
+    this.marks = [];
+    const pages: RegionPage[] = [];
+    const fresh = new Set<ChunkFile>();
+    for (const waiter of waiters) {
+      const { intentChunk: chunk, intentOffset, intentLength, intentTag } = waiter;
+      if (this.mirror.covers(chunk, intentOffset, intentLength, intentTag)) continue;
+      this.mirror.want(chunk, intentOffset, intentLength, intentTag, pages);
+      if (!chunk.recorded) fresh.add(chunk);
+    }
+    for (const { chunks, tag } of marks) {
+      for (const chunk of chunks) this.mirror.wantRecent(chunk, tag, pages);
+    }
+    if (pages.length === 0) {
+      for (const waiter of waiters) waiter.intentDone(0);
+      return;
+    }
+    const changes: Change[] = [];
+    for (const { object, chunk, version } of fresh) {
+      changes.push(chunkChange(object.key, chunk, version, this.wallMs()));
+    }
+    for (const { chunk, number, wanted } of pages) {
+      changes.push(regionsChange(chunk.object.key, chunk.chunk, chunk.version, number, wanted!));
+    }
+    this.commits++;
+    this.committing = true;
+    this.records.commit(changes).then(
+      () => {
+        for (const chunk of fresh) chunk.recorded = true;
+        this.settle(waiters, pages, null);
+      },
+      (error) => this.settle(waiters, pages, error),
+    );
+  }
+
+  private arrange(): void {
+    if (this.scheduled || this.committing) return;
+    this.scheduled = true;
+    this.io.schedule(this);
+  }
+
+  private settle(waiters: readonly IntentWaiter[], pages: readonly RegionPage[], error: unknown): void {
+    this.committing = false;
+    this.mirror.settle(pages, error === null);
+    let status = 0;
+    if (error !== null) {
+      const failure = asRawstorError(error);
+      status = failure.wire;
+      // A transaction that failed for another reason than space may or may not be there: nothing is sure now.
+      if (failure.code !== 'NO_SPACE') this.onFatal(failure);
+    }
+    for (const waiter of waiters) waiter.intentDone(status);
+    if (this.waiting.length > 0 || this.marks.length > 0) this.arrange();
+  }
+}

@@ -1,0 +1,148 @@
+import { LIMITS } from '../common/limits.js';
+import type { ChunkFile } from './chunk-file.js';
+import { REGIONS_PER_PAGE } from './record-codec.js';
+import type { Records } from './records.js';
+
+const REGION_BYTES = LIMITS.regionSizeBytes;
+const PAGE_SHIFT = 8;
+const PAGE_MASK = REGIONS_PER_PAGE - 1;
+
+/** Durable epochs of 256 regions, mirrored in memory. */
+export class RegionPage {
+  readonly chunk: ChunkFile;
+  readonly number: number;
+  readonly durable = new Float64Array(REGIONS_PER_PAGE);
+  /** What the commit being prepared will make durable; null when nothing of this page is in it. */
+  wanted: Float64Array | null = null;
+  /** Written since the tick before last: see `recent` of RegionMirror. */
+  readonly lastWritten = new Uint32Array(REGIONS_PER_PAGE);
+  used = true;
+  /** A commit holds it. */
+  pins = 0;
+  /** Its place in the mirror's list. */
+  index = 0;
+
+  constructor(chunk: ChunkFile, number: number) {
+    this.chunk = chunk;
+    this.number = number;
+  }
+}
+
+/**
+ * The region epochs of open chunks, by pages that are read from the records when first needed and forgotten,
+ * least recently used first (second chance), beyond a limit: reading one again costs a microsecond.
+ */
+export class RegionMirror {
+  /** Rises with time; a region written in this or the last tick is likely to be written again soon. */
+  tick = 2;
+  private readonly records: Records;
+  private readonly limit: number;
+  private readonly pages: RegionPage[] = [];
+  private hand = 0;
+
+  constructor(records: Records, limit: number) {
+    this.records = records;
+    this.limit = Math.max(1, limit);
+  }
+
+  /** Whether the durable epochs of every region of the range are at least `tag`. No allocation once a page is here. */
+  covers(chunk: ChunkFile, offset: number, length: number, tag: number): boolean {
+    let region = Math.floor(offset / REGION_BYTES);
+    const last = Math.floor((offset + length - 1) / REGION_BYTES);
+    for (; region <= last; region++) {
+      const page = chunk.pages[region >>> PAGE_SHIFT] ?? this.load(chunk, region >>> PAGE_SHIFT);
+      page.used = true;
+      if (page.durable[region & PAGE_MASK]! < tag) return false;
+      page.lastWritten[region & PAGE_MASK] = this.tick;
+    }
+    return true;
+  }
+
+  /** Highest durable epoch in the range. */
+  highest(chunk: ChunkFile, offset: number, length: number): number {
+    let region = Math.floor(offset / REGION_BYTES);
+    const last = Math.floor((offset + length - 1) / REGION_BYTES);
+    let epoch = 0;
+    for (; region <= last; region++) {
+      const page = chunk.pages[region >>> PAGE_SHIFT] ?? this.load(chunk, region >>> PAGE_SHIFT);
+      page.used = true;
+      const found = page.durable[region & PAGE_MASK]!;
+      if (found > epoch) epoch = found;
+    }
+    return epoch;
+  }
+
+  /** Asks for `tag` on every region of the range; pages that were not in the commit yet are added to `into`. */
+  want(chunk: ChunkFile, offset: number, length: number, tag: number, into: RegionPage[]): void {
+    let region = Math.floor(offset / REGION_BYTES);
+    const last = Math.floor((offset + length - 1) / REGION_BYTES);
+    for (; region <= last; region++) {
+      const page = chunk.pages[region >>> PAGE_SHIFT] ?? this.load(chunk, region >>> PAGE_SHIFT);
+      this.wantOne(page, region & PAGE_MASK, tag, into);
+      page.lastWritten[region & PAGE_MASK] = this.tick;
+    }
+  }
+
+  /** Asks for `tag` on the regions of an object that were written lately, so that a steady writer does not wait. */
+  wantRecent(chunk: ChunkFile, tag: number, into: RegionPage[]): void {
+    for (const page of chunk.pages) {
+      if (page === undefined) continue;
+      for (let i = 0; i < REGIONS_PER_PAGE; i++) {
+        if (page.lastWritten[i]! >= this.tick - 1) this.wantOne(page, i, tag, into);
+      }
+    }
+  }
+
+  /** The commit is done: what was wanted is durable, or, after a failure, is not wanted any more. */
+  settle(pages: readonly RegionPage[], durable: boolean): void {
+    for (const page of pages) {
+      if (durable) page.durable.set(page.wanted!);
+      page.wanted = null;
+      page.pins--;
+    }
+  }
+
+  forget(chunk: ChunkFile): void {
+    for (const page of chunk.pages) if (page !== undefined) this.remove(page);
+    chunk.pages.length = 0;
+  }
+
+  private wantOne(page: RegionPage, slot: number, tag: number, into: RegionPage[]): void {
+    if (page.wanted === null) {
+      page.wanted = Float64Array.from(page.durable);
+      page.pins++;
+      into.push(page);
+    }
+    if (page.wanted[slot]! < tag) page.wanted[slot] = tag;
+  }
+
+  private load(chunk: ChunkFile, number: number): RegionPage {
+    if (this.pages.length >= this.limit) this.evict();
+    const page = new RegionPage(chunk, number);
+    this.records.readRegions(chunk.object.key, chunk.chunk, chunk.version, number, page.durable);
+    page.index = this.pages.push(page) - 1;
+    chunk.pages[number] = page;
+    return page;
+  }
+
+  private evict(): void {
+    for (let tries = this.pages.length * 2; tries > 0; tries--) {
+      if (this.hand >= this.pages.length) this.hand = 0;
+      const page = this.pages[this.hand]!;
+      if (page.pins === 0 && !page.used) {
+        page.chunk.pages[page.number] = undefined;
+        this.remove(page);
+        return;
+      }
+      page.used = false;
+      this.hand++;
+    }
+  }
+
+  private remove(page: RegionPage): void {
+    const last = this.pages.pop()!;
+    if (last === page) return;
+    this.pages[page.index] = last;
+    last.index = page.index;
+  }
+}

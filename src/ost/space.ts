@@ -1,0 +1,97 @@
+import { MiB } from '../common/units.js';
+import type { ChunkFile } from './chunk-file.js';
+import type { ChunkStorage, SpaceFigures } from './storage.js';
+
+/**
+ * Refuses writes that would take the last of the disk: the records need room to say what happened, and a file
+ * system that is full to the last block fails in worse places. Writes over blocks that are already there pass.
+ *
+ * What is left is estimated downwards by every byte written and looked up again when the estimate runs out.
+ */
+export class SpaceGuard {
+  private readonly storage: ChunkStorage;
+  private readonly capacityLimitBytes: number | null;
+  private readonly reserveBytes: number;
+  private leftBytes = 0;
+  /** Occupied by all chunks, kept only for an artificial limit. */
+  private occupiedBytes = 0;
+  private readonly grown = new Set<ChunkFile>();
+
+  constructor(storage: ChunkStorage, capacityLimitBytes: number | null, reserveBytes: number | null) {
+    this.storage = storage;
+    this.capacityLimitBytes = capacityLimitBytes;
+    this.reserveBytes = reserveBytes ?? Math.min(64 * MiB, Math.floor(storage.space().capacityBytes / 100));
+  }
+
+  async open(): Promise<void> {
+    if (this.capacityLimitBytes !== null) {
+      for (const id of await this.storage.objects()) {
+        this.occupiedBytes += (await this.storage.usage(id)).allocatedBytes;
+      }
+    }
+    this.refresh();
+  }
+
+  /** What this OST has and has left, for placement. */
+  figures(): SpaceFigures {
+    this.refresh();
+    const disk = this.storage.space();
+    const capacityBytes = Math.max(0, disk.capacityBytes - this.reserveBytes);
+    return {
+      capacityBytes: Math.min(capacityBytes, this.capacityLimitBytes ?? capacityBytes),
+      freeBytes: Math.max(0, this.leftBytes),
+    };
+  }
+
+  allows(chunk: ChunkFile, offset: number, length: number): boolean {
+    if (this.capacityLimitBytes !== null) this.grown.add(chunk);
+    if (this.leftBytes >= length) {
+      this.leftBytes -= length;
+      return true;
+    }
+    this.refresh();
+    if (this.leftBytes >= length) {
+      this.leftBytes -= length;
+      return true;
+    }
+    return isAllocated(chunk, offset, length);
+  }
+
+  opened(chunk: ChunkFile): void {
+    if (this.capacityLimitBytes !== null && chunk.file !== null) {
+      chunk.allocatedBytes = chunk.file.allocatedBytes();
+    }
+  }
+
+  /** Before its descriptor goes. */
+  closing(chunk: ChunkFile): void {
+    if (this.grown.delete(chunk)) this.account(chunk);
+  }
+
+  /** Files that take so much are gone. */
+  freed(bytes: number): void {
+    this.occupiedBytes = Math.max(0, this.occupiedBytes - bytes);
+    this.refresh();
+  }
+
+  refresh(): void {
+    this.leftBytes = this.storage.space().freeBytes - this.reserveBytes;
+    if (this.capacityLimitBytes === null) return;
+    for (const chunk of this.grown) this.account(chunk);
+    this.grown.clear();
+    this.leftBytes = Math.min(this.leftBytes, this.capacityLimitBytes - this.occupiedBytes);
+  }
+
+  private account(chunk: ChunkFile): void {
+    if (chunk.file === null) return;
+    const now = chunk.file.allocatedBytes();
+    this.occupiedBytes += now - chunk.allocatedBytes;
+    chunk.allocatedBytes = now;
+  }
+}
+
+function isAllocated(chunk: ChunkFile, offset: number, length: number): boolean {
+  const { file } = chunk;
+  if (file === null || file.sizeBytes() < offset + length) return false;
+  return file.seekData(offset) === offset && file.seekHole(offset) >= offset + length;
+}

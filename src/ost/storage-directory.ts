@@ -1,0 +1,135 @@
+import { spawn } from 'node:child_process';
+import { statfsSync } from 'node:fs';
+import { mkdir, open, readdir, rmdir, stat, unlink } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { asRawstorError } from '../common/errors.js';
+import { isId } from '../common/ids.js';
+import type { Io, IoFile } from '../io/types.js';
+import type { ChunkName, ChunkStorage, SpaceFigures } from './storage.js';
+
+/**
+ * Sparse files `<root>/<last 2 hex digits of the object id>/<object id>/<chunk>.<version>`. The last digits,
+ * because the first ones of a UUIDv7 are its time and would put all objects of a year in one place.
+ */
+export class DirectoryStorage implements ChunkStorage {
+  readonly where: string;
+  private readonly io: Io;
+
+  constructor(io: Io, root: string) {
+    this.io = io;
+    this.where = root;
+  }
+
+  async open(objectId: string, name: ChunkName, create: boolean): Promise<IoFile | null> {
+    const path = this.path(objectId, name);
+    try {
+      return await this.io.openFile(path, { create });
+    } catch (error) {
+      if (asRawstorError(error).code !== 'NOT_FOUND') throw error;
+      if (!create) return null;
+    }
+    await mkdir(dirname(path), { recursive: true });
+    return await this.io.openFile(path, { create: true });
+  }
+
+  async syncDirectory(objectId: string): Promise<void> {
+    const directory = this.directory(objectId);
+    await syncPath(directory);
+    await syncPath(dirname(directory));
+    await syncPath(this.where);
+  }
+
+  async list(objectId: string): Promise<ChunkName[]> {
+    const names: ChunkName[] = [];
+    for (const entry of await readdirOrNone(this.directory(objectId))) {
+      const name = parseChunkName(entry);
+      if (name !== null) names.push(name);
+    }
+    return names.sort((a, b) => a.chunk - b.chunk || a.version - b.version);
+  }
+
+  async objects(): Promise<string[]> {
+    const ids: string[] = [];
+    for (const prefix of await readdirOrNone(this.where)) {
+      if (!/^[0-9a-f]{2}$/.test(prefix)) continue;
+      for (const id of await readdirOrNone(join(this.where, prefix))) if (isId(id)) ids.push(id);
+    }
+    return ids;
+  }
+
+  async usage(objectId: string): Promise<{ allocatedBytes: number; chunks: number }> {
+    let allocatedBytes = 0;
+    let chunks = 0;
+    for (const name of await this.list(objectId)) {
+      try {
+        allocatedBytes += (await stat(this.path(objectId, name))).blocks * 512;
+        chunks++;
+      } catch (error) {
+        if (!isMissing(error)) throw asRawstorError(error);
+      }
+    }
+    return { allocatedBytes, chunks };
+  }
+
+  async remove(objectId: string): Promise<void> {
+    const directory = this.directory(objectId);
+    try {
+      for (const entry of await readdirOrNone(directory)) await unlink(join(directory, entry));
+      await rmdir(directory);
+      await syncPath(dirname(directory));
+    } catch (error) {
+      if (!isMissing(error)) throw asRawstorError(error);
+    }
+  }
+
+  /** posix_fadvise(POSIX_FADV_DONTNEED) over the whole file, by coreutils' dd: Node has no call for it. */
+  async dropCache(objectId: string, name: ChunkName): Promise<void> {
+    const arguments_ = [`if=${this.path(objectId, name)}`, 'iflag=nocache', 'count=0', 'status=none'];
+    await new Promise<void>((resolve) => {
+      const child = spawn('dd', arguments_, { stdio: 'ignore' });
+      child.once('error', () => resolve());
+      child.once('close', () => resolve());
+    });
+  }
+
+  space(): SpaceFigures {
+    const figures = statfsSync(this.where);
+    return { capacityBytes: figures.blocks * figures.bsize, freeBytes: figures.bavail * figures.bsize };
+  }
+
+  private directory(objectId: string): string {
+    return join(this.where, objectId.slice(-2), objectId);
+  }
+
+  private path(objectId: string, name: ChunkName): string {
+    return join(this.directory(objectId), `${name.chunk}.${name.version}`);
+  }
+}
+
+function parseChunkName(entry: string): ChunkName | null {
+  const match = /^(\d{1,10})\.(\d{1,10})$/.exec(entry);
+  return match === null ? null : { chunk: Number(match[1]), version: Number(match[2]) };
+}
+
+/** fsync of a directory: the entries in it are durable afterwards. */
+export async function syncPath(path: string): Promise<void> {
+  const handle = await open(path, 'r');
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+async function readdirOrNone(path: string): Promise<string[]> {
+  try {
+    return await readdir(path);
+  } catch (error) {
+    if (isMissing(error)) return [];
+    throw asRawstorError(error);
+  }
+}
+
+function isMissing(error: unknown): boolean {
+  return (error as NodeJS.ErrnoException)?.code === 'ENOENT';
+}

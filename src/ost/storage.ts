@@ -1,0 +1,31 @@
+import type { IoFile } from '../io/types.js';
+
+export interface ChunkName {
+  chunk: number;
+  version: number;
+}
+
+export interface SpaceFigures {
+  capacityBytes: number;
+  /** What ordinary programs may still allocate. */
+  freeBytes: number;
+}
+
+/** The chunk files of an OST. The real ones live in a directory; the simulation brings its own. */
+export interface ChunkStorage {
+  /** For messages. */
+  readonly where: string;
+  /** Answers null when the file does not exist and is not to be created. A new directory entry is not durable yet. */
+  open(objectId: string, name: ChunkName, create: boolean): Promise<IoFile | null>;
+  /** Makes the directory entries of an object's chunk files durable. */
+  syncDirectory(objectId: string): Promise<void>;
+  list(objectId: string): Promise<ChunkName[]>;
+  /** Every object that has a directory here. */
+  objects(): Promise<string[]>;
+  usage(objectId: string): Promise<{ allocatedBytes: number; chunks: number }>;
+  /** Removes all files of an object, durably. Unknown objects are already removed. */
+  remove(objectId: string): Promise<void>;
+  /** Forgets cached pages, after a sync failed: what is read next is what the disk has. */
+  dropCache(objectId: string, name: ChunkName): Promise<void>;
+  space(): SpaceFigures;
+}
