@@ -1,3 +1,4 @@
+import { hostname } from 'node:os';
 import { createInterface } from 'node:readline/promises';
 import { Cluster } from '../client/index.js';
 import { systemClock } from '../common/clock.js';
@@ -9,7 +10,6 @@ import { createIo, type Io } from '../io/index.js';
 import { openLog } from './logging.js';
 import { Output, type OutputFormat } from './output.js';
 import { Progress } from './progress.js';
-import { processName } from './version.js';
 
 /** Options that every verb takes. */
 export interface Globals {
@@ -60,20 +60,15 @@ export class Context {
 
   /** @throws RawstorError UNAVAILABLE when neither MGS nor MDS answers */
   async cluster(): Promise<Cluster> {
-    if (this.openCluster !== null) return this.openCluster;
-    const place = this.location();
-    const location = place.kind === 'config' ? place.path : place.addresses.join(',');
-    try {
-      this.openCluster = await Cluster.connect({
-        location,
-        io: this.io(),
-        clock: this.clock,
-        log: this.log,
-        name: processName(this.program),
-      });
-    } catch (error) {
-      throw explainAbsence(error, place);
-    }
+    this.openCluster ??= await Cluster.connect({
+      location: this.globals.location,
+      configFile: this.globals.config,
+      io: this.io(),
+      clock: this.clock,
+      log: this.log,
+      name: this.program,
+      host: hostname(),
+    });
     return this.openCluster;
   }
 
@@ -107,15 +102,4 @@ export class Context {
     this.openCluster = null;
     this.openIo = null;
   }
-}
-
-/** A cluster that does not answer is the commonest failure of all: say what to start. */
-function explainAbsence(error: unknown, place: Location): unknown {
-  if (!(error instanceof RawstorError) || error.hint !== undefined) return error;
-  if (!['UNAVAILABLE', 'TIMEOUT', 'CONNECTION_LOST', 'NOT_FOUND'].includes(error.code)) return error;
-  const hint =
-    place.kind === 'config'
-      ? `start the cluster of ${place.path}: \`rawstor up\`, or \`rawstor serve mds\` on that address`
-      : 'start the server there: `rawstor up`, or `rawstor serve mds --listen` with that address';
-  return new RawstorError('UNAVAILABLE', error.message, { where: error.where, hint, cause: error });
 }

@@ -5,6 +5,11 @@ import { createLogger, type Logger } from '../common/log.js';
 /** JSON lines for machines; on a terminal the same for people. */
 export function openLog(role: string, level: string): Logger {
   if (!process.stderr.isTTY) return createLogger(role, level);
-  const stream = pretty({ destination: 2, sync: true, ignore: 'pid,hostname,role', translateTime: 'HH:MM:ss.l' });
+  const stream = pretty({
+    destination: 2,
+    sync: true,
+    ignore: 'pid,hostname,role',
+    translateTime: 'HH:MM:ss.l',
+  });
   return pino({ level, base: { role, pid: process.pid } }, stream);
 }

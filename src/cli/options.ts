@@ -50,7 +50,9 @@ export function labels(text: string, before: unknown): Record<string, string> {
   for (const part of text.split(',')) {
     const match = /^([A-Za-z0-9_.-]{1,64})=([^=]{1,255})$/.exec(part);
     if (match === null) {
-      throw new RawstorError('USAGE', `'${part}' is not a label`, { hint: 'write NAME=VALUE, such as host=a' });
+      throw new RawstorError('USAGE', `'${part}' is not a label`, {
+        hint: 'write NAME=VALUE, such as host=a',
+      });
     }
     found[match[1]!] = match[2]!;
   }

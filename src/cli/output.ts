@@ -45,7 +45,9 @@ export function tableLines<Row>(rows: readonly Row[], columns: readonly Column<R
   const widths = columns.map((_, at) => Math.max(...cells.map((row) => row[at]!.length)));
   return cells.map((row) =>
     row
-      .map((text, at) => (columns[at]!.right === true ? text.padStart(widths[at]!) : text.padEnd(widths[at]!)))
+      .map((text, at) =>
+        columns[at]!.right === true ? text.padStart(widths[at]!) : text.padEnd(widths[at]!),
+      )
       .join('  ')
       .trimEnd(),
   );

@@ -27,7 +27,10 @@ export const GLOBAL_OPTIONS: readonly OptionSpec[] = [
 ];
 
 /** Runs a program with the arguments of this process, then ends the process with its exit code. */
-export async function main(spec: ProgramSpec, argv: readonly string[] = process.argv.slice(2)): Promise<void> {
+export async function main(
+  spec: ProgramSpec,
+  argv: readonly string[] = process.argv.slice(2),
+): Promise<void> {
   // A reader that has seen enough (`| head`) is no error.
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code === 'EPIPE') process.exit(0);
@@ -90,7 +93,9 @@ function addVerb(program: Command, parent: Command, verb: VerbSpec, run: Runner)
 
 function fillVerb(program: Command, command: Command, verb: VerbSpec, run: Runner): void {
   if (command !== program) command.summary(verb.summary);
-  command.description(verb.description === undefined ? verb.summary : `${verb.summary}\n\n${verb.description}`);
+  command.description(
+    verb.description === undefined ? verb.summary : `${verb.summary}\n\n${verb.description}`,
+  );
   for (const alias of verb.aliases ?? []) command.alias(alias);
   for (const { name, help, optional, variadic } of verb.arguments ?? []) {
     const text = variadic === true ? `${name}...` : name;
@@ -118,7 +123,10 @@ function toOption(spec: OptionSpec): Option {
         return parse(text, before);
       } catch (error) {
         const cause = asRawstorError(error);
-        throw new RawstorError('USAGE', cause.message, { where: option.long ?? spec.flags, hint: cause.hint });
+        throw new RawstorError('USAGE', cause.message, {
+          where: option.long ?? spec.flags,
+          hint: cause.hint,
+        });
       }
     });
   }

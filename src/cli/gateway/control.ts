@@ -78,7 +78,9 @@ export async function callControl(
 ): Promise<Record<string, unknown>> {
   const socket = createConnection(path);
   socket.setTimeout(timeoutMs, () =>
-    socket.destroy(new RawstorError('TIMEOUT', `the gateway did not answer within ${timeoutMs} ms`, { where: path })),
+    socket.destroy(
+      new RawstorError('TIMEOUT', `the gateway did not answer within ${timeoutMs} ms`, { where: path }),
+    ),
   );
   socket.write(`${JSON.stringify(request)}\n`);
   let line: string;
@@ -106,7 +108,8 @@ async function answerTo(line: string, handler: ControlHandler): Promise<object> 
     if (typeof request?.method !== 'string') throw new RawstorError('PROTOCOL', 'the request has no method');
     return { result: await handler(request) };
   } catch (error) {
-    const failure = error instanceof SyntaxError ? new RawstorError('PROTOCOL', error.message) : asRawstorError(error);
+    const failure =
+      error instanceof SyntaxError ? new RawstorError('PROTOCOL', error.message) : asRawstorError(error);
     const { code, message, where, hint } = failure;
     return { error: { code, message, where, hint } };
   }

@@ -2,8 +2,6 @@ import { existsSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { RawstorError } from '../../common/errors.js';
 import type { Context } from '../context.js';
-import { ServerLink } from '../server-link.js';
-import { processName } from '../version.js';
 import { answers } from './control.js';
 
 /** A running gateway, as this machine reaches it. */
@@ -24,8 +22,7 @@ export async function findGateway(context: Context): Promise<FoundGateway> {
     const { nbd, control } = place.config.gateway;
     for (const address of nbd) if (await isThere(address)) return { address, control };
   }
-  const mgs = place.kind === 'config' ? place.config.mgs : place.addresses;
-  for (const address of await registered(context, mgs)) {
+  for (const address of await registered(context)) {
     if (await isThere(address)) return { address, control: undefined };
   }
   throw new RawstorError('UNAVAILABLE', 'no NBD gateway of this cluster is running', {
@@ -40,30 +37,19 @@ async function isThere(address: string): Promise<boolean> {
   return existsSync(path) && (await answers(path));
 }
 
-async function registered(context: Context, addresses: readonly string[]): Promise<string[]> {
-  if (addresses.length === 0) return [];
-  const { clock, program, globals } = context;
-  const io = context.io();
-  let link: ServerLink;
-  try {
-    link = await ServerLink.open(addresses, { io, clock, name: processName(program), timeoutMs: globals.timeout });
-  } catch {
-    return []; // The cluster itself is asked as well, and tells what is wrong with it.
-  }
-  try {
-    if (link.role !== 'mgs') return [];
-    const { servers } = await link.call('mgs.cluster', {}, globals.timeout);
-    const up = servers.filter((server) => server.role === 'nbd' && server.health === 'up');
-    const here = up.filter((server) => server.labels.host === hostname());
-    const elsewhere = up.filter((server) => !here.includes(server));
-    return [
-      ...here.flatMap((server) => server.addresses).sort((a, b) => rank(a) - rank(b)),
-      ...elsewhere.flatMap((server) => server.addresses).filter((address) => !address.startsWith('unix:')),
-    ];
-  } finally {
-    link.close();
-  }
+async function registered(context: Context): Promise<string[]> {
+  const { mgs } = await context.cluster();
+  if (mgs === null) return [];
+  const { servers } = await mgs
+    .call('mgs.cluster', {}, context.globals.timeout)
+    .catch(() => ({ servers: [] }));
+  const up = servers.filter((server) => server.role === 'nbd' && server.health === 'up');
+  const here = up.filter((server) => server.labels.host === hostname());
+  const elsewhere = up.filter((server) => !here.includes(server));
+  return [
+    ...here.flatMap((server) => server.addresses).sort((a, b) => rank(a) - rank(b)),
+    ...elsewhere.flatMap((server) => server.addresses).filter((address) => !address.startsWith('unix:')),
+  ];
 }
 
 const rank = (address: string) => (address.startsWith('unix:') ? 0 : 1);
-

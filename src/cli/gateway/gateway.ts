@@ -6,7 +6,6 @@ import { newId } from '../../common/ids.js';
 import type { Logger } from '../../common/log.js';
 import type { Io } from '../../io/index.js';
 import { NbdServer } from '../../nbd-server/index.js';
-import { processName } from '../version.js';
 import { type ControlRequest, ControlServer } from './control.js';
 import { Registration } from './registration.js';
 import { VolumeExports } from './volume-exports.js';
@@ -19,9 +18,7 @@ export interface GatewayOptions {
   readonly listen: readonly string[];
   /** Path of the control socket; without it the gateway takes no `detach`. */
   readonly controlPath?: string;
-  readonly mgsAddresses?: readonly string[];
   readonly labels?: Record<string, string>;
-  readonly readOnly?: boolean;
   /** Only this volume. */
   readonly only?: string;
 }
@@ -41,33 +38,34 @@ export class Gateway {
   /** @throws RawstorError BUSY, DENIED ... when an address cannot be listened on */
   static async start(options: GatewayOptions): Promise<Gateway> {
     const { cluster, io, clock, log } = options;
-    const holder = processName('rawstor-nbd');
+    const addresses: string[] = [];
     const exports = new VolumeExports({
       cluster,
       clock,
-      holder,
-      readOnly: options.readOnly ?? false,
+      // An address is listened on by one process only: after a crash the next one on it is the same holder, which takes
+      // its volumes back at once.
+      holder: () => `rawstor-nbd@${hostname()} ${addresses[0]}`,
       ...(options.only === undefined ? {} : { only: options.only }),
     });
     const server = new NbdServer({ io, exports, clock, log });
-    const addresses: string[] = [];
     let gateway: Gateway;
     try {
       for (const address of options.listen) addresses.push(await server.listen(address));
       gateway = new Gateway(server, addresses);
       if (options.controlPath !== undefined) {
-        gateway.control = await ControlServer.listen(options.controlPath, (request) => gateway.answer(request));
+        gateway.control = await ControlServer.listen(options.controlPath, (request) =>
+          gateway.answer(request),
+        );
       }
     } catch (error) {
       await server.close();
       throw error;
     }
-    const mgsAddresses = options.mgsAddresses ?? [];
-    if (mgsAddresses.length > 0) {
+    if (cluster.mgs !== null && options.only === undefined) {
       const id = newId();
       const labels = { host: hostname(), ...options.labels };
       const info = () => ({ role: 'nbd' as const, id, addresses, labels, capacityBytes: 0, freeBytes: 0 });
-      gateway.registration = new Registration({ mgsAddresses, info, io, clock, log, name: holder });
+      gateway.registration = new Registration(cluster.mgs, info, { clock, log });
     }
     return gateway;
   }
@@ -93,10 +91,14 @@ export class Gateway {
   private async detach(name: string, force: boolean): Promise<object> {
     const connections = this.server.stats().exports[name]?.connections ?? 0;
     if (connections > 0 && !force) {
-      throw new RawstorError('BUSY', `${connections} NBD ${connections === 1 ? 'client is' : 'clients are'} connected`, {
-        where: name,
-        hint: 'end the guest or tool first, or take it away from it with --force',
-      });
+      throw new RawstorError(
+        'BUSY',
+        `${connections} NBD ${connections === 1 ? 'client is' : 'clients are'} connected`,
+        {
+          where: name,
+          hint: 'end the guest or tool first, or take it away from it with --force',
+        },
+      );
     }
     await this.server.drain(name);
     return { export: name, connectionsEnded: connections };

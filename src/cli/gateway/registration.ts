@@ -1,60 +1,44 @@
+import type { ControlLink } from '../../client/index.js';
 import type { Clock, Timer } from '../../common/clock.js';
+import { asRawstorError } from '../../common/errors.js';
 import type { Logger } from '../../common/log.js';
-import type { Io } from '../../io/index.js';
 import type { ServerInfo } from '../../protocol/index.js';
-import { ServerLink } from '../server-link.js';
 
 const PERIOD_MS = 2000;
 
-export interface RegistrationOptions {
-  readonly mgsAddresses: readonly string[];
-  readonly info: () => ServerInfo;
-  readonly io: Io;
-  readonly clock: Clock;
-  readonly log: Logger;
-  readonly name: string;
-}
-
-/** Tells the management server every few seconds that this server is there. */
+/** Tells the management server every two seconds that this gateway is there. Nothing else depends on it. */
 export class Registration {
-  private readonly options: RegistrationOptions;
+  private readonly mgs: ControlLink;
+  private readonly info: () => ServerInfo;
+  private readonly log: Logger;
   private readonly timer: Timer;
-  private link: ServerLink | null = null;
   private busy = false;
-  private failing = false;
-  private closed = false;
+  private lastFailure = '';
 
-  constructor(options: RegistrationOptions) {
-    this.options = options;
-    this.timer = options.clock.every(PERIOD_MS, () => void this.tell());
+  constructor(mgs: ControlLink, info: () => ServerInfo, env: { clock: Clock; log: Logger }) {
+    this.mgs = mgs;
+    this.info = info;
+    this.log = env.log;
+    this.timer = env.clock.every(PERIOD_MS, () => void this.tell());
     void this.tell();
   }
 
   close(): void {
-    this.closed = true;
     this.timer.cancel();
-    this.link?.close();
   }
 
   private async tell(): Promise<void> {
-    if (this.busy || this.closed) return;
+    if (this.busy) return;
     this.busy = true;
-    const { mgsAddresses, io, clock, name, log } = this.options;
     try {
-      if (this.link === null || this.link.closed) {
-        this.link = await ServerLink.open(mgsAddresses, { io, clock, name, timeoutMs: PERIOD_MS });
-      }
-      await this.link.call('mgs.register', this.options.info(), PERIOD_MS);
-      if (this.failing) log.info('registered at the management server again');
-      this.failing = false;
+      await this.mgs.call('mgs.register', this.info(), PERIOD_MS);
+      this.lastFailure = '';
     } catch (error) {
-      if (!this.failing && !this.closed) log.warn({ err: error }, 'cannot register at the management server');
-      this.failing = true;
-      this.link?.close();
-      this.link = null;
+      const reason = asRawstorError(error).message;
+      if (reason !== this.lastFailure) this.log.warn({ reason }, 'the MGS cannot be told');
+      this.lastFailure = reason;
     } finally {
       this.busy = false;
-      if (this.closed) this.link?.close();
     }
   }
 }

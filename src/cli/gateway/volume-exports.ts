@@ -5,18 +5,19 @@ import { RawstorError } from '../../common/errors.js';
 import { LIMITS } from '../../common/limits.js';
 import { formatSizeBytes } from '../../common/units.js';
 import type { ExportFacts, ExportName, ExportSource } from '../../nbd-server/index.js';
+import type { ObjectInfo } from '../../protocol/index.js';
 import { allVolumes, volumeInfo } from '../volumes.js';
 
 export interface VolumeExportsOptions {
   readonly cluster: Cluster;
   readonly clock: Clock;
-  readonly holder: string;
-  readonly readOnly: boolean;
+  /** Whom the metadata server knows as the user of the volumes. */
+  readonly holder: () => string;
   /** Only this volume; default: all of the cluster. */
   readonly only?: string;
 }
 
-/** A gateway that was killed leaves its lease for about two seconds. */
+/** Another holder that was killed leaves its lease for about two seconds. */
 const BUSY_RETRY_MS = 250;
 const BUSY_PATIENCE_MS = 4000;
 const CALL_TIMEOUT_MS = 10_000;
@@ -39,14 +40,12 @@ export class VolumeExports implements ExportSource {
   }
 
   async describe(name: string): Promise<ExportFacts> {
-    this.check(name);
-    const { cluster, readOnly } = this.options;
-    const volume = await volumeInfo(cluster, name, CALL_TIMEOUT_MS);
+    const volume = await this.find(name);
     return {
       name,
       description: formatSizeBytes(volume.sizeBytes),
       sizeBytes: volume.sizeBytes,
-      readOnly,
+      readOnly: false,
       multiConnection: true,
       blockSizeMinBytes: LIMITS.sectorBytes,
       blockSizePreferredBytes: LIMITS.blockBytes,
@@ -54,12 +53,12 @@ export class VolumeExports implements ExportSource {
   }
 
   async open(name: string): Promise<BlockDevice> {
-    this.check(name);
-    const { cluster, clock, holder, readOnly } = this.options;
+    const { cluster, clock, holder } = this.options;
+    const { id } = await this.find(name);
     const giveUpMs = clock.nowMs() + BUSY_PATIENCE_MS;
     for (;;) {
       try {
-        return await cluster.openVolume(name, { mode: readOnly ? 'read' : 'write', holder });
+        return await cluster.openVolume(id, { mode: 'write', holder: holder() });
       } catch (error) {
         const busy = error instanceof RawstorError && error.code === 'BUSY';
         if (!busy || clock.nowMs() > giveUpMs) throw error;
@@ -68,9 +67,16 @@ export class VolumeExports implements ExportSource {
     }
   }
 
-  private check(name: string): void {
-    const { only } = this.options;
-    if (only === undefined || only === name) return;
-    throw new RawstorError('NOT_FOUND', `there is no export '${name}' here, only '${only}'`);
+  /** Only by its name: the same volume under two names would be opened twice, and the second fences the first. */
+  private async find(name: string): Promise<ObjectInfo> {
+    const { cluster, only } = this.options;
+    if (only !== undefined && only !== name) {
+      throw new RawstorError('NOT_FOUND', `there is no export '${name}' here, only '${only}'`);
+    }
+    const volume = await volumeInfo(cluster, name, CALL_TIMEOUT_MS);
+    if (volume.name === name) return volume;
+    throw new RawstorError('NOT_FOUND', `there is no export '${name}'`, {
+      hint: `exports are known by name: '${volume.name}'`,
+    });
   }
 }

@@ -8,7 +8,10 @@ export const ostLs = defineVerb({
   summary: 'list the OSTs that the metadata server knows',
   examples: [
     { command: 'rawstor ost ls', what: 'all OSTs with their space' },
-    { command: "rawstor ost ls --output jsonl | jq -r 'select(.alive | not) | .ostId'", what: 'the dead ones' },
+    {
+      command: "rawstor ost ls --output jsonl | jq -r 'select(.alive | not) | .ostId'",
+      what: 'the dead ones',
+    },
   ],
   async run(context) {
     const cluster = await context.cluster();

@@ -17,7 +17,12 @@ export interface LayoutOptions {
 }
 
 export const LAYOUT_OPTIONS: readonly OptionSpec[] = [
-  { flags: '--replicas <n>', help: 'copies of each chunk', parse: wholeNumber(1, LIMITS.replicas), default: 2 },
+  {
+    flags: '--replicas <n>',
+    help: 'copies of each chunk',
+    parse: wholeNumber(1, LIMITS.replicas),
+    default: 2,
+  },
   {
     flags: '--min-replicas <n>',
     help: 'writes wait while fewer copies than this are in sync',
@@ -60,13 +65,20 @@ export function createSpec(name: string, sizeBytes: number, layout: LayoutOption
   }
   if (sizeBytes === 0 || sizeBytes % LIMITS.sectorBytes !== 0) {
     const up = (Math.floor(sizeBytes / LIMITS.sectorBytes) + 1) * LIMITS.sectorBytes;
-    throw new RawstorError('USAGE', `a size of ${sizeBytes} bytes is not whole sectors of ${LIMITS.sectorBytes}`, {
-      where: '--size',
-      hint: `the next size that is: ${up}`,
-    });
+    throw new RawstorError(
+      'USAGE',
+      `a size of ${sizeBytes} bytes is not whole sectors of ${LIMITS.sectorBytes}`,
+      {
+        where: '--size',
+        hint: `the next size that is: ${up}`,
+      },
+    );
   }
   if (layout.minReplicas > layout.replicas) {
-    throw new RawstorError('USAGE', `--min-replicas ${layout.minReplicas} is more than --replicas ${layout.replicas}`);
+    throw new RawstorError(
+      'USAGE',
+      `--min-replicas ${layout.minReplicas} is more than --replicas ${layout.replicas}`,
+    );
   }
   return {
     name,
@@ -90,10 +102,7 @@ export const create = defineVerb<Options>({
   summary: 'create a volume',
   description: 'The volume is thin: space is taken when it is written.',
   arguments: [{ name: 'name', help: 'name of the new volume' }],
-  options: [
-    { flags: '--size <size>', help: 'such as 10G', parse: size, required: true },
-    ...LAYOUT_OPTIONS,
-  ],
+  options: [{ flags: '--size <size>', help: 'such as 10G', parse: size, required: true }, ...LAYOUT_OPTIONS],
   examples: [
     { command: 'rawstor-volume create vm1 --size 10G', what: 'two copies on two hosts' },
     {

@@ -2,7 +2,14 @@ import { formatSizeBytes } from '../../../common/units.js';
 import type { ObjectInfo } from '../../../protocol/index.js';
 import { defineVerb } from '../../command.js';
 import { factLines, tableLines } from '../../output.js';
-import { allOsts, type KnownOst, memberText, type VolumeHealth, volumeHealth, volumeInfo } from '../../volumes.js';
+import {
+  allOsts,
+  type KnownOst,
+  memberText,
+  type VolumeHealth,
+  volumeHealth,
+  volumeInfo,
+} from '../../volumes.js';
 
 export const info = defineVerb({
   name: 'info',
@@ -15,10 +22,7 @@ export const info = defineVerb({
   async run(context, [ref]) {
     const cluster = await context.cluster();
     const { timeout } = context.globals;
-    const [volume, osts] = await Promise.all([
-      volumeInfo(cluster, ref!, timeout),
-      allOsts(cluster, timeout),
-    ]);
+    const [volume, osts] = await Promise.all([volumeInfo(cluster, ref!, timeout), allOsts(cluster, timeout)]);
     const byId = new Map(osts.map((ost) => [ost.ostId, ost]));
     const health = volumeHealth(volume, (id) => byId.get(id)?.alive === true);
     context.output.one({ ...volume, health }, () => describe(volume, health, byId));
@@ -32,17 +36,26 @@ function describe(volume: ObjectInfo, health: VolumeHealth, osts: Map<string, Kn
     ['name', volume.name],
     ['id', volume.id],
     ['size', `${formatSizeBytes(volume.sizeBytes)} (${volume.sizeBytes} bytes)`],
-    ['chunks', `${Math.ceil(volume.sizeBytes / volume.chunkSizeBytes)} of ${formatSizeBytes(volume.chunkSizeBytes)}`],
+    [
+      'chunks',
+      `${Math.ceil(volume.sizeBytes / volume.chunkSizeBytes)} of ${formatSizeBytes(volume.chunkSizeBytes)}`,
+    ],
     ['replicas', `${volume.replicas}, at least ${volume.minReplicas} (below: ${volume.onDegraded})`],
     ['placement', `stripe width ${volume.stripeWidth}, one copy a ${volume.failureDomain}`],
     ['created', new Date(volume.createdWallMs).toISOString()],
     ['health', health],
-    ['in use by', lease === null ? 'nobody' : `${lease.holder} since ${new Date(lease.sinceWallMs).toISOString()}`],
+    [
+      'in use by',
+      lease === null ? 'nobody' : `${lease.holder} since ${new Date(lease.sinceWallMs).toISOString()}`,
+    ],
     ['state', volume.clean ? 'closed cleanly' : 'open, or not closed cleanly'],
     ['epoch', `${volume.epoch}, identical up to ${volume.lastSeal}`],
   ];
   if (volume.lossWallMs !== null) {
-    facts.push(['loss', `acknowledged writes were lost, noticed ${new Date(volume.lossWallMs).toISOString()}`]);
+    facts.push([
+      'loss',
+      `acknowledged writes were lost, noticed ${new Date(volume.lossWallMs).toISOString()}`,
+    ]);
   }
   const members = tableLines(volume.members, [
     { header: 'OST', cell: (member) => member.ostId },

@@ -24,10 +24,7 @@ export const map = defineVerb<Options>({
   async run(context, [ref], { from, count }) {
     const cluster = await context.cluster();
     const { timeout } = context.globals;
-    const [volume, osts] = await Promise.all([
-      volumeInfo(cluster, ref!, timeout),
-      allOsts(cluster, timeout),
-    ]);
+    const [volume, osts] = await Promise.all([volumeInfo(cluster, ref!, timeout), allOsts(cluster, timeout)]);
     const hostOf = new Map(osts.map((ost) => [ost.ostId, ost.labels.host ?? '']));
     const chunks = Math.ceil(volume.sizeBytes / volume.chunkSizeBytes);
     const rows = [];

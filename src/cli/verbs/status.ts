@@ -1,0 +1,160 @@
+import { asRawstorError, RawstorError } from '../../common/errors.js';
+import { formatSizeBytes } from '../../common/units.js';
+import type { ObjectInfo } from '../../protocol/index.js';
+import { defineVerb } from '../command.js';
+import type { Context } from '../context.js';
+import { factLines, tableLines } from '../output.js';
+import { allOsts, allVolumes, type KnownOst, type VolumeHealth, volumeHealth } from '../volumes.js';
+
+interface ServerRow {
+  role: string;
+  id: string;
+  health: string;
+  host: string;
+  addresses: readonly string[];
+}
+
+interface VolumeRow {
+  name: string;
+  health: VolumeHealth;
+  replicas: number;
+  inSync: number;
+}
+
+type Health = 'ok' | 'degraded' | 'down';
+
+interface Status {
+  clusterId: string;
+  health: Health;
+  servers: ServerRow[];
+  capacityBytes: number;
+  freeBytes: number;
+  volumes: number;
+  inUse: number;
+  /** Only those that are not well. */
+  unwell: VolumeRow[];
+  notes: string[];
+}
+
+export const status = defineVerb({
+  name: 'status',
+  summary: 'show servers, space and volumes that are not well',
+  description: 'The exit code is 0 when all is well and 75 when something is not.',
+  examples: [
+    { command: 'rawstor status', what: 'the cluster at a glance' },
+    { command: "rawstor status --output json | jq -r '.health'", what: 'ok, degraded or down' },
+  ],
+  async run(context) {
+    const found = await gather(context);
+    context.output.one(found, () => describe(found));
+    return found.health === 'ok' ? 0 : new RawstorError('BUSY', '').exitCode;
+  },
+});
+
+async function gather(context: Context): Promise<Status> {
+  const cluster = await context.cluster();
+  const { timeout } = context.globals;
+  const [stat, osts, volumes, registry] = await Promise.all([
+    cluster.mds.call('mds.stat', {}, timeout),
+    allOsts(cluster, timeout),
+    allVolumes(cluster, timeout),
+    askRegistry(context),
+  ]);
+  const alive = new Set(osts.filter((ost) => ost.alive).map((ost) => ost.ostId));
+  const unwell = volumes
+    .map((volume) => rowOf(volume, (id) => alive.has(id)))
+    .filter((row) => row.health !== 'ok');
+  const servers = [...serversOf(registry.servers, osts), ...registry.own];
+  const down = servers.some((server) => server.health === 'down');
+  const lost = unwell.some((row) => row.health === 'unavailable' || row.health === 'loss');
+  return {
+    clusterId: stat.clusterId,
+    health: lost ? 'down' : down || unwell.length > 0 ? 'degraded' : 'ok',
+    servers,
+    capacityBytes: osts.reduce((sum, ost) => sum + ost.capacityBytes, 0),
+    freeBytes: osts.reduce((sum, ost) => sum + ost.freeBytes, 0),
+    volumes: volumes.length,
+    inUse: volumes.filter((volume) => volume.lease !== null).length,
+    unwell,
+    notes: registry.notes,
+  };
+}
+
+interface Registry {
+  servers: ServerRow[];
+  own: ServerRow[];
+  notes: string[];
+}
+
+/** What the MGS knows. It is not needed for anything, so its absence is only told. */
+async function askRegistry(context: Context): Promise<Registry> {
+  const { mgs } = await context.cluster();
+  if (mgs === null) return { servers: [], own: [], notes: ['no MGS is known here: only OSTs are listed'] };
+  const place = context.location();
+  const addresses = place.kind === 'config' ? place.config.mgs : place.addresses;
+  const own = (health: string): ServerRow => ({ role: 'mgs', id: '', health, host: '', addresses });
+  try {
+    const { servers } = await mgs.call('mgs.cluster', {}, context.globals.timeout);
+    const rows = servers.map((server) => ({
+      role: server.role,
+      id: server.id,
+      health: server.health,
+      host: server.labels.host ?? '',
+      addresses: server.addresses,
+    }));
+    return { servers: rows, own: [own('up')], notes: [] };
+  } catch (error) {
+    return { servers: [], own: [own('down')], notes: [asRawstorError(error).toUserText()] };
+  }
+}
+
+/** The MDS is the judge of OSTs, the MGS of all others. */
+function serversOf(registered: readonly ServerRow[], osts: readonly KnownOst[]): ServerRow[] {
+  const rows = osts.map((ost) => ({
+    role: 'ost',
+    id: ost.ostId,
+    health: ost.alive ? 'up' : 'down',
+    host: ost.labels.host ?? '',
+    addresses: ost.addresses,
+  }));
+  return [...rows, ...registered.filter((server) => server.role !== 'ost')];
+}
+
+function rowOf(volume: ObjectInfo, alive: (ostId: string) => boolean): VolumeRow {
+  const inSync = volume.members.filter((m) => m.state === 'in-sync' && alive(m.ostId)).length;
+  return { name: volume.name, health: volumeHealth(volume, alive), replicas: volume.replicas, inSync };
+}
+
+function describe(found: Status): string[] {
+  const lines = factLines([
+    ['cluster', found.clusterId],
+    ['health', found.health],
+    [
+      'space',
+      `${formatSizeBytes(found.freeBytes)} free of ${formatSizeBytes(found.capacityBytes)}, before replication`,
+    ],
+    ['volumes', `${found.volumes}, ${found.inUse} in use, ${found.unwell.length} not well`],
+  ]);
+  lines.push('');
+  lines.push(
+    ...tableLines(found.servers, [
+      { header: 'ROLE', cell: (row) => row.role },
+      { header: 'HEALTH', cell: (row) => row.health },
+      { header: 'HOST', cell: (row) => row.host },
+      { header: 'ADDRESSES', cell: (row) => row.addresses.join(' ') },
+      { header: 'ID', cell: (row) => row.id },
+    ]),
+  );
+  if (found.unwell.length > 0) {
+    lines.push('');
+    lines.push(
+      ...tableLines(found.unwell, [
+        { header: 'VOLUME', cell: (row) => row.name },
+        { header: 'HEALTH', cell: (row) => row.health },
+        { header: 'IN SYNC', cell: (row) => `${row.inSync} of ${row.replicas}`, right: true },
+      ]),
+    );
+  }
+  for (const note of found.notes) lines.push('', note);
+  return lines;
+}
