@@ -122,8 +122,8 @@ function unsatisfiable(
   if (typeof spec.stripeWidth === 'number' && spec.stripeWidth > 1) {
     parts.push(`over ${spec.stripeWidth} OSTs`);
   }
-  const there = `${scored.length} usable ${plural(scored.length, 'OST')} on ${domains.length} ${plural(domains.length, what)} (${listed(domains)})`;
-  return new RawstorError('UNSATISFIABLE', `wanted ${parts.join(' ')}, but there is only ${there}`, {
+  const there = `${scored.length} ${plural(scored.length, 'OST')} on ${domains.length} ${plural(domains.length, what)} (${listed(domains)})`;
+  return new RawstorError('UNSATISFIABLE', `wanted ${parts.join(' ')}; usable: ${there}`, {
     where: describe(osts),
     hint: hintFor(spec, osts, domains.length),
   });

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { writeFileAtomic } from '../common/atomic-file.js';
 import { asRawstorError, RawstorError } from '../common/errors.js';
-import { newId } from '../common/ids.js';
+import { isId, newId } from '../common/ids.js';
 import { checkLmdb } from '../common/lmdb-check.js';
 import { type DirectoryLock, lockDirectory } from '../io/index.js';
 import { decodeBody, encodeBody, idSchema } from '../protocol/index.js';
@@ -57,6 +57,9 @@ async function openLocked(
   wanted: string | undefined,
   lock: DirectoryLock,
 ): Promise<MdsDirectory> {
+  if (wanted !== undefined && !isId(wanted)) {
+    throw new RawstorError('CONFIG', `'${wanted}' is not a cluster id`, { hint: 'a cluster id is a UUID' });
+  }
   const identity = await readIdentity(path);
   if (identity === null) await checkOurs(path);
   const storePath = join(path, STORE_DIRECTORY);

@@ -75,7 +75,7 @@ export async function startMds(options: StartMdsOptions): Promise<RunningMds> {
           freeBytes: 0,
         })),
     );
-    log.info({ addresses, clusterId, dir: options.dir, ...(await mds.stat()) }, 'MDS serves');
+    log.info({ addresses, dir: options.dir, ...(await mds.stat()) }, 'MDS serves');
     const running = server;
     return {
       addresses,

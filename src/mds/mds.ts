@@ -135,12 +135,12 @@ export class Mds {
   }
 
   async getObj({ ref }: Params<'mds.getObj'>): Promise<Result<'mds.getObj'>> {
-    return this.info((await this.objects.load(await this.objects.resolve(ref))).stored);
+    return this.info(await this.find(ref));
   }
 
   /** Fewer chunks than asked when they would not fit one message, or at the object's end. */
   async getObjPart(params: Params<'mds.getObjPart'>): Promise<Result<'mds.getObjPart'>> {
-    const { object } = await this.getObjRecord(params.ref);
+    const { object } = await this.find(params.ref);
     const total = Math.ceil(object.sizeBytes / object.chunkSizeBytes);
     const fitting = Math.floor(ANSWER_BYTES / (object.replicas * ID_BYTES + 1));
     const end = Math.min(total, params.fromChunk + Math.min(params.count, fitting));
@@ -273,7 +273,7 @@ export class Mds {
     });
   }
 
-  private async getObjRecord(ref: string): Promise<StoredObject> {
+  private async find(ref: string): Promise<StoredObject> {
     return (await this.objects.load(await this.objects.resolve(ref))).stored;
   }
 
