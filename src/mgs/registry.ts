@@ -1,0 +1,103 @@
+import type { Clock } from '../common/clock.js';
+import { RawstorError } from '../common/errors.js';
+import { LIMITS } from '../common/limits.js';
+import type { ServerInfo } from '../protocol/index.js';
+
+export type Health = 'up' | 'late' | 'down';
+
+/** Servers report every two seconds: silent for this long, one is late. */
+export const LATE_MS = 6_000;
+export const DOWN_MS = 20_000;
+/** A gateway comes and goes; a server with data is never forgotten. */
+const GATEWAY_FORGOTTEN_MS = 3_600_000;
+
+export interface ServerStatus extends ServerInfo {
+  readonly health: Health;
+  readonly lastSeenWallMs: number;
+}
+
+/** What outlives a restart. */
+export interface RememberedServer {
+  readonly info: ServerInfo;
+  readonly lastSeenWallMs: number;
+}
+
+interface Known {
+  info: ServerInfo;
+  seenMs: number;
+  seenWallMs: number;
+}
+
+const ROLE_ORDER = ['mds', 'ost', 'nbd'];
+
+/** Who is in the cluster and when they were last heard; health is by the monotonic clock. */
+export class Registry {
+  private readonly clock: Clock;
+  private readonly known = new Map<string, Known>();
+
+  constructor(clock: Clock) {
+    this.clock = clock;
+  }
+
+  /** Servers known before a restart: late until they are heard again, down if they are not. */
+  restore(servers: readonly RememberedServer[]): void {
+    const seenMs = this.clock.nowMs() - LATE_MS;
+    for (const { info, lastSeenWallMs } of servers) {
+      this.known.set(keyOf(info), { info, seenMs, seenWallMs: lastSeenWallMs });
+    }
+  }
+
+  /**
+   * @returns whether there is something new to remember: not for free space alone
+   * @throws RawstorError LIMIT
+   */
+  register(info: ServerInfo): boolean {
+    const key = keyOf(info);
+    const before = this.known.get(key);
+    if (before === undefined && this.known.size >= LIMITS.connectionsPerServer) {
+      throw new RawstorError('LIMIT', `the registry is full: ${this.known.size} servers`);
+    }
+    this.known.set(key, { info, seenMs: this.clock.nowMs(), seenWallMs: this.clock.wallMs() });
+    return before === undefined || !sameBesidesSpace(before.info, info);
+  }
+
+  servers(): ServerStatus[] {
+    this.forgetGateways();
+    const nowMs = this.clock.nowMs();
+    const all = [...this.known.values()].map(({ info, seenMs, seenWallMs }) => ({
+      ...info,
+      health: healthOf(nowMs - seenMs),
+      lastSeenWallMs: seenWallMs,
+    }));
+    return all.sort(
+      (a, b) => ROLE_ORDER.indexOf(a.role) - ROLE_ORDER.indexOf(b.role) || (a.id < b.id ? -1 : 1),
+    );
+  }
+
+  remembered(): RememberedServer[] {
+    return this.servers().map(({ health: _, lastSeenWallMs, ...info }) => ({ info, lastSeenWallMs }));
+  }
+
+  private forgetGateways(): void {
+    const beforeMs = this.clock.nowMs() - GATEWAY_FORGOTTEN_MS;
+    for (const [key, { info, seenMs }] of this.known) {
+      if (info.role === 'nbd' && seenMs < beforeMs) this.known.delete(key);
+    }
+  }
+}
+
+export function healthOf(silentMs: number): Health {
+  if (silentMs < LATE_MS) return 'up';
+  return silentMs < DOWN_MS ? 'late' : 'down';
+}
+
+function keyOf(info: ServerInfo): string {
+  return `${info.role}/${info.id}`;
+}
+
+function sameBesidesSpace(a: ServerInfo, b: ServerInfo): boolean {
+  return (
+    JSON.stringify([a.addresses, a.labels, a.capacityBytes]) ===
+    JSON.stringify([b.addresses, b.labels, b.capacityBytes])
+  );
+}
