@@ -1,5 +1,6 @@
 /** Everything asked of the operating system on the data path: see types.ts. */
 
+export { formatTcp, parseAddress } from './address.js';
 export { crc32c } from './crc32c.js';
 export { type CreateIoOptions, createIo } from './create.js';
 export {

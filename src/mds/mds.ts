@@ -1,24 +1,17 @@
 import type { Clock } from '../common/clock.js';
 import { RawstorError } from '../common/errors.js';
 import { newId } from '../common/ids.js';
-import { LIMITS } from '../common/limits.js';
-import { placeChunk } from '../common/placement.js';
 import type { Random } from '../common/random.js';
-import {
-  encodeBody,
-  type ObjectInfo,
-  type ObjectRecord,
-  type Params,
-  type Result,
-} from '../protocol/index.js';
+import type { ObjectInfo, Params, Result } from '../protocol/index.js';
 import { allocate } from './allocate.js';
+import { fitting, placements } from './answers.js';
 import { type Change, changeMembers, checkCurrent, nextEpoch, seal } from './in-sync-sets.js';
 import { type Caller, DEFAULT_LEASE_TIMES, Leases, type LeaseTimes } from './leases.js';
 import { Objects, ostsOf } from './objects.js';
 import { Osts } from './osts.js';
 import { Serial } from './serial.js';
 import type { MetadataStore } from './store.js';
-import type { StoredObject } from './stored-object.js';
+import { newObjectRecord, type StoredObject } from './stored-object.js';
 import { Tombstones } from './tombstones.js';
 import { validateCreate } from './validate.js';
 
@@ -32,13 +25,8 @@ export interface MdsOptions {
   readonly onRemoved?: (objectId: string, ostIds: readonly string[]) => void;
 }
 
-/** Room left in an answer for what stands around its list. */
-const ANSWER_BYTES = LIMITS.controlBytes - 64 * 1024;
 /** Removed objects told an OST at a time. */
 const TOMBSTONES_PER_ANSWER = 1000;
-/** An id in msgpack: two bytes of header and 36 characters. */
-const ID_BYTES = 38;
-
 /**
  * The metadata server without its sockets: one method for each call of MDS_METHODS, named like it. All that
  * must survive is in the store before a method answers. `caller` stands for the connection of who asks.
@@ -113,24 +101,7 @@ export class Mds {
     await this.objects.checkNameFree(spec.name);
     const id = this.newObjectId();
     const map = allocate(spec, this.osts.candidates(), id);
-    const object: ObjectRecord = {
-      id,
-      name: spec.name,
-      mode: 'mutable',
-      sizeBytes: spec.sizeBytes,
-      chunkSizeBytes: spec.chunkSizeBytes,
-      replicas: spec.replicas,
-      minReplicas: spec.minReplicas,
-      stripeWidth: spec.stripeWidth,
-      failureDomain: spec.failureDomain,
-      onDegraded: spec.onDegraded,
-      headVersion: 1,
-      map,
-      epoch: 1,
-      lastSeal: 0,
-      members: map.pool.map(({ ostId }) => ({ ostId, state: 'in-sync', bootId: null, staleSince: 0 })),
-      createdWallMs: this.clock.wallMs(),
-    };
+    const object = newObjectRecord(id, spec, map, this.clock.wallMs());
     return this.info(await this.objects.create(object));
   }
 
@@ -141,28 +112,13 @@ export class Mds {
   /** Fewer chunks than asked when they would not fit one message, or at the object's end. */
   async getObjPart(params: Params<'mds.getObjPart'>): Promise<Result<'mds.getObjPart'>> {
     const { object } = await this.find(params.ref);
-    const total = Math.ceil(object.sizeBytes / object.chunkSizeBytes);
-    const fitting = Math.floor(ANSWER_BYTES / (object.replicas * ID_BYTES + 1));
-    const end = Math.min(total, params.fromChunk + Math.min(params.count, fitting));
-    const chunks: string[][] = [];
-    for (let chunk = params.fromChunk; chunk < end; chunk++) {
-      chunks.push([...placeChunk(object.map, object.id, object.replicas, chunk)]);
-    }
-    return { chunks };
+    return { chunks: placements(object, params.fromChunk, params.count) };
   }
 
   /** Fewer than asked when they would not fit one message; an empty answer is the end. */
   async list({ after, limit }: Params<'mds.list'>): Promise<Result<'mds.list'>> {
     const found = await this.objects.list(after, limit);
-    const objects: ObjectInfo[] = [];
-    let bytes = 0;
-    for (const stored of found) {
-      const info = this.info(stored);
-      bytes += encodeBody(info).length;
-      if (objects.length > 0 && bytes > ANSWER_BYTES) break;
-      objects.push(info);
-    }
-    return { objects };
+    return { objects: fitting(found.map((stored) => this.info(stored))) };
   }
 
   /** @throws RawstorError NOT_FOUND, BUSY */

@@ -1,6 +1,13 @@
 import { z } from 'zod';
 import { RawstorError } from '../common/errors.js';
-import { decodeBody, encodeBody, type ObjectRecord, objectRecordSchema } from '../protocol/index.js';
+import {
+  type ChunkMap,
+  type CreateSpec,
+  decodeBody,
+  encodeBody,
+  type ObjectRecord,
+  objectRecordSchema,
+} from '../protocol/index.js';
 
 /** How objects lie in the store; docs/formats-mds.md has the layout. */
 
@@ -41,6 +48,35 @@ export const OBJECT_PREFIX = 'object/';
 export const NAME_PREFIX = 'name/';
 export const OST_PREFIX = 'ost/';
 export const TOMBSTONE_PREFIX = 'tomb/';
+
+/** A volume as it is created: every OST of its map in sync, no session yet. */
+export function newObjectRecord(
+  id: string,
+  spec: CreateSpec,
+  map: ChunkMap,
+  createdWallMs: number,
+): ObjectRecord {
+  const { name, sizeBytes, chunkSizeBytes, replicas, minReplicas, stripeWidth, failureDomain, onDegraded } =
+    spec;
+  return {
+    id,
+    name,
+    mode: 'mutable',
+    sizeBytes,
+    chunkSizeBytes,
+    replicas,
+    minReplicas,
+    stripeWidth,
+    failureDomain,
+    onDegraded,
+    headVersion: 1,
+    map,
+    epoch: 1,
+    lastSeal: 0,
+    members: map.pool.map(({ ostId }) => ({ ostId, state: 'in-sync', bootId: null, staleSince: 0 })),
+    createdWallMs,
+  };
+}
 
 export function newStoredObject(object: ObjectRecord): StoredObject {
   return {

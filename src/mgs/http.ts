@@ -3,8 +3,7 @@ import type { AddressInfo } from 'node:net';
 import type { Registry as Metrics } from 'prom-client';
 import { asRawstorError, RawstorError } from '../common/errors.js';
 import type { Logger } from '../common/log.js';
-import { formatTcp, parseAddress } from '../io/address.js';
-import type { Address } from '../io/index.js';
+import { type Address, formatTcp, parseAddress } from '../io/index.js';
 import { type ClusterView, PAGE_POLICY, renderPage } from './page.js';
 
 const CONNECTIONS = 256;
