@@ -2,6 +2,7 @@ import { Argument, Command, CommanderError, Option } from 'commander';
 import { asRawstorError, RawstorError } from '../common/errors.js';
 import type { Example, OptionSpec, ProgramSpec, VerbSpec } from './command.js';
 import { Context, type Globals } from './context.js';
+import { Interrupted } from './interrupt.js';
 import { durationMs } from './options.js';
 import { OUTPUT_FORMATS } from './output.js';
 import { programVersion } from './version.js';
@@ -33,8 +34,7 @@ export async function main(
 ): Promise<void> {
   // A reader that has seen enough (`| head`) is no error.
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code === 'EPIPE') process.exit(0);
-    throw error;
+    if (error.code !== 'EPIPE') throw error;
   });
   process.exit(await runProgram(spec, argv));
 }
@@ -55,6 +55,10 @@ export async function runProgram(spec: ProgramSpec, argv: readonly string[]): Pr
     return exitCode;
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 64;
+    if (error instanceof Interrupted) {
+      process.stderr.write(`${spec.name}: ${error.message}\n`);
+      return error.exitCode;
+    }
     const failure = asRawstorError(error);
     process.stderr.write(`${spec.name}: ${failure.toUserText()}\n`);
     const trace = argv.includes('-v') || argv.includes('--verbose') || failure.code === 'INTERNAL';

@@ -45,7 +45,9 @@ const mdsSection = z.strictObject({
 const ostSection = z.strictObject({
   dir: path.optional().describe('directory of the chunks; one per disk'),
   listen: addresses.optional().describe('addresses to listen on'),
-  labels: labels.optional().describe('labels such as host and rack; replicas sit in distinct failure domains'),
+  labels: labels
+    .optional()
+    .describe('labels such as host and rack; replicas sit in distinct failure domains'),
   'pool-size': size.optional().describe('memory for I/O buffers, such as 256M'),
 });
 const nbdSection = z.strictObject({
@@ -94,7 +96,10 @@ export function loadClusterConfig(file: string): ClusterConfig {
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     if (code === 'EACCES') {
-      throw new RawstorError('DENIED', 'the configuration file may not be read', { where: file, cause: error });
+      throw new RawstorError('DENIED', 'the configuration file may not be read', {
+        where: file,
+        cause: error,
+      });
     }
     throw new RawstorError('NOT_FOUND', 'there is no such configuration file', { where: file, cause: error });
   }
@@ -230,7 +235,9 @@ function locationOf(text: string, cwd: string, source: string): Location {
     });
   }
   if (text.includes('/') || text.endsWith('.toml')) {
-    throw new RawstorError('NOT_FOUND', `there is no file or directory as given by ${source}`, { where: file });
+    throw new RawstorError('NOT_FOUND', `there is no file or directory as given by ${source}`, {
+      where: file,
+    });
   }
   throw new RawstorError('USAGE', `'${text}', given by ${source}, is not a location`, {
     hint: 'a location is tcp://HOST:PORT, HOST:PORT, unix:/PATH, a configuration file or a directory with cluster.toml',

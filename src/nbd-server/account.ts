@@ -29,6 +29,19 @@ export class PoolAccount {
     return buffer;
   }
 
+  /**
+   * For a connection that holds nothing and finds no buffer of the size it wants: the largest smaller one, so
+   * that it goes on, if slowly, while the others keep what they have.
+   */
+  acquireLess(sizeBytes: number, leastBytes: number): PoolBuffer | null {
+    if (this.heldBytes > 0) return null;
+    for (let size = sizeBytes / 4; size >= leastBytes; size /= 4) {
+      const buffer = this.acquire(Math.ceil(size));
+      if (buffer !== null) return buffer;
+    }
+    return null;
+  }
+
   /** Takes no more payload for now. A connection that holds nothing is never full. */
   full(): boolean {
     return this.heldBytes > 0 && this.heldBytes >= this.limitBytes();

@@ -276,8 +276,11 @@ export class TransmissionPhase implements RecordOwner, BatchTask {
   }
 
   pieceSent(piece: RequestRecord): void {
-    if (piece.replying) this.retire(piece);
-    else this.reads.sent(piece);
+    if (!piece.replying) this.reads.sent(piece);
+    else {
+      piece.replying = false;
+      this.retire(piece);
+    }
   }
 
   orderedTurn(parent: RequestRecord): void {

@@ -1,6 +1,7 @@
 import type { BlockDevice } from '../block/device.js';
 import { BlockOp } from '../block/device.js';
 import type { RawstorError } from '../common/errors.js';
+import { LIMITS } from '../common/limits.js';
 import type { PoolBuffer } from '../io/pool.js';
 import type { PoolAccount } from './account.js';
 import { CommandFlag } from './constants.js';
@@ -66,8 +67,6 @@ export class ReadPath {
   }
 
   start(parent: RequestRecord): void {
-    const long = parent.length > this.pieceMaxBytes;
-    parent.ordered = long && (!this.structured || (parent.flags & CommandFlag.DF) !== 0);
     if (this.backlog.length === 0) this.startPieces(parent);
     if (parent.live > 0) return;
     this.backlog.push(parent);
@@ -152,15 +151,22 @@ export class ReadPath {
     while (this.wantsMore(parent) && parent.live < this.piecesMax) {
       const piece = parent.ownIdle ? parent : this.host.borrowSpare();
       if (piece === null) return;
-      const buffer = this.account.acquire(Math.min(this.pieceMaxBytes, parent.length - parent.started));
+      const buffer = this.buffer(Math.min(this.pieceMaxBytes, parent.length - parent.started));
       if (buffer === null) {
         if (piece !== parent) this.host.giveBack(piece);
         return;
       }
-      parent.live++;
+      if (parent.live++ === 0 && parent.started === 0) {
+        const whole = Math.min(this.pieceMaxBytes, buffer.sizeBytes) >= parent.length;
+        parent.ordered = !whole && (!this.structured || (parent.flags & CommandFlag.DF) !== 0);
+      }
       piece.heldBytes = buffer.sizeBytes;
       this.startPiece(parent, piece, buffer);
     }
+  }
+
+  private buffer(sizeBytes: number): PoolBuffer | null {
+    return this.account.acquire(sizeBytes) ?? this.account.acquireLess(sizeBytes, LIMITS.blockBytes);
   }
 
   /** `piece` counts as live already and owns the buffer. */
@@ -168,7 +174,7 @@ export class ReadPath {
     if (piece === parent) parent.ownIdle = false;
     piece.parent = parent;
     piece.buffer = buffer;
-    const length = Math.min(this.pieceMaxBytes, parent.length - parent.started);
+    const length = Math.min(this.pieceMaxBytes, buffer.sizeBytes, parent.length - parent.started);
     piece.pieceBytes = length;
     const { request } = piece;
     request.op = BlockOp.READ;

@@ -89,8 +89,6 @@ export class RequestRecord implements BlockOwner, Releasable, Cookie {
     this.ordered = false;
     this.headerSent = false;
     this.ownIdle = true;
-    this.replying = false;
-    this.chunk = null;
     this.firstPiece = null;
     this.lastPiece = null;
     this.parent = this;

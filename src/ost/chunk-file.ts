@@ -1,10 +1,10 @@
 import { assert } from '../common/assert.js';
-import { FileOp, type FileOpOwner, type Io, type IoFile } from '../io/types.js';
 import { SliceList } from '../io/memory.js';
+import { FileOp, type FileOpOwner, type Io, type IoFile } from '../io/types.js';
 import type { DirtyTracker } from './dirty.js';
 import type { OstObject } from './object.js';
 import type { RegionPage } from './regions.js';
-import { type SyncWaiter, SyncPoint } from './sync-point.js';
+import { SyncPoint, type SyncWaiter } from './sync-point.js';
 
 export const ChunkState = { OPENING: 0, READY: 1, CREATING: 2, CLOSED: 3, FAILED: 4 } as const;
 export type ChunkState = (typeof ChunkState)[keyof typeof ChunkState];

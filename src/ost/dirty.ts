@@ -1,5 +1,5 @@
-import type { ChunkFile } from './chunk-file.js';
 import { GiB } from '../common/units.js';
+import type { ChunkFile } from './chunk-file.js';
 
 const BLOCK_BYTES = 4096;
 /** Larger chunks count every write in full: their map of dirty blocks would be too large. */

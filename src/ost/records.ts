@@ -19,8 +19,8 @@ import {
   keyAfterPrefix,
   objectKey,
   parseRegionsKey,
-  RecordType,
   REGIONS_PER_PAGE,
+  RecordType,
   regionsKey,
   singleKey,
 } from './record-codec.js';
@@ -110,7 +110,9 @@ export class Records {
   objectIds(after: string | null, limit: number): string[] {
     const prefix = singleKey(RecordType.OBJECT);
     const start =
-      after === null ? prefix : Buffer.concat([objectKey(RecordType.OBJECT, parseId(after)), Buffer.alloc(1)]);
+      after === null
+        ? prefix
+        : Buffer.concat([objectKey(RecordType.OBJECT, parseId(after)), Buffer.alloc(1)]);
     return this.store.range(start, keyAfterPrefix(prefix), limit).map(({ key }) => idOfKey(key));
   }
 

@@ -10,7 +10,7 @@ import type { Change, DurableStore } from './store.js';
 export async function openLmdbStore(directory: string, mayBeNew: boolean): Promise<DurableStore> {
   await checkLmdb(directory, mayBeNew, {
     repair:
-      'move this OST\'s directory away, start it on an empty one and let its volumes resync; ' +
+      "move this OST's directory away, start it on an empty one and let its volumes resync; " +
       'the data files under chunks/ stay readable',
   });
   try {

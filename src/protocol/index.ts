@@ -7,4 +7,5 @@ export * from './hello.js';
 export * from './messages.js';
 export * from './ost-peer.js';
 export * from './records.js';
+export * from './remote-peer.js';
 export * from './version.js';

@@ -1,10 +1,12 @@
-import { asRawstorError, RawstorError } from '../../common/errors.js';
+import { asRawstorError, ERROR_CODES } from '../../common/errors.js';
 import { formatSizeBytes } from '../../common/units.js';
 import type { ObjectInfo } from '../../protocol/index.js';
 import { defineVerb } from '../command.js';
 import type { Context } from '../context.js';
 import { factLines, tableLines } from '../output.js';
 import { allOsts, allVolumes, type KnownOst, type VolumeHealth, volumeHealth } from '../volumes.js';
+
+const UNWELL_EXIT = ERROR_CODES.BUSY.exit;
 
 interface ServerRow {
   role: string;
@@ -47,7 +49,7 @@ export const status = defineVerb({
   async run(context) {
     const found = await gather(context);
     context.output.one(found, () => describe(found));
-    return found.health === 'ok' ? 0 : new RawstorError('BUSY', '').exitCode;
+    return found.health === 'ok' ? 0 : UNWELL_EXIT;
   },
 });
 

@@ -3,13 +3,13 @@ import { RawstorError } from '../common/errors.js';
 import { LIMITS } from '../common/limits.js';
 import type { PoolBuffer } from '../io/pool.js';
 import type { BatchTask, Io } from '../io/types.js';
-import type { ChunkOp } from '../protocol/chunk-op.js';
-import { Connection, type ConnectionHandler } from '../protocol/connection.js';
-import { STATUS_CONNECTION_LOST } from '../protocol/control.js';
-import { encodeFrameHeader, FRAME_HEADER_BYTES, FrameFlag, FrameHeader, Opcode } from '../protocol/frame.js';
-import type { Identity } from '../protocol/hello.js';
-import type { MethodName, Params, Result } from '../protocol/messages.js';
-import type { OstPeer } from '../protocol/ost-peer.js';
+import type { ChunkOp } from './chunk-op.js';
+import { Connection, type ConnectionHandler } from './connection.js';
+import { STATUS_CONNECTION_LOST } from './control.js';
+import { encodeFrameHeader, FRAME_HEADER_BYTES, FrameFlag, FrameHeader, Opcode } from './frame.js';
+import type { Identity } from './hello.js';
+import type { MethodName, Params, Result } from './messages.js';
+import type { OstPeer } from './ost-peer.js';
 
 /** Slots for headers in one pool buffer of 64 KiB. */
 const SLOTS_PER_BUFFER = Math.floor((64 * 1024) / FRAME_HEADER_BYTES);

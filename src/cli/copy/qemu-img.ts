@@ -1,0 +1,55 @@
+import { spawn } from 'node:child_process';
+import { RawstorError } from '../../common/errors.js';
+
+/**
+ * Runs qemu-img and gives its stdout.
+ * @throws RawstorError UNAVAILABLE when it is not installed, BAD_DATA with its own words when it fails
+ */
+export async function qemuImg(
+  args: readonly string[],
+  options: { signal: AbortSignal; onPercent?: (percent: number) => void },
+): Promise<string> {
+  const { signal, onPercent } = options;
+  signal.throwIfAborted();
+  const child = spawn('qemu-img', args, { stdio: ['ignore', 'pipe', 'pipe'], detached: true });
+  // In a group of its own, so that Ctrl-C reaches it by us: its partner here must go on until it has ended.
+  const stop = () => child.kill('SIGTERM');
+  signal.addEventListener('abort', stop);
+  let stdout = '';
+  let stderr = '';
+  child.stdout.setEncoding('utf8').on('data', (text: string) => {
+    if (onPercent === undefined) stdout += text;
+    const percent = /\((\d+(?:\.\d+)?)\/100%\)\s*$/.exec(text)?.[1];
+    if (percent !== undefined) onPercent?.(Number(percent));
+  });
+  child.stderr.setEncoding('utf8').on('data', (text: string) => {
+    stderr = (stderr + text).slice(-4000);
+  });
+  try {
+    const code = await new Promise<number | null>((resolve, reject) => {
+      child.on('error', (error) => reject(notInstalled(error)));
+      child.on('close', resolve);
+    });
+    signal.throwIfAborted();
+    if (code === 0) return stdout;
+  } finally {
+    signal.removeEventListener('abort', stop);
+  }
+  const said = stderr.trim().replace(/^qemu-img: /, '');
+  throw new RawstorError('BAD_DATA', `qemu-img failed: ${said || 'it said nothing'}`);
+}
+
+function notInstalled(error: Error): RawstorError {
+  return new RawstorError('UNAVAILABLE', 'qemu-img cannot be run', {
+    hint: 'install it (Debian: qemu-utils); raw images need none',
+    cause: error,
+  });
+}
+
+/** Size of the disk inside an image. */
+export async function virtualSizeBytes(path: string, format: string, signal: AbortSignal): Promise<number> {
+  const text = await qemuImg(['info', '--output=json', '-f', format, path], { signal });
+  const size = (JSON.parse(text) as { 'virtual-size'?: number })['virtual-size'];
+  if (typeof size === 'number') return size;
+  throw new RawstorError('BAD_DATA', 'qemu-img tells no size of this image', { where: path });
+}

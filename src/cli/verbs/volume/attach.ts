@@ -1,0 +1,151 @@
+import { spawn } from 'node:child_process';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { constants, tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { RawstorError } from '../../../common/errors.js';
+import { runService } from '../../../common/lifecycle.js';
+import { defineVerb } from '../../command.js';
+import type { Context } from '../../context.js';
+import { callControl } from '../../gateway/control.js';
+import { findGateway } from '../../gateway/find.js';
+import { Gateway } from '../../gateway/gateway.js';
+import { type Accelerator, type ExportPlace, libvirtDisk, qemuCommand, uriOf } from '../../gateway/print.js';
+import { openLog } from '../../logging.js';
+import { volumeInfo } from '../../volumes.js';
+
+interface Options {
+  nbd: boolean;
+  print: 'uri' | 'qemu' | 'libvirt';
+  accel: Accelerator;
+  run?: string;
+  foreground: boolean;
+  socket?: string;
+}
+
+export const attach = defineVerb<Options>({
+  name: 'attach',
+  summary: 'tell how to use a volume over NBD, or serve it from here',
+  description:
+    "A volume is an export of the cluster's NBD gateway by its name; it is opened when a client connects. " +
+    'With --foreground or --socket it is served by this process, until Ctrl-C. With --run a command gets its ' +
+    'address as $uri and the volume is detached when the command has ended.',
+  arguments: [{ name: 'volume', help: 'name or id' }],
+  options: [
+    { flags: '--nbd', help: 'over NBD (the default)', default: true },
+    {
+      flags: '--print <what>',
+      help: 'what is printed: the NBD URI, a QEMU command, or the <disk> of a libvirt domain',
+      choices: ['uri', 'qemu', 'libvirt'],
+      default: 'uri',
+    },
+    {
+      flags: '--accel <kind>',
+      help: 'accelerator in the QEMU command; auto is kvm where it can be opened',
+      choices: ['auto', 'kvm', 'tcg'],
+      default: 'auto',
+    },
+    { flags: '--run <command>', help: 'shell command to run with $uri, $socket and $export set' },
+    { flags: '--foreground', help: 'serve from this process', default: false },
+    { flags: '--socket <path>', help: 'Unix socket to serve on from this process' },
+  ],
+  examples: [
+    { command: 'rawstor-volume attach vm1 --nbd --print qemu', what: 'a QEMU command to paste' },
+    {
+      command: 'rawstor-volume attach vm1 --run \'nbdinfo "$uri"\'',
+      what: 'a tool that speaks NBD',
+    },
+  ],
+  async run(context, [ref], options) {
+    const cluster = await context.cluster();
+    const { name } = await volumeInfo(cluster, ref!, context.globals.timeout);
+    if (options.foreground || options.socket !== undefined) return await fromHere(context, name, options);
+    const gateway = await findGateway(context);
+    const place = { address: gateway.address, name };
+    if (options.run === undefined) {
+      print(context, place, options);
+      return 0;
+    }
+    const code = await runCommand(options.run, place);
+    if (gateway.control !== undefined) {
+      const request = { method: 'detach', export: name, force: true };
+      await callControl(gateway.control, request, context.globals.timeout);
+    }
+    return code;
+  },
+});
+
+function print(context: Context, place: ExportPlace, options: Options): void {
+  const texts = {
+    uri: uriOf(place),
+    qemu: qemuCommand(place, options.accel),
+    libvirt: libvirtDisk(place),
+  };
+  context.output.one({ name: place.name, address: place.address, ...texts }, () => [texts[options.print]]);
+}
+
+/** A gateway of its own for this volume. */
+async function fromHere(context: Context, name: string, options: Options): Promise<number> {
+  const cluster = await context.cluster();
+  // Opened once now, so that a volume in use by another is told at once and not to the first client.
+  await (await cluster.openVolume(name, { mode: 'write', timeoutMs: context.globals.timeout })).close();
+  const directory = options.socket === undefined ? await mkdtemp(join(tmpdir(), 'rawstor-')) : null;
+  const path = options.socket === undefined ? join(directory!, 'nbd.sock') : resolve(options.socket);
+  const log = openLog(context.program, context.globals.verbose ? 'debug' : 'warn');
+  const start = () =>
+    Gateway.start({
+      cluster,
+      io: context.io(),
+      clock: context.clock,
+      log,
+      listen: [`unix:${path}`],
+      only: name,
+    });
+  try {
+    if (options.run !== undefined) {
+      const gateway = await start();
+      try {
+        return await runCommand(options.run, { address: gateway.addresses[0]!, name });
+      } finally {
+        await gateway.close();
+      }
+    }
+    return await runService(
+      async () => {
+        const gateway = await start();
+        print(context, { address: gateway.addresses[0]!, name }, options);
+        context.note('serving until Ctrl-C');
+        return gateway;
+      },
+      { log },
+    );
+  } finally {
+    if (directory !== null) await rm(directory, { recursive: true, force: true });
+  }
+}
+
+/** @returns the command's exit code, as a shell would */
+async function runCommand(command: string, place: ExportPlace): Promise<number> {
+  const socket = place.address.startsWith('unix:') ? place.address.slice('unix:'.length) : '';
+  const child = spawn('/bin/sh', ['-c', command], {
+    stdio: 'inherit',
+    env: { ...process.env, uri: uriOf(place), socket, export: place.name },
+  });
+  // Ctrl-C reaches the command as well; this process goes on to detach.
+  const ignore = () => {};
+  const pass = (signal: NodeJS.Signals) => child.kill(signal);
+  process.on('SIGINT', ignore);
+  process.on('SIGTERM', pass);
+  try {
+    return await new Promise((done, failed) => {
+      child.on('error', (error) =>
+        failed(new RawstorError('OS_ERROR', 'the command cannot be run', { where: command, cause: error })),
+      );
+      child.on('close', (code, signal) =>
+        done(code ?? 128 + (signal === null ? 0 : (constants.signals[signal] ?? 0))),
+      );
+    });
+  } finally {
+    process.off('SIGINT', ignore);
+    process.off('SIGTERM', pass);
+  }
+}

@@ -1,0 +1,42 @@
+import { RawstorError } from '../../../common/errors.js';
+import { defineVerb } from '../../command.js';
+import { callControl } from '../../gateway/control.js';
+import { findGateway } from '../../gateway/find.js';
+import { volumeInfo } from '../../volumes.js';
+
+export const detach = defineVerb<{ force: boolean }>({
+  name: 'detach',
+  summary: 'have the NBD gateway of this machine close a volume',
+  description: 'Gateways close a volume by themselves some seconds after its last client has left.',
+  arguments: [{ name: 'volume', help: 'name or id' }],
+  options: [
+    {
+      flags: '-f, --force',
+      help: 'even while clients are connected: what they have sent is answered, then they are cut off',
+      default: false,
+    },
+  ],
+  examples: [
+    { command: 'rawstor-volume detach vm1', what: 'refused while a guest is connected' },
+    { command: 'rawstor-volume detach vm1 --force', what: 'cuts it off' },
+  ],
+  async run(context, [ref], { force }) {
+    const { timeout } = context.globals;
+    const { name } = await volumeInfo(await context.cluster(), ref!, timeout);
+    const { control, address } = await findGateway(context);
+    if (control === undefined) {
+      throw new RawstorError('NOT_SUPPORTED', 'the control socket of this gateway is not known here', {
+        where: address,
+        hint: 'run it on the machine of the gateway, with a cluster.toml that names gateway.control',
+      });
+    }
+    const answer = await callControl(control, { method: 'detach', export: name, force }, timeout);
+    const ended = Number(answer.connectionsEnded ?? 0);
+    context.output.one({ name, connectionsEnded: ended }, () => [
+      ended === 0
+        ? `detached ${name}`
+        : `detached ${name}, ${ended} ${ended === 1 ? 'client' : 'clients'} cut off`,
+    ]);
+    return 0;
+  },
+});

@@ -1,0 +1,169 @@
+import type { Cluster } from '../../../client/index.js';
+import { RawstorError } from '../../../common/errors.js';
+import { LIMITS } from '../../../common/limits.js';
+import { formatSizeBytes } from '../../../common/units.js';
+import type { ObjectInfo } from '../../../protocol/index.js';
+import { defineVerb } from '../../command.js';
+import type { Context } from '../../context.js';
+import { inspectImage } from '../../copy/image-format.js';
+import { importRaw } from '../../copy/import-raw.js';
+import { qemuImg, virtualSizeBytes } from '../../copy/qemu-img.js';
+import { withTemporaryExport } from '../../copy/temporary-export.js';
+import { interruptible } from '../../interrupt.js';
+import { size } from '../../options.js';
+import { findVolume } from '../../volumes.js';
+import { createSpec, LAYOUT_OPTIONS, type LayoutOptions } from './create.js';
+
+interface Options extends LayoutOptions {
+  size?: number;
+  format?: string;
+  force: boolean;
+}
+
+interface Source {
+  readonly path: string;
+  readonly format: string;
+  /** Of the disk in it, in whole sectors. */
+  readonly sizeBytes: number;
+}
+
+export const importVerb = defineVerb<Options>({
+  name: 'import',
+  summary: 'copy a disk image into a volume',
+  description:
+    'The volume is created, as large as the image, when there is none of that name; a failed or interrupted ' +
+    'import removes it again. Raw images are read directly and holes stay holes; other formats need qemu-img.',
+  arguments: [
+    { name: 'file', help: 'the image, or a disk' },
+    { name: 'volume', help: 'name of the volume' },
+  ],
+  options: [
+    { flags: '--format <format>', help: 'raw, qcow2, vmdk, ...; default: told by its first bytes' },
+    { flags: '--size <size>', help: 'size of the new volume; default: of the image', parse: size },
+    { flags: '-f, --force', help: 'write over an existing volume without asking', default: false },
+    ...LAYOUT_OPTIONS,
+  ],
+  examples: [
+    { command: 'rawstor-volume import debian-12.qcow2 vm1', what: 'a new volume from a cloud image' },
+    { command: 'rawstor-volume import disk.img vm2 --size 20G --replicas 3', what: 'larger than the image' },
+  ],
+  async run(context, [file, name], options) {
+    return await interruptible(async (signal) => {
+      const source = await inspect(file!, options.format, signal);
+      const cluster = await context.cluster();
+      const before = await findVolume(cluster, name!, context.globals.timeout);
+      const volume = before ?? (await create(context, name!, source, options));
+      if (before !== null) await checkExisting(context, before, source, options);
+      try {
+        await copy(context, source, volume, before === null, signal);
+      } catch (error) {
+        if (before === null) await removeHalf(context, cluster, volume);
+        throw error;
+      }
+      context.output.one({ ...volume, imported: source }, () => [
+        `imported ${source.path} (${source.format}, ${formatSizeBytes(source.sizeBytes)}) into ${volume.name}`,
+      ]);
+      return 0;
+    });
+  },
+});
+
+async function inspect(path: string, wanted: string | undefined, signal: AbortSignal): Promise<Source> {
+  const facts = inspectImage(path);
+  const format = wanted ?? facts.format;
+  const bytes = format === 'raw' ? facts.sizeBytes : await virtualSizeBytes(path, format, signal);
+  const sizeBytes = Math.ceil(bytes / LIMITS.sectorBytes) * LIMITS.sectorBytes;
+  if (sizeBytes === 0) throw new RawstorError('BAD_DATA', 'the image is empty', { where: path });
+  return { path, format, sizeBytes };
+}
+
+function create(context: Context, name: string, source: Source, options: Options): Promise<ObjectInfo> {
+  const sizeBytes = options.size ?? source.sizeBytes;
+  if (sizeBytes < source.sizeBytes) throw tooSmall(sizeBytes, source, '--size');
+  return context
+    .cluster()
+    .then((cluster) =>
+      cluster.mds.call('mds.createObject', createSpec(name, sizeBytes, options), context.globals.timeout),
+    );
+}
+
+async function checkExisting(
+  context: Context,
+  volume: ObjectInfo,
+  source: Source,
+  options: Options,
+): Promise<void> {
+  if (volume.sizeBytes < source.sizeBytes) throw tooSmall(volume.sizeBytes, source, volume.name);
+  if (options.size !== undefined && options.size !== volume.sizeBytes) {
+    throw new RawstorError(
+      'EXISTS',
+      `the volume exists with a size of ${formatSizeBytes(volume.sizeBytes)}`,
+      {
+        where: volume.name,
+        hint: 'leave --size out to write over it, or choose another name',
+      },
+    );
+  }
+  await context.confirm(`Write over the data of volume ${volume.name}?`, options.force);
+}
+
+function tooSmall(sizeBytes: number, source: Source, where: string): RawstorError {
+  return new RawstorError(
+    'USAGE',
+    `the image of ${source.sizeBytes} bytes does not fit in ${sizeBytes} bytes`,
+    {
+      where,
+      hint: 'import it into a larger volume',
+    },
+  );
+}
+
+async function copy(
+  context: Context,
+  source: Source,
+  volume: ObjectInfo,
+  fresh: boolean,
+  signal: AbortSignal,
+): Promise<void> {
+  const cluster = await context.cluster();
+  const io = context.io();
+  const device = await cluster.openVolume(volume.id, { mode: 'write', timeoutMs: context.globals.timeout });
+  const progress = context.progress(`import ${volume.name}`, source.sizeBytes);
+  try {
+    if (source.format === 'raw') {
+      const file = await io.openFile(source.path, { readOnly: true });
+      try {
+        await importRaw(file, device, {
+          io,
+          sizeBytes: source.sizeBytes,
+          deviceIsEmpty: fresh,
+          signal,
+          onProgress: (bytes) => progress.update(bytes),
+        });
+      } finally {
+        await file.close();
+      }
+    } else {
+      const env = { io, clock: context.clock, log: context.log };
+      await withTemporaryExport(device, volume.name, env, (uri) => {
+        const args = ['convert', '-n', '-p', '-W', '-f', source.format, '-O', 'raw', source.path, uri];
+        if (fresh) args.splice(1, 0, '--target-is-zero');
+        const onPercent = (percent: number) => progress.update((percent / 100) * source.sizeBytes);
+        return qemuImg(args, { signal, onPercent });
+      });
+    }
+  } finally {
+    progress.end();
+    // Flushes: what is reported as imported is durable.
+    await device.close();
+  }
+}
+
+async function removeHalf(context: Context, cluster: Cluster, volume: ObjectInfo): Promise<void> {
+  try {
+    await cluster.mds.call('mds.remove', { ref: volume.id, force: true }, context.globals.timeout);
+    context.note(`${context.program}: removed the half-made volume ${volume.name}`);
+  } catch {
+    context.warn(`the half-made volume ${volume.name} is still there: remove it with rawstor-volume rm`);
+  }
+}

@@ -1,0 +1,195 @@
+import { ERROR_CODES, wireOfErrno } from '../common/errors.js';
+import { SliceList } from '../io/memory.js';
+import { FileOp, type FileOpOwner } from '../io/types.js';
+import { type ChunkOp, Opcode } from '../protocol/index.js';
+import type { ChunkFile, ChunkWaiter } from './chunk-file.js';
+import type { OstCore } from './core.js';
+import type { HeldWrite } from './dirty.js';
+import type { IntentWaiter } from './intents.js';
+import type { Session } from './session.js';
+import type { SyncWaiter } from './sync-point.js';
+
+/**
+ * One data operation on its way through the OST; preallocated. A write goes: chunk open, intent durable (I2),
+ * file there, space there, written, and for FUA durable; each step is entered again through `advance`.
+ */
+export class Operation implements ChunkWaiter, IntentWaiter, FileOpOwner, SyncWaiter, HeldWrite {
+  private readonly core: OstCore;
+  private readonly fileOp: FileOp;
+  private op: ChunkOp | null = null;
+  private session: Session | null = null;
+  private chunk: ChunkFile | null = null;
+  private intended = false;
+  private pendingSyncs = 0;
+  private status = 0;
+
+  constructor(core: OstCore) {
+    this.core = core;
+    this.fileOp = new FileOp(this, new SliceList());
+  }
+
+  get intentChunk(): ChunkFile {
+    return this.chunk!;
+  }
+  get intentOffset(): number {
+    return this.op!.offset;
+  }
+  get intentLength(): number {
+    return this.op!.length;
+  }
+  get intentTag(): number {
+    return this.op!.tag;
+  }
+
+  start(op: ChunkOp, session: Session): void {
+    this.op = op;
+    this.session = session;
+    this.status = 0;
+    this.intended = false;
+    session.inFlight++;
+    if (op.opcode === Opcode.FLUSH) return this.flush();
+    this.chunk = this.core.chunk(session.object, op.chunk, op.chunkVersion);
+    this.chunk.holders++;
+    this.chunk.used = true;
+    this.advance();
+  }
+
+  chunkReady(status: number): void {
+    if (status !== 0) return this.finish(status);
+    this.advance();
+  }
+
+  intentDone(status: number): void {
+    if (status !== 0) return this.finish(status);
+    this.intended = true;
+    this.advance();
+  }
+
+  fileDone(_fileOp: FileOp, result: number): void {
+    const op = this.op!;
+    const chunk = this.chunk!;
+    if (op.opcode === Opcode.READ) {
+      if (result < 0) return this.finish(wireOfErrno(result));
+      if (result < op.length) op.slices.zeroFill(result, op.length - result);
+      return this.finishRead();
+    }
+    // Even a failed write may have left something behind.
+    chunk.sync.dirty = true;
+    if (result < 0) return this.finish(wireOfErrno(result));
+    if (op.opcode === Opcode.WRITE) this.core.dirty.wrote(chunk, op.offset, op.length);
+    if (op.fua) return this.makeDurable();
+    if (this.core.dirty.overLimit) this.core.dirty.hold(this);
+    else this.finish(0);
+  }
+
+  dirtyReleased(): void {
+    this.finish(0);
+  }
+
+  syncDone(errno: number): void {
+    if (errno < 0) this.status = ERROR_CODES.IO.wire;
+    if (--this.pendingSyncs === 0) this.finish(this.status);
+  }
+
+  private advance(): void {
+    const op = this.op!;
+    const chunk = this.chunk!;
+    const { ended } = this.session!;
+    if (ended !== 0) return this.core.later(this, ended);
+    if (!this.core.isReady(chunk)) {
+      chunk.waiting.push(this);
+      return;
+    }
+    if (op.opcode === Opcode.READ) return this.read(op, chunk);
+    if (!this.intended && !this.core.regions.covers(chunk, op.offset, op.length, op.tag)) {
+      return this.core.intents.add(this);
+    }
+    const isWrite = op.opcode === Opcode.WRITE;
+    if (chunk.file === null) {
+      // What does not exist reads as zeros already.
+      if (!isWrite) return op.fua ? this.makeDurable() : this.core.later(this, 0);
+      chunk.waiting.push(this);
+      return this.core.create(chunk);
+    }
+    this.fileOp.fileOffset = op.offset;
+    this.fileOp.slices.clear();
+    if (isWrite) {
+      if (!this.core.space.allows(chunk, op.offset, op.length)) {
+        return this.core.later(this, ERROR_CODES.NO_SPACE.wire);
+      }
+      this.fileOp.slices.addRange(op.slices, 0, op.length);
+      chunk.file.write(this.fileOp);
+    } else {
+      this.fileOp.lengthBytes = op.length;
+      chunk.file.punch(this.fileOp);
+    }
+  }
+
+  private read(op: ChunkOp, chunk: ChunkFile): void {
+    if (chunk.file === null) {
+      op.slices.zeroFill(0, op.length);
+      op.tag = this.core.regions.highest(chunk, op.offset, op.length);
+      return this.core.later(this, 0);
+    }
+    this.fileOp.fileOffset = op.offset;
+    this.fileOp.slices.clear();
+    this.fileOp.slices.addRange(op.slices, 0, op.length);
+    chunk.file.read(this.fileOp);
+  }
+
+  private finishRead(): void {
+    const op = this.op!;
+    op.tag = this.core.regions.highest(this.chunk!, op.offset, op.length);
+    // A read that a newer session's attach overtook must not be served (I4).
+    this.finish(this.session!.ended);
+  }
+
+  private makeDurable(): void {
+    const chunk = this.chunk!;
+    this.pendingSyncs = 1;
+    if (chunk.file !== null && !chunk.sync.idle) {
+      this.pendingSyncs++;
+      chunk.sync.add(this);
+    }
+    const { directory } = chunk.object;
+    if (!directory.idle) {
+      this.pendingSyncs++;
+      directory.add(this);
+    }
+    if (--this.pendingSyncs === 0) this.core.later(this, 0);
+  }
+
+  private flush(): void {
+    const { object, ended } = this.session!;
+    if (ended !== 0) return this.core.later(this, ended);
+    this.pendingSyncs = 1;
+    for (const chunk of object.chunks.values()) {
+      if (chunk.file === null || chunk.sync.idle) continue;
+      this.pendingSyncs++;
+      chunk.sync.add(this);
+    }
+    if (!object.directory.idle) {
+      this.pendingSyncs++;
+      object.directory.add(this);
+    }
+    if (--this.pendingSyncs === 0) this.core.later(this, 0);
+  }
+
+  /** Answers; not from within submit. */
+  finish(status: number): void {
+    const op = this.op!;
+    const session = this.session!;
+    const chunk = this.chunk;
+    this.op = null;
+    this.session = null;
+    this.chunk = null;
+    if (chunk !== null) {
+      chunk.holders--;
+      this.core.settled(chunk);
+    }
+    this.core.free(this);
+    op.status = status;
+    session.answered();
+    op.owner.chunkDone(op);
+  }
+}

@@ -1,0 +1,57 @@
+import { STATUS_STALE_SESSION } from '../protocol/index.js';
+import type { OstObject } from './object.js';
+
+/** Who holds sessions: a connection or a peer in this process. */
+export interface SessionHolder {
+  readonly sessions: Set<Session>;
+}
+
+/** One attach of one client to one object (docs/consistency: session). */
+export class Session {
+  readonly handle: number;
+  readonly object: OstObject;
+  readonly epoch: number;
+  readonly number: number;
+  readonly readOnly: boolean;
+  readonly holder: SessionHolder;
+  /** Wire status that its operations are answered with, 0 while it lives. */
+  ended = 0;
+  inFlight = 0;
+  private drainWaiters: (() => void)[] = [];
+
+  constructor(
+    handle: number,
+    object: OstObject,
+    epoch: number,
+    number: number,
+    readOnly: boolean,
+    holder: SessionHolder,
+  ) {
+    this.handle = handle;
+    this.object = object;
+    this.epoch = epoch;
+    this.number = number;
+    this.readOnly = readOnly;
+    this.holder = holder;
+    holder.sessions.add(this);
+  }
+
+  end(status: number = STATUS_STALE_SESSION): void {
+    if (this.ended === 0) this.ended = status;
+    this.holder.sessions.delete(this);
+    if (this.object.writer === this) this.object.writer = null;
+    this.object.readers.delete(this);
+  }
+
+  /** An operation of it has been answered. */
+  answered(): void {
+    if (--this.inFlight > 0) return;
+    for (const resolve of this.drainWaiters.splice(0)) resolve();
+  }
+
+  /** Resolves when nothing of it is in flight, in the kernel neither. */
+  drained(): Promise<void> {
+    if (this.inFlight === 0) return Promise.resolve();
+    return new Promise((resolve) => this.drainWaiters.push(resolve));
+  }
+}
