@@ -1,0 +1,158 @@
+import { RawstorError } from '../common/errors.js';
+import { LIMITS } from '../common/limits.js';
+import type { MethodName, OstInfo, Params } from '../protocol/index.js';
+import { STATUS_STALE_SESSION } from '../protocol/index.js';
+import type { ChunkWaiter } from './chunk-file.js';
+import type { CopyEngine } from './copy.js';
+import type { OstCore } from './core.js';
+import { REGIONS_PER_PAGE } from './record-codec.js';
+import { setChange, tombstoneChange } from './records.js';
+import type { SessionHolder } from './session.js';
+
+/** Region pages looked at for one answer. */
+const PAGES_AT_ONCE = LIMITS.regionsPerAnswer / REGIONS_PER_PAGE;
+
+/** What an OST says of itself. */
+export interface OstSelf {
+  info(): OstInfo;
+  loopStallMaxMs(): number;
+}
+
+/** Answers the control methods of an OST, for connections and for peers in this process alike. */
+export class OstControl {
+  private readonly core: OstCore;
+  private readonly copies: CopyEngine;
+  private readonly self: OstSelf;
+
+  constructor(core: OstCore, copies: CopyEngine, self: OstSelf) {
+    this.core = core;
+    this.copies = copies;
+    this.self = self;
+  }
+
+  /** Parameters are checked already. @throws RawstorError */
+  async call(method: MethodName, params: unknown, holder: SessionHolder): Promise<unknown> {
+    switch (method) {
+      case 'ost.attach': {
+        const { object, sessionEpoch, sessionNumber } = params as Params<'ost.attach'>;
+        const session = await this.core.attach(object, sessionEpoch, sessionNumber, holder);
+        return { handle: session.handle, bootId: this.core.bootId };
+      }
+      case 'ost.attachReader': {
+        const { objectId, sessionEpoch } = params as Params<'ost.attachReader'>;
+        const session = this.core.attachReader(objectId, sessionEpoch, holder);
+        return { handle: session.handle, bootId: this.core.bootId };
+      }
+      case 'ost.detach': {
+        const session = this.core.session((params as Params<'ost.detach'>).handle, holder);
+        this.core.endSession(session);
+        await session.drained();
+        return {};
+      }
+      case 'ost.regions':
+        return this.regions(params as Params<'ost.regions'>, holder);
+      case 'ost.copy': {
+        const asked = params as Params<'ost.copy'>;
+        return this.copies.copy(this.core.session(asked.handle, holder), asked);
+      }
+      case 'ost.storeSet': {
+        const { handle, set, lastSeal } = params as Params<'ost.storeSet'>;
+        const session = this.core.session(handle, holder);
+        const { object } = session;
+        const known = this.core.records.set(object.record.id);
+        if (known === null || known.set.epoch <= set.epoch) {
+          await this.core.records.commit([setChange(object.record.id, { set, lastSeal })]);
+        }
+        this.core.session(handle, holder);
+        return {};
+      }
+      case 'ost.extents':
+        return this.extents(params as Params<'ost.extents'>, holder);
+      case 'ost.deleteObject':
+        await this.deleteObject((params as Params<'ost.deleteObject'>).objectId);
+        return {};
+      case 'ost.usage':
+        return this.core.storage.usage((params as Params<'ost.usage'>).objectId);
+      case 'ost.stat':
+        return {
+          ...this.self.info(),
+          objects: this.core.objects.size,
+          sessions: this.core.sessionCount,
+          loopStallMaxMs: this.self.loopStallMaxMs(),
+        };
+      default:
+        throw new RawstorError('NOT_SUPPORTED', `an OST does not answer ${method}`);
+    }
+  }
+
+  /** Removes an object for good; begun before and interrupted, it is taken up again. */
+  async deleteObject(objectId: string): Promise<void> {
+    const { core } = this;
+    await core.records.commit([tombstoneChange(objectId, core.env.clock.wallMs())]);
+    const object = core.objects.get(objectId);
+    if (object !== undefined) {
+      await core.endSessions(object, STATUS_STALE_SESSION);
+      await core.forget(object);
+    }
+    await core.storage.remove(objectId);
+    await core.records.removeObject(objectId);
+    core.space.refresh();
+  }
+
+  private regions(asked: Params<'ost.regions'>, holder: SessionHolder): unknown {
+    const session = this.core.session(asked.handle, holder);
+    const { key, record } = session.object;
+    const from = asked.from ?? { chunk: 0, region: 0 };
+    const fromPage = Math.floor(from.region / REGIONS_PER_PAGE);
+    const since = Math.max(1, asked.since);
+    const version = record.headVersion;
+    const pages = this.core.records.scanRegions(key, from.chunk, version, fromPage, PAGES_AT_ONCE);
+    const rows: number[] = [];
+    for (const { chunk, page, epochs } of pages) {
+      for (let i = 0; i < epochs.length; i++) {
+        if (epochs[i]! >= since) rows.push(chunk, page * REGIONS_PER_PAGE + i, epochs[i]!);
+      }
+    }
+    const last = pages.at(-1);
+    const more = pages.length === PAGES_AT_ONCE && last !== undefined;
+    return { rows, next: more ? { chunk: last.chunk, region: (last.page + 1) * REGIONS_PER_PAGE } : null };
+  }
+
+  private async extents(asked: Params<'ost.extents'>, holder: SessionHolder): Promise<unknown> {
+    const session = this.core.session(asked.handle, holder);
+    const chunk = this.core.chunk(session.object, asked.chunk, asked.chunkVersion);
+    chunk.holders++;
+    try {
+      if (!this.core.isReady(chunk)) {
+        await new Promise<void>((resolve, reject) => {
+          const waiter: ChunkWaiter = {
+            chunkReady: (status) =>
+              status === 0 ? resolve() : reject(new RawstorError('IO', 'the chunk cannot be opened')),
+          };
+          chunk.waiting.push(waiter);
+        });
+      }
+      const { file } = chunk;
+      if (file === null) return { runs: [asked.length, 1] };
+      const end = asked.offset + asked.length;
+      const runs: number[] = [];
+      let at = asked.offset;
+      while (at < end && runs.length < LIMITS.extentsPerAnswer) {
+        const data = Math.min(end, file.seekData(at));
+        // Behind the end of the file there is neither: SEEK_DATA answers the size.
+        const dataAt = data < at || at >= file.sizeBytes() ? end : data;
+        const beyond = dataAt >= file.sizeBytes() ? end : dataAt;
+        if (beyond > at) runs.push(beyond - at, 1);
+        at = beyond;
+        if (at >= end) break;
+        const hole = Math.min(end, Math.max(at + 1, file.seekHole(at)));
+        runs.push(hole - at, 0);
+        at = hole;
+      }
+      return { runs };
+    } finally {
+      chunk.holders--;
+      this.core.settled(chunk);
+    }
+  }
+}

@@ -1,0 +1,213 @@
+import { RawstorError } from '../common/errors.js';
+import { LIMITS } from '../common/limits.js';
+import type { PoolBuffer } from '../io/pool.js';
+import {
+  ChunkOp,
+  errorOfStatus,
+  type Identity,
+  Opcode,
+  type OstPeer,
+  type Params,
+  RemotePeer,
+} from '../protocol/index.js';
+import type { OstCore } from './core.js';
+import type { Session } from './session.js';
+
+const CONNECT_TIMEOUT_MS = 3000;
+const PROBE_BYTES = 512;
+
+interface Source {
+  readonly peer: OstPeer;
+  readonly handles: Map<string, number>;
+}
+
+/**
+ * Pulls ranges from other OSTs when a client orders it (I9). A copy carries the target's session: each piece is
+ * written as an operation of it, so that none is applied once the session has ended.
+ */
+export class CopyEngine {
+  private readonly core: OstCore;
+  private readonly identity: Identity;
+  private readonly limit: number;
+  private readonly sources = new Map<string, Promise<Source>>();
+  private running = 0;
+  private waiting: (() => void)[] = [];
+
+  constructor(core: OstCore, identity: Identity, limit: number) {
+    this.core = core;
+    this.identity = identity;
+    this.limit = limit;
+  }
+
+  async copy(
+    session: Session,
+    asked: Params<'ost.copy'>,
+  ): Promise<{ copiedBytes: number; zeroedBytes: number }> {
+    if (session.readOnly) throw new RawstorError('READ_ONLY', 'a reading session cannot be copied to');
+    while (this.running >= this.limit) await new Promise<void>((resolve) => this.waiting.push(resolve));
+    this.running++;
+    try {
+      return await this.copyRange(session, asked);
+    } finally {
+      this.running--;
+      this.waiting.shift()?.();
+    }
+  }
+
+  close(): void {
+    for (const source of this.sources.values()) source.then(({ peer }) => peer.destroy()).catch(() => {});
+  }
+
+  private async copyRange(session: Session, asked: Params<'ost.copy'>) {
+    const source = await this.source(asked);
+    const handle = await this.handle(source, session);
+    const { chunk, chunkVersion } = asked;
+    // The source's region epoch first, also where it holds only a hole: it is raised here before any data.
+    let tag = 0;
+    const regionBytes = Math.min(LIMITS.regionSizeBytes, session.object.record.chunkSizeBytes);
+    for (let at = asked.offset; at < asked.offset + asked.length; at += regionBytes) {
+      const found = await this.transfer(source.peer, handle, session, asked, at, PROBE_BYTES, null);
+      tag = Math.max(tag, found);
+    }
+    const { runs } = await source.peer.call('ost.extents', {
+      handle,
+      chunk,
+      chunkVersion,
+      offset: asked.offset,
+      length: asked.length,
+    });
+    let at = asked.offset;
+    let copiedBytes = 0;
+    let zeroedBytes = 0;
+    for (let i = 0; i + 1 < runs.length; i += 2) {
+      const length = runs[i]!;
+      if (runs[i + 1] === 1) {
+        await this.local(session, asked, Opcode.ERASE, tag, at, length, null);
+        zeroedBytes += length;
+      } else {
+        for (let done = 0; done < length; done += LIMITS.framePayloadBytes) {
+          const piece = Math.min(LIMITS.framePayloadBytes, length - done);
+          await this.transfer(source.peer, handle, session, asked, at + done, piece, tag);
+        }
+        copiedBytes += length;
+      }
+      at += length;
+    }
+    if (at !== asked.offset + asked.length) {
+      throw new RawstorError('PROTOCOL', 'the source described only part of the range', {
+        where: source.peer.where,
+      });
+    }
+    return { copiedBytes, zeroedBytes };
+  }
+
+  /** Reads a piece and, unless `tag` is null, writes it here; answers the source's region epoch there. */
+  private async transfer(
+    peer: OstPeer,
+    handle: number,
+    session: Session,
+    asked: Params<'ost.copy'>,
+    offset: number,
+    length: number,
+    tag: number | null,
+  ): Promise<number> {
+    const buffer = await this.buffer(length);
+    try {
+      const read = operation(asked, Opcode.READ, offset, length);
+      read.handle = handle;
+      read.sessionEpoch = session.epoch;
+      read.slices.add(buffer.memory, buffer.offset, length);
+      const done = await finished(read, () => peer.submit(read));
+      if (done.status !== 0) throw errorOfStatus(done.status, `source OST ${asked.sourceOstId}`);
+      if (tag !== null) {
+        await this.local(session, asked, Opcode.WRITE, Math.max(tag, done.tag), offset, length, buffer);
+      }
+      return done.tag;
+    } finally {
+      buffer.release();
+    }
+  }
+
+  private async local(
+    session: Session,
+    asked: Params<'ost.copy'>,
+    opcode: number,
+    tag: number,
+    offset: number,
+    length: number,
+    buffer: PoolBuffer | null,
+  ): Promise<void> {
+    const write = operation(asked, opcode, offset, length);
+    write.handle = session.handle;
+    write.sessionEpoch = session.epoch;
+    write.sessionNumber = session.number;
+    write.tag = tag;
+    if (buffer !== null) write.slices.add(buffer.memory, buffer.offset, length);
+    const done = await finished(write, () => this.core.submit(write, session.holder));
+    if (done.status !== 0) throw errorOfStatus(done.status, `target OST ${this.core.ostId}`);
+  }
+
+  private async buffer(sizeBytes: number): Promise<PoolBuffer> {
+    const { pool } = this.core.env.io;
+    for (;;) {
+      const buffer = pool.acquire(sizeBytes);
+      if (buffer !== null) return buffer;
+      await new Promise<void>((resolve) => pool.whenFree(resolve));
+    }
+  }
+
+  private source(asked: Params<'ost.copy'>): Promise<Source> {
+    const { sourceOstId } = asked;
+    let source = this.sources.get(sourceOstId);
+    if (source === undefined) {
+      source = this.connect(asked);
+      this.sources.set(sourceOstId, source);
+      source.catch(() => this.sources.delete(sourceOstId));
+    }
+    return source;
+  }
+
+  private async connect(asked: Params<'ost.copy'>): Promise<Source> {
+    const { io, clock } = this.core.env;
+    let failure: unknown = null;
+    for (const address of asked.sourceAddresses) {
+      try {
+        const peer = await RemotePeer.connect(io, clock, this.identity, address, CONNECT_TIMEOUT_MS);
+        peer.onClosed = () => this.sources.delete(asked.sourceOstId);
+        return { peer, handles: new Map() };
+      } catch (error) {
+        failure = error;
+      }
+    }
+    throw failure;
+  }
+
+  private async handle(source: Source, session: Session): Promise<number> {
+    const key = `${session.object.record.id}/${session.epoch}`;
+    const known = source.handles.get(key);
+    if (known !== undefined) return known;
+    const answer = await source.peer.call('ost.attachReader', {
+      objectId: session.object.record.id,
+      sessionEpoch: session.epoch,
+    });
+    source.handles.set(key, answer.handle);
+    return answer.handle;
+  }
+}
+
+function operation(asked: Params<'ost.copy'>, opcode: number, offset: number, length: number): ChunkOp {
+  const op = new ChunkOp({ chunkDone: () => {} });
+  op.opcode = opcode;
+  op.chunk = asked.chunk;
+  op.chunkVersion = asked.chunkVersion;
+  op.offset = offset;
+  op.length = length;
+  return op;
+}
+
+function finished(op: ChunkOp, submit: () => void): Promise<ChunkOp> {
+  return new Promise((resolve) => {
+    op.owner = { chunkDone: resolve };
+    submit();
+  });
+}

@@ -1,0 +1,104 @@
+import type { Timer } from '../common/clock.js';
+import { asRawstorError } from '../common/errors.js';
+import { Connection, type Identity, type OstInfo } from '../protocol/index.js';
+import type { OstEnvironment } from './core.js';
+
+const TIMEOUT_MS = 3000;
+
+/** Tells one MDS or MGS, every few seconds, that this OST is up; removes what the MDS says was removed. */
+export class Heartbeat {
+  private readonly env: OstEnvironment;
+  private readonly role: 'mds' | 'mgs';
+  private readonly address: string;
+  private readonly identity: Identity;
+  private readonly info: () => OstInfo;
+  private readonly owner: {
+    joined(clusterId: string): Promise<void>;
+    deleteObject(id: string): Promise<void>;
+  };
+  private readonly timer: Timer;
+  private connection: Connection | null = null;
+  private running: Promise<void> | null = null;
+  private failure = '';
+
+  constructor(
+    env: OstEnvironment,
+    role: 'mds' | 'mgs',
+    address: string,
+    identity: Identity,
+    periodMs: number,
+    info: () => OstInfo,
+    owner: Heartbeat['owner'],
+  ) {
+    this.env = env;
+    this.role = role;
+    this.address = address;
+    this.identity = identity;
+    this.info = info;
+    this.owner = owner;
+    this.timer = env.clock.every(periodMs, () => this.beat());
+    this.beat();
+  }
+
+  async close(): Promise<void> {
+    this.timer.cancel();
+    this.connection?.destroy();
+    await this.running;
+    this.connection?.destroy();
+  }
+
+  private beat(): void {
+    this.running ??= this.once().finally(() => {
+      this.running = null;
+    });
+  }
+
+  private async once(): Promise<void> {
+    const { io, clock, log } = this.env;
+    try {
+      if (this.connection === null || this.connection.closed) {
+        this.connection = await Connection.connect(io, this.address, {
+          identity: this.identity,
+          clock,
+          timeoutMs: TIMEOUT_MS,
+          handler: {
+            call: async () => ({}),
+            data: (connection) => connection.destroy(),
+            event: () => setImmediate(() => this.beat()),
+            closed: () => {},
+          },
+        });
+      }
+      if (this.role === 'mds') await this.tellMds(this.connection);
+      else await this.tellMgs(this.connection);
+      if (this.failure !== '') log.info({ address: this.address }, `registered with the ${this.role}`);
+      this.failure = '';
+    } catch (error) {
+      const reason = asRawstorError(error).toUserText();
+      if (reason !== this.failure)
+        log.warn({ address: this.address, reason }, `the ${this.role} cannot be told`);
+      this.failure = reason;
+      this.connection?.destroy();
+      this.connection = null;
+    }
+  }
+
+  private async tellMds(connection: Connection): Promise<void> {
+    const info = this.info();
+    const answer = await connection.call('mds.registerOst', info, TIMEOUT_MS);
+    await this.owner.joined(answer.clusterId);
+    if (answer.deletedObjects.length === 0) return;
+    for (const id of answer.deletedObjects) await this.owner.deleteObject(id);
+    await connection.call(
+      'mds.confirmDeleted',
+      { ostId: info.ostId, objects: answer.deletedObjects },
+      TIMEOUT_MS,
+    );
+  }
+
+  private async tellMgs(connection: Connection): Promise<void> {
+    const { ostId, addresses, labels, capacityBytes, freeBytes } = this.info();
+    const info = { role: 'ost' as const, id: ostId, addresses, labels, capacityBytes, freeBytes };
+    await connection.call('mgs.register', info, TIMEOUT_MS);
+  }
+}

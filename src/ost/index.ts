@@ -1,0 +1,103 @@
+/** Object storage target: one process or part of one, for one disk or directory. */
+import { hostname } from 'node:os';
+import type { Address } from '../io/index.js';
+import type { OstConnector, OstInfo } from '../protocol/index.js';
+import { OstControl } from './control.js';
+import { CopyEngine } from './copy.js';
+import { OstCore, type OstEnvironment } from './core.js';
+import { openOstDirectory } from './directory.js';
+import { Heartbeat } from './heartbeat.js';
+import { LocalConnector } from './local-peer.js';
+import { OstServer } from './server.js';
+import { DEFAULT_TUNING, type OstTuning } from './tuning.js';
+
+export interface StartOstOptions extends OstEnvironment {
+  readonly dir: string;
+  readonly listen: readonly Address[];
+  /** Addresses told to others; those listened on when left out. */
+  readonly advertise?: readonly Address[] | undefined;
+  readonly labels?: Readonly<Record<string, string>> | undefined;
+  readonly mdsAddresses?: readonly Address[] | undefined;
+  readonly mgsAddresses?: readonly Address[] | undefined;
+  readonly tuning?: Partial<OstTuning> | undefined;
+}
+
+export interface RunningOst {
+  readonly ostId: string;
+  readonly addresses: readonly Address[];
+  /** For clients of this process. */
+  readonly connector: OstConnector;
+  close(): Promise<void>;
+}
+
+const STALL_PERIOD_MS = 100;
+
+/** @throws RawstorError BUSY, CANNOT_CREATE, BAD_DATA, DENIED */
+export async function startOst(options: StartOstOptions): Promise<RunningOst> {
+  const { io, clock, log } = options;
+  const tuning = { ...DEFAULT_TUNING, ...options.tuning };
+  const directory = await openOstDirectory(io, options.dir, clock.wallMs());
+  const { ostId } = directory.identity;
+  const identity = {
+    role: 'ost' as const,
+    get clusterId() {
+      return directory.identity.clusterId;
+    },
+    name: `ost ${ostId}@${hostname()}:${process.pid}`,
+  };
+  const core = new OstCore(ostId, { io, clock, log }, directory.storage, directory.records, tuning);
+  let addresses: Address[] = [];
+  let stallMs = 0;
+  const labels = { host: hostname(), ...options.labels };
+  const info = (): OstInfo => ({
+    ostId,
+    addresses: [...(options.advertise ?? addresses)],
+    labels,
+    ...core.space.figures(),
+    bootId: core.bootId,
+  });
+  const copies = new CopyEngine(core, identity, tuning.copies);
+  const control = new OstControl(core, copies, { info, loopStallMaxMs: () => stallMs });
+  const server = new OstServer(core, control, identity, tuning.connections);
+  try {
+    await core.open();
+    addresses = await server.listen(options.listen);
+  } catch (error) {
+    await server.close();
+    await directory.records.close();
+    directory.release();
+    throw error;
+  }
+  let lookedAtMs = clock.nowMs();
+  const ticker = clock.every(STALL_PERIOD_MS, () => {
+    const nowMs = clock.nowMs();
+    stallMs = Math.max(stallMs, nowMs - lookedAtMs - STALL_PERIOD_MS);
+    lookedAtMs = nowMs;
+    core.regions.tick++;
+  });
+  const owner = {
+    joined: (clusterId: string) => directory.joinCluster(clusterId),
+    deleteObject: (id: string) => control.deleteObject(id),
+  };
+  const beats = (role: 'mds' | 'mgs', to: readonly Address[] | undefined) =>
+    (to ?? []).map((address) => {
+      return new Heartbeat({ io, clock, log }, role, address, identity, tuning.heartbeatMs, info, owner);
+    });
+  const heartbeats = [...beats('mds', options.mdsAddresses), ...beats('mgs', options.mgsAddresses)];
+  log.info({ ostId, addresses, dir: options.dir }, 'OST serves');
+  return {
+    ostId,
+    addresses,
+    connector: new LocalConnector(core, control),
+    close: async () => {
+      ticker.cancel();
+      await Promise.all(heartbeats.map((heartbeat) => heartbeat.close()));
+      copies.close();
+      await server.close();
+      await core.close();
+      directory.release();
+    },
+  };
+}
+
+export type { OstTuning } from './tuning.js';

@@ -1,0 +1,75 @@
+import { RawstorError } from '../common/errors.js';
+import {
+  type ChunkOp,
+  METHODS,
+  type MethodName,
+  type OstConnector,
+  type OstPeer,
+  type Params,
+  type Result,
+  STATUS_CONNECTION_LOST,
+} from '../protocol/index.js';
+import type { OstControl } from './control.js';
+import type { OstCore } from './core.js';
+import type { Session, SessionHolder } from './session.js';
+
+/** Gives clients of the same process an OST by plain calls. */
+export class LocalConnector implements OstConnector {
+  private readonly core: OstCore;
+  private readonly control: OstControl;
+
+  constructor(core: OstCore, control: OstControl) {
+    this.core = core;
+    this.control = control;
+  }
+
+  async connect(): Promise<OstPeer> {
+    return new LocalPeer(this.core, this.control);
+  }
+}
+
+class LocalPeer implements OstPeer, SessionHolder {
+  readonly local = true;
+  readonly where: string;
+  readonly sessions = new Set<Session>();
+  onClosed: ((error: Error | null) => void) | null = null;
+  private readonly core: OstCore;
+  private readonly control: OstControl;
+  private ended = false;
+  private refused: ChunkOp[] = [];
+
+  constructor(core: OstCore, control: OstControl) {
+    this.core = core;
+    this.control = control;
+    this.where = `OST ${core.ostId} in this process`;
+  }
+
+  async call<M extends MethodName>(method: M, params: Params<M>): Promise<Result<M>> {
+    if (this.ended) throw new RawstorError('CONNECTION_LOST', 'the peer has ended', { where: this.where });
+    return METHODS[method].result.parse(await this.control.call(method, params, this)) as Result<M>;
+  }
+
+  submit(op: ChunkOp): void {
+    const { io, clock } = this.core.env;
+    op.sentAtMs = clock.nowMs();
+    if (!this.ended) return this.core.submit(op, this);
+    this.refused.push(op);
+    io.schedule(this);
+  }
+
+  destroy(): void {
+    if (this.ended) return;
+    this.ended = true;
+    const ending = [...this.sessions];
+    for (const session of ending) this.core.endSession(session);
+    // Answers first, as with a connection: then the end is told.
+    Promise.all(ending.map((session) => session.drained())).then(() => this.onClosed?.(null));
+  }
+
+  runBatch(): void {
+    for (const op of this.refused.splice(0)) {
+      op.status = STATUS_CONNECTION_LOST;
+      op.owner.chunkDone(op);
+    }
+  }
+}
