@@ -41,6 +41,7 @@ export class ReadPath {
   private readonly host: ReadHost;
   private readonly structured: boolean;
   private readonly pieceMaxBytes: number;
+  private readonly pieceMinBytes: number;
   private readonly piecesMax: number;
   /** Reads that have no memory at all yet, oldest first. */
   private readonly backlog: RecordRing;
@@ -58,6 +59,7 @@ export class ReadPath {
     this.host = host;
     this.structured = options.structured;
     this.pieceMaxBytes = options.pieceMaxBytes;
+    this.pieceMinBytes = Math.max(LIMITS.blockBytes, device.limits.blockSizeMinBytes);
     this.piecesMax = options.piecesMax;
     this.backlog = new RecordRing(options.capacity);
   }
@@ -166,7 +168,7 @@ export class ReadPath {
   }
 
   private buffer(sizeBytes: number): PoolBuffer | null {
-    return this.account.acquire(sizeBytes) ?? this.account.acquireLess(sizeBytes, LIMITS.blockBytes);
+    return this.account.acquire(sizeBytes) ?? this.account.acquireLess(sizeBytes, this.pieceMinBytes);
   }
 
   /** `piece` counts as live already and owns the buffer. */
