@@ -1,0 +1,98 @@
+import { execFile } from 'node:child_process';
+import { mkdirSync, readdirSync, renameSync, statSync } from 'node:fs';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { cpuSeconds } from './cpu.js';
+import { spawnPinned } from './process.js';
+import type { Case, Sample, Subject } from './types.js';
+
+const SOURCES = fileURLToPath(new URL('load/', import.meta.url));
+const PROGRAM = fileURLToPath(new URL('../.cache/bench/nbdload', import.meta.url));
+
+interface LoadReport {
+  operations: number;
+  bytes: number;
+  seconds: number;
+  loadCpuSeconds: number;
+  p50Us: number;
+  p99Us: number;
+  p999Us: number;
+  maxUs: number;
+}
+
+/**
+ * Compiles the load generator when its source is newer. It is our own because libnbd (and fio over it) needs
+ * several system calls for each reply and saturates its CPU before the faster servers do.
+ */
+async function buildLoad(): Promise<string> {
+  const sources = readdirSync(SOURCES).map((name) => `${SOURCES}${name}`);
+  const builtMs = statSync(PROGRAM, { throwIfNoEntry: false })?.mtimeMs ?? 0;
+  if (sources.every((path) => statSync(path).mtimeMs < builtMs)) return PROGRAM;
+  mkdirSync(fileURLToPath(new URL('../.cache/bench', import.meta.url)), { recursive: true });
+  const scratch = `${PROGRAM}.${process.pid}`;
+  const units = sources.filter((path) => path.endsWith('.c'));
+  await promisify(execFile)('gcc', ['-O2', '-Wall', '-Wextra', '-Werror', '-o', scratch, ...units]);
+  renameSync(scratch, PROGRAM);
+  return PROGRAM;
+}
+
+/** Runs the generator; `onStart` is called when the measured part begins. */
+async function runLoad(
+  args: readonly string[],
+  cpu: number | undefined,
+  onStart: () => void,
+): Promise<LoadReport> {
+  const child = spawnPinned(await buildLoad(), args, cpu);
+  let stderr = '';
+  let last = '';
+  child.stderr!.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
+  const lines = createInterface({ input: child.stdout! });
+  lines.on('line', (line) => {
+    if (line === 'START') onStart();
+    else last = line;
+  });
+  const code = await new Promise<number | null>((resolve, reject) => {
+    child.once('error', reject);
+    child.once('close', resolve);
+  });
+  if (code !== 0) throw new Error(`nbdload ${args.join(' ')} ended with ${code}: ${stderr}`);
+  return JSON.parse(last) as LoadReport;
+}
+
+/** Writes every block in pieces of 4 KiB, so that the page cache of all sides is built the same way. */
+export async function fill(uri: string): Promise<void> {
+  await runLoad([`uri=${uri}`, 'op=fill', 'block=4096', 'depth=16'], undefined, () => {});
+}
+
+export async function measure(
+  subject: Subject,
+  load: Case,
+  options: { seconds: number; cpu?: number | undefined },
+): Promise<Sample> {
+  let before = 0;
+  const report = await runLoad(
+    [
+      `uri=${subject.uri}`,
+      `op=${load.op}`,
+      `pattern=${load.pattern}`,
+      `block=${load.blockBytes}`,
+      `depth=${load.depth}`,
+      `connections=${load.connections}`,
+      `seconds=${options.seconds}`,
+    ],
+    options.cpu,
+    () => (before = cpuSeconds(subject.pids)),
+  );
+  const serverCpuSeconds = cpuSeconds(subject.pids) - before;
+  return {
+    operationsPerSecond: report.operations / report.seconds,
+    bytesPerSecond: report.bytes / report.seconds,
+    serverCpuUsPerOperation: (serverCpuSeconds * 1e6) / report.operations,
+    loadCpuShare: report.loadCpuSeconds / report.seconds,
+    p50Us: report.p50Us,
+    p99Us: report.p99Us,
+    p999Us: report.p999Us,
+    maxUs: report.maxUs,
+  };
+}

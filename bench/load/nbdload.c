@@ -1,0 +1,201 @@
+/*
+ * Loads an NBD server and prints one line of JSON. One thread, closed loop: each of connections x depth
+ * slots sends its next request as soon as the last one is answered. What falls due together is sent together.
+ *
+ *   nbdload uri=URI op=read|write|writeflush|fill [pattern=random|sequential] [block=BYTES] [depth=N]
+ *           [connections=N] [warmup=SECONDS] [seconds=SECONDS]
+ *
+ * writeflush counts a write and the flush after it as one operation. fill writes every block once, in
+ * order, flushes, and ends. Prints `START` when the measured part begins.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+
+#include "nbdclient.h"
+
+enum { CONNECTIONS_MAX = 64, DEPTH_MAX = 256, BUCKETS = 64 * 64 };
+
+struct slot {
+  struct nbd_request_header header;
+  void *payload;
+  int64_t started_ns;
+  int flushing;
+};
+
+struct lane {
+  struct connection connection;
+  struct slot *slots;
+};
+
+static const char *uri, *op = "read", *pattern = "random";
+static int64_t block = 4096, depth = 1, connections = 1;
+static double warmup = 0.3, seconds = 5;
+static int64_t blocks, cursor, in_flight, measure_from, measure_until, turn_ns, slowest_ns;
+static int filling, writing, flush_after, is_random, wanted = 1;
+static uint64_t random_state = 88172645463325252ull, histogram[BUCKETS], measured;
+
+static int64_t now_ns(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return t.tv_sec * 1000000000ll + t.tv_nsec;
+}
+
+static double cpu_seconds(void) {
+  struct rusage u;
+  getrusage(RUSAGE_SELF, &u);
+  return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) + (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
+}
+
+static uint64_t random_next(void) {
+  random_state ^= random_state << 13;
+  random_state ^= random_state >> 7;
+  return random_state ^= random_state << 17;
+}
+
+/* 64 buckets for each power of two: 1.6 % wide. */
+static int bucket_of(uint64_t ns) {
+  if (ns < 64) return (int)ns;
+  int power = 63 - __builtin_clzll(ns);
+  return (power - 5) * 64 + (int)((ns >> (power - 6)) & 63);
+}
+
+static double bucket_us(int bucket) {
+  if (bucket < 64) return bucket / 1e3;
+  return (double)((64ull + (uint64_t)bucket % 64) << (bucket / 64 - 1)) / 1e3;
+}
+
+static double percentile_us(double share) {
+  uint64_t rank = (uint64_t)((double)measured * share), seen = 0;
+  for (int i = 0; i < BUCKETS; i++) {
+    seen += histogram[i];
+    if (seen > rank) return bucket_us(i);
+  }
+  return (double)slowest_ns / 1e3;
+}
+
+static void start_next(struct lane *lane, uint64_t index) {
+  struct slot *slot = &lane->slots[index];
+  if (filling && cursor == blocks) return;
+  int64_t number = is_random ? (int64_t)(random_next() % (uint64_t)blocks) : cursor++;
+  if (!filling && cursor == blocks) cursor = 0;
+  slot->flushing = 0;
+  slot->started_ns = turn_ns;
+  in_flight++;
+  nbd_queue(&lane->connection, &slot->header, writing ? NBD_WRITE : NBD_READ, index, (uint64_t)(number * block),
+            (uint32_t)block, slot->payload);
+}
+
+static void on_done(void *context, uint64_t index) {
+  struct lane *lane = context;
+  struct slot *slot = &lane->slots[index];
+  if (flush_after && !slot->flushing) {
+    slot->flushing = 1;
+    nbd_queue(&lane->connection, &slot->header, NBD_FLUSH, index, 0, 0, NULL);
+    return;
+  }
+  in_flight--;
+  if (turn_ns >= measure_from && turn_ns < measure_until && !(filling && slot->flushing)) {
+    int64_t took = turn_ns - slot->started_ns;
+    measured++;
+    histogram[bucket_of((uint64_t)took)]++;
+    if (took > slowest_ns) slowest_ns = took;
+  }
+  if (wanted) start_next(lane, index);
+}
+
+static void turn(struct lane *lanes) {
+  struct pollfd fds[CONNECTIONS_MAX];
+  for (int i = 0; i < connections; i++) {
+    struct connection *c = &lanes[i].connection;
+    nbd_send(c);
+    fds[i] = (struct pollfd){.fd = c->fd, .events = (short)(c->out_to > 0 ? POLLIN | POLLOUT : POLLIN)};
+  }
+  errno = ETIMEDOUT;
+  if (poll(fds, (nfds_t)connections, 20000) <= 0) die("the server does not answer");
+  turn_ns = now_ns();
+  for (int i = 0; i < connections; i++) {
+    if (fds[i].revents & ~POLLOUT) nbd_receive(&lanes[i].connection, on_done, &lanes[i]);
+  }
+}
+
+static int options(int argc, char **argv) {
+  for (int i = 1; i < argc; i++) {
+    char *value = strchr(argv[i], '=');
+    if (value == NULL) return 0;
+    *value++ = 0;
+    if (!strcmp(argv[i], "uri")) uri = value;
+    else if (!strcmp(argv[i], "op")) op = value;
+    else if (!strcmp(argv[i], "pattern")) pattern = value;
+    else if (!strcmp(argv[i], "block")) block = atoll(value);
+    else if (!strcmp(argv[i], "depth")) depth = atoll(value);
+    else if (!strcmp(argv[i], "connections")) connections = atoll(value);
+    else if (!strcmp(argv[i], "warmup")) warmup = atof(value);
+    else if (!strcmp(argv[i], "seconds")) seconds = atof(value);
+    else return 0;
+  }
+  filling = !strcmp(op, "fill");
+  flush_after = filling || !strcmp(op, "writeflush");
+  writing = flush_after || !strcmp(op, "write");
+  is_random = !filling && !strcmp(pattern, "random");
+  /* A flush for each block would make a fill slow; it has one at its end. */
+  if (filling) warmup = 0, seconds = 3600, flush_after = 0;
+  return uri != NULL && connections >= 1 && connections <= CONNECTIONS_MAX && depth >= 1 && depth <= DEPTH_MAX &&
+         block >= 512;
+}
+
+static void flush_and_wait(struct lane *lane) {
+  struct slot *slot = &lane->slots[0];
+  slot->flushing = 1;
+  wanted = 0;
+  in_flight++;
+  nbd_queue(&lane->connection, &slot->header, NBD_FLUSH, 0, 0, 0, NULL);
+  while (in_flight > 0) turn(lane);
+}
+
+int main(int argc, char **argv) {
+  static struct lane lanes[CONNECTIONS_MAX];
+  if (!options(argc, argv)) return 64;
+  for (int i = 0; i < connections; i++) {
+    nbd_open(&lanes[i].connection, uri, (size_t)depth);
+    lanes[i].slots = calloc((size_t)depth, sizeof *lanes[i].slots);
+  }
+  blocks = (int64_t)lanes[0].connection.size_bytes / block;
+  if (blocks == 0) die("the export is smaller than a block");
+  turn_ns = now_ns();
+  measure_from = turn_ns + (int64_t)(warmup * 1e9);
+  measure_until = measure_from + (int64_t)(seconds * 1e9);
+  for (int64_t i = 0; i < connections * depth; i++) {
+    struct lane *lane = &lanes[i % connections];
+    uint64_t *words = lane->slots[i / connections].payload = aligned_alloc(4096, (size_t)((block + 4095) & ~4095ll));
+    for (int64_t w = 0; w < block / 8; w++) words[w] = random_next();
+    start_next(lane, (uint64_t)(i / connections));
+  }
+  int64_t started = 0;
+  double cpu = cpu_seconds();
+  while (turn_ns < measure_until && in_flight > 0) {
+    if (!started && turn_ns >= measure_from) {
+      started = turn_ns;
+      cpu = cpu_seconds();
+      puts("START");
+      fflush(stdout);
+    }
+    turn(lanes);
+  }
+  if (filling) flush_and_wait(&lanes[0]);
+  double took = (double)(now_ns() - started) / 1e9;
+  cpu = cpu_seconds() - cpu;
+  wanted = 0;
+  while (in_flight > 0) turn(lanes);
+  for (int i = 0; i < connections; i++) nbd_close(&lanes[i].connection);
+  printf("{\"operations\":%llu,\"bytes\":%llu,\"seconds\":%.6f,\"loadCpuSeconds\":%.6f,"
+         "\"p50Us\":%.1f,\"p99Us\":%.1f,\"p999Us\":%.1f,\"maxUs\":%.1f}\n",
+         (unsigned long long)measured, (unsigned long long)measured * (unsigned long long)block, took, cpu,
+         percentile_us(0.5), percentile_us(0.99), percentile_us(0.999), (double)slowest_ns / 1e3);
+  return 0;
+}
