@@ -8,8 +8,8 @@ import {
 } from '../protocol/control.js';
 import { Opcode } from '../protocol/frame.js';
 import type { Member } from './member.js';
-import { chooseReplica } from './read-choice.js';
 import { Piece, type ReplicaOp, ReplicaState } from './records.js';
+import { chooseReplica, enoughInSync } from './replica-choice.js';
 import type { VolumeState } from './volume-state.js';
 
 /** What the I/O path asks of the other parts of a volume. */
@@ -74,11 +74,7 @@ export class IoPath implements ChunkOpOwner {
     if (status === 0) {
       member.confirm(op.sentAtMs);
       op.state = ReplicaState.OK;
-    } else if (
-      status === STATUS_CONNECTION_LOST ||
-      status === STATUS_FENCED ||
-      status === STATUS_STALE_SESSION
-    ) {
+    } else if (isSessionLoss(status)) {
       // Not served under our session any more: only a new attach tells why.
       if (status !== STATUS_CONNECTION_LOST) member.end(false);
       if (piece.opcode === Opcode.READ) return this.retryRead(piece, member, op);
@@ -146,19 +142,19 @@ export class IoPath implements ChunkOpOwner {
     for (const member of this.state.members) this.giveUp(member);
   }
 
-  get waitingCount(): number {
-    return this.held.length + this.parked.length;
+  get waits(): boolean {
+    return this.held.length + this.parked.length > 0;
   }
 
   private sendWrite(piece: Piece): void {
     const { placement } = piece;
+    const isFlush = piece.opcode === Opcode.FLUSH;
     piece.opCount = 0;
     piece.unsettled = 0;
-    if (piece.opcode !== Opcode.FLUSH && !this.enough(placement)) {
+    if (!isFlush && !enoughInSync(placement, this.state.object.minReplicas)) {
       this.parked.push(piece);
       return;
     }
-    const isFlush = piece.opcode === Opcode.FLUSH;
     for (const member of placement) {
       if (isFlush ? !member.required : !member.takesWrites) continue;
       const op = piece.nextOp();
@@ -224,11 +220,8 @@ export class IoPath implements ChunkOpOwner {
     piece.unsettled = 0;
     const { fatal } = this.state;
     if (fatal !== null) return this.owner.pieceDone(piece, fatal);
-    // A lost connection says nothing about the data: the member may answer the next time.
-    const hardError =
-      op.status !== STATUS_CONNECTION_LOST &&
-      op.status !== STATUS_STALE_SESSION &&
-      op.status !== STATUS_FENCED;
+    // A lost session says nothing about the data: the member may answer the next time.
+    const hardError = !isSessionLoss(op.status);
     if (hardError) {
       piece.tried.push(member);
       const someLeft = piece.placement.some((other) => other.inSync && !piece.tried.includes(other));
@@ -247,7 +240,11 @@ export class IoPath implements ChunkOpOwner {
     if (fatal !== null) return this.owner.pieceDone(piece, fatal);
     if (piece.opcode !== Opcode.READ && this.anyFailed(piece)) return;
     if (acksHeld || !this.confirmed(piece.placement)) return this.hold(piece);
-    if (piece.opcode !== Opcode.READ && piece.opcode !== Opcode.FLUSH && !this.enough(piece.placement)) {
+    if (
+      piece.opcode !== Opcode.READ &&
+      piece.opcode !== Opcode.FLUSH &&
+      !enoughInSync(piece.placement, this.state.object.minReplicas)
+    ) {
       return this.hold(piece);
     }
     if (piece.opcode === Opcode.READ && !piece.ops[0]!.member!.inSync) {
@@ -277,12 +274,6 @@ export class IoPath implements ChunkOpOwner {
     return all;
   }
 
-  private enough(placement: readonly Member[]): boolean {
-    let count = 0;
-    for (const member of placement) if (member.inSync) count++;
-    return count >= this.state.object.minReplicas;
-  }
-
   private anyFailed(piece: Piece): boolean {
     let failed: Member[] | null = null;
     let someOk = false;
@@ -303,4 +294,9 @@ export class IoPath implements ChunkOpOwner {
     else this.owner.allFailed(piece, error);
     return true;
   }
+}
+
+/** Not served under the session any more. */
+function isSessionLoss(status: number): boolean {
+  return status === STATUS_CONNECTION_LOST || status === STATUS_FENCED || status === STATUS_STALE_SESSION;
 }

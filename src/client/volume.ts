@@ -189,7 +189,7 @@ export class Volume implements BlockDevice, MemberOwner {
   }
 
   memberConfirmed(_member: Member): void {
-    if (this.path.waitingCount > 0) this.path.review();
+    if (this.path.waits) this.path.review();
   }
 
   private pieceDone(piece: Piece, error: RawstorError | null): void {

@@ -59,6 +59,11 @@ export class ChunkFile {
     return `${this.object.record.id}:${this.chunk}:${this.version}`;
   }
 
+  /** It is known whether there is a file, and it is open. */
+  get ready(): boolean {
+    return this.state === ChunkState.READY;
+  }
+
   /** Its descriptor may be closed: nobody uses it and nothing in it is unflushed. */
   get idle(): boolean {
     return this.holders === 0 && this.sync.idle && this.dirt.idle && this.state === ChunkState.READY;

@@ -120,10 +120,10 @@ export class OstControl {
 
   private async extents(asked: Params<'ost.extents'>, holder: SessionHolder): Promise<unknown> {
     const session = this.core.session(asked.handle, holder);
-    const chunk = this.core.chunk(session.object, asked.chunk, asked.chunkVersion);
+    const chunk = this.core.chunks.chunk(session.object, asked.chunk, asked.chunkVersion);
     chunk.holders++;
     try {
-      if (!this.core.isReady(chunk)) {
+      if (!chunk.ready) {
         await new Promise<void>((resolve, reject) => {
           const waiter: ChunkWaiter = {
             chunkReady: (status) =>
@@ -152,7 +152,7 @@ export class OstControl {
       return { runs };
     } finally {
       chunk.holders--;
-      this.core.settled(chunk);
+      this.core.chunks.settled(chunk);
     }
   }
 }

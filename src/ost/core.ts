@@ -2,7 +2,7 @@ import { execFile } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { promisify } from 'node:util';
 import type { Clock } from '../common/clock.js';
-import { asRawstorError, ERROR_CODES, RawstorError } from '../common/errors.js';
+import { ERROR_CODES, RawstorError } from '../common/errors.js';
 import { LIMITS } from '../common/limits.js';
 import type { Logger } from '../common/log.js';
 import type { BatchTask, Io } from '../io/types.js';
@@ -14,7 +14,7 @@ import {
   STATUS_FENCED,
   STATUS_STALE_SESSION,
 } from '../protocol/index.js';
-import { ChunkFile, ChunkState } from './chunk-file.js';
+import { ChunkCache } from './chunk-cache.js';
 import { DirtyTracker } from './dirty.js';
 import { IntentLog } from './intents.js';
 import { OstObject } from './object.js';
@@ -32,8 +32,6 @@ export interface OstEnvironment {
   readonly log: Logger;
 }
 
-const VERSION_FACTOR = 65_536;
-
 /** The storage target itself: sessions, operations, chunk files. Knows nothing of sockets or replicas. */
 export class OstCore implements BatchTask {
   readonly ostId: string;
@@ -44,8 +42,8 @@ export class OstCore implements BatchTask {
   readonly regions: RegionMirror;
   readonly intents: IntentLog;
   readonly space: SpaceGuard;
+  readonly chunks: ChunkCache;
   readonly objects = new Map<string, OstObject>();
-  private readonly tuning: OstTuning;
   private readonly sessions = new Map<number, Session>();
   private readonly freeOperations: Operation[] = [];
   private deferred: { operation: Operation; status: number }[] = [];
@@ -53,7 +51,6 @@ export class OstCore implements BatchTask {
   private nextHandle = 1;
   private generation = 0;
   private kernel = '';
-  private openFiles = 0;
   /** While a loss is being recorded nobody attaches. */
   private losing: Promise<void> = Promise.resolve();
 
@@ -68,10 +65,10 @@ export class OstCore implements BatchTask {
     this.env = env;
     this.storage = storage;
     this.records = records;
-    this.tuning = tuning;
     this.dirty = new DirtyTracker(tuning.writebackBytes, tuning.dirtyLimitBytes);
     this.regions = new RegionMirror(records, tuning.regionPages);
     this.space = new SpaceGuard(storage, tuning.capacityBytes, tuning.reserveBytes);
+    this.chunks = new ChunkCache(this, tuning.openFiles, (reason) => this.lose(reason));
     const wallMs = () => env.clock.wallMs();
     this.intents = new IntentLog(env.io, records, this.regions, wallMs, (error) => this.lose(error.message));
   }
@@ -105,7 +102,7 @@ export class OstCore implements BatchTask {
     let clean = true;
     for (const object of this.objects.values()) {
       await this.endSessions(object, STATUS_STALE_SESSION);
-      for (const chunk of object.chunks.values()) if (!(await this.syncAndClose(chunk))) clean = false;
+      for (const chunk of object.chunks.values()) if (!(await this.chunks.syncAndClose(chunk))) clean = false;
     }
     await this.records.commit([bootChange({ generation: this.generation, kernel: this.kernel, clean })]);
     await this.records.close();
@@ -173,45 +170,6 @@ export class OstCore implements BatchTask {
     }
   }
 
-  /** The chunk's entry, its file being opened where that is new. */
-  chunk(object: OstObject, number: number, version: number): ChunkFile {
-    const key = number * VERSION_FACTOR + version;
-    let chunk = object.chunks.get(key);
-    if (chunk === undefined) {
-      const { io } = this.env;
-      chunk = new ChunkFile(object, number, version, io, this.dirty, (_chunk, errno) =>
-        this.lose(`fdatasync failed with errno ${-errno}`),
-      );
-      object.chunks.set(key, chunk);
-      this.openFile(chunk, false);
-    }
-    return chunk;
-  }
-
-  isReady(chunk: ChunkFile): boolean {
-    return chunk.state === ChunkState.READY;
-  }
-
-  create(chunk: ChunkFile): void {
-    if (chunk.state !== ChunkState.READY) return;
-    chunk.state = ChunkState.CREATING;
-    this.openFile(chunk, true);
-  }
-
-  /** Something that used the chunk is over: beyond the limit of open files an idle one is closed. */
-  settled(chunk: ChunkFile): void {
-    if (this.openFiles <= this.tuning.openFiles || !chunk.idle) return;
-    chunk.state = ChunkState.CLOSED;
-    chunk.object.chunks.delete(chunk.chunk * VERSION_FACTOR + chunk.version);
-    this.regions.forget(chunk);
-    this.space.closing(chunk);
-    if (chunk.file === null) return;
-    this.openFiles--;
-    chunk.file
-      .close()
-      .catch((error) => this.env.log.warn({ error: String(error) }, 'a file could not be closed'));
-  }
-
   /** An object known here, from memory, the records or `record`. @throws RawstorError NOT_FOUND */
   object(id: string, record: ObjectRecord | null): OstObject {
     const known = this.objects.get(id);
@@ -220,7 +178,9 @@ export class OstCore implements BatchTask {
     if (found === null)
       throw new RawstorError('NOT_FOUND', 'this OST has nothing of the object', { where: id });
     const fence = this.records.fence(id);
-    const object = new OstObject(this.env.io, this.storage, found, fence, (chunk) => this.settled(chunk));
+    const object = new OstObject(this.env.io, this.storage, found, fence, (chunk) =>
+      this.chunks.settled(chunk),
+    );
     this.objects.set(id, object);
     return object;
   }
@@ -234,7 +194,7 @@ export class OstCore implements BatchTask {
 
   /** Forgets an object's files; nothing is in flight. */
   async forget(object: OstObject): Promise<void> {
-    for (const chunk of object.chunks.values()) await this.syncAndClose(chunk);
+    for (const chunk of object.chunks.values()) await this.chunks.syncAndClose(chunk);
     this.objects.delete(object.record.id);
   }
 
@@ -288,50 +248,6 @@ export class OstCore implements BatchTask {
     if (!inside) return ERROR_CODES.INVALID.wire;
     const carries = opcode === Opcode.READ || opcode === Opcode.WRITE;
     return carries && op.slices.lengthBytes !== op.length ? ERROR_CODES.INVALID.wire : 0;
-  }
-
-  private openFile(chunk: ChunkFile, create: boolean): void {
-    const { object } = chunk;
-    const name = { chunk: chunk.chunk, version: chunk.version };
-    this.storage.open(object.record.id, name, create).then(
-      (file) => {
-        chunk.file = file;
-        chunk.state = ChunkState.READY;
-        if (file !== null) {
-          this.openFiles++;
-          this.space.opened(chunk);
-        }
-        chunk.recorded = this.records.hasChunk(object.key, chunk.chunk, chunk.version);
-        if (create) object.directory.dirty = true;
-        this.wakeWaiting(chunk, 0);
-      },
-      (error) => {
-        const failure = asRawstorError(error);
-        this.env.log.error({ chunk: chunk.where, reason: failure.message }, 'a chunk file cannot be opened');
-        if (create) chunk.state = ChunkState.READY;
-        else object.chunks.delete(chunk.chunk * VERSION_FACTOR + chunk.version);
-        this.wakeWaiting(chunk, failure.wire);
-      },
-    );
-  }
-
-  private wakeWaiting(chunk: ChunkFile, status: number): void {
-    for (const waiter of chunk.waiting.splice(0)) waiter.chunkReady(status);
-  }
-
-  private async syncAndClose(chunk: ChunkFile): Promise<boolean> {
-    const { file } = chunk;
-    if (file === null) return true;
-    const errno = chunk.sync.idle
-      ? 0
-      : await new Promise<number>((resolve) => chunk.sync.add({ syncDone: resolve }));
-    while (!chunk.dirt.idle) await this.env.clock.sleep(5);
-    chunk.file = null;
-    chunk.state = ChunkState.CLOSED;
-    this.regions.forget(chunk);
-    this.openFiles--;
-    await file.close();
-    return errno === 0;
   }
 
   private fenced(object: OstObject): RawstorError {

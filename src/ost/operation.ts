@@ -48,7 +48,7 @@ export class Operation implements ChunkWaiter, IntentWaiter, FileOpOwner, SyncWa
     this.intended = false;
     session.inFlight++;
     if (op.opcode === Opcode.FLUSH) return this.flush();
-    this.chunk = this.core.chunk(session.object, op.chunk, op.chunkVersion);
+    this.chunk = this.core.chunks.chunk(session.object, op.chunk, op.chunkVersion);
     this.chunk.holders++;
     this.chunk.used = true;
     this.advance();
@@ -96,7 +96,7 @@ export class Operation implements ChunkWaiter, IntentWaiter, FileOpOwner, SyncWa
     const chunk = this.chunk!;
     const { ended } = this.session!;
     if (ended !== 0) return this.core.later(this, ended);
-    if (!this.core.isReady(chunk)) {
+    if (!chunk.ready) {
       chunk.waiting.push(this);
       return;
     }
@@ -109,7 +109,7 @@ export class Operation implements ChunkWaiter, IntentWaiter, FileOpOwner, SyncWa
       // What does not exist reads as zeros already.
       if (!isWrite) return op.fua ? this.makeDurable() : this.core.later(this, 0);
       chunk.waiting.push(this);
-      return this.core.create(chunk);
+      return this.core.chunks.create(chunk);
     }
     this.fileOp.fileOffset = op.offset;
     this.fileOp.slices.clear();
@@ -185,7 +185,7 @@ export class Operation implements ChunkWaiter, IntentWaiter, FileOpOwner, SyncWa
     this.chunk = null;
     if (chunk !== null) {
       chunk.holders--;
-      this.core.settled(chunk);
+      this.core.chunks.settled(chunk);
     }
     this.core.free(this);
     op.status = status;

@@ -35,8 +35,6 @@ export class Connection implements FrameHandler {
   readonly stream: Stream;
   remote: Hello | null = null;
   version: number = PROTOCOL_VERSION_CURRENT;
-  /** For the owner: an OST keeps the sessions of the connection here. */
-  attachment: unknown = null;
   private readonly identity: Identity;
   private readonly handler: ConnectionHandler;
   private readonly incoming = new FrameHeader();

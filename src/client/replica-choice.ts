@@ -20,3 +20,10 @@ export function chooseReplica(piece: Piece, turn: number, host: string): Member 
   }
   return best;
 }
+
+/** I1: a set below `minReplicas` acknowledges nothing. */
+export function enoughInSync(placement: readonly Member[], minReplicas: number): boolean {
+  let count = 0;
+  for (const member of placement) if (member.inSync) count++;
+  return count >= minReplicas;
+}
