@@ -2,7 +2,8 @@ import type { BlockDevice } from '../block/device.js';
 import type { Clock, Timer } from '../common/clock.js';
 import { asRawstorError, RawstorError } from '../common/errors.js';
 import type { Logger } from '../common/log.js';
-import type { ExportFacts, ExportName } from './handshake.js';
+import type { ExportName } from './handshake.js';
+import type { ExportFacts } from './handshake-codec.js';
 import { ExportStats } from './stats.js';
 
 /** Where exports come from: volumes of a cluster, or a device made for a test. */

@@ -3,7 +3,7 @@ import { LIMITS } from '../common/limits.js';
 import { type Logger, silentLogger } from '../common/log.js';
 import type { Address, Io, Listener, Stream } from '../io/types.js';
 import { type ExportSource, Exports } from './exports.js';
-import { DEFAULT_PHASE_LIMITS, type PhaseLimits } from './phase.js';
+import { DEFAULT_PHASE_LIMITS, type PhaseLimits } from './phase-context.js';
 import { Session } from './session.js';
 import type { ExportStats } from './stats.js';
 

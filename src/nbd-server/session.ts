@@ -7,8 +7,10 @@ import type { PoolBuffer } from '../io/pool.js';
 import type { FrameHandler, Io, Stream } from '../io/types.js';
 import { CLIENT_FLAGS_BYTES, NBD_LIMITS, OPTION_HEADER_BYTES } from './constants.js';
 import type { Exports, Lease } from './exports.js';
-import { decodeOptionHeader, Handshake, type HandshakeStep, helloBytes } from './handshake.js';
-import { headerMemoryBytes, type PhaseLimits, TransmissionPhase } from './phase.js';
+import { Handshake, type HandshakeStep } from './handshake.js';
+import { decodeOptionHeader, helloBytes } from './handshake-codec.js';
+import { TransmissionPhase } from './phase.js';
+import { headerMemoryBytes, type PhaseLimits } from './phase-context.js';
 
 export interface SessionContext {
   readonly io: Io;

@@ -2,14 +2,13 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { RawstorError } from '../../../src/common/errors.js';
 import { NBD_LIMITS, Option, OptionReply } from '../../../src/nbd-server/constants.js';
+import { Handshake, type HandshakeStep } from '../../../src/nbd-server/handshake.js';
 import {
   decodeOptionHeader,
   type ExportFacts,
-  Handshake,
-  type HandshakeStep,
   helloBytes,
   transmissionFlags,
-} from '../../../src/nbd-server/handshake.js';
+} from '../../../src/nbd-server/handshake-codec.js';
 import { parseInfoQuery, parseMetaQuery, parseName } from '../../../src/nbd-server/option-data.js';
 
 const hex = (text: string) => Buffer.from(text.replaceAll(/\s/g, ''), 'hex');
