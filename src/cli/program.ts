@@ -1,11 +1,11 @@
 import { Argument, Command, CommanderError, Option } from 'commander';
+import { programVersion } from '../common/build-info.js';
 import { asRawstorError, RawstorError } from '../common/errors.js';
 import type { Example, OptionSpec, ProgramSpec, VerbSpec } from './command.js';
 import { Context, type Globals } from './context.js';
 import { Interrupted } from './interrupt.js';
 import { durationMs } from './options.js';
 import { OUTPUT_FORMATS } from './output.js';
-import { programVersion } from './version.js';
 
 /** Options of every verb of every program. */
 export const GLOBAL_OPTIONS: readonly OptionSpec[] = [

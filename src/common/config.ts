@@ -31,7 +31,6 @@ const address = z.string().transform((text, context) => {
 const addresses = z.array(address);
 const path = z.string().min(1);
 const labels = z.record(z.string(), z.string());
-const size = z.string();
 
 const mgsSection = z.strictObject({
   dir: path.optional().describe('directory of the registry'),
@@ -48,12 +47,10 @@ const ostSection = z.strictObject({
   labels: labels
     .optional()
     .describe('labels such as host and rack; replicas sit in distinct failure domains'),
-  'pool-size': size.optional().describe('memory for I/O buffers, such as 256M'),
 });
 const nbdSection = z.strictObject({
   listen: addresses.optional().describe('addresses to listen on for NBD clients'),
   control: path.optional().describe('path of the Unix socket for `rawstor-volume detach`'),
-  'pool-size': size.optional().describe('memory for I/O buffers, such as 256M'),
 });
 const gatewaySection = z.strictObject({
   nbd: addresses.optional().describe('where the NBD gateway of this machine listens'),

@@ -10,7 +10,13 @@ export interface Service {
 /** What a child tells the process that started it, over the channel of `fork`. */
 export type ChildMessage =
   | { readonly type: 'ready'; readonly facts: Record<string, unknown> }
-  | { readonly type: 'failed'; readonly code: string; readonly text: string };
+  | {
+      readonly type: 'failed';
+      readonly code: string;
+      readonly message: string;
+      readonly where: string | undefined;
+      readonly hint: string | undefined;
+    };
 
 export interface RunOptions<S extends Service> {
   readonly log: Logger;
@@ -51,8 +57,8 @@ export async function runService<S extends Service>(
   try {
     service = await start();
   } catch (error) {
-    const failure = asRawstorError(error);
-    tellParent({ type: 'failed', code: failure.code, text: failure.toUserText() });
+    const { code, message, where, hint } = asRawstorError(error);
+    tellParent({ type: 'failed', code, message, where, hint });
     stop.dispose();
     throw error;
   }

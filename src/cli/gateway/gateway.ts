@@ -1,5 +1,5 @@
 import { hostname } from 'node:os';
-import type { Cluster } from '../../client/index.js';
+import type { Cluster, ControlLink } from '../../client/index.js';
 import type { Clock } from '../../common/clock.js';
 import { RawstorError } from '../../common/errors.js';
 import { newId } from '../../common/ids.js';
@@ -18,6 +18,8 @@ export interface GatewayOptions {
   readonly listen: readonly string[];
   /** Path of the control socket; without it the gateway takes no `detach`. */
   readonly controlPath?: string;
+  /** Management server to register with. */
+  readonly mgs?: ControlLink | null;
   readonly labels?: Record<string, string>;
   /** Only this volume. */
   readonly only?: string;
@@ -61,11 +63,11 @@ export class Gateway {
       await server.close();
       throw error;
     }
-    if (cluster.mgs !== null && options.only === undefined) {
+    if (options.mgs) {
       const id = newId();
       const labels = { host: hostname(), ...options.labels };
       const info = () => ({ role: 'nbd' as const, id, addresses, labels, capacityBytes: 0, freeBytes: 0 });
-      gateway.registration = new Registration(cluster.mgs, info, { clock, log });
+      gateway.registration = new Registration(options.mgs, info, { clock, log });
     }
     return gateway;
   }

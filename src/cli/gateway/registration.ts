@@ -1,8 +1,10 @@
-import type { ControlLink } from '../../client/index.js';
+import { ControlLink } from '../../client/index.js';
 import type { Clock, Timer } from '../../common/clock.js';
 import { asRawstorError } from '../../common/errors.js';
 import type { Logger } from '../../common/log.js';
+import type { Io } from '../../io/index.js';
 import type { ServerInfo } from '../../protocol/index.js';
+import { processName } from '../process-name.js';
 
 const PERIOD_MS = 2000;
 
@@ -41,4 +43,14 @@ export class Registration {
       this.busy = false;
     }
   }
+}
+
+/** A standing connection to the management servers, null when there are none. */
+export function mgsLink(
+  addresses: readonly string[],
+  env: { io: Io; clock: Clock; log: Logger },
+): ControlLink | null {
+  if (addresses.length === 0) return null;
+  const identity = { role: 'client' as const, clusterId: '', name: processName('rawstor-nbd') };
+  return new ControlLink({ ...env, identity }, 'mgs', addresses);
 }

@@ -2,8 +2,8 @@ import { asRawstorError } from '../../../common/errors.js';
 import { formatSizeBytes } from '../../../common/units.js';
 import { defineVerb } from '../../command.js';
 import type { Context } from '../../context.js';
+import { processName } from '../../process-name.js';
 import { ServerLink } from '../../server-link.js';
-import { processName } from '../../version.js';
 import { allOsts, allVolumes, type KnownOst, volumeInfo } from '../../volumes.js';
 
 interface Row {

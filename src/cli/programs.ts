@@ -1,0 +1,70 @@
+import type { ProgramSpec, VerbSpec } from './command.js';
+import { df } from './verbs/df.js';
+import { ostLs } from './verbs/ost/ls.js';
+import { serveMds } from './verbs/serve/mds.js';
+import { serveMgs } from './verbs/serve/mgs.js';
+import { serveNbd } from './verbs/serve/nbd.js';
+import { serveNode } from './verbs/serve/node.js';
+import { serveOst } from './verbs/serve/ost.js';
+import { status } from './verbs/status.js';
+import { up } from './verbs/up.js';
+import { attach } from './verbs/volume/attach.js';
+import { bench } from './verbs/volume/bench.js';
+import { create } from './verbs/volume/create.js';
+import { detach } from './verbs/volume/detach.js';
+import { du } from './verbs/volume/du.js';
+import { exportVerb } from './verbs/volume/export.js';
+import { importVerb } from './verbs/volume/import.js';
+import { info } from './verbs/volume/info.js';
+import { ls } from './verbs/volume/ls.js';
+import { map } from './verbs/volume/map.js';
+import { rm } from './verbs/volume/rm.js';
+
+const serve: VerbSpec = {
+  name: 'serve',
+  summary: 'run one server in the foreground',
+  description: 'SIGTERM and SIGINT end it cleanly. Under systemd use Type=notify and NotifyAccess=all.',
+  verbs: [serveOst, serveMds, serveMgs, serveNbd, serveNode],
+  examples: [...serveOst.examples.slice(0, 1), ...serveNbd.examples.slice(0, 1)],
+};
+
+const ost: VerbSpec = {
+  name: 'ost',
+  summary: 'look at the OSTs',
+  verbs: [ostLs],
+  examples: ostLs.examples,
+};
+
+export const RAWSTOR: ProgramSpec = {
+  name: 'rawstor',
+  summary: 'block storage for virtual machines: run and look at a cluster (volumes: rawstor-volume)',
+  verbs: [up, serve, status, df, ost],
+  examples: [
+    { command: 'rawstor up', what: 'a cluster on this machine, with a volume to try' },
+    { command: 'rawstor status', what: 'how it is' },
+  ],
+};
+
+export const RAWSTOR_VOLUME: ProgramSpec = {
+  name: 'rawstor-volume',
+  summary: 'create, look at, copy and attach volumes',
+  verbs: [create, ls, info, rm, map, du, importVerb, exportVerb, attach, detach, bench],
+  examples: [
+    { command: 'rawstor-volume create vm1 --size 10G', what: 'a volume' },
+    { command: 'rawstor-volume attach vm1 --print qemu', what: 'a guest on it' },
+  ],
+};
+
+const single = (name: string, verb: VerbSpec): ProgramSpec => ({
+  name,
+  summary: verb.summary,
+  verbs: [],
+  examples: [],
+  only: verb,
+});
+
+export const RAWSTOR_OST = single('rawstor-ost', serveOst);
+export const RAWSTOR_MDS = single('rawstor-mds', serveMds);
+export const RAWSTOR_MGS = single('rawstor-mgs', serveMgs);
+export const RAWSTOR_NBD = single('rawstor-nbd', serveNbd);
+export const PROGRAMS = [RAWSTOR, RAWSTOR_VOLUME, RAWSTOR_OST, RAWSTOR_MDS, RAWSTOR_MGS, RAWSTOR_NBD];

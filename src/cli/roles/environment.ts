@@ -1,0 +1,145 @@
+import { hostname } from 'node:os';
+import type { Clock } from '../../common/clock.js';
+import { type ClusterConfig, resolveLocation } from '../../common/config.js';
+import { RawstorError } from '../../common/errors.js';
+import type { Logger } from '../../common/log.js';
+import { createIo, type Io } from '../../io/index.js';
+import type { OptionSpec } from '../command.js';
+import type { Context } from '../context.js';
+import { openLog } from '../logging.js';
+import { address, labels, list, size } from '../options.js';
+import { processName } from '../process-name.js';
+import { ServerLink } from '../server-link.js';
+
+/** What a server process has one of. */
+export interface RoleEnvironment {
+  readonly io: Io;
+  readonly clock: Clock;
+  readonly log: Logger;
+}
+
+export function openEnvironment(
+  context: Context,
+  role: string,
+  poolBytes: number | undefined,
+): RoleEnvironment {
+  const { verbose, quiet } = context.globals;
+  const level = verbose ? 'debug' : quiet ? 'warn' : (process.env.RAWSTOR_LOG ?? 'info');
+  const log = openLog(role, level);
+  const io = createIo({
+    warn: (text) => log.warn(text),
+    ...(poolBytes === undefined ? {} : { poolBytes }),
+  });
+  return { io, clock: context.clock, log };
+}
+
+/** Options of several servers. */
+export const SERVER_OPTIONS = {
+  listen: (port: number): OptionSpec => ({
+    flags: '--listen <address>',
+    help: `address to listen on, repeatable; tcp://127.0.0.1:${port} when there is none`,
+    parse: list(address),
+  }),
+  advertise: {
+    flags: '--advertise <address>',
+    help: 'address to tell others, when it is not the one listened on; repeatable',
+    parse: list(address),
+  },
+  dir: { flags: '--dir <path>', help: 'directory of its own; made ready when it is empty' },
+  label: {
+    flags: '--label <name=value>',
+    help: 'label such as host=a or rack=r1; repeatable',
+    parse: labels,
+  },
+  mds: { flags: '--mds <address>', help: 'metadata server; default: of the location', parse: list(address) },
+  mgs: {
+    flags: '--mgs <address>',
+    help: 'management server; default: of the location',
+    parse: list(address),
+  },
+  poolSize: { flags: '--pool-size <size>', help: 'memory for I/O buffers', parse: size },
+} satisfies Record<string, OptionSpec | ((port: number) => OptionSpec)>;
+
+/** What a server knows of its cluster at its start. */
+export interface KnownCluster {
+  readonly mds: readonly string[];
+  readonly mgs: readonly string[];
+  /** Of the file, where there is one. */
+  readonly config: ClusterConfig | null;
+}
+
+/**
+ * From the flags, else from the location: that may be absent unless it was asked for.
+ * @throws RawstorError as `resolveLocation` does
+ */
+export async function knownCluster(
+  context: Context,
+  env: RoleEnvironment,
+  flags: { mds?: readonly string[]; mgs?: readonly string[] },
+): Promise<KnownCluster> {
+  const { location, config } = context.globals;
+  const asked = location !== undefined || config !== undefined || Boolean(process.env.RAWSTOR_LOCATION);
+  let found: KnownCluster = { mds: [], mgs: [], config: null };
+  try {
+    const place = resolveLocation(location, process.env, process.cwd(), config);
+    if (place.kind === 'config')
+      found = { mds: place.config.mds, mgs: place.config.mgs, config: place.config };
+    else if (flags.mds === undefined) found = await askRoles(context, env, place.addresses);
+  } catch (error) {
+    if (asked) throw error;
+    if (!(error instanceof RawstorError) || error.code !== 'CONFIG' || error.hint === undefined) throw error;
+    if (!error.message.startsWith('no cluster is known')) throw error;
+  }
+  return { ...found, mds: flags.mds ?? found.mds, mgs: flags.mgs ?? found.mgs };
+}
+
+/** Which of the addresses are what. An MGS names the MDSs. */
+async function askRoles(
+  context: Context,
+  env: RoleEnvironment,
+  addresses: readonly string[],
+): Promise<KnownCluster> {
+  const mds: string[] = [];
+  const mgs: string[] = [];
+  const timeoutMs = context.globals.timeout;
+  for (const each of addresses) {
+    const options = { io: env.io, clock: env.clock, name: processName(context.program), timeoutMs };
+    const link = await ServerLink.open([each], options);
+    try {
+      if (link.role === 'mds') mds.push(each);
+      if (link.role !== 'mgs') continue;
+      mgs.push(each);
+      const { servers } = await link.call('mgs.cluster', {}, timeoutMs);
+      mds.push(...servers.filter((server) => server.role === 'mds').flatMap((server) => server.addresses));
+    } finally {
+      link.close();
+    }
+  }
+  return { mds: [...new Set(mds)], mgs, config: null };
+}
+
+/** @throws RawstorError USAGE when neither flag nor file names it */
+export function required<T>(value: T | undefined, flag: string, section: string): T {
+  if (value !== undefined) return value;
+  throw new RawstorError('USAGE', `${flag} is missing`, {
+    hint: `give ${flag}, or write it under [${section}] of the configuration file`,
+  });
+}
+
+/** Nobody can connect to a wildcard. */
+export function reachable(addresses: readonly string[]): string[] {
+  return addresses.map((each) => each.replace(/^tcp:\/\/(0\.0\.0\.0|\[::\]):/, `tcp://${hostname()}:`));
+}
+
+/** Closes in order, all of them even if one fails. */
+export async function closeAll(parts: readonly (() => unknown)[]): Promise<void> {
+  let failure: unknown = null;
+  for (const close of parts) {
+    try {
+      await close();
+    } catch (error) {
+      failure ??= error;
+    }
+  }
+  if (failure !== null) throw failure;
+}

@@ -1,0 +1,66 @@
+import { accessSync, constants } from 'node:fs';
+import { delimiter, join, relative } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { formatSizeBytes } from '../../common/units.js';
+import type { ObjectInfo } from '../../protocol/index.js';
+import { qemuCommand, shellWord } from '../gateway/print.js';
+import { factLines } from '../output.js';
+import type { UpPlan } from './plan.js';
+
+/** What people read when a cluster is up. */
+export function upSummary(
+  plan: UpPlan,
+  volumes: readonly ObjectInfo[],
+  pids: Record<string, number>,
+): string[] {
+  const file = join(plan.dir, 'cluster.toml');
+  const found = relative(process.cwd(), file) === join('.rawstor', 'cluster.toml');
+  const flag = found ? '' : ` --location ${shellWord(plan.dir)}`;
+  const volume = invocation('rawstor-volume');
+  const facts: [string, string][] = [
+    ['data', `${plan.dir} (kept when this ends; logs in logs/)`],
+    ['status page', plan.statusUrl],
+    ['location', found ? `${file} (found by itself from here)` : file],
+  ];
+  for (const one of volumes) {
+    const copies = `${one.replicas} ${one.replicas === 1 ? 'replica' : 'replicas'}`;
+    facts.push(['volume', `${one.name}, ${formatSizeBytes(one.sizeBytes)}, ${copies}`]);
+  }
+  const lines = [
+    `rawstor is up: ${plan.osts} ${plan.osts === 1 ? 'OST' : 'OSTs'}, MDS, MGS and NBD gateway, ${Object.keys(pids).length} processes.`,
+    '',
+    ...factLines(facts, '  '),
+    '',
+    'Another volume:',
+    `  ${volume} create vm2 --size 20G${flag}`,
+  ];
+  const first = volumes[0];
+  if (first !== undefined) {
+    const address = `unix:${plan.nbdSocket}`;
+    lines.push('', `A guest on ${first.name} (empty until something is installed or imported):`);
+    lines.push(`  ${qemuCommand({ address, name: first.name }, 'auto')}`);
+  }
+  lines.push('');
+  lines.push(
+    'Each OST counts as a host of its own (labels host=up-1 and so on), so that replicas work on one',
+  );
+  lines.push('machine; they share its disk, so this protects from nothing that breaks the whole machine.');
+  lines.push('Ctrl-C ends it.');
+  return lines;
+}
+
+/** How a program of ours is called from the shell this one was called from. */
+function invocation(program: string): string {
+  for (const dir of (process.env.PATH ?? '').split(delimiter)) {
+    try {
+      if (dir === '') continue;
+      accessSync(join(dir, program), constants.X_OK);
+      return program;
+    } catch {
+      // Not in this one.
+    }
+  }
+  const compiled = import.meta.url.endsWith('.js');
+  const path = fileURLToPath(new URL(`../${program}.${compiled ? 'js' : 'ts'}`, import.meta.url));
+  return `${compiled ? 'node' : 'npx tsx'} ${shellWord(relative(process.cwd(), path))}`;
+}

@@ -1,0 +1,175 @@
+import { type ChildProcess, fork } from 'node:child_process';
+import { closeSync, openSync, renameSync, statSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import type { Clock, Timer } from '../../common/clock.js';
+import { ERROR_CODES, type ErrorCode, RawstorError } from '../../common/errors.js';
+import type { ChildMessage } from '../../common/lifecycle.js';
+import { MiB } from '../../common/units.js';
+
+export interface ChildSpec {
+  readonly name: string;
+  /** Arguments of `rawstor`. */
+  readonly args: readonly string[];
+  readonly logFile: string;
+}
+
+const FIRST_DELAY_MS = 500;
+const LONGEST_DELAY_MS = 30_000;
+/** Having run this long, a child's next end counts as its first. */
+const STEADY_MS = 60_000;
+const STOP_MS = 25_000;
+const LOG_BYTES = 16 * MiB;
+
+/**
+ * Runs servers as processes of their own and starts those that end again. A child holds a channel to this
+ * process and ends cleanly when that closes, however this process ends: none is ever left behind.
+ */
+export class Supervisor {
+  private readonly clock: Clock;
+  private readonly say: (text: string) => void;
+  private readonly children: Child[] = [];
+
+  constructor(clock: Clock, say: (text: string) => void) {
+    this.clock = clock;
+    this.say = say;
+  }
+
+  /** Starts one. @returns what it tells of itself when ready @throws its RawstorError when it does not get there */
+  async start(spec: ChildSpec): Promise<Record<string, unknown>> {
+    const child = new Child(spec, this.clock, this.say);
+    this.children.push(child);
+    return await child.start();
+  }
+
+  pids(): Record<string, number> {
+    return Object.fromEntries(this.children.map((child) => [child.spec.name, child.pid]));
+  }
+
+  /** The last started ends first; those of one kind together. */
+  async stop(): Promise<void> {
+    const kinds = [...new Set(this.children.map((child) => child.kind))].reverse();
+    for (const kind of kinds) {
+      await Promise.all(this.children.filter((child) => child.kind === kind).map((child) => child.stop()));
+    }
+  }
+}
+
+class Child {
+  readonly spec: ChildSpec;
+  private readonly clock: Clock;
+  private readonly say: (text: string) => void;
+  private process: ChildProcess | null = null;
+  private exited: Promise<void> = Promise.resolve();
+  private restart: Timer | null = null;
+  private stopping = false;
+  private failures = 0;
+
+  constructor(spec: ChildSpec, clock: Clock, say: (text: string) => void) {
+    this.spec = spec;
+    this.clock = clock;
+    this.say = say;
+  }
+
+  /** `ost` of `ost-2`. */
+  get kind(): string {
+    return this.spec.name.replace(/-\d+$/, '');
+  }
+
+  get pid(): number {
+    return this.process?.pid ?? 0;
+  }
+
+  async start(): Promise<Record<string, unknown>> {
+    const { spec } = this;
+    const log = openLogFile(spec.logFile);
+    const startedMs = this.clock.nowMs();
+    let child: ChildProcess;
+    try {
+      child = fork(programPath(), spec.args, { stdio: ['ignore', log, log, 'ipc'], env: environment() });
+    } finally {
+      closeSync(log);
+    }
+    this.process = child;
+    let ended!: () => void;
+    this.exited = new Promise((resolve) => {
+      ended = resolve;
+    });
+    let ready = false;
+    return await new Promise((resolve, reject) => {
+      let failure: RawstorError | null = null;
+      child.on('message', (message: ChildMessage) => {
+        if (message.type === 'ready') {
+          ready = true;
+          resolve(message.facts);
+        } else failure = failureOf(message);
+      });
+      child.on('error', (error) => {
+        failure ??= new RawstorError('OS_ERROR', `${spec.name} cannot be started: ${error.message}`);
+      });
+      child.on('exit', (code, signal) => {
+        ended();
+        const how = signal === null ? `exit code ${code}` : `killed by ${signal}`;
+        if (!ready) {
+          const text = `${spec.name} ended before it was ready (${how})`;
+          reject(failure ?? new RawstorError('INTERNAL', text, { where: `log: ${spec.logFile}` }));
+        } else if (!this.stopping) this.again(how, startedMs);
+      });
+    });
+  }
+
+  async stop(): Promise<void> {
+    this.stopping = true;
+    this.restart?.cancel();
+    const child = this.process;
+    if (child === null || child.exitCode !== null || child.signalCode !== null) return;
+    child.kill('SIGTERM');
+    const late = this.clock.after(STOP_MS, () => {
+      this.say(`${this.spec.name} does not end, killing it`);
+      child.kill('SIGKILL');
+    });
+    await this.exited;
+    late.cancel();
+  }
+
+  private again(how: string, startedMs: number): void {
+    if (this.clock.nowMs() - startedMs > STEADY_MS) this.failures = 0;
+    const delayMs = Math.min(LONGEST_DELAY_MS, FIRST_DELAY_MS * 2 ** this.failures++);
+    const { name, logFile } = this.spec;
+    this.say(`${name} has ended (${how}); starting it again in ${delayMs / 1000} s. Log: ${logFile}`);
+    this.restart = this.clock.after(delayMs, () => {
+      const beganMs = this.clock.nowMs();
+      this.start().then(
+        () => this.say(`${name} is back`),
+        (error: RawstorError) => {
+          if (!this.stopping) this.again(error.message, beganMs);
+        },
+      );
+    });
+  }
+}
+
+/** The program that runs now, compiled or not. */
+function programPath(): string {
+  const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
+  return fileURLToPath(new URL(`../rawstor.${extension}`, import.meta.url));
+}
+
+/** Without what is meant for this process alone. */
+function environment(): NodeJS.ProcessEnv {
+  const { RAWSTOR_LOCATION, NOTIFY_SOCKET, LISTEN_FDS, LISTEN_PID, ...rest } = process.env;
+  return rest;
+}
+
+function openLogFile(path: string): number {
+  try {
+    if (statSync(path).size > LOG_BYTES) renameSync(path, `${path}.1`);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+  }
+  return openSync(path, 'a', 0o644);
+}
+
+function failureOf(message: ChildMessage & { type: 'failed' }): RawstorError {
+  const code = message.code in ERROR_CODES ? (message.code as ErrorCode) : 'INTERNAL';
+  return new RawstorError(code, message.message, { where: message.where, hint: message.hint });
+}

@@ -1,0 +1,67 @@
+import { resolve } from 'node:path';
+import { runService } from '../../../common/lifecycle.js';
+import { startMds } from '../../../mds/index.js';
+import { defineVerb } from '../../command.js';
+import {
+  closeAll,
+  knownCluster,
+  openEnvironment,
+  required,
+  SERVER_OPTIONS,
+} from '../../roles/environment.js';
+import { MDS_PORT } from './ports.js';
+
+interface Options {
+  dir?: string;
+  listen?: string[];
+  advertise?: string[];
+  label?: Record<string, string>;
+  mgs?: string[];
+  clusterId?: string;
+}
+
+const POOL_BYTES = 16 * 1024 * 1024;
+
+export const serveMds = defineVerb<Options>({
+  name: 'mds',
+  summary: 'serve the metadata of a cluster',
+  description: 'Listens without authentication: only on networks that are trusted.',
+  options: [
+    SERVER_OPTIONS.dir,
+    SERVER_OPTIONS.listen(MDS_PORT),
+    SERVER_OPTIONS.advertise,
+    SERVER_OPTIONS.label,
+    SERVER_OPTIONS.mgs,
+    { flags: '--cluster-id <id>', help: 'id of a new cluster; default: made up at the first start' },
+  ],
+  examples: [
+    {
+      command: 'rawstor serve mds --dir /srv/mds --listen 10.0.0.1:7771',
+      what: 'the metadata server of a cluster',
+    },
+    { command: 'rawstor serve mds --dir /srv/mds --mgs 10.0.0.1:7770', what: 'known to a management server' },
+  ],
+  async run(context, _args, options) {
+    const env = openEnvironment(context, 'mds', POOL_BYTES);
+    const start = async () => {
+      // Its own addresses may be the location: it is not asked over the network.
+      const known = await knownCluster(context, env, { mds: [], ...options });
+      const section = known.config?.serve.mds ?? {};
+      const mds = await startMds({
+        ...env,
+        dir: resolve(required(options.dir ?? section.dir, '--dir', 'serve-mds')),
+        listen: options.listen ?? section.listen ?? [`tcp://127.0.0.1:${MDS_PORT}`],
+        advertise: options.advertise,
+        labels: options.label,
+        mgsAddresses: known.mgs,
+        clusterId: options.clusterId ?? known.config?.clusterId,
+      });
+      return { mds, close: () => closeAll([() => mds.close(), () => env.io.close()]) };
+    };
+    const facts = ({ mds }: Awaited<ReturnType<typeof start>>) => ({
+      clusterId: mds.clusterId,
+      addresses: mds.addresses,
+    });
+    return await runService(start, { log: env.log, facts });
+  },
+});

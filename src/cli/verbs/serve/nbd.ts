@@ -1,0 +1,80 @@
+import { hostname } from 'node:os';
+import { resolve } from 'node:path';
+import { Cluster } from '../../../client/index.js';
+import { runService } from '../../../common/lifecycle.js';
+import { defineVerb } from '../../command.js';
+import { Gateway } from '../../gateway/gateway.js';
+import { mgsLink } from '../../gateway/registration.js';
+import { address, list } from '../../options.js';
+import {
+  closeAll,
+  knownCluster,
+  openEnvironment,
+  required,
+  SERVER_OPTIONS,
+} from '../../roles/environment.js';
+
+interface Options {
+  listen?: string[];
+  control?: string;
+  label?: Record<string, string>;
+  mds?: string[];
+  mgs?: string[];
+  poolSize?: number;
+}
+
+export const serveNbd = defineVerb<Options>({
+  name: 'nbd',
+  summary: 'serve all volumes of a cluster over NBD',
+  description:
+    'Each volume is an export by its name, opened when a client connects and closed some seconds after the last ' +
+    'one has left. NBD has no authentication here: use a Unix socket, or only networks that are trusted.',
+  options: [
+    {
+      flags: '--listen <address>',
+      help: 'address for NBD clients: unix:/PATH or tcp://HOST:10809; repeatable',
+      parse: list(address),
+    },
+    { flags: '--control <path>', help: 'Unix socket for `rawstor-volume detach`' },
+    SERVER_OPTIONS.label,
+    SERVER_OPTIONS.mds,
+    SERVER_OPTIONS.mgs,
+    SERVER_OPTIONS.poolSize,
+  ],
+  examples: [
+    {
+      command: 'rawstor serve nbd --listen unix:/run/rawstor/nbd.sock --mds 10.0.0.1:7771',
+      what: 'for the guests of this machine',
+    },
+    { command: 'rawstor serve nbd -c /etc/rawstor/cluster.toml', what: 'as [serve-nbd] of the file says' },
+  ],
+  async run(context, _args, options) {
+    const env = openEnvironment(context, 'nbd', options.poolSize);
+    const start = async () => {
+      const known = await knownCluster(context, env, options);
+      const section = known.config?.serve.nbd ?? {};
+      const mds = required(known.mds.length > 0 ? known.mds : undefined, '--mds', 'mds');
+      const cluster = await Cluster.connect({
+        ...env,
+        location: mds.join(','),
+        name: 'rawstor-nbd',
+        host: options.label?.host ?? hostname(),
+      });
+      const control = options.control ?? section.control;
+      const mgs = mgsLink(known.mgs, env);
+      const gateway = await Gateway.start({
+        ...env,
+        cluster,
+        listen: required(options.listen ?? section.listen, '--listen', 'serve-nbd'),
+        mgs,
+        ...(options.label === undefined ? {} : { labels: options.label }),
+        ...(control === undefined ? {} : { controlPath: resolve(control) }),
+      });
+      const close = () =>
+        closeAll([() => gateway.close(), () => mgs?.close(), () => cluster.close(), () => env.io.close()]);
+      return { gateway, close };
+    };
+    const facts = ({ gateway }: Awaited<ReturnType<typeof start>>) => ({ addresses: gateway.addresses });
+    return await runService(start, { log: env.log, facts });
+  },
+});

@@ -1,0 +1,138 @@
+import { hostname } from 'node:os';
+import { join, resolve } from 'node:path';
+import { Cluster } from '../../../client/index.js';
+import { RawstorError } from '../../../common/errors.js';
+import { runService } from '../../../common/lifecycle.js';
+import { startMds } from '../../../mds/index.js';
+import { startOst } from '../../../ost/index.js';
+import { defineVerb } from '../../command.js';
+import type { Context } from '../../context.js';
+import { Gateway } from '../../gateway/gateway.js';
+import { mgsLink } from '../../gateway/registration.js';
+import { address, list } from '../../options.js';
+import {
+  closeAll,
+  knownCluster,
+  openEnvironment,
+  type RoleEnvironment,
+  reachable,
+  required,
+  SERVER_OPTIONS,
+} from '../../roles/environment.js';
+import { MDS_PORT, OST_PORT } from './ports.js';
+
+interface Options {
+  dir?: string;
+  listen?: string[];
+  advertise?: string[];
+  label?: Record<string, string>;
+  mds?: string[];
+  mgs?: string[];
+  poolSize?: number;
+  withMds: boolean;
+  mdsListen?: string[];
+  nbdListen?: string[];
+  control?: string;
+}
+
+export const serveNode = defineVerb<Options>({
+  name: 'node',
+  summary: 'serve an OST and an NBD gateway in one process',
+  description:
+    "For a machine that has both disks and guests: the gateway reaches this machine's OST by plain calls, and only " +
+    'the other replicas over the network. With --with-mds the metadata server is in the same process too.',
+  options: [
+    { flags: '--dir <path>', help: 'directory; its subdirectories are ost and mds' },
+    SERVER_OPTIONS.listen(OST_PORT),
+    SERVER_OPTIONS.advertise,
+    SERVER_OPTIONS.label,
+    SERVER_OPTIONS.mds,
+    SERVER_OPTIONS.mgs,
+    SERVER_OPTIONS.poolSize,
+    { flags: '--with-mds', help: 'serve the metadata here as well', default: false },
+    {
+      flags: '--mds-listen <address>',
+      help: `address of that metadata server; tcp://127.0.0.1:${MDS_PORT} when there is none`,
+      parse: list(address),
+    },
+    { flags: '--nbd-listen <address>', help: 'address for NBD clients; repeatable', parse: list(address) },
+    { flags: '--control <path>', help: 'Unix socket for `rawstor-volume detach`' },
+  ],
+  examples: [
+    {
+      command:
+        'rawstor serve node --dir /srv/rawstor --mds 10.0.0.1:7771 --nbd-listen unix:/run/rawstor/nbd.sock',
+      what: 'one hyperconverged host of several',
+    },
+    {
+      command: 'rawstor serve node --dir /srv/rawstor --with-mds --nbd-listen unix:/run/rawstor/nbd.sock',
+      what: 'all of a small cluster in one process',
+    },
+  ],
+  async run(context, _args, options) {
+    const env = openEnvironment(context, 'node', options.poolSize);
+    const start = () => startNode(context, env, options);
+    return await runService(start, { log: env.log, facts: (node) => node.facts });
+  },
+});
+
+/** Closing goes the other way round: who uses a part is closed before it. */
+async function startNode(context: Context, env: RoleEnvironment, options: Options) {
+  if (options.withMds && options.mds !== undefined) {
+    throw new RawstorError('USAGE', '--with-mds and --mds exclude each other');
+  }
+  const dir = resolve(required(options.dir, '--dir', 'serve-ost'));
+  const nbdListen = required(options.nbdListen, '--nbd-listen', 'serve-nbd');
+  const closers: (() => unknown)[] = [() => env.io.close()];
+  const close = () => closeAll([...closers].reverse());
+  try {
+    const known = await knownCluster(context, env, options.withMds ? { mds: [], ...options } : options);
+    let mdsAddresses = known.mds;
+    if (options.withMds) {
+      const mds = await startMds({
+        ...env,
+        dir: join(dir, 'mds'),
+        listen: options.mdsListen ?? [`tcp://127.0.0.1:${MDS_PORT}`],
+        mgsAddresses: known.mgs,
+        labels: options.label,
+      });
+      closers.push(() => mds.close());
+      mdsAddresses = reachable(mds.addresses);
+    }
+    required(mdsAddresses.length > 0 ? mdsAddresses : undefined, '--mds', 'mds');
+    const ost = await startOst({
+      ...env,
+      dir: join(dir, 'ost'),
+      listen: options.listen ?? [`tcp://127.0.0.1:${OST_PORT}`],
+      advertise: options.advertise,
+      labels: options.label,
+      mdsAddresses,
+      mgsAddresses: known.mgs,
+    });
+    closers.push(() => ost.close());
+    const cluster = await Cluster.connect({
+      ...env,
+      location: mdsAddresses.join(','),
+      name: 'rawstor-node',
+      host: options.label?.host ?? hostname(),
+      localOsts: new Map([[ost.ostId, ost.connector]]),
+    });
+    closers.push(() => cluster.close());
+    const mgs = mgsLink(known.mgs, env);
+    closers.push(() => mgs?.close());
+    const gateway = await Gateway.start({
+      ...env,
+      cluster,
+      listen: nbdListen,
+      mgs,
+      ...(options.label === undefined ? {} : { labels: options.label }),
+      ...(options.control === undefined ? {} : { controlPath: resolve(options.control) }),
+    });
+    closers.push(() => gateway.close());
+    const facts = { ostId: ost.ostId, ost: ost.addresses, mds: mdsAddresses, nbd: gateway.addresses };
+    return { facts, close };
+  } catch (error) {
+    await close().catch(() => {});
+    throw error;
+  }
+}

@@ -1,0 +1,73 @@
+import { resolve } from 'node:path';
+import { runService } from '../../../common/lifecycle.js';
+import { startOst } from '../../../ost/index.js';
+import { defineVerb } from '../../command.js';
+import {
+  closeAll,
+  knownCluster,
+  openEnvironment,
+  reachable,
+  required,
+  SERVER_OPTIONS,
+} from '../../roles/environment.js';
+import { OST_PORT } from './ports.js';
+
+interface Options {
+  dir?: string;
+  listen?: string[];
+  advertise?: string[];
+  label?: Record<string, string>;
+  mds?: string[];
+  mgs?: string[];
+  poolSize?: number;
+}
+
+export const serveOst = defineVerb<Options>({
+  name: 'ost',
+  summary: 'serve the chunks in one directory (one per disk)',
+  description: 'Listens without authentication: only on networks that are trusted.',
+  options: [
+    SERVER_OPTIONS.dir,
+    SERVER_OPTIONS.listen(OST_PORT),
+    SERVER_OPTIONS.advertise,
+    SERVER_OPTIONS.label,
+    SERVER_OPTIONS.mds,
+    SERVER_OPTIONS.mgs,
+    SERVER_OPTIONS.poolSize,
+  ],
+  examples: [
+    {
+      command: 'rawstor serve ost --dir /srv/disk1 --listen 10.0.0.1:7777 --mds 10.0.0.1:7771',
+      what: 'one disk of a cluster',
+    },
+    { command: 'rawstor serve ost -c /etc/rawstor/cluster.toml', what: 'as [serve-ost] of the file says' },
+  ],
+  async run(context, _args, options) {
+    const env = openEnvironment(context, 'ost', options.poolSize);
+    const start = async () => {
+      const known = await knownCluster(context, env, options);
+      const section = known.config?.serve.ost ?? {};
+      const listen = options.listen ?? section.listen ?? [`tcp://127.0.0.1:${OST_PORT}`];
+      const ost = await startOst({
+        ...env,
+        dir: resolve(required(options.dir ?? section.dir, '--dir', 'serve-ost')),
+        listen,
+        advertise: options.advertise ?? (listen.every(hasPort) ? reachable(listen) : undefined),
+        labels: { ...section.labels, ...options.label },
+        mdsAddresses: required(known.mds.length > 0 ? known.mds : undefined, '--mds', 'mds'),
+        mgsAddresses: known.mgs,
+      });
+      return { ost, close: () => closeAll([() => ost.close(), () => env.io.close()]) };
+    };
+    const facts = ({ ost }: Awaited<ReturnType<typeof start>>) => ({
+      ostId: ost.ostId,
+      addresses: ost.addresses,
+    });
+    return await runService(start, { log: env.log, facts });
+  },
+});
+
+/** With port 0 only the OST itself knows its address. */
+function hasPort(address: string): boolean {
+  return !address.endsWith(':0');
+}
