@@ -48,8 +48,7 @@ export class IoPath implements ChunkOpOwner {
 
   /** Begins a piece; `pieceDone` follows, never from within. */
   start(piece: Piece): void {
-    if (piece.opcode === Opcode.READ) this.sendRead(piece);
-    else this.sendWrite(piece);
+    piece.opcode === Opcode.READ ? this.sendRead(piece) : this.sendWrite(piece);
   }
 
   /** Gives the piece's record back. */

@@ -70,7 +70,7 @@ export class BufferPool {
     const slabs = this.partial[classIndex]!;
     let slab = slabs[slabs.length - 1];
     if (slab === undefined) {
-      const offset = this.stock.pop();
+      const offset = this.stock.pop() ?? this.reclaim();
       if (offset === undefined) return null;
       slab = this.cut(offset, classIndex);
       slabs.push(slab);
@@ -101,6 +101,15 @@ export class BufferPool {
       this.waiters = [];
       for (const callback of waiting) callback();
     }
+  }
+
+  /** Takes back a slab that a class keeps cut without using it, or undefined. */
+  private reclaim(): number | undefined {
+    for (const slabs of this.partial) {
+      const at = slabs.findIndex((slab) => slab.free.length === slab.total);
+      if (at >= 0) return slabs.splice(at, 1)[0]!.offset;
+    }
+    return undefined;
   }
 
   private cut(offset: number, classIndex: number): Slab {
