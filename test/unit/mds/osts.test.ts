@@ -1,0 +1,90 @@
+import { beforeEach, expect, test } from 'vitest';
+import { GiB } from '../../../src/common/units.js';
+import { createSpec, failure, ostInfo, Rig, testId } from './support.js';
+
+let rig: Rig;
+beforeEach(async () => {
+  rig = await Rig.start(0);
+});
+
+const alive = async () => (await rig.mds.listOsts()).osts.filter((o) => o.alive).map((o) => o.ostId);
+
+test('an OST is alive for ten seconds after it was heard', async () => {
+  await rig.mds.registerOst(ostInfo(1), {});
+  rig.clock.advance(9_999);
+  expect(await alive()).toEqual([testId(1)]);
+  rig.clock.advance(1);
+  expect(await alive()).toEqual([]);
+  await rig.mds.registerOst(ostInfo(1), {});
+  expect(await alive()).toEqual([testId(1)]);
+});
+
+test('and for three after its connection was lost, unless it comes back', async () => {
+  const [first, second] = [{}, {}];
+  await rig.mds.registerOst(ostInfo(1), first);
+  rig.mds.lost(first);
+  rig.clock.advance(2_999);
+  expect(await alive()).toEqual([testId(1)]);
+  rig.clock.advance(1);
+  expect(await alive()).toEqual([]);
+  await rig.mds.registerOst(ostInfo(1), second);
+  rig.mds.lost(first);
+  rig.clock.advance(5_000);
+  expect(await alive()).toEqual([testId(1)]);
+});
+
+test('after a restart OSTs are known but not alive until they are heard; then nothing is placed on them', async () => {
+  await rig.mds.registerOst(ostInfo(1, { labels: { host: 'a', rack: 'r' } }), {});
+  await rig.mds.registerOst(ostInfo(2), {});
+  const before = (await rig.mds.listOsts()).osts;
+  await rig.restart();
+  const after = (await rig.mds.listOsts()).osts;
+  expect(after).toEqual(before.map((o) => ({ ...o, alive: false })));
+  const error = await failure('UNSATISFIABLE', rig.mds.createObject(createSpec()));
+  expect(error.toUserText()).toContain('2 dead');
+});
+
+test('a changed address, label or boot id is remembered at once, free space is not worth a write', async () => {
+  const versionOf = async () => (await rig.store.get(`ost/${testId(1)}`))!.version;
+  await rig.mds.registerOst(ostInfo(1), rig);
+  const first = await versionOf();
+  await rig.mds.registerOst(ostInfo(1, { freeBytes: 5 * GiB }), rig);
+  expect(await versionOf()).toBe(first);
+  expect((await rig.mds.listOsts()).osts[0]!.freeBytes).toBe(5 * GiB);
+  await rig.mds.registerOst(ostInfo(1, { bootId: { kernel: 'k', generation: 2 } }), rig);
+  const second = await versionOf();
+  expect(second).toBeGreaterThan(first);
+  rig.clock.advance(60_000);
+  await rig.mds.registerOst(ostInfo(1, { bootId: { kernel: 'k', generation: 2 } }), rig);
+  expect(await versionOf()).toBeGreaterThan(second);
+});
+
+test('a second server with the same identity is refused while the first one lives', async () => {
+  const [first, twin] = [{}, {}];
+  const elsewhere = ostInfo(1, { addresses: ['tcp://10.0.0.9:7777'] });
+  await rig.mds.registerOst(ostInfo(1), first);
+  const error = await failure('CONFLICT', rig.mds.registerOst(elsewhere, twin));
+  expect(error.toUserText()).toContain(ostInfo(1).addresses[0]!);
+  rig.mds.lost(first);
+  await rig.mds.registerOst(elsewhere, twin);
+  expect((await rig.mds.listOsts()).osts[0]!.addresses).toEqual(elsewhere.addresses);
+});
+
+test('the same server may come back over a new connection before the old one is known to be lost', async () => {
+  await rig.mds.registerOst(ostInfo(1), {});
+  await rig.mds.registerOst(ostInfo(1), {});
+  expect(await alive()).toEqual([testId(1)]);
+});
+
+test('getFreeOst gives alive OSTs with room besides their reserve, the emptiest first', async () => {
+  const free = [10, 50, 30, 2, 40];
+  for (const [i, gib] of free.entries()) {
+    await rig.mds.registerOst(ostInfo(i + 1, { freeBytes: gib * GiB }), {});
+  }
+  const { osts } = await rig.mds.getFreeOst({ sizeBytes: 9 * GiB, count: 3 });
+  expect(osts.map((o) => o.freeBytes / GiB)).toEqual([50, 40, 30]);
+  const many = await rig.mds.getFreeOst({ sizeBytes: 9 * GiB, count: 64 });
+  expect(many.osts.map((o) => o.freeBytes / GiB)).toEqual([50, 40, 30, 10]);
+  rig.clock.advance(10_000);
+  expect((await rig.mds.getFreeOst({ sizeBytes: 0, count: 3 })).osts).toEqual([]);
+});
