@@ -295,7 +295,6 @@ export class IoPath implements ChunkOpOwner {
   }
 }
 
-/** Not served under the session any more. */
 function isSessionLoss(status: number): boolean {
   return status === STATUS_CONNECTION_LOST || status === STATUS_FENCED || status === STATUS_STALE_SESSION;
 }

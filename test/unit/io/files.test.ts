@@ -90,7 +90,11 @@ describe.each(KINDS)('files on %s', (kind) => {
     expect(file.seekData(70000)).toBe(65536);
     expect(file.seekHole(65536)).toBe(65536);
     await perform(file, 'read', 0, slice(buffer));
-    expect(view(buffer).subarray(8192, 24576).every((byte) => byte === 0)).toBe(true);
+    expect(
+      view(buffer)
+        .subarray(8192, 24576)
+        .every((byte) => byte === 0),
+    ).toBe(true);
     expect(view(buffer)[8191]).toBe(9);
     expect(view(buffer)[24576]).toBe(9);
     expect(await perform(file, 'writeback', 0, new SliceList(), 65536)).toBe(0);
@@ -134,7 +138,9 @@ describe.each(KINDS)('files on %s', (kind) => {
     const io = openIo(kind);
     const file = await io.openFile(join(mount, 'f'), { create: true });
     const buffer = io.pool.acquire(65536)!;
-    const results = await Promise.all([0, 1, 2, 3, 4, 5].map((i) => perform(file, 'write', i * 65536, slice(buffer))));
+    const results = await Promise.all(
+      [0, 1, 2, 3, 4, 5].map((i) => perform(file, 'write', i * 65536, slice(buffer))),
+    );
     expect(results.filter((result) => result === 65536).length).toBeGreaterThanOrEqual(3);
     expect(results.at(-1)).toBe(ENOSPC);
     await file.close();
@@ -192,7 +198,16 @@ describe.each(KINDS)('files on %s', (kind) => {
       }
     }
     while (done.length < 8) await new Promise((resolve) => setTimeout(resolve, 1));
-    expect(done.sort()).toEqual(['read 0', 'read 1', 'read 2', 'read 3', 'write 0', 'write 1', 'write 2', 'write 3']);
+    expect(done.sort()).toEqual([
+      'read 0',
+      'read 1',
+      'read 2',
+      'read 3',
+      'write 0',
+      'write 1',
+      'write 2',
+      'write 3',
+    ]);
     expect(caught.map((error) => (error as Error).message)).toEqual(['owner', 'owner']);
   });
 
@@ -201,7 +216,9 @@ describe.each(KINDS)('files on %s', (kind) => {
     const path = join(temporaryDirectory(), 'none');
     await expect(io.openFile(path, {})).rejects.toMatchObject({ code: 'NOT_FOUND', where: path });
     writeFileSync(path, '');
-    await expect(io.openFile(path, { create: true, exclusive: true })).rejects.toMatchObject({ code: 'EXISTS' });
+    await expect(io.openFile(path, { create: true, exclusive: true })).rejects.toMatchObject({
+      code: 'EXISTS',
+    });
   });
 
   it('truncates', async () => {

@@ -129,7 +129,9 @@ describe('frame receiver', () => {
     let index = 0;
     feeder.receiver.setHandler(
       new LengthFrames((buffer, offset, lengthBytes) => {
-        expect(buffer!.memory.bytes.subarray(offset, offset + lengthBytes).equals(pattern(lengthBytes, index))).toBe(true);
+        expect(
+          buffer!.memory.bytes.subarray(offset, offset + lengthBytes).equals(pattern(lengthBytes, index)),
+        ).toBe(true);
         index++;
       }),
     );

@@ -9,16 +9,20 @@ import { createIo, type Io, type Listener } from '../../../src/io/index.js';
 import {
   Connection,
   type ConnectionHandler,
+  encodeBody,
+  encodeFrameHeader,
   FRAME_HEADER_BYTES,
   FrameFlag,
   FrameHeader,
   type Identity,
   Opcode,
-  encodeBody,
-  encodeFrameHeader,
 } from '../../../src/protocol/index.js';
 
-const identity = (role: Identity['role'], clusterId = ''): Identity => ({ role, clusterId, name: `test ${role}` });
+const identity = (role: Identity['role'], clusterId = ''): Identity => ({
+  role,
+  clusterId,
+  name: `test ${role}`,
+});
 
 const quiet: ConnectionHandler = {
   call: async () => ({}),
@@ -152,7 +156,10 @@ describe('connection', () => {
     ['a call before the hello', frame(Opcode.CALL, encodeBody(['mds.stat', {}]))],
     ['two hellos', Buffer.concat([hello(1, 1), hello(1, 1)])],
     ['a hello of the wrong shape', frame(Opcode.HELLO, encodeBody({ minVersion: 'one' }))],
-    ['a body over the limit', Buffer.concat([hello(1, 1), frame(Opcode.CALL, Buffer.alloc(0), { payloadBytes: 1 << 30 })])],
+    [
+      'a body over the limit',
+      Buffer.concat([hello(1, 1), frame(Opcode.CALL, Buffer.alloc(0), { payloadBytes: 1 << 30 })]),
+    ],
   ])('%s ends that connection and no other', async (_name, bytes) => {
     served.call = async () => ({ clusterId: 'c', objects: 0, osts: 0, leases: 0 });
     const good = await open();

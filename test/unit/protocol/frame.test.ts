@@ -1,13 +1,13 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import {
+  crc32c,
+  decodeFrameHeader,
+  encodeFrameHeader,
   FRAME_HEADER_BYTES,
   FrameFlag,
   FrameHeader,
   Opcode,
-  crc32c,
-  decodeFrameHeader,
-  encodeFrameHeader,
 } from '../../../src/protocol/index.js';
 
 function sample(): FrameHeader {
