@@ -93,7 +93,7 @@ describe('frame receiver', () => {
           expect(feeder.pool.usedBytes).toBe(0);
         },
       ),
-      { numRuns: 150 },
+      { numRuns: 25 },
     );
   });
 
