@@ -1,6 +1,5 @@
 import { resolve } from 'node:path';
 import { runService } from '../../../common/lifecycle.js';
-import { startMds } from '../../../mds/index.js';
 import { defineVerb } from '../../command.js';
 import {
   closeAll,
@@ -44,6 +43,8 @@ export const serveMds = defineVerb<Options>({
   async run(context, _args, options) {
     const env = openEnvironment(context, 'mds', POOL_BYTES);
     const start = async () => {
+      // Loaded when it is served: other verbs start faster without it.
+      const { startMds } = await import('../../../mds/index.js');
       // Its own addresses may be the location: it is not asked over the network.
       const known = await knownCluster(context, env, { mds: [], ...options });
       const section = known.config?.serve.mds ?? {};

@@ -1,6 +1,5 @@
 import { resolve } from 'node:path';
 import { runService } from '../../../common/lifecycle.js';
-import { startMgs } from '../../../mgs/index.js';
 import { defineVerb } from '../../command.js';
 import { address } from '../../options.js';
 import {
@@ -46,6 +45,8 @@ export const serveMgs = defineVerb<Options>({
   async run(context, _args, options) {
     const env = openEnvironment(context, 'mgs', POOL_BYTES);
     const start = async () => {
+      // Loaded when it is served: other verbs start faster without it.
+      const { startMgs } = await import('../../../mgs/index.js');
       const known = await knownCluster(context, env, { mds: [], mgs: [] });
       const section = known.config?.serve.mgs ?? {};
       const mgs = await startMgs({

@@ -3,8 +3,6 @@ import { join, resolve } from 'node:path';
 import { Cluster } from '../../../client/index.js';
 import { RawstorError } from '../../../common/errors.js';
 import { runService } from '../../../common/lifecycle.js';
-import { startMds } from '../../../mds/index.js';
-import { startOst } from '../../../ost/index.js';
 import { defineVerb } from '../../command.js';
 import type { Context } from '../../context.js';
 import { Gateway } from '../../gateway/gateway.js';
@@ -89,6 +87,7 @@ async function startNode(context: Context, env: RoleEnvironment, options: Option
     const known = await knownCluster(context, env, options.withMds ? { mds: [], ...options } : options);
     let mdsAddresses = known.mds;
     if (options.withMds) {
+      const { startMds } = await import('../../../mds/index.js');
       const mds = await startMds({
         ...env,
         dir: join(dir, 'mds'),
@@ -100,6 +99,7 @@ async function startNode(context: Context, env: RoleEnvironment, options: Option
       mdsAddresses = reachable(mds.addresses);
     }
     required(mdsAddresses.length > 0 ? mdsAddresses : undefined, '--mds', 'mds');
+    const { startOst } = await import('../../../ost/index.js');
     const ost = await startOst({
       ...env,
       dir: join(dir, 'ost'),

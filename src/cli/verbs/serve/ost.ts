@@ -1,6 +1,5 @@
 import { resolve } from 'node:path';
 import { runService } from '../../../common/lifecycle.js';
-import { startOst } from '../../../ost/index.js';
 import { defineVerb } from '../../command.js';
 import {
   closeAll,
@@ -45,6 +44,8 @@ export const serveOst = defineVerb<Options>({
   async run(context, _args, options) {
     const env = openEnvironment(context, 'ost', options.poolSize);
     const start = async () => {
+      // Loaded when it is served: other verbs start faster without it.
+      const { startOst } = await import('../../../ost/index.js');
       const known = await knownCluster(context, env, options);
       const section = known.config?.serve.ost ?? {};
       const listen = options.listen ?? section.listen ?? [`tcp://127.0.0.1:${OST_PORT}`];

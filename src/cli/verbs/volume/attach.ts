@@ -9,6 +9,7 @@ import type { Context } from '../../context.js';
 import { callControl } from '../../gateway/control.js';
 import { findGateway } from '../../gateway/find.js';
 import { Gateway } from '../../gateway/gateway.js';
+import { openVolume } from '../../gateway/let-go.js';
 import { type Accelerator, type ExportPlace, libvirtDisk, qemuCommand, uriOf } from '../../gateway/print.js';
 import { openLog } from '../../logging.js';
 import { volumeInfo } from '../../volumes.js';
@@ -87,7 +88,7 @@ function print(context: Context, place: ExportPlace, options: Options): void {
 async function fromHere(context: Context, name: string, options: Options): Promise<number> {
   const cluster = await context.cluster();
   // Opened once now, so that a volume in use by another is told at once and not to the first client.
-  await (await cluster.openVolume(name, { mode: 'write', timeoutMs: context.globals.timeout })).close();
+  await (await openVolume(context, name)).close();
   const directory = options.socket === undefined ? await mkdtemp(join(tmpdir(), 'rawstor-')) : null;
   const path = options.socket === undefined ? join(directory!, 'nbd.sock') : resolve(options.socket);
   const log = openLog(context.program, context.globals.verbose ? 'debug' : 'warn');

@@ -5,6 +5,7 @@ import { formatSizeBytes, KiB } from '../../../common/units.js';
 import type { Histogram } from '../../bench/histogram.js';
 import { Load } from '../../bench/load.js';
 import { defineVerb } from '../../command.js';
+import { openVolume } from '../../gateway/let-go.js';
 import { interruptible } from '../../interrupt.js';
 import { durationMs, size, wholeNumber } from '../../options.js';
 import { tableLines } from '../../output.js';
@@ -57,8 +58,7 @@ export const bench = defineVerb<Options>({
       await context.confirm(`Destroy the data of volume ${ref} by writing to it?`, options.force);
     }
     return await interruptible(async (signal) => {
-      const cluster = await context.cluster();
-      const volume = await cluster.openVolume(ref!, { mode: 'write', timeoutMs: context.globals.timeout });
+      const volume = await openVolume(context, ref!);
       try {
         const spec = {
           writePart: WRITE_PART[options.rw],

@@ -7,6 +7,7 @@ import type { Context } from '../../context.js';
 import { type ExportOptions, exportToFile, exportToStream } from '../../copy/export-raw.js';
 import { qemuImg } from '../../copy/qemu-img.js';
 import { withTemporaryExport } from '../../copy/temporary-export.js';
+import { openVolume } from '../../gateway/let-go.js';
 import { interruptible } from '../../interrupt.js';
 
 interface Options {
@@ -44,8 +45,7 @@ export const exportVerb = defineVerb<Options>({
     }
     if (!toStdout) await checkTarget(file!, options.force);
     return await interruptible(async (signal) => {
-      const cluster = await context.cluster();
-      const volume = await cluster.openVolume(ref!, { mode: 'write', timeoutMs: context.globals.timeout });
+      const volume = await openVolume(context, ref!);
       const { object } = volume;
       const progress = context.progress(`export ${object.name}`, object.sizeBytes);
       try {

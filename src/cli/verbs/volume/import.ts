@@ -9,6 +9,7 @@ import { inspectImage } from '../../copy/image-format.js';
 import { importRaw } from '../../copy/import-raw.js';
 import { qemuImg, virtualSizeBytes } from '../../copy/qemu-img.js';
 import { withTemporaryExport } from '../../copy/temporary-export.js';
+import { openVolume } from '../../gateway/let-go.js';
 import { interruptible } from '../../interrupt.js';
 import { size } from '../../options.js';
 import { findVolume } from '../../volumes.js';
@@ -125,9 +126,8 @@ async function copy(
   fresh: boolean,
   signal: AbortSignal,
 ): Promise<void> {
-  const cluster = await context.cluster();
   const io = context.io();
-  const device = await cluster.openVolume(volume.id, { mode: 'write', timeoutMs: context.globals.timeout });
+  const device = await openVolume(context, volume.id);
   const progress = context.progress(`import ${volume.name}`, source.sizeBytes);
   try {
     if (source.format === 'raw') {

@@ -1,5 +1,6 @@
 import { formatSizeBytes } from '../../../common/units.js';
 import { defineVerb } from '../../command.js';
+import { withoutGateway } from '../../gateway/let-go.js';
 import { volumeInfo } from '../../volumes.js';
 
 export const rm = defineVerb<{ force: boolean }>({
@@ -21,7 +22,9 @@ export const rm = defineVerb<{ force: boolean }>({
       `Remove volume ${volume.name} (${formatSizeBytes(volume.sizeBytes)}) and all its data?`,
       force,
     );
-    await cluster.mds.call('mds.remove', { ref: volume.id, force }, timeout);
+    await withoutGateway(context, volume.id, () =>
+      cluster.mds.call('mds.remove', { ref: volume.id, force }, timeout),
+    );
     context.output.one({ removed: volume.name, id: volume.id }, () => [`removed ${volume.name}`]);
     return 0;
   },

@@ -1,0 +1,51 @@
+import type { Volume } from '../../client/index.js';
+import { RawstorError } from '../../common/errors.js';
+import type { Context } from '../context.js';
+import { volumeInfo } from '../volumes.js';
+import { callControl } from './control.js';
+
+/**
+ * Does something that needs a volume for itself. A gateway keeps a volume open some seconds after its last
+ * client: when that is all that stands in the way, it is asked to let go first.
+ * @throws RawstorError BUSY when the volume is in use, saying how to change that
+ */
+export async function withoutGateway<T>(context: Context, ref: string, action: () => Promise<T>): Promise<T> {
+  try {
+    return await action();
+  } catch (error) {
+    if (!isBusy(error)) throw error;
+    if (await askToLetGo(context, ref)) return await action();
+    throw new RawstorError('BUSY', error.message, {
+      where: error.where,
+      hint: 'end the guest or tool that uses it, or cut it off with `rawstor-volume detach --force`',
+      cause: error,
+    });
+  }
+}
+
+/** Opens a volume for this command alone. @throws RawstorError as above, and those of an open */
+export async function openVolume(context: Context, ref: string): Promise<Volume> {
+  const cluster = await context.cluster();
+  return await withoutGateway(context, ref, () =>
+    cluster.openVolume(ref, { mode: 'write', timeoutMs: context.globals.timeout }),
+  );
+}
+
+async function askToLetGo(context: Context, ref: string): Promise<boolean> {
+  const place = context.location();
+  const control = place.kind === 'config' ? place.config.gateway.control : undefined;
+  if (control === undefined) return false;
+  const { timeout } = context.globals;
+  const { name } = await volumeInfo(await context.cluster(), ref, timeout);
+  try {
+    await callControl(control, { method: 'detach', export: name, force: false }, timeout);
+    return true;
+  } catch {
+    // It serves a client, or is not there: what was wrong in the first place is the better message.
+    return false;
+  }
+}
+
+function isBusy(error: unknown): error is RawstorError {
+  return error instanceof RawstorError && error.code === 'BUSY';
+}
