@@ -140,17 +140,17 @@ export function checkImports(files: Files): string[] {
 }
 
 /** Over the limit for now, each with the reason; a file that shrinks below it must leave the list. */
-const LONG_FILES: ReadonlyMap<string, string> = new Map([
+export const LONG_FILES: ReadonlyMap<string, string> = new Map([
   ['src/io/ring.ts', 'one loop over the rings: to be cut where submission and completion part'],
   ['src/native/sockets.cc', 'every socket call of the addon: to be cut into listening and connecting'],
 ]);
 
-export function checkSizes(files: Files): string[] {
+export function checkSizes(files: Files, exceptions: ReadonlyMap<string, string> = new Map()): string[] {
   const found: string[] = [];
   for (const [path, text] of files) {
     if (!isSource(path) && !isNative(path)) continue;
     const lines = text.split('\n').length - (text.endsWith('\n') ? 1 : 0);
-    if (lines > LINES_MAX && !LONG_FILES.has(path))
+    if (lines > LINES_MAX && !exceptions.has(path))
       found.push(`${path}: ${lines} lines, more than ${LINES_MAX}`);
   }
   return found;

@@ -10,6 +10,7 @@ import {
   checkSizes,
   type Files,
   LINES_MAX,
+  LONG_FILES,
 } from './tidy-rules.js';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
@@ -55,7 +56,7 @@ describe('the source tree', () => {
   });
 
   test(`no file has more than ${LINES_MAX} lines`, () => {
-    expect(checkSizes(files)).toEqual([]);
+    expect(checkSizes(files, LONG_FILES)).toEqual([]);
   });
 
   test('no file is dead', () => {
