@@ -35,7 +35,17 @@ export async function startServer(
     }
     await sleep(50);
   }
-  return { pid: child.pid!, stop: () => stopProcess(child) };
+  let stopping = false;
+  child.once('exit', (code, signal) => {
+    if (!stopping) console.error(`${command} ended by itself with ${code ?? signal}: ${stderr}`);
+  });
+  return {
+    pid: child.pid!,
+    stop: () => {
+      stopping = true;
+      return stopProcess(child);
+    },
+  };
 }
 
 export function spawnPinned(command: string, args: readonly string[], cpu?: number): ChildProcess {

@@ -12,29 +12,64 @@ const DIST = fileURLToPath(new URL('../dist/cli/', import.meta.url));
 const READY_TIMEOUT_MS = 30_000;
 const VOLUME = 'bench';
 
-/** Our side: a one-machine cluster with one volume. All that depends on the command line is in this file. */
+interface Layout {
+  replicas: number;
+  /** Arguments of `rawstor`. */
+  command: string[];
+  location: string;
+  socketPath: string;
+}
+
+/**
+ * How our side is run. local: one process with metadata, OST and gateway, as on a host that has both disk
+ * and guests. replicated3: every role a process of its own, all three replicas over TCP.
+ */
+function layoutOf(kind: Kind, dir: string): Layout {
+  if (kind === 'replicated3') {
+    const command = ['up', '--osts', '3', '--no-volume', '--dir', dir];
+    return { replicas: 3, command, location: dir, socketPath: join(dir, 'nbd.sock') };
+  }
+  const mds = `unix:${join(dir, 'mds.sock')}`;
+  const socketPath = join(dir, 'nbd.sock');
+  const listen = [
+    '--listen',
+    `unix:${join(dir, 'ost.sock')}`,
+    '--mds-listen',
+    mds,
+    '--nbd-listen',
+    `unix:${socketPath}`,
+  ];
+  return {
+    replicas: 1,
+    command: ['serve', 'node', '--with-mds', '--dir', dir, ...listen],
+    location: mds,
+    socketPath,
+  };
+}
+
+/** Our side: a cluster on this machine with one volume. All that depends on the command line is in this file. */
 export function startRawstor(kind: Kind): StartSubject {
-  const replicas = kind === 'local' ? 1 : 3;
   return async (options): Promise<Subject> => {
-    if (!existsSync(join(DIST, 'rawstor.js'))) throw new Error('not compiled: run `npm run build` first');
-    const dir = join(options.dir, 'cluster');
-    const cluster = spawnPinned(
-      process.execPath,
-      [join(DIST, 'rawstor.js'), 'up', '--osts', `${replicas}`, '--dir', dir],
-      options.cpu,
-    );
+    const program = join(DIST, 'rawstor.js');
+    if (!existsSync(program)) throw new Error('not compiled: run `npm run build` first');
+    const { replicas, command, location, socketPath } = layoutOf(kind, options.dir);
+    const cluster = spawnPinned(process.execPath, [program, ...command], options.cpu);
     let log = '';
     for (const stream of [cluster.stdout!, cluster.stderr!]) {
       stream.on('data', (chunk: Buffer) => (log = (log + chunk.toString()).slice(-4000)));
     }
-    const volume = (...args: string[]) => rawstorVolume(dir, args);
     try {
+      const create = ['create', VOLUME, '--size', `${options.sizeBytes}`, '--replicas', `${replicas}`];
       await untilReady(
-        () => volume('create', VOLUME, '--size', `${options.sizeBytes}`, '--replicas', `${replicas}`),
+        () => rawstorVolume(location, create),
         () => cluster.exitCode === null,
       );
-      const uri = (await volume('attach', VOLUME, '--nbd', '--print', 'uri')).trim();
-      return { name: `rawstor ${kind}`, uri, pids: [cluster.pid!], stop: () => stopProcess(cluster) };
+      return {
+        name: `rawstor ${kind}`,
+        uri: `nbd+unix:///${VOLUME}?socket=${socketPath}`,
+        pids: [cluster.pid!],
+        stop: () => stopProcess(cluster),
+      };
     } catch (error) {
       await stopProcess(cluster);
       throw new Error(`${(error as Error).message}\n${log}`);
