@@ -68,7 +68,7 @@ export async function stopProcess(child: ChildProcess): Promise<void> {
   clearTimeout(timer);
 }
 
-function takesConnections(socketPath: string): Promise<boolean> {
+export function takesConnections(socketPath: string): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect(socketPath);
     socket.once('error', () => resolve(false));

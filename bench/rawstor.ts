@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import type { Kind } from './peers/index.js';
-import { spawnPinned, stopProcess } from './process.js';
+import { spawnPinned, stopProcess, takesConnections } from './process.js';
 import type { StartSubject, Subject } from './types.js';
 
 const DIST = fileURLToPath(new URL('../dist/cli/', import.meta.url));
@@ -60,10 +60,11 @@ export function startRawstor(kind: Kind): StartSubject {
     }
     try {
       const create = ['create', VOLUME, '--size', `${options.sizeBytes}`, '--replicas', `${replicas}`];
-      await untilReady(
-        () => rawstorVolume(location, create),
-        () => cluster.exitCode === null,
-      );
+      const alive = () => cluster.exitCode === null;
+      await untilReady(() => rawstorVolume(location, create), alive);
+      await untilReady(async () => {
+        if (!(await takesConnections(socketPath))) throw new Error(`nothing listens on ${socketPath}`);
+      }, alive);
       return {
         name: `rawstor ${kind}`,
         uri: `nbd+unix:///${VOLUME}?socket=${socketPath}`,

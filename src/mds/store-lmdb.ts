@@ -58,7 +58,7 @@ export class LmdbStore implements MetadataStore {
       outcome = await this.database.transaction(() => this.apply(transaction));
       await this.database.flushed;
     } catch (error) {
-      throw asRawstorError(error, this.path);
+      throw await this.commitFailure(error);
     }
     if (outcome.committed) this.watchers.tell(transaction, outcome.version);
     return outcome;
@@ -84,11 +84,25 @@ export class LmdbStore implements MetadataStore {
     const head = Buffer.alloc(VERSION_BYTES);
     head.writeBigUInt64LE(BigInt(version));
     for (const { key, value } of transaction.puts ?? []) {
-      this.database.put(KEY_PREFIX + key, Buffer.concat([head, value]));
+      handled(this.database.put(KEY_PREFIX + key, Buffer.concat([head, value])));
     }
-    for (const key of transaction.deletes ?? []) this.database.remove(KEY_PREFIX + key);
-    this.database.put(REVISION_KEY, head);
+    for (const key of transaction.deletes ?? []) handled(this.database.remove(KEY_PREFIX + key));
+    handled(this.database.put(REVISION_KEY, head));
     return { committed: true, version };
+  }
+
+  /** lmdb-js gives the reason in a promise of its own on the error. */
+  private async commitFailure(error: unknown): Promise<RawstorError> {
+    const reason = await Promise.resolve((error as { commitError?: unknown }).commitError).catch((r) => r);
+    const cause = reason instanceof Error ? reason : error;
+    if (error instanceof RawstorError) return error;
+    const text = cause instanceof Error ? cause.message : String(cause);
+    const full = /no space|MDB_MAP_FULL|quota/i.test(text);
+    return new RawstorError(full ? 'NO_SPACE' : 'IO', `the metadata was not written: ${text}`, {
+      where: this.path,
+      hint: full ? "free space on the MDS's disk" : "see the kernel's log about this disk",
+      cause,
+    });
   }
 
   private entry(key: string, stored: Buffer): StoreEntry {
@@ -101,4 +115,9 @@ export class LmdbStore implements MetadataStore {
       version: Number(stored.readBigUInt64LE(0)),
     };
   }
+}
+
+/** Each operation of a transaction has a promise that fails with it; the transaction's own says it already. */
+function handled(promise: Promise<unknown>): void {
+  promise.catch(() => {});
 }
