@@ -93,10 +93,14 @@ export class UpCluster {
   readonly facts: UpFacts;
   readonly process: ResultPromise;
 
-  private constructor(cwd: string, facts: UpFacts, process: ResultPromise) {
+  /** Its stderr so far. */
+  readonly said: () => string;
+
+  private constructor(cwd: string, facts: UpFacts, process: ResultPromise, said: () => string) {
     this.cwd = cwd;
     this.facts = facts;
     this.process = process;
+    this.said = said;
   }
 
   /** Fails with what it said when it does not come up. */
@@ -104,6 +108,10 @@ export class UpCluster {
     const all = ['up', '--output', 'json', '--listen', ownLoopback(), ...args];
     const child = begin('cli/rawstor', all, { cwd });
     let said = '';
+    let prose = '';
+    child.stderr!.on('data', (bytes: Buffer) => {
+      prose += bytes.toString();
+    });
     const facts = new Promise<UpFacts>((resolve) => {
       child.stdout!.on('data', (bytes: Buffer) => {
         said += bytes.toString();
@@ -114,7 +122,7 @@ export class UpCluster {
       throw new Error(`up ended with ${result.exitCode}: ${result.stderr}`);
     });
     ended.catch(() => {});
-    return new UpCluster(cwd, await Promise.race([facts, ended]), child as ResultPromise);
+    return new UpCluster(cwd, await Promise.race([facts, ended]), child as ResultPromise, () => prose);
   }
 
   volume(...args: string[]): Promise<Outcome> {

@@ -1,0 +1,134 @@
+import { existsSync, readFileSync, rmSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { join } from 'node:path';
+import { execa } from 'execa';
+import { afterEach, describe, expect, it } from 'vitest';
+import { isAlive, ownLoopback, run, temporaryDirectory, UpCluster, until } from './programs.js';
+
+const MINUTES = 60_000;
+const clusters: UpCluster[] = [];
+const directories: string[] = [];
+
+async function start(args: string[] = [], cwd?: string): Promise<UpCluster> {
+  const cluster = await UpCluster.start(args, cwd);
+  clusters.push(cluster);
+  directories.push(cluster.cwd);
+  return cluster;
+}
+
+afterEach(async () => {
+  for (const cluster of clusters.splice(0)) await cluster.stop();
+  for (const directory of directories.splice(0)) rmSync(directory, { recursive: true, force: true });
+}, MINUTES);
+
+describe('up', () => {
+  it(
+    'leaves nothing running when it is killed, and goes on with the data',
+    async () => {
+      const cluster = await start(['--osts', '2', '--volume', 'vm1:64M']);
+      expect(cluster.facts.volumes).toEqual(['vm1']);
+      const { pids } = cluster.facts;
+      expect(Object.keys(pids).sort()).toEqual(['mds', 'mgs', 'nbd', 'ost-1', 'ost-2']);
+      await execa('qemu-io', ['-f', 'raw', '-c', 'write -P 5 1M 64k', '-c', 'flush', cluster.uriOf('vm1')]);
+      cluster.process.kill('SIGKILL');
+      await until(() => Object.values(pids).every((pid) => !isAlive(pid)));
+      const again = await start([], cluster.cwd);
+      expect(again.facts.osts).toHaveLength(2);
+      const read = await execa('qemu-io', ['-f', 'raw', '-c', 'read -P 5 1M 64k', again.uriOf('vm1')]);
+      expect(read.stdout).not.toContain('verification failed');
+      expect(await again.stop()).toBe(0);
+      expect(Object.values(again.facts.pids).filter(isAlive)).toEqual([]);
+      expect(existsSync(join(again.facts.dir, 'nbd.sock'))).toBe(false);
+      const fewer = await run('cli/rawstor', ['up', '--osts', '1'], { cwd: cluster.cwd });
+      expect(fewer.code).toBe(64);
+      expect(fewer.stderr).toContain('--osts');
+      const dead = await again.volume('ls');
+      expect(dead.code).toBe(69);
+      expect(dead.stderr).toContain(again.facts.mds.replace('tcp://', ''));
+      expect(dead.stderr).toContain('rawstor serve mds');
+    },
+    4 * MINUTES,
+  );
+
+  it(
+    'starts a server that ends again, and a guest goes on',
+    async () => {
+      const cluster = await start(['--osts', '2', '--volume', 'vm1:64M']);
+      const uri = cluster.uriOf('vm1');
+      for (const name of ['ost-1', 'mds', 'nbd', 'mgs']) {
+        process.kill(cluster.facts.pids[name]!, 'SIGKILL');
+        const back = new RegExp(`^rawstor: ${name} is back$`, 'm');
+        await untilSaid(cluster, back);
+        await execa('qemu-io', ['-f', 'raw', '-c', 'write -P 1 0 64k', '-c', 'flush', uri]);
+      }
+      await until(async () => (await cluster.rawstor('status')).code === 0);
+    },
+    4 * MINUTES,
+  );
+
+  it(
+    'refuses a directory in use and ports in use',
+    async () => {
+      const cluster = await start(['--osts', '1', '--no-volume']);
+      expect(cluster.facts.volumes).toEqual([]);
+      const second = await run('cli/rawstor', ['up'], { cwd: cluster.cwd });
+      expect(second.code).toBe(75);
+      expect(second.stderr).toContain(`process ${cluster.process.pid}`);
+      const host = ownLoopback();
+      const other = createServer();
+      await new Promise<void>((resolve) => other.listen({ host, port: 20_007 }, resolve));
+      const cwd = temporaryDirectory();
+      directories.push(cwd);
+      const busy = await run('cli/rawstor', ['up', '--listen', host, '--port', '20000'], { cwd });
+      other.close();
+      expect(busy.code).toBe(75);
+      expect(busy.stderr).toMatch(/port 20007 for ost-1 is in use[\s\S]*--port/);
+      const one = await run('cli/rawstor-volume', ['create', 'x', '--size', '1G'], { cwd: cluster.cwd });
+      expect(one.code).toBe(73);
+      expect(one.stderr).toMatch(/2 replicas[\s\S]*1 OST/);
+    },
+    4 * MINUTES,
+  );
+
+  it(
+    'finds other ports where the usual ones are taken, and keeps them',
+    async () => {
+      const host = ownLoopback();
+      const other = createServer();
+      await new Promise<void>((resolve) => other.listen({ host, port: 7777 }, resolve));
+      const cluster = await start(['--osts', '1', '--no-volume', '--listen', host]);
+      expect(cluster.facts.mds).toBe(`tcp://${host}:7771`);
+      const [address] = cluster.facts.osts;
+      expect(address).not.toBe(`tcp://${host}:7777`);
+      await cluster.stop();
+      other.close();
+      const again = await start(['--listen', host, '--no-volume'], cluster.cwd);
+      expect(again.facts.osts).toEqual([address]);
+      const file = readFileSync(again.facts.location, 'utf8');
+      expect(file).toContain(`mds = ["tcp://${host}:7771"]`);
+    },
+    4 * MINUTES,
+  );
+
+  it('says which option is wrong', async () => {
+    const cwd = temporaryDirectory();
+    directories.push(cwd);
+    for (const [args, said] of [
+      [['--osts', '0'], /--osts/],
+      [['--listen', 'nowhere'], /--listen/],
+      [['--listen', '192.0.2.1'], /--listen/],
+      [['--volume', 'vm1'], /--volume/],
+      [['--volume', 'vm1:1G:7'], /1 to 3/],
+      [['--dir', `${cwd}/${'d'.repeat(100)}`], /too long[\s\S]*--dir/],
+    ] as const) {
+      const outcome = await run('cli/rawstor', ['up', ...args], { cwd });
+      expect(outcome.code, outcome.stderr).toBe(64);
+      expect(outcome.stderr).toMatch(said);
+    }
+  });
+});
+
+/** Waits for a line of prose; what was said before counts. */
+async function untilSaid(cluster: UpCluster, pattern: RegExp): Promise<void> {
+  await until(() => pattern.test(cluster.said()));
+}
