@@ -233,6 +233,43 @@ test.each([
   }
 });
 
+test('short replies of all kinds do not get into the middle of a long one', async () => {
+  // Memory for both long replies, or the second would hold up what comes after it.
+  await start({ poolBytes: 64 * MiB });
+  rig.fault.setRules({ op: BlockOp.READ, range: { offset: 30 * MiB, length: 512 }, hold: true });
+  const client = await open({ structured: true, allocation: true });
+  client.send(request(0, 0, 32 * MiB, { flags: 4 }));
+  // The reply has begun and waits in its middle.
+  await until(() => rig.fault.heldCount === 1);
+  client.send(
+    request(1, 40 * MiB, 512, { cookie: 2 }),
+    pattern(0, 512),
+    request(99, 0, 0, { cookie: 3 }),
+    request(7, 0, 64 * MiB, { cookie: 4 }),
+    request(0, 40 * MiB, 512, { cookie: 5 }),
+    request(0, 0, 32 * MiB, { cookie: 6, flags: 4 }),
+    request(3, 0, 0, { cookie: 7 }),
+  );
+  await until(() => rig.server.stats().exports.disk!.inFlight === 7);
+  await systemClock.sleep(20);
+  rig.fault.setRules();
+  rig.fault.release();
+  const first = await client.chunk();
+  expect(first).toMatchObject({ cookie: 1, type: 1, flags: 0 });
+  expect(first.payload.length).toBe(8 + 32 * MiB);
+  expect(await client.chunk()).toMatchObject({ cookie: 1, type: 0, flags: 1 });
+  const left = new Set([2, 3, 4, 5, 6, 7]);
+  while (left.size > 0) {
+    const magic = await client.peek(4);
+    const reply = magic.readUInt32BE(0) === 0x67446698 ? await client.simpleReply() : await client.chunk();
+    const expected = [2, 7].includes(reply.cookie)
+      ? { errno: 0 }
+      : { type: [0x8001, 5, 1][reply.cookie - 3] ?? 1 };
+    if (!('type' in reply) || reply.type !== 0) expect(reply).toMatchObject(expected);
+    if (!('flags' in reply) || (reply.flags & 1) === 1) left.delete(reply.cookie);
+  }
+});
+
 test('a long read that fails late: error before data, cut, or error behind padding', async () => {
   await start();
   const rule = { op: BlockOp.READ, range: { offset: 20 * MiB, length: 512 }, error: 'IO' } as const;
