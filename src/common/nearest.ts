@@ -1,10 +1,10 @@
 /**
  * The known name that a mistyped one most likely meant, or undefined when none is near: at most a third of its
- * letters differ, at least one may.
+ * letters differ, rounded up.
  */
 export function nearestName(typed: string, known: Iterable<string>): string | undefined {
   let best: string | undefined;
-  let bestDistance = Math.max(1, Math.floor(typed.length / 3)) + 1;
+  let bestDistance = Math.ceil(typed.length / 3) + 1;
   for (const name of known) {
     const distance = editDistance(typed.toLowerCase(), name.toLowerCase());
     if (distance < bestDistance) {

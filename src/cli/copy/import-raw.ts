@@ -70,6 +70,7 @@ export function* piecesOf(
 ): Generator<Piece, undefined> {
   let offset = 0;
   while (offset < sizeBytes) {
+    const before = offset;
     const dataAt = Math.min(file.seekData(offset), sizeBytes);
     while (offset < dataAt) {
       const length = Math.min(dataAt - offset, LIMITS.rangeBytes);
@@ -82,5 +83,9 @@ export function* piecesOf(
       yield { offset, length, hole: false };
       offset += length;
     }
+    if (offset > before) continue;
+    // Shorter than it was: reading there tells.
+    yield { offset, length: Math.min(sizeBytes - offset, PIECE_BYTES), hole: false };
+    return;
   }
 }
