@@ -16,20 +16,40 @@ const KEY_PREFIX = 'k:';
 const REVISION_KEY = 'revision';
 const VERSION_BYTES = 8;
 
+/** Transactions that share one commit at most. */
+const GROUP = 256;
+
+interface Waiting {
+  readonly transaction: StoreTransaction;
+  readonly resolve: (outcome: StoreOutcome) => void;
+  readonly reject: (error: RawstorError) => void;
+}
+
 /**
- * The embedded store. A value is stored as its version (u64, little endian) and its bytes. Commits are not
- * overlapped with their sync: what a reader sees is on disk already.
+ * The embedded store, for one process at a time. A value is stored as its version (u64, little endian) and its
+ * bytes. Transactions that come while a commit runs share the next one. Commits are not overlapped with their
+ * sync: what is answered, and what a reader sees, is on disk.
  */
 export class LmdbStore implements MetadataStore {
   private readonly database: RootDatabase<Buffer, string>;
   private readonly path: string;
   private readonly watchers = new Watchers();
+  private waiting: Waiting[] = [];
+  private committing: Promise<void> | null = null;
+  private lastVersion: number;
 
-  /** Opens or creates the file. @throws RawstorError for a file that is not readable */
+  /** Opens or creates the environment in a directory. @throws RawstorError when it cannot be read */
   constructor(path: string) {
     this.path = path;
     try {
-      this.database = open<Buffer, string>({ path, encoding: 'binary', overlappingSync: false });
+      this.database = open<Buffer, string>({
+        path,
+        encoding: 'binary',
+        overlappingSync: false,
+        // With it a failed commit also rejects a promise that nobody can handle.
+        eventTurnBatching: false,
+      });
+      this.lastVersion = Number(this.database.get(REVISION_KEY)?.readBigUInt64LE(0) ?? 0);
     } catch (error) {
       throw asRawstorError(error, path);
     }
@@ -52,15 +72,12 @@ export class LmdbStore implements MetadataStore {
 
   async transact(transaction: StoreTransaction): Promise<StoreOutcome> {
     checkTransaction(transaction);
-    let outcome: StoreOutcome;
-    try {
-      // An exception would not undo what the callback has put, so all that may fail comes before the first put.
-      outcome = await this.database.transaction(() => this.apply(transaction));
-      await this.database.flushed;
-    } catch (error) {
-      throw await this.commitFailure(error);
-    }
-    if (outcome.committed) this.watchers.tell(transaction, outcome.version);
+    const outcome = new Promise<StoreOutcome>((resolve, reject) => {
+      this.waiting.push({ transaction, resolve, reject });
+    });
+    this.committing ??= this.commitAll().finally(() => {
+      this.committing = null;
+    });
     return outcome;
   }
 
@@ -69,33 +86,66 @@ export class LmdbStore implements MetadataStore {
   }
 
   async close(): Promise<void> {
+    await this.committing;
     await this.database.close();
   }
 
-  private apply(transaction: StoreTransaction): StoreOutcome {
-    for (const { key, version } of transaction.checks) {
-      const stored = this.database.get(KEY_PREFIX + key);
-      if ((stored === undefined ? 0 : this.entry(key, stored).version) !== version) {
-        return { committed: false, key };
+  private async commitAll(): Promise<void> {
+    // Transactions asked for in one turn are together.
+    await Promise.resolve();
+    while (this.waiting.length > 0) {
+      const group = this.waiting.splice(0, GROUP);
+      try {
+        const outcomes = await this.commit(group.map((one) => one.transaction));
+        for (const [i, { transaction, resolve }] of group.entries()) {
+          const outcome = outcomes[i]!;
+          if (outcome.committed) this.watchers.tell(transaction, outcome.version);
+          resolve(outcome);
+        }
+      } catch (error) {
+        const failure = await this.commitFailure(error);
+        for (const { reject } of group) reject(failure);
       }
     }
-    const counter = this.database.get(REVISION_KEY);
-    const version = (counter === undefined ? 0 : Number(counter.readBigUInt64LE(0))) + 1;
-    const head = Buffer.alloc(VERSION_BYTES);
-    head.writeBigUInt64LE(BigInt(version));
-    for (const { key, value } of transaction.puts ?? []) {
-      handled(this.database.put(KEY_PREFIX + key, Buffer.concat([head, value])));
+  }
+
+  /** One commit for all whose checks hold, each after the ones before it in the group. */
+  private async commit(group: readonly StoreTransaction[]): Promise<StoreOutcome[]> {
+    /** What the group changes; null: deleted. */
+    const changes = new Map<string, { value: Uint8Array; version: number } | null>();
+    const versionOf = (key: string): number => {
+      const change = changes.get(key);
+      if (change !== undefined) return change?.version ?? 0;
+      const stored = this.database.get(KEY_PREFIX + key);
+      return stored === undefined ? 0 : this.entry(key, stored).version;
+    };
+    const outcomes = group.map(({ checks, puts = [], deletes = [] }): StoreOutcome => {
+      const failed = checks.find(({ key, version }) => versionOf(key) !== version);
+      if (failed !== undefined) return { committed: false, key: failed.key };
+      const version = ++this.lastVersion;
+      for (const { key, value } of puts) changes.set(key, { value, version });
+      for (const key of deletes) changes.set(key, null);
+      return { committed: true, version };
+    });
+    if (outcomes.some((outcome) => outcome.committed)) {
+      await this.database.batch(() => this.write(changes));
     }
-    for (const key of transaction.deletes ?? []) handled(this.database.remove(KEY_PREFIX + key));
-    handled(this.database.put(REVISION_KEY, head));
-    return { committed: true, version };
+    return outcomes;
+  }
+
+  private write(changes: ReadonlyMap<string, { value: Uint8Array; version: number } | null>): void {
+    for (const [key, change] of changes) {
+      if (change === null) this.database.remove(KEY_PREFIX + key);
+      else this.database.put(KEY_PREFIX + key, Buffer.concat([u64(change.version), change.value]));
+    }
+    this.database.put(REVISION_KEY, u64(this.lastVersion));
   }
 
   /** lmdb-js gives the reason in a promise of its own on the error. */
   private async commitFailure(error: unknown): Promise<RawstorError> {
+    if (error instanceof RawstorError) return error;
     const reason = await Promise.resolve((error as { commitError?: unknown }).commitError).catch((r) => r);
     const cause = reason instanceof Error ? reason : error;
-    if (error instanceof RawstorError) return error;
     const text = cause instanceof Error ? cause.message : String(cause);
     const full = /no space|MDB_MAP_FULL|quota/i.test(text);
     return new RawstorError(full ? 'NO_SPACE' : 'IO', `the metadata was not written: ${text}`, {
@@ -117,7 +167,8 @@ export class LmdbStore implements MetadataStore {
   }
 }
 
-/** Each operation of a transaction has a promise that fails with it; the transaction's own says it already. */
-function handled(promise: Promise<unknown>): void {
-  promise.catch(() => {});
+function u64(value: number): Buffer {
+  const bytes = Buffer.alloc(VERSION_BYTES);
+  bytes.writeBigUInt64LE(BigInt(value));
+  return bytes;
 }
