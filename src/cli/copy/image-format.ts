@@ -17,6 +17,8 @@ export interface ImageFacts {
   readonly format: string;
   /** Of the file; for raw images also of the disk. */
   readonly sizeBytes: number;
+  /** A block device. */
+  readonly isDisk: boolean;
 }
 
 /** @throws RawstorError NOT_FOUND, DENIED, USAGE when it is a directory */
@@ -34,8 +36,8 @@ export function inspectImage(path: string): ImageFacts {
     }
     const head = Buffer.alloc(4096);
     readSync(fd, head, 0, head.length, 0);
-    const sizeBytes = stat.isBlockDevice() ? diskSizeBytes(path) : stat.size;
-    return { format: formatOf(head), sizeBytes };
+    const isDisk = stat.isBlockDevice();
+    return { format: formatOf(head), sizeBytes: isDisk ? diskSizeBytes(path) : stat.size, isDisk };
   } finally {
     closeSync(fd);
   }

@@ -8,6 +8,8 @@ import { zeroRuns } from './zero-runs.js';
 export interface ImportOptions {
   readonly io: Io;
   readonly sizeBytes: number;
+  /** A file, whose file system knows the holes; a disk has none to tell. */
+  readonly holesKnown: boolean;
   /** The device reads as zeros everywhere: holes need nothing. */
   readonly deviceIsEmpty: boolean;
   readonly signal: AbortSignal;
@@ -24,7 +26,9 @@ interface Piece {
 export async function importRaw(file: IoFile, device: BlockDevice, options: ImportOptions): Promise<void> {
   const { io, signal, deviceIsEmpty } = options;
   let doneBytes = 0;
-  const pieces = piecesOf(file, options.sizeBytes);
+  const { sizeBytes } = options;
+  const allData = { seekData: (offset: number) => offset, seekHole: () => sizeBytes };
+  const pieces = piecesOf(options.holesKnown ? file : allData, sizeBytes);
   const next = () => {
     const { value, done } = pieces.next();
     return done === true ? null : value;

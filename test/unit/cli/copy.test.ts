@@ -15,7 +15,7 @@ import { createIo, type Io } from '../../../src/io/index.js';
 
 const KiB = 1024;
 const MiB = 1024 * KiB;
-const quiet = () => ({ signal: new AbortController().signal, onProgress: () => {} });
+const quiet = () => ({ signal: new AbortController().signal, onProgress: () => {}, holesKnown: true });
 
 let io: Io;
 let root: string;
@@ -146,6 +146,7 @@ describe('copies', () => {
     const aborted = importRaw(source, memory(size), {
       io,
       sizeBytes: size,
+      holesKnown: false,
       deviceIsEmpty: true,
       signal: controller.signal,
       onProgress: () => controller.abort(new Error('enough')),
@@ -178,7 +179,11 @@ describe('formats', () => {
   });
 
   it('are told of files only', () => {
-    expect(inspectImage(join(root, 'full.raw'))).toEqual({ format: 'raw', sizeBytes: 12 * MiB });
+    expect(inspectImage(join(root, 'full.raw'))).toEqual({
+      format: 'raw',
+      sizeBytes: 12 * MiB,
+      isDisk: false,
+    });
     expect(() => inspectImage(root)).toThrow(expect.objectContaining({ code: 'USAGE' }));
     expect(() => inspectImage(join(root, 'none'))).toThrow(expect.objectContaining({ code: 'NOT_FOUND' }));
   });

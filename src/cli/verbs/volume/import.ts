@@ -26,6 +26,7 @@ interface Source {
   readonly format: string;
   /** Of the disk in it, in whole sectors. */
   readonly sizeBytes: number;
+  readonly isDisk: boolean;
 }
 
 export const importVerb = defineVerb<Options>({
@@ -75,7 +76,7 @@ async function inspect(path: string, wanted: string | undefined, signal: AbortSi
   const bytes = format === 'raw' ? facts.sizeBytes : await virtualSizeBytes(path, format, signal);
   const sizeBytes = Math.ceil(bytes / LIMITS.sectorBytes) * LIMITS.sectorBytes;
   if (sizeBytes === 0) throw new RawstorError('BAD_DATA', 'the image is empty', { where: path });
-  return { path, format, sizeBytes };
+  return { path, format, sizeBytes, isDisk: facts.isDisk };
 }
 
 function create(context: Context, name: string, source: Source, options: Options): Promise<ObjectInfo> {
@@ -136,6 +137,7 @@ async function copy(
         await importRaw(file, device, {
           io,
           sizeBytes: source.sizeBytes,
+          holesKnown: !source.isDisk,
           deviceIsEmpty: fresh,
           signal,
           onProgress: (bytes) => progress.update(bytes),
