@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { MemoryDeviceOptions } from '../../../src/block/index.js';
 import { type BlockDevice, CheckedDevice, FaultDevice, MemoryDevice } from '../../../src/block/index.js';
-import { systemClock } from '../../../src/common/clock.js';
+import { type Clock, systemClock, type Timer } from '../../../src/common/clock.js';
 import { RawstorError } from '../../../src/common/errors.js';
 import { seededRandom } from '../../../src/common/random.js';
 import { MiB } from '../../../src/common/units.js';
@@ -118,4 +118,38 @@ export interface RigOptions {
   poolBytes?: number;
   moreNames?: string[];
   beforeOpen?: (name: string) => Promise<void>;
+}
+
+/** Time passes when the test says so. */
+export class ManualClock implements Clock {
+  private now = 0;
+  private timers: { at: number; action: () => void }[] = [];
+
+  nowMs(): number {
+    return this.now;
+  }
+  wallMs(): number {
+    return this.now;
+  }
+  after(delayMs: number, action: () => void): Timer {
+    const timer = { at: this.now + delayMs, action };
+    this.timers.push(timer);
+    return {
+      cancel: () => {
+        this.timers = this.timers.filter((other) => other !== timer);
+      },
+    };
+  }
+  every(): Timer {
+    throw new Error('not needed here');
+  }
+  sleep(): Promise<void> {
+    throw new Error('not needed here');
+  }
+  pass(ms: number): void {
+    this.now += ms;
+    const due = this.timers.filter((timer) => timer.at <= this.now);
+    this.timers = this.timers.filter((timer) => timer.at > this.now);
+    for (const timer of due) timer.action();
+  }
 }

@@ -3,7 +3,7 @@ import { BlockOp } from '../../../src/block/index.js';
 import { systemClock } from '../../../src/common/clock.js';
 import { MiB } from '../../../src/common/units.js';
 import { goData, optionBytes, RawNbd, request, string32, u32 } from '../../fixtures/nbd-client.js';
-import { Rig, type RigOptions } from './rig.js';
+import { ManualClock, Rig, type RigOptions } from './rig.js';
 
 let rig: Rig;
 const clients: RawNbd[] = [];
@@ -354,8 +354,27 @@ test('a small pool and several slow readers: all come to their end', async () =>
   }
 });
 
+test('pieces of long reads leave records for requests to come', async () => {
+  await start({ server: { limits: { requestsMax: 16 } } });
+  const client = await open();
+  for (let i = 0; i < 3; i++) {
+    client.send(request(0, 0, 16 * MiB, { cookie: 100 + i }));
+    for (let k = 0; k < 20; k++) client.send(request(3, 0, 0, { cookie: k }));
+  }
+  const cookies: number[] = [];
+  while (cookies.length < 63) {
+    const header = await client.read(16);
+    const cookie = Number(header.readBigUInt64BE(8));
+    if (cookie >= 100) await client.read(16 * MiB);
+    cookies.push(cookie);
+  }
+  expect(cookies.filter((cookie) => cookie >= 100).sort()).toEqual([100, 101, 102]);
+});
+
 test('exports are opened once for all connections, and closed after the last and a while', async () => {
-  await start({ server: { lingerMs: 500 } });
+  const clock = new ManualClock();
+  await start({ server: { lingerMs: 1000, clock } });
+  const gone = (connections: number) => until(() => rig.server.stats().connections === connections);
   const first = await open();
   const second = await open();
   expect(rig.opened).toBe(1);
@@ -363,10 +382,18 @@ test('exports are opened once for all connections, and closed after the last and
   first.send(request(2, 0, 0));
   await first.closed;
   second.destroy();
-  await until(() => rig.server.stats().connections === 0);
+  await gone(0);
+  clock.pass(999);
+  // Whoever comes back in time keeps it open, for as long as he stays.
   const third = await open();
+  clock.pass(5000);
+  const fourth = await open();
   expect(rig.opened).toBe(1);
   third.destroy();
+  fourth.destroy();
+  await gone(0);
+  expect(rig.closedDevices).toBe(0);
+  clock.pass(1000);
   await until(() => rig.closedDevices === 1);
   await open();
   expect(rig.opened).toBe(2);
