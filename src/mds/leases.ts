@@ -6,11 +6,14 @@ export interface LeaseTimes {
   readonly leaseMs: number;
   /** What is left of a lease when the connection of its holder is lost. */
   readonly lostGraceMs: number;
-  /** What a lease given before a restart of the MDS is good for after it. */
+  /**
+   * What a lease given before a restart of the MDS is good for after it: more than a third of `leaseMs`, the
+   * period in which holders renew.
+   */
   readonly restartMs: number;
 }
 
-export const DEFAULT_LEASE_TIMES: LeaseTimes = { leaseMs: 10_000, lostGraceMs: 2_000, restartMs: 3_000 };
+export const DEFAULT_LEASE_TIMES: LeaseTimes = { leaseMs: 10_000, lostGraceMs: 2_000, restartMs: 4_000 };
 
 /** Who asked: the connection, or whatever stands for one. Only its identity counts. */
 export type Caller = object;

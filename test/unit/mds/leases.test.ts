@@ -132,11 +132,11 @@ describe('a lease', () => {
 });
 
 describe('after a restart of the MDS', () => {
-  test('a lease is good for three seconds, then for as long as it is renewed', async () => {
+  test('a lease is good for four seconds, then for as long as it is renewed', async () => {
     const { object, sessionEpoch } = await rig.openFor('a');
     await rig.restart();
     await failure('BUSY', rig.openFor('b'));
-    rig.clock.advance(2_999);
+    rig.clock.advance(3_999);
     expect(await lease()).toMatchObject({ holder: 'a' });
     await rig.mds.renew({ id: object.id, sessionEpoch }, {});
     rig.clock.advance(9_000);
@@ -146,7 +146,7 @@ describe('after a restart of the MDS', () => {
   test('one that is not renewed lapses', async () => {
     await rig.openFor('a');
     await rig.restart();
-    rig.clock.advance(3_000);
+    rig.clock.advance(4_000);
     expect((await rig.openFor('b')).wasClean).toBe(false);
   });
 

@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { LIMITS } from '../../../src/common/limits.js';
 import { GiB, MiB, TiB } from '../../../src/common/units.js';
+import { MemoryStore } from '../../../src/mds/index.js';
 import { encodeBody, MDS_METHODS, type ObjectInfo } from '../../../src/protocol/index.js';
 import { createSpec, failure, ostInfo, Rig, testId } from './support.js';
 
@@ -108,6 +109,21 @@ describe('list', () => {
       ),
       { numRuns: 30 },
     );
+  });
+
+  test('is not ended by objects that are removed while it is made', async () => {
+    class Racing extends MemoryStore {
+      gone: string[] = [];
+      override async get(key: string) {
+        return this.gone.includes(key) ? null : super.get(key);
+      }
+    }
+    const store = new Racing();
+    rig = await Rig.start(3, store);
+    const made = [];
+    for (const name of ['a', 'b', 'c']) made.push(await rig.mds.createObject(createSpec({ name })));
+    store.gone = made.slice(0, 2).map((o) => `object/${o.id}`);
+    expect((await rig.mds.list({ after: '', limit: 2 })).objects.map((o) => o.name)).toEqual(['c']);
   });
 
   test('answers fit one message however large the pools are', async () => {

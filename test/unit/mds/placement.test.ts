@@ -63,6 +63,13 @@ describe('placement', () => {
     );
   });
 
+  test('equal draws are decided by the ids', () => {
+    const equal = mapOf([Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY]);
+    for (const pool of [equal.pool, [...equal.pool].reverse()]) {
+      expect(placeChunk({ ...equal, pool }, OBJECT, 2, 9)).toEqual([testId(1), testId(2)]);
+    }
+  });
+
   test('the first replicas do not change with the number of replicas', () => {
     fc.assert(
       fc.property(anyMap, anyChunk, (map, chunk) => {
