@@ -141,13 +141,16 @@ describe.each(['memory', 'lmdb'])('the %s store', (kind) => {
     expect(entry!.value.every((byte) => byte === 7)).toBe(true);
   });
 
-  test.runIf(kind === 'lmdb')('keeps everything over closing and opening', async () => {
-    await store.transact({ checks: [], puts: [put('a', 'one')] });
-    const before = await store.get('a');
-    await store.close();
-    store = new LmdbStore(directory);
-    expect(await store.get('a')).toEqual(before);
-    const next = await store.transact({ checks: [], puts: [put('b')] });
-    expect(next.committed && next.version > before!.version).toBe(true);
-  });
+  // What is kept in memory ends with it.
+  if (kind === 'lmdb') {
+    test('keeps everything over closing and opening', async () => {
+      await store.transact({ checks: [], puts: [put('a', 'one')] });
+      const before = await store.get('a');
+      await store.close();
+      store = new LmdbStore(directory);
+      expect(await store.get('a')).toEqual(before);
+      const next = await store.transact({ checks: [], puts: [put('b')] });
+      expect(next.committed && next.version > before!.version).toBe(true);
+    });
+  }
 });
