@@ -71,8 +71,8 @@ export async function exportToStream(
       await head.read;
       for (let from = 0; from < piece.length; from += PIECE_BYTES) {
         const length = Math.min(PIECE_BYTES, piece.length - from);
-        // The buffer is the lane's again after this: write a copy where the stream keeps it.
-        await write(stream, piece.zero ? zeroes.subarray(0, length) : Buffer.from(lane.bytes(0, length)));
+        // Waited for: the buffer is the lane's again after this.
+        await write(stream, piece.zero ? zeroes.subarray(0, length) : lane.bytes(0, length));
         doneBytes += length;
         options.onProgress(doneBytes);
       }

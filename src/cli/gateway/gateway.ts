@@ -6,6 +6,7 @@ import { newId } from '../../common/ids.js';
 import type { Logger } from '../../common/log.js';
 import type { Io } from '../../io/index.js';
 import { NbdServer } from '../../nbd-server/index.js';
+import { reachable } from '../roles/environment.js';
 import { type ControlRequest, ControlServer } from './control.js';
 import { Registration } from './registration.js';
 import { VolumeExports } from './volume-exports.js';
@@ -65,8 +66,16 @@ export class Gateway {
     }
     if (options.mgs) {
       const id = newId();
+      const told = reachable(addresses);
       const labels = { host: hostname(), ...options.labels };
-      const info = () => ({ role: 'nbd' as const, id, addresses, labels, capacityBytes: 0, freeBytes: 0 });
+      const info = () => ({
+        role: 'nbd' as const,
+        id,
+        addresses: told,
+        labels,
+        capacityBytes: 0,
+        freeBytes: 0,
+      });
       gateway.registration = new Registration(options.mgs, info, { clock, log });
     }
     return gateway;

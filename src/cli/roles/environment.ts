@@ -126,6 +126,11 @@ export function required<T>(value: T | undefined, flag: string, section: string)
   });
 }
 
+/** What an OST tells others; undefined where only it will know its port. */
+export function advertised(listen: readonly string[]): string[] | undefined {
+  return listen.some((each) => each.endsWith(':0')) ? undefined : reachable(listen);
+}
+
 /** Nobody can connect to a wildcard. */
 export function reachable(addresses: readonly string[]): string[] {
   return addresses.map((each) => each.replace(/^tcp:\/\/(0\.0\.0\.0|\[::\]):/, `tcp://${hostname()}:`));

@@ -105,8 +105,10 @@ export class UpCluster {
 
   /** Fails with what it said when it does not come up. */
   static async start(args: readonly string[] = [], cwd = temporaryDirectory()): Promise<UpCluster> {
+    // A location in the environment is for commands; the servers of `up` know theirs.
+    const env = { RAWSTOR_LOCATION: '127.0.0.1:1' };
     const all = ['up', '--output', 'json', '--listen', ownLoopback(), ...args];
-    const child = begin('cli/rawstor', all, { cwd });
+    const child = begin('cli/rawstor', all, { cwd, env });
     let said = '';
     let prose = '';
     child.stderr!.on('data', (bytes: Buffer) => {

@@ -112,7 +112,7 @@ describe('volumes of a running cluster', () => {
     const importing = begin('cli/rawstor-volume', ['import', 'endless.raw', 'cut'], { cwd: cluster.cwd });
     await until(async () => {
       const [row] = JSON.parse((await cluster.volume('du', 'cut', '--output', 'json')).stdout || '[]');
-      return row?.allocatedBytes > 0 || importing.exitCode !== undefined;
+      return row?.allocatedBytes > 0 || importing.exitCode !== null;
     });
     importing.kill('SIGINT');
     expect((await importing).exitCode).toBe(130);
@@ -198,6 +198,9 @@ describe('attach and detach', () => {
     const client = execa('qemu-io', ['-f', 'raw', cluster.uriOf('vm1')], { reject: false, stdin: 'pipe' });
     const info = async () => json(await cluster.volume('info', 'vm1', '--output', 'json'));
     await until(async () => (await info()).lease !== null);
+    // A command beside it takes nothing away from it.
+    const beside = await cluster.volume('attach', 'vm1', '--run', 'true');
+    expect(beside.stderr).toContain('still in use by others');
     expect(await cluster.volume('detach', 'vm1')).toMatchObject({ code: 75 });
     const busy = await cluster.volume('export', 'vm1', 'busy.raw');
     expect(busy.code).toBe(75);

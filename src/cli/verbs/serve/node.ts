@@ -9,6 +9,7 @@ import { Gateway } from '../../gateway/gateway.js';
 import { mgsLink } from '../../gateway/registration.js';
 import { address, list } from '../../options.js';
 import {
+  advertised,
   closeAll,
   knownCluster,
   openEnvironment,
@@ -100,11 +101,12 @@ async function startNode(context: Context, env: RoleEnvironment, options: Option
     }
     required(mdsAddresses.length > 0 ? mdsAddresses : undefined, '--mds', 'mds');
     const { startOst } = await import('../../../ost/index.js');
+    const listen = options.listen ?? [`tcp://127.0.0.1:${OST_PORT}`];
     const ost = await startOst({
       ...env,
       dir: join(dir, 'ost'),
-      listen: options.listen ?? [`tcp://127.0.0.1:${OST_PORT}`],
-      advertise: options.advertise,
+      listen,
+      advertise: options.advertise ?? advertised(listen),
       labels: options.label,
       mdsAddresses,
       mgsAddresses: known.mgs,

@@ -2,10 +2,10 @@ import { resolve } from 'node:path';
 import { runService } from '../../../common/lifecycle.js';
 import { defineVerb } from '../../command.js';
 import {
+  advertised,
   closeAll,
   knownCluster,
   openEnvironment,
-  reachable,
   required,
   SERVER_OPTIONS,
 } from '../../roles/environment.js';
@@ -53,7 +53,7 @@ export const serveOst = defineVerb<Options>({
         ...env,
         dir: resolve(required(options.dir ?? section.dir, '--dir', 'serve-ost')),
         listen,
-        advertise: options.advertise ?? (listen.every(hasPort) ? reachable(listen) : undefined),
+        advertise: options.advertise ?? advertised(listen),
         labels: { ...section.labels, ...options.label },
         mdsAddresses: required(known.mds.length > 0 ? known.mds : undefined, '--mds', 'mds'),
         mgsAddresses: known.mgs,
@@ -67,8 +67,3 @@ export const serveOst = defineVerb<Options>({
     return await runService(start, { log: env.log, facts });
   },
 });
-
-/** With port 0 only the OST itself knows its address. */
-function hasPort(address: string): boolean {
-  return !address.endsWith(':0');
-}

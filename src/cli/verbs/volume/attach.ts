@@ -23,6 +23,9 @@ interface Options {
   socket?: string;
 }
 
+const LET_GO_MS = 1000;
+const LET_GO_RETRY_MS = 50;
+
 export const attach = defineVerb<Options>({
   name: 'attach',
   summary: 'tell how to use a volume over NBD, or serve it from here',
@@ -67,13 +70,26 @@ export const attach = defineVerb<Options>({
       return 0;
     }
     const code = await runCommand(options.run, place);
-    if (gateway.control !== undefined) {
-      const request = { method: 'detach', export: name, force: true };
-      await callControl(gateway.control, request, context.globals.timeout);
-    }
+    if (gateway.control !== undefined) await letGo(context, gateway.control, name);
     return code;
   },
 });
+
+/** After a command: but never from under others, such as a guest that was there before. */
+async function letGo(context: Context, control: string, name: string): Promise<void> {
+  const giveUpMs = context.clock.nowMs() + LET_GO_MS;
+  for (;;) {
+    try {
+      await callControl(control, { method: 'detach', export: name, force: false }, context.globals.timeout);
+      return;
+    } catch (error) {
+      // The gateway may not have seen yet that the command's connection is gone.
+      if (!(error instanceof RawstorError) || error.code !== 'BUSY') throw error;
+      if (context.clock.nowMs() > giveUpMs) return context.note(`${name} is still in use by others`);
+      await context.clock.sleep(LET_GO_RETRY_MS);
+    }
+  }
+}
 
 function print(context: Context, place: ExportPlace, options: Options): void {
   const texts = {
