@@ -16,7 +16,7 @@ const STYLE = `
 @media(prefers-color-scheme:dark){:root{--bg:#14171a;--fg:#e6e8ea;--muted:#a3abb3;--line:#30363c;--card:#1b1f23;
 --up:#6fcf97;--late:#f0b95a;--down:#ff8a80}}
 *{box-sizing:border-box}
-body{margin:0 auto;max-width:72rem;padding:2rem 1.25rem;background:var(--bg);color:var(--fg);
+body{margin:0 auto;max-width:80rem;padding:2rem 1.25rem;background:var(--bg);color:var(--fg);
 font:16px/1.5 system-ui,sans-serif}
 h1{font-size:1.5rem;margin:0}h2{font-size:1.1rem;margin:2rem 0 .5rem}
 p.sub{margin:.25rem 0 1.5rem;color:var(--muted);overflow-wrap:anywhere}
@@ -120,7 +120,7 @@ function section(view: ClusterView, role: string): string {
   const title = ROLES[role]!;
   if (servers.length === 0) return `<h2>${title}</h2><p>None has registered.</p>`;
   const space = role === 'ost';
-  const heads = ['Id', 'Health', 'Last heard', 'Host', 'Addresses', ...(space ? ['Used', 'Free'] : [])];
+  const heads = ['Health', 'Host', 'Id', ...(space ? ['Used', 'Free'] : []), 'Addresses', 'Last heard'];
   const head = heads.map((text) => `<th scope="col">${text}</th>`).join('');
   const rows = servers.map((server) => row(server, view.nowWallMs, space)).join('\n');
   return `<h2>${title}</h2>
@@ -138,20 +138,24 @@ function row(server: ServerStatus, nowWallMs: number, space: boolean): string {
   const host = [labels.host ?? '–', ...others.map(([name, value]) => `${name}=${value}`)].join(' ');
   const cells = [
     `<td class="health ${health}"><span aria-hidden="true">${SIGNS[health]}</span> ${health}</td>`,
-    `<td><time datetime="${iso(server.lastSeenWallMs)}">${ago(nowWallMs - server.lastSeenWallMs)}</time></td>`,
     `<td>${escapeHtml(host)}</td>`,
+    `<th scope="row"><code>${escapeHtml(server.id)}</code></th>`,
+    ...(space ? spaceCells(server) : []),
     `<td><code>${addresses.map(escapeHtml).join('<br>')}</code></td>`,
+    `<td><time datetime="${iso(server.lastSeenWallMs)}">${ago(nowWallMs - server.lastSeenWallMs)}</time></td>`,
   ];
-  if (space) cells.push(usedCell(server), `<td>${formatSizeBytes(server.freeBytes)}</td>`);
-  return `<tr><th scope="row"><code>${escapeHtml(server.id)}</code></th>${cells.join('')}</tr>`;
+  return `<tr>${cells.join('')}</tr>`;
 }
 
-function usedCell({ id, capacityBytes, freeBytes }: ServerStatus): string {
+function spaceCells({ id, capacityBytes, freeBytes }: ServerStatus): string[] {
   const usedBytes = Math.max(0, capacityBytes - freeBytes);
   const percent = capacityBytes === 0 ? 0 : Math.round((usedBytes / capacityBytes) * 100);
-  const label = `${percent} % of ${formatSizeBytes(capacityBytes)}`;
-  const meter = `<meter min="0" max="100" low="80" high="95" optimum="0" value="${percent}" aria-label="Space used of ${escapeHtml(id)}">${percent} %</meter>`;
-  return `<td>${meter} ${label}</td>`;
+  const name = `Space used of ${escapeHtml(id)}`;
+  const meter = `<meter min="0" max="100" low="80" high="95" optimum="0" value="${percent}" aria-label="${name}">${percent} %</meter>`;
+  return [
+    `<td>${meter} ${percent} %</td>`,
+    `<td>${formatSizeBytes(freeBytes)} of ${formatSizeBytes(capacityBytes)}</td>`,
+  ];
 }
 
 /** A clock that was set back shows as just now, not as the future. */

@@ -43,6 +43,8 @@ export class Registry {
   restore(servers: readonly RememberedServer[]): void {
     const seenMs = this.clock.nowMs() - LATE_MS;
     for (const { info, lastSeenWallMs } of servers) {
+      const silentMs = this.clock.wallMs() - lastSeenWallMs;
+      if (info.role === 'nbd' && silentMs > GATEWAY_FORGOTTEN_MS) continue;
       this.known.set(keyOf(info), { info, seenMs, seenWallMs: lastSeenWallMs });
     }
   }
@@ -57,6 +59,7 @@ export class Registry {
     if (before === undefined && this.known.size >= LIMITS.connectionsPerServer) {
       throw new RawstorError('LIMIT', `the registry is full: ${this.known.size} servers`);
     }
+    if (before === undefined) this.supersede(info);
     this.known.set(key, { info, seenMs: this.clock.nowMs(), seenWallMs: this.clock.wallMs() });
     return before === undefined || !sameBesidesSpace(before.info, info);
   }
@@ -76,6 +79,17 @@ export class Registry {
 
   remembered(): RememberedServer[] {
     return this.servers().map(({ health: _, lastSeenWallMs, ...info }) => ({ info, lastSeenWallMs }));
+  }
+
+  /** A gateway has a new id at each start: one at the address of another has taken its place. */
+  private supersede(info: ServerInfo): void {
+    if (info.role !== 'nbd') return;
+    for (const [key, { info: other }] of this.known) {
+      const sameHost = other.role === 'nbd' && other.labels.host === info.labels.host;
+      if (sameHost && other.addresses.some((address) => info.addresses.includes(address))) {
+        this.known.delete(key);
+      }
+    }
   }
 
   private forgetGateways(): void {

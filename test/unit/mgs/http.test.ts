@@ -77,8 +77,8 @@ describe('the page', () => {
     for (const id of ['ost-late', 'ost-down', 'mds-1']) expect(html).toContain(`<code>${id}</code>`);
     for (const health of ['up', 'late', 'down']) expect(html).toMatch(new RegExp(`class="health ${health}"`));
     expect(html).toContain('rack=r7');
-    expect(html).toContain('10 % of 10 GiB');
-    expect(html).toContain('60 % of 10 GiB');
+    expect(html).toContain('</meter> 10 %</td><td>9 GiB of 10 GiB</td>');
+    expect(html).toContain('</meter> 60 %</td><td>4 GiB of 10 GiB</td>');
     expect(html).toContain('7 s ago');
     expect(html).toMatch(/Capacity<\/dt><dd>20 GiB/);
     expect(html).toMatch(/Used<\/dt><dd>7 GiB/);

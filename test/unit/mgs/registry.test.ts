@@ -76,6 +76,31 @@ test('gateways that are gone for an hour are forgotten, servers with data never'
   expect(Object.keys(health()).sort()).toEqual(['mds', 'ost']);
 });
 
+test('also over a restart', () => {
+  for (const role of ['ost', 'nbd'] as const) registry.register(server(role, { role }));
+  const remembered = registry.remembered();
+  clock.advance(3_600_001);
+  registry = new Registry(clock);
+  registry.restore(remembered);
+  expect(Object.keys(health())).toEqual(['ost']);
+});
+
+test('a gateway that was started again takes the place of the one at its address', () => {
+  const gateway = (id: string, host: string, path: string) =>
+    registry.register(server(id, { role: 'nbd', labels: { host }, addresses: [`unix:${path}`] }));
+  gateway('a', 'h1', '/run/nbd.sock');
+  gateway('b', 'h2', '/run/nbd.sock');
+  gateway('c', 'h1', '/run/other.sock');
+  registry.register(server('a', { addresses: ['unix:/run/nbd.sock'], labels: { host: 'h1' } }));
+  gateway('d', 'h1', '/run/nbd.sock');
+  expect(registry.servers().map((s) => [s.role, s.id])).toEqual([
+    ['ost', 'a'],
+    ['nbd', 'b'],
+    ['nbd', 'c'],
+    ['nbd', 'd'],
+  ]);
+});
+
 test('the answer is as the protocol has it', () => {
   registry.register(server('a'));
   const answer = { clusterId: '', servers: registry.servers() };
