@@ -1,5 +1,4 @@
 import { asRawstorError, RawstorError } from '../common/errors.js';
-import { newId } from '../common/ids.js';
 import type { Result } from '../protocol/messages.js';
 import { type BootId, type OstInfo, sameBootId } from '../protocol/records.js';
 import type { ControlLink } from './control-link.js';
@@ -7,6 +6,7 @@ import { Member, type MemberOwner } from './member.js';
 import { listRegions } from './recovery/copy.js';
 import { RegionSet } from './region-set.js';
 import { changedMembers, decideOpen, type OpenDecision, type OpenFinding } from './replica-set.js';
+import { SetRecorder } from './set-recorder.js';
 import { Volume } from './volume.js';
 import { type VolumeEnvironment, VolumeState } from './volume-state.js';
 
@@ -72,6 +72,8 @@ class Opening implements MemberOwner {
   private readonly state: VolumeState;
   private volume: Volume | null = null;
   private attachedAtMs = 0;
+  /** Regions newer than the last seal, as listed after the attach: the fence keeps them as they are. */
+  private readonly newer = new Map<Member, RegionSet>();
 
   constructor(env: VolumeEnvironment, mds: ControlLink, opened: Opened, options: OpenVolumeOptions) {
     this.env = env;
@@ -93,7 +95,7 @@ class Opening implements MemberOwner {
     const decision = await this.settle();
     await this.record(decision);
     if (!opened.wasClean) {
-      await this.findUnreconciled();
+      this.findUnreconciled();
       const waitedMs = this.env.clock.nowMs() - this.attachedAtMs;
       // Whoever wrote before may serve reads until T after its last confirmation.
       if (waitedMs < this.env.confirmMs) await this.env.clock.sleep(this.env.confirmMs - waitedMs);
@@ -160,22 +162,24 @@ class Opening implements MemberOwner {
   }
 
   private async finding(member: Member): Promise<OpenFinding> {
-    let hasNewer = false;
+    const regions = new RegionSet(this.state.regionsPerChunk);
+    let listed = true;
     if (member.attached && !this.opened.wasClean) {
-      const regions = new RegionSet(this.state.regionsPerChunk);
       try {
         await listRegions(member, this.opened.object.lastSeal + 1, regions);
-        hasNewer = regions.size > 0;
       } catch {
+        // What is known of it is not whole: it counts as away, also while its session is still ending.
+        listed = false;
         member.end(false);
       }
     }
+    this.newer.set(member, regions);
     return {
       ostId: member.ostId,
-      reachable: member.attached,
+      reachable: member.attached && listed,
       recordedBootId: member.recordedBootId,
       bootId: member.bootId,
-      hasNewer,
+      hasNewer: regions.size > 0,
     };
   }
 
@@ -192,22 +196,9 @@ class Opening implements MemberOwner {
     }
     if (!changed) return;
     const members = changedMembers(object.members, { drop: decision.drop, bootIds });
-    const answer = await this.mds.callUntilAnswered(
-      'mds.changeMembers',
-      {
-        id: object.id,
-        sessionEpoch: state.sessionEpoch,
-        expectedEpoch: object.epoch,
-        requestId: newId(),
-        members,
-        loss: decision.loss,
-      },
-      () => false,
-    );
-    this.recorded = true;
     const since = object.lastSeal + 1;
-    for (const record of members) if (decision.drop.has(record.ostId)) record.staleSince = since;
-    state.object = { ...object, epoch: answer.epoch, members };
+    await new SetRecorder(state, this.mds).changeMembers(members, decision.loss);
+    this.recorded = true;
     for (const member of state.members) {
       const bootId = bootIds.get(member.ostId);
       if (bootId !== undefined) member.recordedBootId = bootId;
@@ -227,12 +218,12 @@ class Opening implements MemberOwner {
   }
 
   /** Regions newer than the last seal on any member can differ: each is reconciled before it is touched. */
-  private async findUnreconciled(): Promise<void> {
+  private findUnreconciled(): void {
     const { state } = this;
     const inSync = state.inSyncMembers();
     if (inSync.length < 2) return;
     for (const member of inSync) {
-      if (member.attached) await listRegions(member, state.object.lastSeal + 1, state.unreconciled);
+      for (const [chunk, region] of this.newer.get(member) ?? []) state.unreconciled.add(chunk, region);
     }
     for (const [chunk, region] of state.unreconciled) {
       const copies = state.placement(chunk).filter((member) => member.inSync).length;
