@@ -23,11 +23,10 @@ export class Reconcile {
     this.restart = restart;
   }
 
-  /** True when the range holds an unreconciled region: the request is kept and started again later. */
-  park(request: VolumeRequest): boolean {
+  /** Keeps a request whose range holds an unreconciled region; it is started again when that may be over. */
+  park(request: VolumeRequest): void {
     const { state } = this;
     const { lockStart: start, lockEnd: end } = request;
-    if (!state.unreconciled.overlaps(start, end, state.regionSizeBytes)) return false;
     this.parked.push(request);
     for (let at = Math.floor(start / state.regionSizeBytes); at * state.regionSizeBytes < end; at++) {
       const chunk = chunkOf(at * state.regionSizeBytes, state.object.chunkSizeBytes);
@@ -35,7 +34,6 @@ export class Reconcile {
       if (state.unreconciled.has(chunk, region)) this.urgent.push({ chunk, region });
     }
     this.wake();
-    return true;
   }
 
   wake(): void {
