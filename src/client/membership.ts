@@ -53,6 +53,8 @@ export class Membership {
     if (this.interrupt !== null && this.lostMembers().length > 0) this.interrupt();
     this.running ??= this.loop().finally(() => {
       this.running = null;
+      // Asked for after the loop had looked for the last time, and before it was known to have ended.
+      if (this.again && this.state.fatal === null) this.wake();
     });
   }
 
