@@ -36,7 +36,14 @@ export async function main(
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code !== 'EPIPE') throw error;
   });
-  process.exit(await runProgram(spec, argv));
+  const exitCode = await runProgram(spec, argv);
+  await Promise.all([process.stdout, process.stderr].map(drained));
+  process.exit(exitCode);
+}
+
+/** What was written to a pipe whose reader is slow lies in this process until then. */
+function drained(stream: NodeJS.WriteStream): Promise<void> {
+  return new Promise((resolve) => stream.write('', () => resolve()));
 }
 
 /** @returns the exit code; all messages are printed */

@@ -30,6 +30,8 @@ export interface Place {
   readonly cwd: string;
   readonly env?: Record<string, string>;
   readonly input?: string;
+  /** A command that runs the program: `nsenter ...`. */
+  readonly by?: readonly string[];
 }
 
 export interface Outcome {
@@ -40,7 +42,8 @@ export interface Outcome {
 
 /** Runs a program to its end. */
 export async function run(program: string, args: readonly string[], place: Place): Promise<Outcome> {
-  const result = await execa(process.execPath, [...programArgs(program), ...args], {
+  const [file, ...rest] = commandLine(program, args, place);
+  const result = await execa(file!, rest, {
     reject: false,
     ...cleanEnvironment(place),
     cwd: place.cwd,
@@ -52,12 +55,17 @@ export async function run(program: string, args: readonly string[], place: Place
 
 /** Starts a program that goes on. */
 export function begin(program: string, args: readonly string[], place: Place) {
-  return execa(process.execPath, [...programArgs(program), ...args], {
+  const [file, ...rest] = commandLine(program, args, place);
+  return execa(file!, rest, {
     reject: false,
     ...cleanEnvironment(place),
     cwd: place.cwd,
     stdin: 'ignore',
   });
+}
+
+function commandLine(program: string, args: readonly string[], { by = [] }: Place): string[] {
+  return [...by, process.execPath, ...programArgs(program), ...args];
 }
 
 function cleanEnvironment(place: Place) {

@@ -59,6 +59,15 @@ describe('volumes of a running cluster', () => {
     expect((await cluster.volume('info', 'a')).code).toBe(66);
   });
 
+  it('writes all of a long result to a reader that takes its time', async () => {
+    ok(await cluster.volume('create', 'many', '--size', '4000M', '--chunk-size', '1M'));
+    const map = shellCommand('cli/rawstor-volume', ['map', 'many', '--count', '4000', '--output', 'json']);
+    const slowly = ['-c', '"$@" | { sleep 1; cat; }', 'sh', ...map];
+    const { stdout } = await execa('sh', slowly, { cwd: cluster.cwd });
+    expect(JSON.parse(stdout)).toHaveLength(4000);
+    ok(await cluster.volume('rm', 'many', '--force'));
+  });
+
   it('imports a raw image and gives it back, holes and all', async () => {
     ok(await cluster.volume('import', 'disk.raw', 'raw1'));
     const used = json(await cluster.volume('du', 'raw1', '--output', 'json'))[0];
