@@ -2,8 +2,8 @@ import type { Clock } from '../common/clock.js';
 import { asRawstorError, RawstorError } from '../common/errors.js';
 import type { Io } from '../io/index.js';
 import {
+  ASKS_ONLY,
   Connection,
-  type ConnectionHandler,
   type Hello,
   type MethodName,
   type Params,
@@ -61,12 +61,3 @@ export class ServerLink {
     this.connection.destroy();
   }
 }
-
-const ASKS_ONLY: ConnectionHandler = {
-  async call() {
-    throw new RawstorError('NOT_SUPPORTED', 'this program answers no calls');
-  },
-  data: (connection) => connection.destroy(new RawstorError('PROTOCOL', 'unexpected data frame')),
-  event: () => {},
-  closed: () => {},
-};

@@ -4,8 +4,8 @@ import { resolveLocation } from '../common/config.js';
 import { asRawstorError, RawstorError } from '../common/errors.js';
 import type { Logger } from '../common/log.js';
 import type { Io } from '../io/types.js';
+import { ASKS_ONLY } from '../protocol/asks-only.js';
 import { Connection } from '../protocol/connection.js';
-
 import type { OstConnector } from '../protocol/ost-peer.js';
 import { Connector } from './connector.js';
 import { ControlLink } from './control-link.js';
@@ -106,7 +106,7 @@ export class Cluster {
         const connection = await Connection.connect(io, address, {
           identity,
           clock,
-          handler: QUIET,
+          handler: ASKS_ONLY,
           timeoutMs: CONNECT_TIMEOUT_MS,
         });
         try {
@@ -140,13 +140,3 @@ async function mdsOf(connection: Connection): Promise<string[]> {
     hint: "start one with 'rawstor serve mds'",
   });
 }
-
-/** For a connection that only asks. */
-const QUIET = {
-  call: async (): Promise<never> => {
-    throw new RawstorError('NOT_SUPPORTED', 'a client answers no calls');
-  },
-  data: (connection: Connection) => connection.destroy(),
-  event: () => {},
-  closed: () => {},
-};

@@ -2,6 +2,7 @@ import type { Clock } from '../common/clock.js';
 import { asRawstorError, RawstorError } from '../common/errors.js';
 import type { Logger } from '../common/log.js';
 import type { Io } from '../io/types.js';
+import { ASKS_ONLY } from '../protocol/asks-only.js';
 import { Connection, type ConnectionHandler } from '../protocol/connection.js';
 import type { Identity } from '../protocol/hello.js';
 import type { MethodName, Params, Result } from '../protocol/messages.js';
@@ -112,11 +113,7 @@ export class ControlLink {
 
   private handler(): ConnectionHandler {
     return {
-      call: async (_connection, method) => {
-        throw new RawstorError('NOT_SUPPORTED', `a client does not answer ${method}`);
-      },
-      data: (connection) => connection.destroy(),
-      event: () => {},
+      ...ASKS_ONLY,
       closed: (connection) => {
         if (this.connection !== connection) return;
         this.connection = null;

@@ -2,17 +2,10 @@ import type { Clock, Timer } from '../common/clock.js';
 import { asRawstorError } from '../common/errors.js';
 import type { Logger } from '../common/log.js';
 import type { Address, Io } from '../io/index.js';
-import { Connection, type ConnectionHandler, type Identity, type ServerInfo } from '../protocol/index.js';
+import { ASKS_ONLY, Connection, type Identity, type ServerInfo } from '../protocol/index.js';
 
 const PERIOD_MS = 2000;
 const TIMEOUT_MS = 3000;
-
-const NO_CALLS: ConnectionHandler = {
-  call: async () => ({}),
-  data: (connection) => connection.destroy(),
-  event: () => {},
-  closed: () => {},
-};
 
 /** Tells one MGS every two seconds that this server is up. An MGS that is away is only logged: nothing needs it. */
 export class MgsReporter {
@@ -57,7 +50,7 @@ export class MgsReporter {
     const { io, clock, log } = this.env;
     try {
       if (this.connection === null || this.connection.closed) {
-        const options = { identity: this.identity, clock, handler: NO_CALLS, timeoutMs: TIMEOUT_MS };
+        const options = { identity: this.identity, clock, handler: ASKS_ONLY, timeoutMs: TIMEOUT_MS };
         this.connection = await Connection.connect(io, this.address, options);
       }
       await this.connection.call('mgs.register', this.info(), TIMEOUT_MS);

@@ -1,6 +1,6 @@
 import type { Timer } from '../common/clock.js';
 import { asRawstorError } from '../common/errors.js';
-import { Connection, type Identity, type OstInfo } from '../protocol/index.js';
+import { ASKS_ONLY, Connection, type Identity, type OstInfo } from '../protocol/index.js';
 import type { OstEnvironment } from './core.js';
 
 const TIMEOUT_MS = 3000;
@@ -62,10 +62,8 @@ export class Heartbeat {
           clock,
           timeoutMs: TIMEOUT_MS,
           handler: {
-            call: async () => ({}),
-            data: (connection) => connection.destroy(),
+            ...ASKS_ONLY,
             event: () => setImmediate(() => this.beat()),
-            closed: () => {},
           },
         });
       }

@@ -15,7 +15,7 @@ import {
   Opcode,
 } from './frame.js';
 import { helloBody, type Identity, judgeHello } from './hello.js';
-import { type Hello, helloSchema, METHODS, type MethodName, type Params, type Result } from './messages.js';
+import { checkCall, type Hello, helloSchema, type MethodName, type Params, type Result } from './messages.js';
 import { PROTOCOL_VERSION_CURRENT, PROTOCOL_VERSION_MIN } from './version.js';
 
 /** What a connection gives to the one who owns it. Errors thrown by `call` are answered to the asker. */
@@ -29,10 +29,11 @@ export interface ConnectionHandler {
 
 const HELLO_TIMEOUT_MS = 5000;
 
-/** The program at the other end, after the hello. */
+/** One connection between two programs, either side: hellos first, then calls, events and data frames. */
 export class Connection implements FrameHandler {
   readonly headerBytes = FRAME_HEADER_BYTES;
   readonly stream: Stream;
+  /** The program at the other end, after the hello. */
   remote: Hello | null = null;
   version: number = PROTOCOL_VERSION_CURRENT;
   private readonly identity: Identity;
@@ -168,8 +169,8 @@ export class Connection implements FrameHandler {
       throw new RawstorError('PROTOCOL', 'the hello is malformed', { where: this.peer, cause: parsed.error });
     }
     const hello = parsed.data;
+    const refusal = judgeHello(this.identity, hello);
     if (this.accepted) {
-      const refusal = judgeHello(this.identity, hello);
       if (refusal !== null) {
         this.sendControl(Opcode.HELLO, FrameFlag.ANSWER, 0, refusal.wire, encodeError(refusal));
         this.failure = refusal;
@@ -186,6 +187,7 @@ export class Connection implements FrameHandler {
         helloBody(this.identity, this.version, this.version),
       );
     } else {
+      if (refusal !== null) throw refusal;
       this.version = hello.maxVersion;
       this.remote = hello;
       this.ready?.resolve();
@@ -215,23 +217,7 @@ export class Connection implements FrameHandler {
   }
 
   private async serve(name: string, params: unknown): Promise<unknown> {
-    if (!Object.hasOwn(METHODS, name)) {
-      throw new RawstorError('NOT_SUPPORTED', `unknown method '${name.slice(0, 64)}'`, {
-        where: this.identity.name,
-      });
-    }
-    const method = name as MethodName;
-    const parsed = METHODS[method].params.safeParse(params);
-    if (!parsed.success) {
-      const issue = parsed.error.issues[0];
-      throw new RawstorError(
-        'INVALID',
-        `${method}: ${issue?.path.join('.') ?? ''} ${issue?.message ?? ''}`.trim(),
-        {
-          where: this.identity.name,
-        },
-      );
-    }
+    const [method, checked] = checkCall(name, params, this.identity.name);
     if (this.callsServed >= LIMITS.callsInFlight) {
       throw new RawstorError('LIMIT', 'too many calls in flight on this connection', {
         where: this.identity.name,
@@ -239,7 +225,7 @@ export class Connection implements FrameHandler {
     }
     this.callsServed++;
     try {
-      return await this.handler.call(this, method, parsed.data);
+      return await this.handler.call(this, method, checked);
     } finally {
       this.callsServed--;
     }

@@ -1,8 +1,18 @@
 import { Packr } from 'msgpackr';
 import { codeOfWire, ERROR_CODES, RawstorError } from '../common/errors.js';
 
-/** Bodies of control frames: msgpack without extensions, so that any language reads them. */
-const packr = new Packr({ useRecords: false, moreTypes: false, mapsAsObjects: true, variableMapSize: true });
+/**
+ * Bodies of control frames: msgpack without extensions, so that any language reads and writes them. Integers
+ * above 32 bits leave as float64, as they are exact up to 2^53, and are taken as float64 or (u)int64.
+ */
+const packr = new Packr({
+  useRecords: false,
+  moreTypes: false,
+  mapsAsObjects: true,
+  variableMapSize: true,
+  encodeUndefinedAsNil: true,
+  int64AsType: 'number',
+});
 
 export function encodeBody(value: unknown): Buffer {
   return packr.pack(value) as Buffer;

@@ -1,3 +1,4 @@
+export * from './asks-only.js';
 export * from './chunk-op.js';
 export * from './connection.js';
 export * from './control.js';

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { RawstorError } from '../common/errors.js';
 import { LIMITS } from '../common/limits.js';
 import {
   addressSchema,
@@ -253,3 +254,19 @@ export type Methods = typeof METHODS;
 export type MethodName = keyof Methods;
 export type Params<M extends MethodName> = z.infer<Methods[M]['params']>;
 export type Result<M extends MethodName> = z.infer<Methods[M]['result']>;
+
+/**
+ * What a call asks for, its parameters checked; `where` is who was asked, for the error.
+ * @throws RawstorError NOT_SUPPORTED, INVALID
+ */
+export function checkCall(name: string, params: unknown, where: string): [MethodName, unknown] {
+  if (!Object.hasOwn(METHODS, name)) {
+    throw new RawstorError('NOT_SUPPORTED', `unknown method '${name.slice(0, 64)}'`, { where });
+  }
+  const method = name as MethodName;
+  const parsed = METHODS[method].params.safeParse(params);
+  if (parsed.success) return [method, parsed.data];
+  const issue = parsed.error.issues[0];
+  const text = `${method}: ${issue?.path.join('.') ?? ''} ${issue?.message ?? ''}`.trim();
+  throw new RawstorError('INVALID', text, { where });
+}

@@ -3,6 +3,7 @@ import { RawstorError } from '../common/errors.js';
 import { LIMITS } from '../common/limits.js';
 import type { PoolBuffer } from '../io/pool.js';
 import type { BatchTask, Io } from '../io/types.js';
+import { ASKS_ONLY } from './asks-only.js';
 import type { ChunkOp } from './chunk-op.js';
 import { Connection, type ConnectionHandler } from './connection.js';
 import { STATUS_CONNECTION_LOST } from './control.js';
@@ -81,11 +82,8 @@ export class RemotePeer implements OstPeer, BatchTask {
 
   private handler(): ConnectionHandler {
     return {
+      ...ASKS_ONLY,
       data: (_connection, header, buffer, offset) => this.onAnswer(header, buffer, offset),
-      call: async () => {
-        throw new RawstorError('NOT_SUPPORTED', 'a client answers no calls');
-      },
-      event: () => {},
       closed: (_connection, error) => this.onConnectionClosed(error),
     };
   }

@@ -1,6 +1,6 @@
 import { mkdtempSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
-import { connect } from 'node:net';
+import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -127,6 +127,23 @@ describe('connection', () => {
     const answer = await raw(hello(7, 9));
     expect(answer[5]).toBe(Opcode.HELLO);
     expect(answer.subarray(FRAME_HEADER_BYTES).toString()).toContain('speaks protocol versions 1 to 1');
+  });
+
+  test('a server that answers with a version not offered is refused', async () => {
+    const body = encodeBody({ minVersion: 9, maxVersion: 9, role: 'mds', clusterId: '', name: 'newer' });
+    const server = createServer((socket) => {
+      socket.once('data', () => socket.write(frame(Opcode.HELLO, body, { flags: FrameFlag.ANSWER })));
+    });
+    await new Promise<void>((resolve) => server.listen(`${directory}/newer`, resolve));
+    const options = { identity: identity('client'), clock: systemClock, handler: quiet, timeoutMs: 2000 };
+    try {
+      await expect(Connection.connect(io, `unix:${directory}/newer`, options)).rejects.toMatchObject({
+        code: 'VERSION',
+        message: expect.stringContaining('the peer 9 to 9'),
+      });
+    } finally {
+      await new Promise((resolve) => server.close(resolve));
+    }
   });
 
   test('another cluster is refused', async () => {
