@@ -142,7 +142,7 @@ class Opening implements MemberOwner {
           `volume ${object.name} has no complete replica that can be reached`,
           {
             where: where.join(', '),
-            hint: 'start that OST again; a replica that is lost for good needs --accept-loss',
+            hint: 'start that OST again: no other has everything that was written',
           },
         );
       }

@@ -1,0 +1,60 @@
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { describe, expect, test } from 'vitest';
+
+const ROOT = fileURLToPath(new URL('..', import.meta.url));
+const documents = ['README.md', ...readdirSync(join(ROOT, 'docs')).map((name) => `docs/${name}`)];
+const read = (path: string) => readFileSync(join(ROOT, path), 'utf8');
+const all = (text: string, pattern: RegExp) => Array.from(text.matchAll(pattern), (found) => found[1]!);
+const folders = (path: string) =>
+  readdirSync(join(ROOT, path), { withFileTypes: true })
+    .filter((entry) => entry.isDirectory())
+    .map((entry) => entry.name);
+
+describe('documents', () => {
+  test.each(documents)('%s names only files that are there', (path) => {
+    const text = read(path);
+    const links = all(text, /\]\(([^)#:]+)(?:#[^)]*)?\)/g).map((link) => join(dirname(path), link));
+    const named = all(text, /`((?:src|test|docs|scripts|bench)\/[\w./-]*)`/g);
+    expect([...links, ...named].filter((each) => !existsSync(join(ROOT, each)))).toEqual([]);
+  });
+
+  test('the index names every document', () => {
+    const index = read('docs/README.md');
+    const others = documents.filter((path) => path !== 'docs/README.md');
+    expect(others.filter((path) => !index.includes(`](${path.replace(/^docs\//, '')})`))).toEqual([
+      'README.md',
+    ]);
+    expect(index).toContain('](../README.md)');
+  });
+
+  test('the folder map has every part', () => {
+    const map = read('docs/architecture.md');
+    expect(folders('src').filter((name) => !map.includes(`\nsrc/${name}/ `))).toEqual([]);
+  });
+
+  test('documents named in the code are there', () => {
+    const sources = readdirSync(join(ROOT, 'src'), { recursive: true, withFileTypes: true })
+      .filter((entry) => entry.isFile() && /\.(ts|cc|h)$/.test(entry.name))
+      .map((entry) => join(entry.parentPath, entry.name).slice(ROOT.length));
+    const missing = sources.flatMap((path) =>
+      all(read(path), /\bdocs\/([\w-]+)/g)
+        .filter((name) => !existsSync(join(ROOT, `docs/${name}.md`)))
+        .map((name) => `${path}: docs/${name}.md`),
+    );
+    expect(missing).toEqual([]);
+  });
+
+  test('every rule named in the code is explained', () => {
+    const rules = new Set(all(read('docs/consistency.md'), /^\| (I\d+) \|/gm));
+    const sources = readdirSync(join(ROOT, 'src/client'), { recursive: true, withFileTypes: true })
+      .concat(readdirSync(join(ROOT, 'src/ost'), { withFileTypes: true }))
+      .filter((entry) => entry.isFile());
+    const named = sources.flatMap((entry) =>
+      all(readFileSync(join(entry.parentPath, entry.name), 'utf8'), /\b(I\d{1,2})\b/g),
+    );
+    expect(named.length).toBeGreaterThan(20);
+    expect([...new Set(named)].filter((rule) => !rules.has(rule))).toEqual([]);
+  });
+});
