@@ -29,6 +29,8 @@ export const LIMITS = {
   connectionInFlight: 1024,
   /** Bytes queued for sending on one connection before its source is paused. */
   connectionQueuedBytes: 16 * MiB,
+  /** Control messages queued for sending on one connection; a peer that takes none of them is dropped. */
+  connectionControlBytes: 16 * MiB,
   connectionsPerServer: 4096,
   exportsPerServer: 1024,
   objectsPerConnection: 1024,

@@ -1,7 +1,7 @@
 import type { Clock, Timer } from '../common/clock.js';
 import { asRawstorError, RawstorError } from '../common/errors.js';
 import { LIMITS } from '../common/limits.js';
-import type { Memory, SliceList } from '../io/memory.js';
+import { heapMemory, type Memory, type SliceList } from '../io/memory.js';
 import type { PoolBuffer } from '../io/pool.js';
 import type { FrameHandler, Io, Stream } from '../io/types.js';
 import { PendingCalls } from './calls.js';
@@ -40,7 +40,8 @@ export class Connection implements FrameHandler {
   private readonly handler: ConnectionHandler;
   private readonly incoming = new FrameHeader();
   private readonly outgoing = new FrameHeader();
-  private readonly scratch = Buffer.alloc(FRAME_HEADER_BYTES);
+  /** Of control messages that the kernel has not taken. */
+  private controlBytes = 0;
   private readonly calls: PendingCalls;
   private callsServed = 0;
   private ready: { resolve: () => void; reject: (error: RawstorError) => void } | null = null;
@@ -249,9 +250,19 @@ export class Connection implements FrameHandler {
     header.requestId = requestId;
     header.status = status;
     header.payloadBytes = body.length;
-    encodeFrameHeader(this.scratch, 0, header);
-    this.stream.sendCopy(this.scratch);
-    if (body.length > 0) this.stream.sendCopy(body);
+    // On the heap until its turn comes: who takes no answers must not hold buffers that others need.
+    const memory = heapMemory(FRAME_HEADER_BYTES + body.length);
+    encodeFrameHeader(memory.bytes, 0, header);
+    memory.bytes.set(body, FRAME_HEADER_BYTES);
+    const { length } = memory.bytes;
+    this.controlBytes += length;
+    this.stream.send(memory, 0, length, {
+      release: () => {
+        this.controlBytes -= length;
+      },
+    });
+    if (this.controlBytes <= LIMITS.connectionControlBytes) return;
+    this.fail(new RawstorError('LIMIT', 'the peer takes no control messages', { where: this.peer }));
   }
 
   private refuse(what: string): number {

@@ -3,8 +3,9 @@ import { rm } from 'node:fs/promises';
 import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { systemClock } from '../../../src/common/clock.js';
+import { MiB } from '../../../src/common/units.js';
 import { createIo, type Io, type Listener } from '../../../src/io/index.js';
 import {
   Connection,
@@ -192,6 +193,41 @@ describe('connection', () => {
     };
     const connection = await open();
     await expect(connection.call('mds.stat', {})).rejects.toMatchObject({ code: 'CONNECTION_LOST' });
+  });
+
+  test('who asks and takes no answers is dropped, and holds no buffers of others', async () => {
+    const clusterId = 'c'.repeat(900_000);
+    let answered = 0;
+    let ended: Error | null = null;
+    served.call = async () => {
+      answered++;
+      return { clusterId, objects: 0, osts: 0, leases: 0 };
+    };
+    served.closed = (_connection, error) => {
+      ended = error;
+    };
+    const socket = connect(`${directory}/s`).pause();
+    socket.on('error', () => {});
+    socket.write(hello(1, 1));
+    const call = (requestId: number) => frame(Opcode.CALL, encodeBody(['mds.stat', {}]), { requestId });
+    for (let i = 1; i <= 200 && ended === null; i++) {
+      socket.write(call(i));
+      await new Promise((resolve) => setImmediate(resolve));
+      expect(io.pool.usedBytes).toBeLessThan(MiB);
+    }
+    await vi.waitUntil(() => ended !== null, 10_000);
+    expect(ended).toMatchObject({ code: 'LIMIT' });
+    expect(answered).toBeLessThan(40);
+    socket.destroy();
+  });
+
+  test('answers of nearly the largest size arrive whole, many at a time', async () => {
+    const objects = 'o'.repeat(1000_000);
+    served.call = async () => ({ clusterId: objects, objects: 0, osts: 0, leases: 0 });
+    const connection = await open();
+    const answers = await Promise.all(Array.from({ length: 12 }, () => connection.call('mds.stat', {})));
+    for (const { clusterId } of answers) expect(clusterId === objects).toBe(true);
+    connection.end();
   });
 
   test('a call that takes too long says so', async () => {
