@@ -1,5 +1,5 @@
 import type { Clock } from '../common/clock.js';
-import { asRawstorError, RawstorError } from '../common/errors.js';
+import { asRawstorError, type ErrorCode, RawstorError } from '../common/errors.js';
 import type { Logger } from '../common/log.js';
 import type { Io } from '../io/types.js';
 import { ASKS_ONLY } from '../protocol/asks-only.js';
@@ -9,6 +9,16 @@ import type { MethodName, Params, Result } from '../protocol/messages.js';
 
 const RETRY_MS = 200;
 const CONNECT_TIMEOUT_MS = 3000;
+/** No answer, or one that says nothing of the call: a metadata store without space may find some. */
+const UNDECIDED: ReadonlySet<ErrorCode> = new Set([
+  'UNAVAILABLE',
+  'TIMEOUT',
+  'CONNECTION_LOST',
+  'LIMIT',
+  'BUSY',
+  'NO_SPACE',
+  'IO',
+]);
 
 /** A standing connection to a server of the control plane: made when needed, made again when lost. */
 export class ControlLink {
@@ -57,10 +67,7 @@ export class ControlLink {
         return await this.call(method, params, 5000);
       } catch (error) {
         const failure = asRawstorError(error);
-        const unanswered = ['UNAVAILABLE', 'TIMEOUT', 'CONNECTION_LOST', 'LIMIT', 'BUSY'].includes(
-          failure.code,
-        );
-        if (!unanswered || giveUp() || this.closed) throw failure;
+        if (!UNDECIDED.has(failure.code) || giveUp() || this.closed) throw failure;
         this.log.debug({ method, reason: failure.message }, 'not answered, asking again');
         await this.clock.sleep(RETRY_MS);
       }

@@ -35,7 +35,7 @@ async function chunkRuns(
   length: number,
 ): Promise<number[]> {
   for (let attempt = 0; ; attempt++) {
-    const attached = state.placement(chunk).filter((member) => member.inSync && member.attached);
+    const attached = state.placement(chunk).filter((member) => member.readable);
     const member = attached.find((one) => one.peer?.local) ?? attached[0];
     if (member?.peer != null) {
       try {

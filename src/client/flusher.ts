@@ -1,5 +1,6 @@
 import type { BlockRequest } from '../block/device.js';
 import type { RawstorError } from '../common/errors.js';
+import { ChunkOp } from '../protocol/chunk-op.js';
 import { Opcode } from '../protocol/frame.js';
 import type { IoPath } from './io-path.js';
 import type { Member } from './member.js';
@@ -58,7 +59,6 @@ export class Flusher {
     const dirty: Member[] = state.members.filter((member) => member.required && member.dirty);
     if (dirty.length === 0) return this.end(this.takeLoss());
     for (const member of dirty) member.dirty = false;
-    state.unflushed = false;
     const piece = this.path.piece();
     piece.request = null;
     piece.opcode = Opcode.FLUSH;
@@ -92,4 +92,19 @@ export class Flusher {
     for (const waiter of waiters) error === null ? waiter.resolve() : waiter.reject(error);
     if (this.next.length > 0 || this.waiters.length > 0) this.state.env.io.schedule(this);
   }
+}
+
+/** A flush of one member alone; false when it failed or its session ended. */
+export function flushMember(state: VolumeState, member: Member): Promise<boolean> {
+  return new Promise((resolve) => {
+    const { peer } = member;
+    if (peer === null) return resolve(false);
+    const op = new ChunkOp({ chunkDone: (done) => resolve(done.status === 0) });
+    op.opcode = Opcode.FLUSH;
+    op.handle = member.handle;
+    op.sessionEpoch = state.sessionEpoch;
+    op.sessionNumber = member.sessionNumber;
+    op.tag = state.epoch;
+    peer.submit(op);
+  });
 }

@@ -72,6 +72,7 @@ export class IoPath implements ChunkOpOwner {
     member.answeredOne(op.generation);
     if (status === 0) {
       member.confirm(op.sentAtMs);
+      if (op.opcode !== Opcode.READ && op.opcode !== Opcode.FLUSH) member.dirty = true;
       op.state = ReplicaState.OK;
     } else if (isSessionLoss(status)) {
       // Not served under our session any more: only a new attach tells why.
@@ -166,7 +167,6 @@ export class IoPath implements ChunkOpOwner {
       op.slices.clear();
       if (piece.opcode === Opcode.WRITE) op.slices.addRange(piece.slices, 0, piece.length);
       op.member = member;
-      if (!isFlush) member.dirty = true;
       piece.unsettled++;
     }
     // Two loops: an answer never comes from within submit, but the count must be whole before any can.
@@ -187,7 +187,7 @@ export class IoPath implements ChunkOpOwner {
     op.handle = member.handle;
     op.sessionEpoch = this.state.sessionEpoch;
     op.sessionNumber = member.sessionNumber;
-    op.tag = this.state.object.epoch;
+    op.tag = this.state.tag;
     op.generation = member.generation;
     member.outstanding[member.generation]!++;
     peer.submit(op);
@@ -259,12 +259,12 @@ export class IoPath implements ChunkOpOwner {
     this.held.push(piece);
   }
 
-  /** Every in-sync member has confirmed the session within T; asks those that have not. */
+  /** Every required member has confirmed the session within T; asks those that have not. */
   private confirmed(placement: readonly Member[]): boolean {
     const oldest = this.state.env.clock.nowMs() - this.state.env.confirmMs;
     let all = true;
     for (const member of placement) {
-      if (!member.inSync) continue;
+      if (!member.required) continue;
       if (member.confirmedAtMs < oldest) {
         all = false;
         member.sendPing();

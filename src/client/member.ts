@@ -3,7 +3,7 @@ import { RawstorError } from '../common/errors.js';
 import { ChunkOp } from '../protocol/chunk-op.js';
 import { Opcode } from '../protocol/frame.js';
 import type { OstConnector, OstPeer } from '../protocol/ost-peer.js';
-import type { BootId, ObjectRecord, OstInfo } from '../protocol/records.js';
+import { type BootId, type ObjectRecord, type OstInfo, sameBootId } from '../protocol/records.js';
 import type { ReplicaOp } from './records.js';
 
 /** What a member tells the volume. */
@@ -42,8 +42,10 @@ export class Member {
   /** Something was answered since the watchdog looked. */
   answered = false;
   progressAtMs = 0;
-  /** Written since the last flush began. */
+  /** It has answered a write or a copy since its last flush began; one still on its way is in no flush. */
   dirty = false;
+  /** Attached under another boot id than recorded: what was not flushed there is lost, so nothing is read from it. */
+  emptied = false;
   /** Operations whose answer was lost with the session; re-sent after an attach, or given up by a drop. */
   lost: ReplicaOp[] = [];
   /** Unanswered operations, by the parity of the generation they were sent in: see `drained`. */
@@ -68,6 +70,11 @@ export class Member {
 
   get attached(): boolean {
     return this.peer !== null;
+  }
+
+  /** Holds all that was acknowledged, as far as is known. */
+  get readable(): boolean {
+    return this.inSync && this.peer !== null && !this.emptied;
   }
 
   /** Its answer is needed before anything is acknowledged. */
@@ -119,6 +126,8 @@ export class Member {
     this.peer = peer;
     this.handle = answer.handle;
     this.bootId = answer.bootId;
+    this.emptied =
+      this.inSync && this.recordedBootId !== null && !sameBootId(this.recordedBootId, answer.bootId);
     this.sessionNumber = session.number;
     this.silent = false;
     this.confirmedAtMs = askedAtMs;

@@ -1,9 +1,8 @@
 import { asRawstorError, RawstorError } from '../common/errors.js';
-import { ChunkOp } from '../protocol/chunk-op.js';
 import { Opcode } from '../protocol/frame.js';
-import { type BootId, sameBootId } from '../protocol/records.js';
+import type { BootId, Member as MemberRecord } from '../protocol/records.js';
 import type { ControlLink } from './control-link.js';
-import type { Flusher } from './flusher.js';
+import { type Flusher, flushMember } from './flusher.js';
 import type { IoPath } from './io-path.js';
 import type { Member } from './member.js';
 import { canDrop, changedMembers } from './replica-set.js';
@@ -116,7 +115,7 @@ export class Membership {
   }
 
   private lostMembers(): Member[] {
-    return this.state.members.filter((member) => member.inSync && !member.attached);
+    return this.state.members.filter((member) => member.inSync && !member.readable);
   }
 
   /** Attach again where that is likely to work, drop the rest, wait where nothing may be dropped (I6, I8). */
@@ -125,26 +124,24 @@ export class Membership {
     const alone = !this.droppable(lost);
     await Promise.all(
       lost.map(async (member) => {
-        if (member.silent && !alone) return;
+        if (member.attached || (member.silent && !alone)) return;
         await this.attach(member).catch((error) => {
           if (asRawstorError(error).code === 'FENCED') throw error;
         });
       }),
     );
     const gone = lost.filter((member) => !member.attached);
-    // Another boot id: it has lost what was not flushed.
-    const emptied = lost.filter((member) => member.attached && !this.sameBoot(member));
-    for (const member of lost) {
-      if (member.attached && this.sameBoot(member)) this.path.resend(member);
-    }
-    if (gone.length === 0 && emptied.length === 0) return this.path.review();
-    const leaving = [...gone, ...emptied];
+    const emptied = lost.filter((member) => member.attached && member.emptied);
+    for (const member of lost) if (member.readable) this.path.resend(member);
+    const leaving = [...emptied, ...gone];
+    if (leaving.length === 0) return this.path.review();
     if (this.droppable(leaving)) return this.drop(leaving);
-    const some = leaving.filter((member) => this.droppable([member]));
-    if (some.length > 0 && leaving.length > 1) return this.drop(some.slice(0, 1));
+    // One by one, those that lost something first; who is only away leaves for the chunks that others serve now.
+    const served = state.members.some((member) => member.readable);
+    const first = (served ? leaving : emptied).find((member) => this.droppable([member]));
+    if (first !== undefined && leaving.length > 1) return this.drop([first]);
     if (gone.length > 0) {
       // Nobody else has all the newest data: wait for it, the guest pauses (I7).
-      for (const member of emptied) member.end(false);
       state.env.log.warn(
         { volume: state.name, waitingFor: gone.map((member) => member.ostId) },
         'the last in-sync replica is away, I/O waits',
@@ -160,10 +157,6 @@ export class Membership {
     return canDrop(this.state.object, inSync, new Set(members.map((member) => member.ostId)));
   }
 
-  private sameBoot(member: Member): boolean {
-    return member.recordedBootId === null || sameBootId(member.recordedBootId, member.bootId);
-  }
-
   private async attach(member: Member): Promise<void> {
     const { state } = this;
     const session = { epoch: state.sessionEpoch, number: state.sessionNumber() };
@@ -175,10 +168,7 @@ export class Membership {
     const ids = new Set(leaving.map((member) => member.ostId));
     state.env.log.warn({ volume: state.name, dropped: [...ids] }, 'replicas leave the in-sync set');
     const since = state.object.lastSeal + 1;
-    // From the answer until every survivor has stored the set nothing is acknowledged.
-    await this.recorder.changeMembers(changedMembers(state.object.members, { drop: ids }), false, () => {
-      state.acksHeld = true;
-    });
+    await this.change(changedMembers(state.object.members, { drop: ids }), false);
     for (const member of leaving) {
       member.inSync = false;
       member.staleSince = since;
@@ -198,9 +188,13 @@ export class Membership {
     const { state } = this;
     const bootIds = new Map<string, BootId>();
     for (const member of members) bootIds.set(member.ostId, member.bootId!);
-    const lost = state.unflushed || members.some((member) => member.dirty);
-    await this.recorder.changeMembers(changedMembers(state.object.members, { bootIds }), lost);
-    for (const member of members) member.recordedBootId = member.bootId;
+    // A flush without an answer covers what was dirty before it.
+    const lost = members.some((one) => one.dirty || one.lost.some((op) => op.opcode === Opcode.FLUSH));
+    await this.change(changedMembers(state.object.members, { bootIds }), lost);
+    for (const member of members) {
+      member.recordedBootId = member.bootId;
+      member.emptied = false;
+    }
     if (lost) {
       state.lossToReport = new RawstorError(
         'LOSS',
@@ -213,7 +207,14 @@ export class Membership {
       state.env.log.error({ volume: state.name }, 'unflushed writes were lost');
     }
     for (const member of members) this.path.resend(member);
-    this.path.review();
+    if (await this.recorder.storeSet()) this.releaseAcks();
+  }
+
+  /** From the answer until every survivor has stored the set nothing is acknowledged. */
+  private change(members: MemberRecord[], loss: boolean): Promise<void> {
+    return this.recorder.changeMembers(members, loss, () => {
+      this.state.acksHeld = true;
+    });
   }
 
   /** I9, the end of a resync: drain, flush, compare-and-swap; everything counts from the flush on. */
@@ -230,7 +231,7 @@ export class Membership {
     const bootId = member.bootId!;
     member.counts = true;
     member.dirty = false;
-    const flushed = await this.unlessLost(this.flushOne(member)).catch(() => false);
+    const flushed = await this.unlessLost(flushMember(state, member)).catch(() => false);
     const stillGood = flushed && member.attached && member.sessionNumber === session;
     if (!stillGood || this.lostMembers().length > 0) {
       member.counts = false;
@@ -266,31 +267,26 @@ export class Membership {
     });
   }
 
-  private flushOne(member: Member): Promise<boolean> {
-    return new Promise((resolve) => {
-      const { peer } = member;
-      if (peer === null) return resolve(false);
-      const op = new ChunkOp({ chunkDone: (done) => resolve(done.status === 0) });
-      op.opcode = Opcode.FLUSH;
-      op.handle = member.handle;
-      op.sessionEpoch = this.state.sessionEpoch;
-      op.sessionNumber = member.sessionNumber;
-      op.tag = this.state.epoch;
-      peer.submit(op);
-    });
-  }
-
   private async handleSeal(): Promise<void> {
     const { state } = this;
     if (state.unreconciled.size > 0) throw new RawstorError('BUSY', 'regions are still to be reconciled');
     try {
       await this.unlessLost(this.owner.holdWrites());
       await this.unlessLost(this.flusher.flush());
-      await this.recorder.seal();
-      await this.recorder.storeSet();
+      if (state.unreconciled.size > 0) throw new RawstorError('BUSY', 'a write failed meanwhile');
+      // What is written from here on is tagged newer, and need not wait for the answer of the MDS.
+      state.tag = state.epoch + 1;
+      state.unsealed = false;
     } finally {
       this.owner.releaseWrites();
     }
+    try {
+      await this.recorder.seal();
+    } catch (error) {
+      state.unsealed = true;
+      throw error;
+    }
+    await this.recorder.storeSet();
   }
 
   private failWaiting(error: RawstorError): void {

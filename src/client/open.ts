@@ -84,7 +84,10 @@ class Opening implements MemberOwner {
     const infos = new Map(opened.osts.map((ost) => [ost.ostId, ost]));
     const members = object.members.map((record) => {
       const ost = infos.get(record.ostId) ?? unknownOst(record.ostId);
-      return new Member(ost, record.state === 'in-sync', record.staleSince, record.bootId, this);
+      const member = new Member(ost, record.state === 'in-sync', record.staleSince, record.bootId, this);
+      // An earlier session of the same guest may have acknowledged what it never flushed.
+      member.dirty = !opened.wasClean;
+      return member;
     });
     this.state = new VolumeState(env, object, opened.sessionEpoch, members);
   }
@@ -93,15 +96,20 @@ class Opening implements MemberOwner {
     const { options, opened, state } = this;
     if (options.mode === 'read') return this.openForReading();
     const decision = await this.settle();
+    if (decision.loss) await this.outwait();
     await this.record(decision);
     if (!opened.wasClean) {
       this.findUnreconciled();
-      const waitedMs = this.env.clock.nowMs() - this.attachedAtMs;
-      // Whoever wrote before may serve reads until T after its last confirmation.
-      if (waitedMs < this.env.confirmMs) await this.env.clock.sleep(this.env.confirmMs - waitedMs);
+      await this.outwait();
       state.unsealed = true;
     }
     return this.hand(false);
+  }
+
+  /** Whoever wrote before may serve reads and acknowledge until T after its last confirmation (I14, I5). */
+  private async outwait(): Promise<void> {
+    const waitedMs = this.env.clock.nowMs() - this.attachedAtMs;
+    if (waitedMs < this.env.confirmMs) await this.env.clock.sleep(this.env.confirmMs - waitedMs);
   }
 
   abandon(): void {
@@ -201,7 +209,10 @@ class Opening implements MemberOwner {
     this.recorded = true;
     for (const member of state.members) {
       const bootId = bootIds.get(member.ostId);
-      if (bootId !== undefined) member.recordedBootId = bootId;
+      if (bootId !== undefined) {
+        member.recordedBootId = bootId;
+        member.emptied = false;
+      }
       if (!decision.drop.has(member.ostId)) continue;
       member.inSync = false;
       member.staleSince = since;

@@ -12,8 +12,8 @@ export function chooseReplica(piece: Piece, turn: number, host: string): Member 
   const start = turn % count;
   for (let i = 0; i < count; i++) {
     const member = placement[(start + i) % count]!;
-    if (!member.inSync || member.peer === null || piece.tried.includes(member)) continue;
-    if (member.peer.local) return member;
+    if (!member.readable || piece.tried.includes(member)) continue;
+    if (member.peer!.local) return member;
     const near = host !== '' && member.labels.host === host;
     if (near) best = member;
     else best ??= member;

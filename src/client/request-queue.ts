@@ -137,7 +137,6 @@ export class RequestQueue implements VolumeRequestOwner {
     if (request.lockExclusive && request.cursor === 0) {
       this.writesInFlight++;
       this.state.unsealed = true;
-      this.state.unflushed = true;
       this.state.lastWriteAtMs = this.state.env.clock.nowMs();
     }
     this.cut(request);

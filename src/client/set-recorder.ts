@@ -40,10 +40,11 @@ export class SetRecorder {
     const recorded = members.map((member) =>
       member.state === 'stale' && !stale.has(member.ostId) ? { ...member, staleSince: since } : member,
     );
-    state.object = { ...object, epoch: answer.epoch, members: recorded };
+    state.recorded({ ...object, epoch: answer.epoch, members: recorded });
+    if (loss) await this.readAgain();
   }
 
-  /** Records "identical up to the present epoch"; writes are tagged newer from then on. @throws RawstorError FENCED */
+  /** Records "identical up to the present epoch": no write tagged with it may be on its way. @throws RawstorError FENCED */
   async seal(): Promise<void> {
     const { state } = this;
     const seal = state.epoch;
@@ -58,8 +59,16 @@ export class SetRecorder {
       },
       () => state.fatal !== null,
     );
-    state.object = { ...state.object, epoch: answer.epoch, lastSeal: seal };
-    state.unsealed = false;
+    state.recorded({ ...state.object, epoch: answer.epoch, lastSeal: seal });
+  }
+
+  /** With a loss the MDS may take the last seal back, and with it what is stale since when. */
+  private async readAgain(): Promise<void> {
+    const { state } = this;
+    const giveUp = () => state.fatal !== null;
+    const object = await this.mds.callUntilAnswered('mds.getObj', { ref: state.object.id }, giveUp);
+    // A newer epoch is a newer writer's: the next change tells.
+    if (object.epoch === state.epoch) state.recorded(object);
   }
 
   /** Every in-sync member keeps the new set before anything is acknowledged under it (I6, I13). */

@@ -33,6 +33,8 @@ export class VolumeState {
   /** As last recorded at the MDS; `epoch` and `members` follow every change. */
   object: ObjectInfo;
   readonly sessionEpoch: number;
+  /** What writes are tagged with: the epoch held, or the next one while a seal of that is on its way. */
+  tag: number;
   /** All OSTs of the object's pool, in its order. */
   readonly members: readonly Member[];
   readonly locks = new RangeLocks();
@@ -49,8 +51,6 @@ export class VolumeState {
   fatal: RawstorError | null = null;
   /** A recorded loss that the next flush has to report (I8). */
   lossToReport: RawstorError | null = null;
-  /** Something was acknowledged since the last good flush began. */
-  unflushed = false;
   /** Something was written since the last seal. */
   unsealed = false;
   lastWriteAtMs = 0;
@@ -63,6 +63,7 @@ export class VolumeState {
     this.env = env;
     this.object = object;
     this.sessionEpoch = sessionEpoch;
+    this.tag = object.epoch;
     this.members = members;
     for (const member of members) this.byId.set(member.ostId, member);
     this.regionSizeBytes = Math.min(LIMITS.regionSizeBytes, object.chunkSizeBytes);
@@ -72,13 +73,18 @@ export class VolumeState {
     this.fixedPlacement = plain ? this.place(0) : null;
   }
 
-  /** The epoch writes are tagged with. */
   get epoch(): number {
     return this.object.epoch;
   }
 
   get name(): string {
     return this.object.name;
+  }
+
+  /** What the MDS has recorded now. */
+  recorded(object: ObjectInfo): void {
+    this.object = object;
+    this.tag = Math.max(this.tag, object.epoch);
   }
 
   member(ostId: string): Member | undefined {

@@ -221,6 +221,8 @@ export class Volume implements BlockDevice, MemberOwner {
   private allFailed(piece: Piece, error: RawstorError): void {
     const { state } = this;
     const copies = piece.placement.filter((member) => member.inSync).length;
+    // What it got of the write is not in its list of regions: it begins anew.
+    for (const member of piece.placement) if (!member.inSync && member.receiving) member.end(false);
     if (copies > 1 && piece.request !== null) {
       const start = piece.chunk * state.object.chunkSizeBytes + piece.offset;
       state.unreconciled.addRange(start, start + piece.length, state.regionSizeBytes);

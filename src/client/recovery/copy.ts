@@ -91,6 +91,7 @@ export async function orderCopy(
       },
       COPY_TIMEOUT_MS,
     );
+    target.dirty = true;
     return true;
   } catch (error) {
     const failure = asRawstorError(error);
@@ -104,7 +105,7 @@ export async function orderCopy(
   }
 }
 
-/** An in-sync, attached member to copy from, preferring one that is not `target`. */
+/** A member to copy from, preferring one that is not `target`. */
 export function copySource(placement: readonly Member[], target: Member): Member | null {
-  return placement.find((member) => member !== target && member.inSync && member.attached) ?? null;
+  return placement.find((member) => member !== target && member.readable) ?? null;
 }

@@ -101,8 +101,8 @@ export class Reconcile {
     await withRangeLocked(state, range, async () => {
       while (state.fatal === null) {
         const inSync = state.placement(chunk).filter((member) => member.inSync);
-        const source = inSync.find((member) => member.attached);
-        if (source !== undefined && inSync.every((member) => member.attached)) {
+        const source = inSync.find((member) => member.readable);
+        if (source !== undefined && inSync.every((member) => member.readable)) {
           const offset = region * state.regionSizeBytes;
           const others = inSync.filter((member) => member !== source);
           const copied = await Promise.all(

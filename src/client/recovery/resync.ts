@@ -106,7 +106,9 @@ export class Resync {
     state.locks.forEachExclusive((start, end) => regions.addRange(start, end, state.regionSizeBytes));
     await listRegions(member, member.staleSince, regions);
     for (const source of state.inSyncMembers()) {
-      if (source.attached) await listRegions(source, member.staleSince, regions);
+      // Without its list the regions that only it knows of would be missed.
+      if (!source.readable) throw new RawstorError('BUSY', 'a source is away', { where: source.ostId });
+      await listRegions(source, member.staleSince, regions);
     }
     for (const [chunk, region] of regions) {
       if (!state.placement(chunk).includes(member)) regions.delete(chunk, region);

@@ -1,0 +1,163 @@
+import { mkdtempSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { expect } from 'vitest';
+import { BlockOp, BlockRequest } from '../../../src/block/device.js';
+import { Cluster, type Volume } from '../../../src/client/index.js';
+import { systemClock } from '../../../src/common/clock.js';
+import type { RawstorError } from '../../../src/common/errors.js';
+import { silentLogger } from '../../../src/common/log.js';
+import { MiB } from '../../../src/common/units.js';
+import { createIo, type Io, mapAnonymous } from '../../../src/io/index.js';
+import { type RunningMds, startMds } from '../../../src/mds/index.js';
+import { type RunningOst, startOst } from '../../../src/ost/index.js';
+import { WatchedOst } from './watched-ost.js';
+
+const clock = systemClock;
+const log = silentLogger;
+const memory = mapAnonymous(4 * MiB);
+
+/** A real MDS and real OSTs in this process, and a client whose ways to the OSTs a test watches. */
+export class ClientRig {
+  readonly dir = mkdtempSync(join(tmpdir(), 'rawstor-client-'));
+  readonly io: Io = createIo({ poolBytes: 64 * MiB });
+  /** By OST id. */
+  readonly watched = new Map<string, WatchedOst>();
+  cluster!: Cluster;
+  private mds!: RunningMds;
+  private readonly osts = new Map<string, RunningOst>();
+
+  static async start(count = 2): Promise<ClientRig> {
+    const rig = new ClientRig();
+    await rig.startMds();
+    for (let i = 0; i < count; i++) await rig.startOst(i);
+    rig.cluster = await rig.connect('test');
+    await until(async () => (await rig.cluster.mds.call('mds.listOsts', {})).osts.length === count);
+    return rig;
+  }
+
+  /** One more client of the cluster. */
+  connect(name: string): Promise<Cluster> {
+    const { io } = this;
+    return Cluster.connect({ location: this.mdsAddress, io, clock, log, name, localOsts: this.watched });
+  }
+
+  async startMds(): Promise<void> {
+    const { io } = this;
+    this.mds = await startMds({ dir: join(this.dir, 'mds'), listen: this.mdsAddress, io, clock, log });
+  }
+
+  stopMds(): Promise<void> {
+    return this.mds.close();
+  }
+
+  async create(name: string, change: object = {}): Promise<void> {
+    await this.cluster.mds.call('mds.createObject', {
+      name,
+      sizeBytes: 16 * MiB,
+      chunkSizeBytes: 4 * MiB,
+      replicas: 2,
+      minReplicas: 1,
+      stripeWidth: 1,
+      failureDomain: 'host',
+      near: null,
+      onDegraded: 'pause',
+      ...change,
+    });
+  }
+
+  /** As the MDS has it. */
+  async object(name: string) {
+    return this.cluster.mds.call('mds.getObj', { ref: name });
+  }
+
+  /** The ways to the OSTs of a volume, in the order of its members. */
+  ostsOf(volume: Volume): WatchedOst[] {
+    return volume.object.members.map((member) => this.watched.get(member.ostId)!);
+  }
+
+  async end(): Promise<void> {
+    for (const ost of this.watched.values()) ost.release();
+    await this.cluster.close();
+    for (const ost of this.osts.values()) await ost.close();
+    await this.mds.close();
+    await this.io.close();
+    await rm(this.dir, { recursive: true });
+  }
+
+  private get mdsAddress(): string {
+    return `unix:${this.dir}/mds.sock`;
+  }
+
+  private async startOst(index: number): Promise<void> {
+    const { io } = this;
+    const ost = await startOst({
+      dir: join(this.dir, `ost${index}`),
+      listen: [`unix:${this.dir}/ost${index}.sock`],
+      labels: { host: `h${index}` },
+      mdsAddresses: [this.mdsAddress],
+      io,
+      clock,
+      log,
+      tuning: { heartbeatMs: 200 },
+    });
+    this.osts.set(ost.ostId, ost);
+    this.watched.set(ost.ostId, new WatchedOst(() => ost.connector));
+  }
+}
+
+export async function until(what: () => boolean | Promise<boolean>, timeoutMs = 20_000): Promise<void> {
+  const end = Date.now() + timeoutMs;
+  while (!(await what())) {
+    if (Date.now() > end) throw new Error(`not within ${timeoutMs} ms: ${what}`);
+    await clock.sleep(10);
+  }
+}
+
+/** Submits a request; null is success. One that carries data at a time. */
+export function submit(
+  volume: Volume,
+  op: BlockOp,
+  offset = 0,
+  length = 0,
+  byte = 0xee,
+): Promise<RawstorError | null> {
+  return new Promise((resolve) => {
+    const request = new BlockRequest({ blockDone: (_request, error) => resolve(error) });
+    request.op = op;
+    request.offset = offset;
+    request.length = length;
+    if (op === BlockOp.READ || op === BlockOp.WRITE) {
+      memory.bytes.fill(byte, 0, length);
+      request.slices.add(memory, 0, length);
+    }
+    volume.submit(request);
+  });
+}
+
+export async function write(volume: Volume, offset: number, byte: number, length = 4096): Promise<void> {
+  expect(await submit(volume, BlockOp.WRITE, offset, length, byte)).toBeNull();
+}
+
+export async function flush(volume: Volume): Promise<void> {
+  expect(await submit(volume, BlockOp.FLUSH)).toBeNull();
+}
+
+/** Reads and checks that every byte is this one. */
+export async function expectBytes(
+  volume: Volume,
+  offset: number,
+  byte: number,
+  length = 4096,
+): Promise<void> {
+  expect(await submit(volume, BlockOp.READ, offset, length)).toBeNull();
+  expect(new Set(memory.bytes.subarray(0, length))).toEqual(new Set([byte]));
+}
+
+export const states = (volume: Volume) => volume.status().members.map((member) => member.state);
+
+/** True when the promise has been settled after what can happen meanwhile. */
+export async function isSettled(promise: Promise<unknown>, withinMs = 100): Promise<boolean> {
+  return Promise.race([promise.then(() => true), clock.sleep(withinMs).then(() => false)]);
+}

@@ -1,0 +1,109 @@
+import { RawstorError } from '../../../src/common/errors.js';
+import {
+  type BootId,
+  type ChunkOp,
+  type MethodName,
+  Opcode,
+  type OstConnector,
+  type OstPeer,
+  type Params,
+  type Result,
+  STATUS_CONNECTION_LOST,
+} from '../../../src/protocol/index.js';
+
+/**
+ * The way to one real OST, on which a test sees what a client sends and keeps back what it wants. While it is
+ * away nobody reaches it; with `losses` above 0 it comes back as after so many losses of power.
+ */
+export class WatchedOst implements OstConnector {
+  away = false;
+  losses = 0;
+  /** Opcodes of all operations but pings. */
+  readonly seen: number[] = [];
+  /** Operations that it says yes to wait for `release`. */
+  holds: (op: ChunkOp) => boolean = () => false;
+  /** Calls to it wait for this. */
+  beforeCall: (method: MethodName) => Promise<void> = async () => {};
+  private readonly peers = new Set<WatchedPeer>();
+  private readonly reach: () => OstConnector;
+
+  constructor(reach: () => OstConnector) {
+    this.reach = reach;
+  }
+
+  async connect(ostId: string, addresses: readonly string[], timeoutMs: number): Promise<OstPeer> {
+    if (this.away) throw new RawstorError('UNAVAILABLE', 'the OST is away');
+    const peer = new WatchedPeer(this, await this.reach().connect(ostId, addresses, timeoutMs));
+    this.peers.add(peer);
+    return peer;
+  }
+
+  /** Ends every session. */
+  cut(): void {
+    for (const peer of this.peers) peer.destroy();
+    this.peers.clear();
+  }
+
+  get held(): number {
+    return [...this.peers].reduce((sum, peer) => sum + peer.held.length, 0);
+  }
+
+  release(): void {
+    this.holds = () => false;
+    for (const peer of this.peers) peer.release();
+  }
+
+  count(opcode: number): number {
+    return this.seen.filter((one) => one === opcode).length;
+  }
+}
+
+class WatchedPeer implements OstPeer {
+  readonly local = false;
+  held: ChunkOp[] = [];
+  private readonly ost: WatchedOst;
+  private readonly peer: OstPeer;
+
+  constructor(ost: WatchedOst, peer: OstPeer) {
+    this.ost = ost;
+    this.peer = peer;
+  }
+
+  get where(): string {
+    return this.peer.where;
+  }
+
+  get onClosed() {
+    return this.peer.onClosed;
+  }
+
+  set onClosed(told: ((error: Error | null) => void) | null) {
+    this.peer.onClosed = told;
+  }
+
+  async call<M extends MethodName>(method: M, params: Params<M>, timeoutMs?: number): Promise<Result<M>> {
+    await this.ost.beforeCall(method);
+    const answer = await this.peer.call(method, params, timeoutMs);
+    if (method !== 'ost.attach' || this.ost.losses === 0) return answer;
+    const { bootId } = answer as { bootId: BootId };
+    return { ...answer, bootId: { ...bootId, generation: bootId.generation + this.ost.losses } };
+  }
+
+  submit(op: ChunkOp): void {
+    if (op.opcode !== Opcode.PING) this.ost.seen.push(op.opcode);
+    if (this.ost.holds(op)) this.held.push(op);
+    else this.peer.submit(op);
+  }
+
+  release(): void {
+    for (const op of this.held.splice(0)) this.peer.submit(op);
+  }
+
+  destroy(): void {
+    for (const op of this.held.splice(0)) {
+      op.status = STATUS_CONNECTION_LOST;
+      op.owner.chunkDone(op);
+    }
+    this.peer.destroy();
+  }
+}
