@@ -13,9 +13,12 @@ export interface CreateIoOptions {
   warn?: (message: string) => void;
   /** Submission entries of the ring. */
   ringEntries?: number;
+  /** Longest wait on the CPU before sleeping, where that pays; 0: none. As RAWSTOR_POLL_US. */
+  pollMaxUs?: number;
 }
 
 const POOL_BYTES = 256 * MiB;
+const POLL_LIMIT_US = 1000;
 
 /**
  * The Io of this process or worker: io_uring, or Node's fs and net where the system refuses it.
@@ -32,7 +35,10 @@ export function createIo(options: CreateIoOptions = {}): Io {
   }
   if (wanted === 'node') return new NodeIo(poolBytes);
   try {
-    return new UringIo(poolBytes, options.ringEntries);
+    return new UringIo(poolBytes, {
+      entries: options.ringEntries,
+      pollMaxUs: options.pollMaxUs ?? environmentPollMaxUs(),
+    });
   } catch (error) {
     if (wanted === 'uring' || !(error instanceof RawstorError) || error.where !== undefined) throw error;
     options.warn?.(
@@ -40,4 +46,14 @@ export function createIo(options: CreateIoOptions = {}): Io {
     );
     return new NodeIo(poolBytes);
   }
+}
+
+function environmentPollMaxUs(): number | undefined {
+  const text = process.env.RAWSTOR_POLL_US ?? '';
+  if (text === '') return undefined;
+  const us = Number(text);
+  if (Number.isInteger(us) && us >= 0 && us <= POLL_LIMIT_US) return us;
+  throw new RawstorError('CONFIG', `RAWSTOR_POLL_US is '${text}'`, {
+    hint: `set it to whole microseconds up to ${POLL_LIMIT_US}, 0 for never, or not at all`,
+  });
 }

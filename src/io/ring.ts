@@ -1,6 +1,7 @@
 import { assert } from '../common/assert.js';
 import { RawstorError } from '../common/errors.js';
 import { loadNative, type Native, type NativeHandle, type RingDescription } from '../native/index.js';
+import { AdaptivePoll, POLL_MAX_US } from './adaptive-poll.js';
 import { EAGAIN, EBUSY, EINTR, errnoError } from './errno.js';
 import * as abi from './ring-abi.js';
 import { RingScratch } from './ring-scratch.js';
@@ -19,11 +20,20 @@ export interface RoundWork {
   runRound(): void;
 }
 
+export interface RingOptions {
+  entries?: number | undefined;
+  cqEntries?: number | undefined;
+  /** Longest wait on the CPU for a completion before sleeping; 0: none. */
+  pollMaxUs?: number | undefined;
+}
+
 const TWO32 = 4294967296;
 const SQE_WORDS = 16;
 const CQE_WORDS = 4;
 /** Visits to the kernel in one turn; then timers and other handles of the loop have theirs. */
 const ROUNDS_MAX = 16;
+/** Completions awaited on the CPU in one turn; see AdaptivePoll. */
+const POLLS_MAX = 16;
 /** Turns straight after the running script without the loop getting on; then by way of setImmediate. */
 const TICK_TURNS_MAX = 16;
 
@@ -40,6 +50,7 @@ export class Ring {
   private readonly eventfd: number;
   private readonly watch: NativeHandle;
   private readonly work: RoundWork;
+  private readonly poll: AdaptivePoll;
 
   private readonly words: Int32Array;
   private readonly sqes: Int32Array;
@@ -75,7 +86,9 @@ export class Ring {
   private idleWaiters: (() => void)[] = [];
 
   /** @throws RawstorError UNAVAILABLE where io_uring is refused, naming the reason */
-  constructor(work: RoundWork, entries = 4096, cqEntries = 2 * entries) {
+  constructor(work: RoundWork, options: RingOptions = {}) {
+    const entries = options.entries ?? 4096;
+    const cqEntries = options.cqEntries ?? 2 * entries;
     this.work = work;
     const ring = this.native.ringCreate(entries, cqEntries);
     if (typeof ring === 'number') {
@@ -89,6 +102,8 @@ export class Ring {
       );
     }
     this.ring = ring;
+    const pollMaxUs = options.pollMaxUs ?? POLL_MAX_US;
+    this.poll = new AdaptivePoll(pollMaxUs, (maxNs) => this.native.ringPoll(ring.handle, maxNs));
     this.setupFlags = ring.setupFlags;
     this.words = new Int32Array(ring.rings);
     this.sqes = new Int32Array(ring.sqes);
@@ -187,6 +202,7 @@ export class Ring {
 
   private readonly onEvent = (): void => {
     this.tickTurns = 0;
+    this.poll.wakes();
     this.turn();
   };
 
@@ -218,6 +234,8 @@ export class Ring {
         if (more || this.reapable()) {
           this.tickTurns = TICK_TURNS_MAX;
           this.arrange();
+        } else {
+          this.poll.fallsAsleep();
         }
         if (this.operations > 0 !== this.keepsAlive) this.setKeepsAlive(this.operations > 0);
       }
@@ -225,13 +243,20 @@ export class Ring {
   }
 
   private rounds(): boolean {
+    let polls = 0;
     for (let round = 0; round < ROUNDS_MAX; round++) {
       this.work.runRound();
       if (this.closed) return false;
       if (this.lineAt < this.line.length) this.placeLine();
       const unsubmitted = this.sqTail !== this.words[this.sqHeadAt];
       if (unsubmitted || this.reapable()) this.enter(abi.ENTER_GETEVENTS);
-      else if (!this.work.pending) return this.settled();
+      else if (!this.work.pending) {
+        if (polls === POLLS_MAX) return true;
+        if (this.operations === 0 || !this.poll.cameSoon()) return this.settled();
+        polls++;
+        round = -1;
+        continue;
+      }
       this.dispatch();
       if (this.closed) return false;
     }

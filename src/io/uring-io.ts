@@ -5,7 +5,7 @@ import { type FileBase, openDescriptor } from './file-base.js';
 import { openListening } from './listen.js';
 import { mapAnonymous } from './mapping.js';
 import { BufferPool } from './pool.js';
-import { Ring, type RoundWork } from './ring.js';
+import { Ring, type RingOptions, type RoundWork } from './ring.js';
 import type { StreamBase, StreamHost } from './stream-base.js';
 import { TaskQueue } from './tasks.js';
 import type { Address, BatchTask, Io, IoFile, Listener, OpenOptions, Stream } from './types.js';
@@ -30,10 +30,10 @@ export class UringIo implements Io, RoundWork, StreamHost {
   private closing: Promise<void> | null = null;
 
   /** @throws RawstorError UNAVAILABLE where io_uring is refused */
-  constructor(poolBytes: number, entries?: number) {
+  constructor(poolBytes: number, options: RingOptions = {}) {
     this.memory = mapAnonymous(poolBytes);
     try {
-      this.ring = new Ring(this, entries);
+      this.ring = new Ring(this, options);
     } catch (error) {
       this.memory.unmap();
       throw error;

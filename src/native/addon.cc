@@ -8,5 +8,7 @@ NAPI_MODULE_INIT() {
   rawstor::RegisterRing(env, exports);
   rawstor::RegisterSockets(env, exports);
   rawstor::RegisterWatch(env, exports);
+  // Compared by the loader (src/native/index.ts): raised with every change of what is offered.
+  rawstor::Set(env, exports, "abi", static_cast<int64_t>(2));
   return exports;
 }

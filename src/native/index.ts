@@ -1,14 +1,21 @@
 import { createRequire } from 'node:module';
 import { RawstorError } from '../common/errors.js';
 
+/** Raised with every change of what the addon offers; addon.cc has the same. */
+const ABI = 2;
+
 /**
  * The addon. System calls answer their result, or a negative errno. Addresses, sizes and offsets are numbers,
  * exact below 2^53.
  */
 export interface Native {
+  readonly abi: number;
+
   ringCreate(entries: number, cqEntries: number): RingDescription | number;
   ringClose(handle: NativeHandle, rings: ArrayBuffer, sqes: ArrayBuffer): void;
   ringEnter(enterFd: number, toSubmit: number, minComplete: number, flags: number): number;
+  /** Waits on the CPU, no longer than `maxNs`, until the kernel has something to reap; false when it has not. */
+  ringPoll(handle: NativeHandle, maxNs: number): boolean;
   ringRegisterEventfd(fd: number, eventfd: number): number;
   ringSupports(fd: number, opcode: number): boolean;
 
@@ -106,8 +113,9 @@ export function loadNative(): Native {
   if (loaded === null) {
     // The same distance from src/native (tsx) and dist/native.
     const path = new URL('../../build/Release/rawstor_native.node', import.meta.url).pathname;
+    let addon: Native;
     try {
-      loaded = createRequire(import.meta.url)(decodeURIComponent(path)) as Native;
+      addon = createRequire(import.meta.url)(decodeURIComponent(path)) as Native;
     } catch (cause) {
       throw new RawstorError('UNAVAILABLE', 'the native addon is not built', {
         where: path,
@@ -115,6 +123,17 @@ export function loadNative(): Native {
         cause,
       });
     }
+    if (addon.abi !== ABI) {
+      throw new RawstorError(
+        'UNAVAILABLE',
+        'the native addon was built from other sources than this program',
+        {
+          where: path,
+          hint: 'run `npm rebuild` (or scripts/setup) in the directory of rawstor',
+        },
+      );
+    }
+    loaded = addon;
   }
   return loaded;
 }

@@ -3,6 +3,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "napi_util.h"
@@ -27,6 +28,9 @@ int Register(int fd, unsigned opcode, void* arg, unsigned count) {
 
 struct Ring {
   int fd;
+  const uint32_t* sq_flags;
+  const uint32_t* cq_head;
+  const uint32_t* cq_tail;
 };
 
 // Ends what is in flight and waits for it, so that the kernel writes to no buffer afterwards.
@@ -101,7 +105,10 @@ napi_value RingCreate(napi_env env, napi_callback_info info) {
   update.data = static_cast<uint64_t>(fd);
   const bool registered = Register(fd, IORING_REGISTER_RING_FDS, &update, 1) == 1;
 
-  Ring* ring = new Ring{fd};
+  const uint8_t* base = static_cast<const uint8_t*>(rings);
+  Ring* ring = new Ring{fd, reinterpret_cast<const uint32_t*>(base + params.sq_off.flags),
+                        reinterpret_cast<const uint32_t*>(base + params.cq_off.head),
+                        reinterpret_cast<const uint32_t*>(base + params.cq_off.tail)};
   napi_add_env_cleanup_hook(env, CleanUp, ring);
   napi_value out, handle;
   napi_create_object(env, &out);
@@ -147,6 +154,46 @@ napi_value RingEnter(napi_env env, napi_callback_info info) {
   return Outcome(env, result);
 }
 
+bool Reapable(const Ring* ring) {
+  const uint32_t tail = __atomic_load_n(ring->cq_tail, __ATOMIC_ACQUIRE);
+  return tail != __atomic_load_n(ring->cq_head, __ATOMIC_RELAXED) ||
+         (__atomic_load_n(ring->sq_flags, __ATOMIC_RELAXED) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0;
+}
+
+int64_t NowNs() {
+  timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return now.tv_sec * 1000000000ll + now.tv_nsec;
+}
+
+// The other hardware thread of the core, which may be the one we wait for, gets more of it meanwhile.
+inline void Relax() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+// ringPoll(handle, maxNs) -> whether something can be reaped; waits for it on the CPU, no longer than maxNs
+napi_value RingPoll(napi_env env, napi_callback_info info) {
+  Args<2> args(env, info);
+  void* data = nullptr;
+  if (napi_get_value_external(env, args[0], &data) != napi_ok) return nullptr;
+  const Ring* ring = static_cast<const Ring*>(data);
+  const int64_t end = NowNs() + Long(env, args[1]);
+  bool reapable = Reapable(ring);
+  while (!reapable && NowNs() < end) {
+    for (int i = 0; i < 8 && !reapable; i++) {
+      Relax();
+      reapable = Reapable(ring);
+    }
+  }
+  napi_value out;
+  napi_get_boolean(env, reapable, &out);
+  return out;
+}
+
 // ringRegisterEventfd(fd, eventfd) -> 0 | -errno
 napi_value RingRegisterEventfd(napi_env env, napi_callback_info info) {
   Args<2> args(env, info);
@@ -173,6 +220,7 @@ void RegisterRing(napi_env env, napi_value exports) {
   Function(env, exports, "ringCreate", RingCreate);
   Function(env, exports, "ringClose", RingClose);
   Function(env, exports, "ringEnter", RingEnter);
+  Function(env, exports, "ringPoll", RingPoll);
   Function(env, exports, "ringRegisterEventfd", RingRegisterEventfd);
   Function(env, exports, "ringSupports", RingSupports);
 }
