@@ -12,7 +12,7 @@ export function chooseReplica(piece: Piece, turn: number, host: string): Member 
   const start = turn % count;
   for (let i = 0; i < count; i++) {
     const member = placement[(start + i) % count]!;
-    if (!member.readable || piece.tried.includes(member)) continue;
+    if (!member.readable || (piece.tried.length > 0 && piece.tried.includes(member))) continue;
     if (member.peer!.local) return member;
     const near = host !== '' && member.labels.host === host;
     if (near) best = member;

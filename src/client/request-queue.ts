@@ -189,8 +189,7 @@ export class RequestQueue implements VolumeRequestOwner {
   private recycle(request: VolumeRequest): void {
     request.block = null;
     this.inFlight--;
-    const next = this.queued.shift();
-    if (next !== undefined) this.take(request, next);
+    if (this.queued.length > 0) this.take(request, this.queued.shift()!);
     else this.free.push(request);
     if (this.inFlight === 0) this.allDrained?.();
   }

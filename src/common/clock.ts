@@ -1,3 +1,5 @@
+import { performance } from 'node:perf_hooks';
+
 /** Time is handed in, so that the same logic runs under virtual time. */
 export interface Timer {
   cancel(): void;

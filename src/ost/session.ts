@@ -45,7 +45,7 @@ export class Session {
 
   /** An operation of it has been answered. */
   answered(): void {
-    if (--this.inFlight > 0) return;
+    if (--this.inFlight > 0 || this.drainWaiters.length === 0) return;
     for (const resolve of this.drainWaiters.splice(0)) resolve();
   }
 
