@@ -75,9 +75,7 @@ export class LmdbStore implements MetadataStore {
     const outcome = new Promise<StoreOutcome>((resolve, reject) => {
       this.waiting.push({ transaction, resolve, reject });
     });
-    this.committing ??= this.commitAll().finally(() => {
-      this.committing = null;
-    });
+    this.committing ??= this.commitAll();
     return outcome;
   }
 
@@ -107,6 +105,8 @@ export class LmdbStore implements MetadataStore {
         for (const { reject } of group) reject(failure);
       }
     }
+    // In the turn that saw nothing waiting: who asks next starts anew.
+    this.committing = null;
   }
 
   /** One commit for all whose checks hold, each after the ones before it in the group. */

@@ -9,6 +9,8 @@ import type { SpaceGuard } from './space.js';
 import type { ChunkStorage } from './storage.js';
 
 const VERSION_FACTOR = 65_536;
+/** Entries looked at to find one to close. */
+const LOOKED_AT = 64;
 
 /** What the cache of chunk files works with. */
 export interface ChunkCacheParts {
@@ -20,7 +22,10 @@ export interface ChunkCacheParts {
   readonly space: SpaceGuard;
 }
 
-/** Opens chunk files when they are needed, creates them at the first write, closes idle ones beyond a limit. */
+/**
+ * Opens chunk files when they are needed and creates them at the first write. Beyond a limit, which counts
+ * chunks without a file too, idle ones are closed, least recently used first (second chance).
+ */
 export class ChunkCache {
   private readonly env: OstEnvironment;
   private readonly storage: ChunkStorage;
@@ -30,7 +35,8 @@ export class ChunkCache {
   private readonly space: SpaceGuard;
   private readonly limit: number;
   private readonly onLoss: (reason: string) => void;
-  private openFiles = 0;
+  private readonly entries: ChunkFile[] = [];
+  private hand = 0;
 
   constructor(parts: ChunkCacheParts, limit: number, onLoss: (reason: string) => void) {
     this.env = parts.env;
@@ -53,7 +59,9 @@ export class ChunkCache {
         this.onLoss(`fdatasync failed with errno ${-errno}`),
       );
       object.chunks.set(key, chunk);
+      chunk.index = this.entries.push(chunk) - 1;
       this.openFile(chunk, false);
+      if (this.entries.length > this.limit) this.evict();
     }
     return chunk;
   }
@@ -64,34 +72,51 @@ export class ChunkCache {
     this.openFile(chunk, true);
   }
 
-  /** Something that used the chunk is over: beyond the limit of open files an idle one is closed. */
+  /** Something that used the chunk is over. */
   settled(chunk: ChunkFile): void {
-    if (this.openFiles <= this.limit || !chunk.idle) return;
-    chunk.state = ChunkState.CLOSED;
-    chunk.object.chunks.delete(chunk.chunk * VERSION_FACTOR + chunk.version);
-    this.regions.forget(chunk);
-    this.space.closing(chunk);
-    if (chunk.file === null) return;
-    this.openFiles--;
-    chunk.file
-      .close()
-      .catch((error) => this.env.log.warn({ error: String(error) }, 'a file could not be closed'));
+    if (this.entries.length > this.limit && chunk.idle) this.evict();
   }
 
   /** Flushes and closes a chunk that nobody uses; false when what was written may be lost. */
   async syncAndClose(chunk: ChunkFile): Promise<boolean> {
-    const { file } = chunk;
-    if (file === null) return true;
-    const errno = chunk.sync.idle
-      ? 0
-      : await new Promise<number>((resolve) => chunk.sync.add({ syncDone: resolve }));
+    const flushed = await chunk.sync.synced();
     while (!chunk.dirt.idle) await this.env.clock.sleep(5);
-    chunk.file = null;
-    chunk.state = ChunkState.CLOSED;
+    await this.drop(chunk);
+    return flushed;
+  }
+
+  /** Closes one of the next few if it can; while those are busy there are more than the limit. */
+  private evict(): void {
+    for (let tries = LOOKED_AT; tries > 0; tries--) {
+      if (this.hand >= this.entries.length) this.hand = 0;
+      const chunk = this.entries[this.hand]!;
+      if (!chunk.used && chunk.idle) {
+        this.drop(chunk).catch((error) =>
+          this.env.log.warn({ error: String(error) }, 'a file could not be closed'),
+        );
+        return;
+      }
+      chunk.used = false;
+      this.hand++;
+    }
+  }
+
+  private async drop(chunk: ChunkFile): Promise<void> {
+    const { file } = chunk;
+    this.space.closing(chunk);
     this.regions.forget(chunk);
-    this.openFiles--;
-    await file.close();
-    return errno === 0;
+    chunk.state = ChunkState.CLOSED;
+    chunk.file = null;
+    this.remove(chunk);
+    await file?.close();
+  }
+
+  private remove(chunk: ChunkFile): void {
+    chunk.object.chunks.delete(chunk.chunk * VERSION_FACTOR + chunk.version);
+    const last = this.entries.pop()!;
+    if (last === chunk) return;
+    this.entries[chunk.index] = last;
+    last.index = chunk.index;
   }
 
   private openFile(chunk: ChunkFile, create: boolean): void {
@@ -99,12 +124,10 @@ export class ChunkCache {
     const name = { chunk: chunk.chunk, version: chunk.version };
     this.storage.open(object.record.id, name, create).then(
       (file) => {
+        if (chunk.state === ChunkState.CLOSED) return file?.close();
         chunk.file = file;
         chunk.state = ChunkState.READY;
-        if (file !== null) {
-          this.openFiles++;
-          this.space.opened(chunk);
-        }
+        if (file !== null) this.space.opened(chunk);
         chunk.recorded = this.records.hasChunk(object.key, chunk.chunk, chunk.version);
         if (create) object.directory.dirty = true;
         this.wakeWaiting(chunk, 0);
@@ -112,8 +135,8 @@ export class ChunkCache {
       (error) => {
         const failure = asRawstorError(error);
         this.env.log.error({ chunk: chunk.where, reason: failure.message }, 'a chunk file cannot be opened');
-        if (create) chunk.state = ChunkState.READY;
-        else object.chunks.delete(chunk.chunk * VERSION_FACTOR + chunk.version);
+        if (chunk.state === ChunkState.CREATING) chunk.state = ChunkState.READY;
+        else if (chunk.state !== ChunkState.CLOSED) this.remove(chunk);
         this.wakeWaiting(chunk, failure.wire);
       },
     );

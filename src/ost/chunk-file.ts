@@ -6,7 +6,7 @@ import type { OstObject } from './object.js';
 import type { RegionPage } from './regions.js';
 import { SyncPoint, type SyncWaiter } from './sync-point.js';
 
-export const ChunkState = { OPENING: 0, READY: 1, CREATING: 2, CLOSED: 3, FAILED: 4 } as const;
+export const ChunkState = { OPENING: 0, READY: 1, CREATING: 2, CLOSED: 3 } as const;
 export type ChunkState = (typeof ChunkState)[keyof typeof ChunkState];
 
 /** Who waits for a chunk's file to be opened or created. */
@@ -23,11 +23,10 @@ export class ChunkFile {
   readonly sizeBytes: number;
   state: ChunkState = ChunkState.OPENING;
   file: IoFile | null = null;
-  /** Wire status of the failed open. */
-  failure = 0;
   readonly waiting: ChunkWaiter[] = [];
   /** Operations that hold it, whatever they wait for. */
   holders = 0;
+  /** Since the cache last looked for one to close. */
   used = true;
   /** Its chunk record is durable. */
   recorded = false;
@@ -36,8 +35,8 @@ export class ChunkFile {
   readonly dirt: ChunkDirt;
   /** Bytes on disk when last looked at, for the artificial capacity limit. */
   allocatedBytes = 0;
-  /** Its place in the cache's list; -1 when it is not there. */
-  index = -1;
+  /** Its place in the cache's list. */
+  index = 0;
 
   constructor(
     object: OstObject,
@@ -66,7 +65,10 @@ export class ChunkFile {
 
   /** Its descriptor may be closed: nobody uses it and nothing in it is unflushed. */
   get idle(): boolean {
-    return this.holders === 0 && this.sync.idle && this.dirt.idle && this.state === ChunkState.READY;
+    const inCommit = this.pages.some((page) => page !== undefined && page.pins > 0);
+    return (
+      this.holders === 0 && this.sync.idle && this.dirt.idle && !inCommit && this.state === ChunkState.READY
+    );
   }
 }
 
@@ -99,7 +101,11 @@ class FileSync extends SyncPoint implements FileOpOwner {
   fileDone(_op: FileOp, result: number): void {
     this.tracker.syncEnded(this.chunk);
     // First: the loss must be known before anyone is told that the sync is over.
-    if (result < 0) this.onSyncFailed(this.chunk, result);
+    if (result < 0) {
+      this.onSyncFailed(this.chunk, result);
+      // What is still cached and read from now on must get to the disk with the next flush.
+      this.dirty = true;
+    }
     this.finished(result < 0 ? result : 0);
     this.chunk.object.chunkSettled(this.chunk);
   }

@@ -1,13 +1,12 @@
 import { RawstorError } from '../common/errors.js';
 import { LIMITS } from '../common/limits.js';
-import type { MethodName, OstInfo, Params } from '../protocol/index.js';
-import { STATUS_STALE_SESSION } from '../protocol/index.js';
+import type { MethodName, OstInfo, Params, StoredSet } from '../protocol/index.js';
 import type { ChunkWaiter } from './chunk-file.js';
 import type { CopyEngine } from './copy.js';
 import type { OstCore } from './core.js';
 import { REGIONS_PER_PAGE } from './record-codec.js';
-import { setChange, tombstoneChange } from './records.js';
-import type { SessionHolder } from './session.js';
+import { setChange } from './records.js';
+import type { Session, SessionHolder } from './session.js';
 
 /** Region pages looked at for one answer. */
 const PAGES_AT_ONCE = LIMITS.regionsPerAnswer / REGIONS_PER_PAGE;
@@ -40,7 +39,7 @@ export class OstControl {
       }
       case 'ost.attachReader': {
         const { objectId, sessionEpoch } = params as Params<'ost.attachReader'>;
-        const session = this.core.attachReader(objectId, sessionEpoch, holder);
+        const session = await this.core.attachReader(objectId, sessionEpoch, holder);
         return { handle: session.handle, bootId: this.core.bootId };
       }
       case 'ost.detach': {
@@ -57,19 +56,14 @@ export class OstControl {
       }
       case 'ost.storeSet': {
         const { handle, set, lastSeal } = params as Params<'ost.storeSet'>;
-        const session = this.core.session(handle, holder);
-        const { object } = session;
-        const known = this.core.records.set(object.record.id);
-        if (known === null || known.set.epoch <= set.epoch) {
-          await this.core.records.commit([setChange(object.record.id, { set, lastSeal })]);
-        }
+        await this.storeSet(this.core.session(handle, holder), set, lastSeal);
         this.core.session(handle, holder);
         return {};
       }
       case 'ost.extents':
         return this.extents(params as Params<'ost.extents'>, holder);
       case 'ost.deleteObject':
-        await this.deleteObject((params as Params<'ost.deleteObject'>).objectId);
+        await this.core.removal.remove((params as Params<'ost.deleteObject'>).objectId);
         return {};
       case 'ost.usage':
         return this.core.storage.usage((params as Params<'ost.usage'>).objectId);
@@ -85,18 +79,14 @@ export class OstControl {
     }
   }
 
-  /** Removes an object for good; begun before and interrupted, it is taken up again. */
-  async deleteObject(objectId: string): Promise<void> {
+  /** After a seal the regions written lately are marked for the next tag, so that a steady writer does not wait. */
+  private async storeSet({ object }: Session, set: StoredSet, lastSeal: number): Promise<void> {
     const { core } = this;
-    await core.records.commit([tombstoneChange(objectId, core.env.clock.wallMs())]);
-    const object = core.objects.get(objectId);
-    if (object !== undefined) {
-      await core.endSessions(object, STATUS_STALE_SESSION);
-      await core.forget(object);
-    }
-    await core.storage.remove(objectId);
-    await core.records.removeObject(objectId);
-    core.space.refresh();
+    const known = core.records.set(object.record.id);
+    if (known !== null && known.set.epoch > set.epoch) return;
+    const sealed = known === null || known.lastSeal < lastSeal;
+    const marked = sealed ? core.intents.mark([...object.chunks.values()], set.epoch) : Promise.resolve();
+    await Promise.all([core.commit([setChange(object.record.id, { set, lastSeal })]), marked]);
   }
 
   private regions(asked: Params<'ost.regions'>, holder: SessionHolder): unknown {
@@ -108,7 +98,8 @@ export class OstControl {
     const version = record.headVersion;
     const pages = this.core.records.scanRegions(key, from.chunk, version, fromPage, PAGES_AT_ONCE);
     const rows: number[] = [];
-    for (const { chunk, page, epochs } of pages) {
+    for (const { chunk, version: of, page, epochs } of pages) {
+      if (of !== version) continue;
       for (let i = 0; i < epochs.length; i++) {
         if (epochs[i]! >= since) rows.push(chunk, page * REGIONS_PER_PAGE + i, epochs[i]!);
       }
@@ -120,8 +111,21 @@ export class OstControl {
 
   private async extents(asked: Params<'ost.extents'>, holder: SessionHolder): Promise<unknown> {
     const session = this.core.session(asked.handle, holder);
+    const { chunkSizeBytes, headVersion, sizeBytes } = session.object.record;
+    const end = asked.offset + asked.length;
+    if (
+      end > chunkSizeBytes ||
+      asked.chunk * chunkSizeBytes + end > sizeBytes ||
+      asked.chunkVersion !== headVersion
+    ) {
+      throw new RawstorError('INVALID', 'the range is not in the object', {
+        where: session.object.record.id,
+      });
+    }
     const chunk = this.core.chunks.chunk(session.object, asked.chunk, asked.chunkVersion);
     chunk.holders++;
+    chunk.used = true;
+    session.inFlight++;
     try {
       if (!chunk.ready) {
         await new Promise<void>((resolve, reject) => {
@@ -133,8 +137,9 @@ export class OstControl {
         });
       }
       const { file } = chunk;
+      // A hole told for a file that is being given up would be punched into a replica.
+      this.core.session(asked.handle, holder);
       if (file === null) return { runs: [asked.length, 1] };
-      const end = asked.offset + asked.length;
       const runs: number[] = [];
       let at = asked.offset;
       while (at < end && runs.length < LIMITS.extentsPerAnswer) {
@@ -152,6 +157,7 @@ export class OstControl {
       return { runs };
     } finally {
       chunk.holders--;
+      session.answered();
       this.core.chunks.settled(chunk);
     }
   }

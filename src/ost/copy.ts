@@ -15,10 +15,16 @@ import type { Session } from './session.js';
 
 const CONNECT_TIMEOUT_MS = 3000;
 const PROBE_BYTES = 512;
+/** A source that answers nothing for so long is given up, and with it all that is copied from it. */
+const SOURCE_TIMEOUT_MS = 10_000;
 
+/** Objects of one source with a session kept; half of what a connection may have. */
+const READERS_MAX = LIMITS.objectsPerConnection / 2;
+
+/** Another OST, and the reading sessions there: one an object, of the latest epoch. */
 interface Source {
   readonly peer: OstPeer;
-  readonly handles: Map<string, number>;
+  readonly readers: Map<string, { epoch: number; handle: Promise<number> }>;
 }
 
 /**
@@ -47,6 +53,7 @@ export class CopyEngine {
     while (this.running >= this.limit) await new Promise<void>((resolve) => this.waiting.push(resolve));
     this.running++;
     try {
+      if (session.ended !== 0) throw errorOfStatus(session.ended, `target OST ${this.core.ostId}`);
       return await this.copyRange(session, asked);
     } finally {
       this.running--;
@@ -60,43 +67,50 @@ export class CopyEngine {
 
   private async copyRange(session: Session, asked: Params<'ost.copy'>) {
     const source = await this.source(asked);
-    const handle = await this.handle(source, session);
-    const { chunk, chunkVersion } = asked;
-    // The source's region epoch first, also where it holds only a hole: it is raised here before any data.
-    let tag = 0;
-    const regionBytes = Math.min(LIMITS.regionSizeBytes, session.object.record.chunkSizeBytes);
-    for (let at = asked.offset; at < asked.offset + asked.length; at += regionBytes) {
-      const found = await this.transfer(source.peer, handle, session, asked, at, PROBE_BYTES, null);
-      tag = Math.max(tag, found);
+    const handle = await this.reader(source, session);
+    try {
+      return await this.copyFrom(source.peer, handle, session, asked);
+    } catch (error) {
+      // Whatever it was, the next copy asks for a session of its own: that one may have ended.
+      source.readers.delete(session.object.record.id);
+      throw error;
     }
-    const { runs } = await source.peer.call('ost.extents', {
-      handle,
-      chunk,
-      chunkVersion,
-      offset: asked.offset,
-      length: asked.length,
-    });
+  }
+
+  private async copyFrom(peer: OstPeer, handle: number, session: Session, asked: Params<'ost.copy'>) {
+    // The source's region epoch first, also where it holds only a hole: it is raised here before any data.
+    let tag = 1;
+    const end = asked.offset + asked.length;
+    const regionBytes = LIMITS.regionSizeBytes;
+    for (let at = asked.offset; at < end; at = (Math.floor(at / regionBytes) + 1) * regionBytes) {
+      const length = Math.min(PROBE_BYTES, end - at);
+      tag = Math.max(tag, await this.transfer(peer, handle, session, asked, at, length, null));
+    }
     let at = asked.offset;
     let copiedBytes = 0;
     let zeroedBytes = 0;
-    for (let i = 0; i + 1 < runs.length; i += 2) {
-      const length = runs[i]!;
-      if (runs[i + 1] === 1) {
-        await this.local(session, asked, Opcode.ERASE, tag, at, length, null);
-        zeroedBytes += length;
-      } else {
-        for (let done = 0; done < length; done += LIMITS.framePayloadBytes) {
-          const piece = Math.min(LIMITS.framePayloadBytes, length - done);
-          await this.transfer(source.peer, handle, session, asked, at + done, piece, tag);
+    while (at < end) {
+      const { chunk, chunkVersion } = asked;
+      const range = { handle, chunk, chunkVersion, offset: at, length: end - at };
+      const { runs } = await peer.call('ost.extents', range, SOURCE_TIMEOUT_MS);
+      const startedAt = at;
+      for (let i = 0; i + 1 < runs.length && at < end; i += 2) {
+        const length = Math.min(runs[i]!, end - at);
+        if (runs[i + 1] === 1) {
+          await this.local(session, asked, Opcode.ERASE, tag, at, length, null);
+          zeroedBytes += length;
+        } else {
+          for (let done = 0; done < length; done += LIMITS.framePayloadBytes) {
+            const piece = Math.min(LIMITS.framePayloadBytes, length - done);
+            await this.transfer(peer, handle, session, asked, at + done, piece, tag);
+          }
+          copiedBytes += length;
         }
-        copiedBytes += length;
+        at += length;
       }
-      at += length;
-    }
-    if (at !== asked.offset + asked.length) {
-      throw new RawstorError('PROTOCOL', 'the source described only part of the range', {
-        where: source.peer.where,
-      });
+      if (at === startedAt) {
+        throw new RawstorError('PROTOCOL', 'the source did not describe the range', { where: peer.where });
+      }
     }
     return { copiedBytes, zeroedBytes };
   }
@@ -117,7 +131,8 @@ export class CopyEngine {
       read.handle = handle;
       read.sessionEpoch = session.epoch;
       read.slices.add(buffer.memory, buffer.offset, length);
-      const done = await finished(read, () => peer.submit(read));
+      const silence = this.core.env.clock.after(SOURCE_TIMEOUT_MS, () => peer.destroy());
+      const done = await finished(read, () => peer.submit(read)).finally(() => silence.cancel());
       if (done.status !== 0) throw errorOfStatus(done.status, `source OST ${asked.sourceOstId}`);
       if (tag !== null) {
         await this.local(session, asked, Opcode.WRITE, Math.max(tag, done.tag), offset, length, buffer);
@@ -174,7 +189,7 @@ export class CopyEngine {
       try {
         const peer = await RemotePeer.connect(io, clock, this.identity, address, CONNECT_TIMEOUT_MS);
         peer.onClosed = () => this.sources.delete(asked.sourceOstId);
-        return { peer, handles: new Map() };
+        return { peer, readers: new Map() };
       } catch (error) {
         failure = error;
       }
@@ -182,16 +197,28 @@ export class CopyEngine {
     throw failure;
   }
 
-  private async handle(source: Source, session: Session): Promise<number> {
-    const key = `${session.object.record.id}/${session.epoch}`;
-    const known = source.handles.get(key);
-    if (known !== undefined) return known;
-    const answer = await source.peer.call('ost.attachReader', {
-      objectId: session.object.record.id,
-      sessionEpoch: session.epoch,
+  private reader({ peer, readers }: Source, session: Session): Promise<number> {
+    const { id } = session.object.record;
+    const known = readers.get(id);
+    if (known !== undefined && known.epoch >= session.epoch) {
+      // Again the latest in the map's order.
+      readers.delete(id);
+      readers.set(id, known);
+      return known.handle;
+    }
+    const asked = { objectId: id, sessionEpoch: session.epoch };
+    const handle = peer.call('ost.attachReader', asked, SOURCE_TIMEOUT_MS).then((answer) => answer.handle);
+    const reader = { epoch: session.epoch, handle };
+    readers.set(id, reader);
+    handle.catch(() => {
+      if (readers.get(id) === reader) readers.delete(id);
     });
-    source.handles.set(key, answer.handle);
-    return answer.handle;
+    for (const [oldest, { handle: unused }] of readers) {
+      if (readers.size <= READERS_MAX) break;
+      readers.delete(oldest);
+      unused.then((ended) => peer.call('ost.detach', { handle: ended })).catch(() => {});
+    }
+    return handle;
   }
 }
 

@@ -1,8 +1,5 @@
-import { execFile } from 'node:child_process';
-import { readFileSync } from 'node:fs';
-import { promisify } from 'node:util';
 import type { Clock } from '../common/clock.js';
-import { ERROR_CODES, RawstorError } from '../common/errors.js';
+import { asRawstorError, RawstorError } from '../common/errors.js';
 import { LIMITS } from '../common/limits.js';
 import type { Logger } from '../common/log.js';
 import type { BatchTask, Io } from '../io/types.js';
@@ -14,22 +11,30 @@ import {
   STATUS_FENCED,
   STATUS_STALE_SESSION,
 } from '../protocol/index.js';
+import { Boot } from './boot.js';
 import { ChunkCache } from './chunk-cache.js';
 import { DirtyTracker } from './dirty.js';
 import { IntentLog } from './intents.js';
+import { judge } from './judge.js';
 import { OstObject } from './object.js';
 import { Operation } from './operation.js';
-import { bootChange, fenceChange, objectChange, type Records } from './records.js';
+import { fenceChange, objectChange, type Records } from './records.js';
 import { RegionMirror } from './regions.js';
+import { Removal } from './removal.js';
 import { Session, type SessionHolder } from './session.js';
 import { SpaceGuard } from './space.js';
-import type { ChunkStorage } from './storage.js';
+import type { ChunkName, ChunkStorage } from './storage.js';
+import type { Change } from './store.js';
 import type { OstTuning } from './tuning.js';
 
 export interface OstEnvironment {
   readonly io: Io;
   readonly clock: Clock;
   readonly log: Logger;
+  /** /proc/sys/kernel/random/boot_id when left out. */
+  readonly kernelBootId?: string | undefined;
+  /** When nothing can be promised any more; ends the process when left out. */
+  readonly onFatal?: (() => void) | undefined;
 }
 
 /** The storage target itself: sessions, operations, chunk files. Knows nothing of sockets or replicas. */
@@ -44,15 +49,14 @@ export class OstCore implements BatchTask {
   readonly space: SpaceGuard;
   readonly chunks: ChunkCache;
   readonly objects = new Map<string, OstObject>();
+  readonly removal: Removal;
+  private readonly boot: Boot;
   private readonly sessions = new Map<number, Session>();
   private readonly freeOperations: Operation[] = [];
   private deferred: { operation: Operation; status: number }[] = [];
   private refused: { op: ChunkOp; status: number }[] = [];
   private nextHandle = 1;
-  private generation = 0;
-  private kernel = '';
-  /** While a loss is being recorded nobody attaches. */
-  private losing: Promise<void> = Promise.resolve();
+  private closing = false;
 
   constructor(
     ostId: string,
@@ -69,12 +73,14 @@ export class OstCore implements BatchTask {
     this.regions = new RegionMirror(records, tuning.regionPages);
     this.space = new SpaceGuard(storage, tuning.capacityBytes, tuning.reserveBytes);
     this.chunks = new ChunkCache(this, tuning.openFiles, (reason) => this.lose(reason));
+    this.removal = new Removal(this);
+    this.boot = new Boot(env, storage, records, () => this.openChunks());
     const wallMs = () => env.clock.wallMs();
-    this.intents = new IntentLog(env.io, records, this.regions, wallMs, (error) => this.lose(error.message));
+    this.intents = new IntentLog(env.io, (changes) => this.commit(changes), this.regions, wallMs);
   }
 
   get bootId(): BootId {
-    return { kernel: this.kernel, generation: this.generation };
+    return this.boot.id;
   }
 
   get sessionCount(): number {
@@ -83,47 +89,50 @@ export class OstCore implements BatchTask {
 
   /** Takes up where the last process ended. */
   async open(): Promise<void> {
-    const before = this.records.boot();
-    this.kernel = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
-    this.generation = before?.generation ?? 1;
-    if (before !== null && !before.clean && before.kernel === this.kernel) {
-      // The last process was killed: its writes are in the page cache, and a flush here would not know of them.
-      await promisify(execFile)('sync', ['-f', this.storage.where]);
-    }
-    await this.records.commit([
-      bootChange({ generation: this.generation, kernel: this.kernel, clean: false }),
-    ]);
+    await this.boot.open();
     await this.space.open();
-    for (const { id } of this.records.tombstones()) await this.storage.remove(id);
+    await this.removal.open();
   }
 
   /** Ends sessions, flushes and closes files. */
   async close(): Promise<void> {
+    this.closing = true;
+    this.removal.close();
     let clean = true;
     for (const object of this.objects.values()) {
+      await object.turn;
       await this.endSessions(object, STATUS_STALE_SESSION);
-      for (const chunk of object.chunks.values()) if (!(await this.chunks.syncAndClose(chunk))) clean = false;
+      if (!(await this.closeFiles(object))) clean = false;
     }
-    await this.records.commit([bootChange({ generation: this.generation, kernel: this.kernel, clean })]);
+    await this.boot.close(clean);
     await this.records.close();
   }
 
   /** @throws RawstorError FENCED, STALE_SESSION, NOT_FOUND for an object removed */
   async attach(record: ObjectRecord, epoch: number, number: number, holder: SessionHolder): Promise<Session> {
-    await this.losing;
+    if (this.closing) throw new RawstorError('UNAVAILABLE', 'the OST is ending', { where: this.ostId });
     const object = this.object(record.id, record);
     const attached = object.turn.then(() => this.attachInTurn(object, record, epoch, number, holder));
     object.turn = attached.catch(() => {});
     return attached;
   }
 
-  /** For another OST that copies from here. */
-  attachReader(objectId: string, epoch: number, holder: SessionHolder): Session {
+  /**
+   * For another OST that copies from here on the word of the writer attached here (I3): of no other.
+   * @throws RawstorError FENCED, STALE_SESSION, NOT_FOUND
+   */
+  async attachReader(objectId: string, epoch: number, holder: SessionHolder): Promise<Session> {
+    await this.boot.settled();
     const object = this.object(objectId, null);
-    if (object.fence !== null && epoch < object.fence.sessionEpoch) throw this.fenced(object);
-    const session = new Session(this.nextHandle++, object, epoch, 0, true, holder);
+    const { fence } = object;
+    if (fence !== null && epoch < fence.sessionEpoch) throw this.fenced(object);
+    if (fence === null || epoch > fence.sessionEpoch) {
+      throw new RawstorError('STALE_SESSION', 'the writer that ordered the copy has not attached here', {
+        where: `${object.record.name} on OST ${this.ostId}`,
+      });
+    }
+    const session = this.begin(object, epoch, 0, true, holder);
     object.readers.add(session);
-    this.sessions.set(session.handle, session);
     return session;
   }
 
@@ -141,7 +150,7 @@ export class OstCore implements BatchTask {
   /** Takes a data operation; `chunkDone` follows, never from within. */
   submit(op: ChunkOp, holder: SessionHolder): void {
     const session = this.sessions.get(op.handle);
-    const status = this.judge(op, session, holder);
+    const status = judge(op, session, holder);
     if (status !== 0 || op.opcode === Opcode.PING) {
       this.refused.push({ op, status });
       this.env.io.schedule(this);
@@ -173,14 +182,15 @@ export class OstCore implements BatchTask {
   /** An object known here, from memory, the records or `record`. @throws RawstorError NOT_FOUND */
   object(id: string, record: ObjectRecord | null): OstObject {
     const known = this.objects.get(id);
-    if (known !== undefined) return known;
-    const found = this.records.isDeleted(id) ? null : (this.records.object(id) ?? record);
+    if (known !== undefined && !this.removal.isRemoved(id)) return known;
+    const found = this.removal.isRemoved(id) ? null : (this.records.object(id) ?? record);
     if (found === null)
       throw new RawstorError('NOT_FOUND', 'this OST has nothing of the object', { where: id });
     const fence = this.records.fence(id);
-    const object = new OstObject(this.env.io, this.storage, found, fence, (chunk) =>
-      this.chunks.settled(chunk),
-    );
+    const object = new OstObject(this.env.io, this.storage, found, fence, {
+      settled: (chunk) => this.chunks.settled(chunk),
+      syncFailed: () => this.lose('fsync of a directory failed'),
+    });
     this.objects.set(id, object);
     return object;
   }
@@ -192,10 +202,23 @@ export class OstCore implements BatchTask {
     await Promise.all(ending.map((session) => session.drained()));
   }
 
-  /** Forgets an object's files; nothing is in flight. */
-  async forget(object: OstObject): Promise<void> {
-    for (const chunk of object.chunks.values()) await this.chunks.syncAndClose(chunk);
-    this.objects.delete(object.record.id);
+  /** Flushes and closes an object's files, of which nothing is in flight; false when what was written may be lost. */
+  async closeFiles(object: OstObject): Promise<boolean> {
+    let clean = true;
+    for (const chunk of object.chunks.values()) if (!(await this.chunks.syncAndClose(chunk))) clean = false;
+    if (!(await object.directory.synced())) clean = false;
+    return clean;
+  }
+
+  /** Durable when resolved. A store that fails for another reason than space is a loss. @throws RawstorError */
+  async commit(changes: readonly Change[]): Promise<void> {
+    try {
+      await this.records.commit(changes);
+    } catch (error) {
+      const failure = asRawstorError(error);
+      if (failure.code !== 'NO_SPACE') this.lose(failure.message);
+      throw failure;
+    }
   }
 
   private async attachInTurn(
@@ -215,39 +238,37 @@ export class OstCore implements BatchTask {
       }
     }
     const next = { sessionEpoch: epoch, sessionNumber: number };
-    const kept = record.epoch >= object.record.epoch ? record : object.record;
-    await this.records.commit([fenceChange(record.id, next), objectChange(kept)]);
+    const kept = object.newerRecord(record);
+    await this.commit([fenceChange(record.id, next), objectChange(kept)]);
     object.fence = next;
     object.record = kept;
     const status = fence !== null && epoch > fence.sessionEpoch ? STATUS_FENCED : STATUS_STALE_SESSION;
     const drained = this.endSessions(object, status, epoch);
     this.dirty.releaseAll();
     await drained;
-    const session = new Session(this.nextHandle++, object, epoch, number, false, holder);
-    object.writer = session;
-    this.sessions.set(session.handle, session);
-    return session;
+    // A loss that became known meanwhile is told by the boot id of the answer.
+    await this.boot.settled();
+    if (this.closing || this.removal.isRemoved(record.id)) {
+      throw new RawstorError('UNAVAILABLE', 'the object or the OST is going', { where: this.ostId });
+    }
+    object.writer = this.begin(object, epoch, number, false, holder);
+    return object.writer;
   }
 
-  private judge(op: ChunkOp, session: Session | undefined, holder: SessionHolder): number {
-    if (session === undefined || session.holder !== holder) return STATUS_STALE_SESSION;
-    if (session.ended !== 0) return session.ended;
-    if (op.sessionEpoch !== session.epoch || op.sessionNumber !== session.number) return STATUS_STALE_SESSION;
-    const { opcode } = op;
-    if (opcode === Opcode.PING) return 0;
-    if (opcode !== Opcode.READ && session.readOnly) return ERROR_CODES.READ_ONLY.wire;
-    if (opcode === Opcode.FLUSH) return 0;
-    if (opcode < Opcode.READ || opcode > Opcode.FLUSH) return ERROR_CODES.NOT_SUPPORTED.wire;
-    const { chunkSizeBytes, sizeBytes } = session.object.record;
-    const inside =
-      op.length > 0 &&
-      op.length <= LIMITS.rangeBytes &&
-      op.offset + op.length <= chunkSizeBytes &&
-      op.chunk * chunkSizeBytes + op.offset + op.length <= sizeBytes &&
-      op.chunkVersion === session.object.record.headVersion;
-    if (!inside) return ERROR_CODES.INVALID.wire;
-    const carries = opcode === Opcode.READ || opcode === Opcode.WRITE;
-    return carries && op.slices.lengthBytes !== op.length ? ERROR_CODES.INVALID.wire : 0;
+  private begin(
+    object: OstObject,
+    epoch: number,
+    number: number,
+    readOnly: boolean,
+    holder: SessionHolder,
+  ): Session {
+    if (holder.gone) throw new RawstorError('CONNECTION_LOST', 'who asked is gone', { where: this.ostId });
+    if (holder.sessions.size >= LIMITS.objectsPerConnection) {
+      throw new RawstorError('LIMIT', 'too many sessions on one connection', { where: this.ostId });
+    }
+    const session = new Session(this.nextHandle++, object, epoch, number, readOnly, holder);
+    this.sessions.set(session.handle, session);
+    return session;
   }
 
   private fenced(object: OstObject): RawstorError {
@@ -259,26 +280,18 @@ export class OstCore implements BatchTask {
 
   /**
    * Unflushed writes are lost (I10): every session ends, and a new generation tells everyone, before anything
-   * else is answered.
+   * is answered but errors.
    */
   private lose(reason: string): void {
-    this.env.log.error({ reason }, 'unflushed writes may be lost, this OST takes a new generation');
-    this.generation++;
+    this.boot.lose(reason);
     for (const session of [...this.sessions.values()]) this.endSession(session);
-    const boot = { generation: this.generation, kernel: this.kernel, clean: false };
-    const recorded = this.losing.then(async () => {
-      await this.records.commit([bootChange(boot)]);
-      for (const object of this.objects.values()) {
-        for (const { chunk, version } of object.chunks.values()) {
-          await this.storage.dropCache(object.record.id, { chunk, version });
-        }
+  }
+
+  private *openChunks(): Iterable<{ objectId: string; name: ChunkName }> {
+    for (const object of this.objects.values()) {
+      for (const { chunk, version } of object.chunks.values()) {
+        yield { objectId: object.record.id, name: { chunk, version } };
       }
-    });
-    this.losing = recorded;
-    recorded.catch((error) => {
-      // Nothing can be promised any more; a restart reads what the disk has.
-      this.env.log.fatal({ error: String(error) }, 'the loss cannot be recorded');
-      process.exit(ERROR_CODES.IO.exit);
-    });
+    }
   }
 }

@@ -37,15 +37,15 @@ export async function startOst(options: StartOstOptions): Promise<RunningOst> {
   const { io, clock, log } = options;
   const tuning = { ...DEFAULT_TUNING, ...options.tuning };
   const directory = await openOstDirectory(io, options.dir, clock.wallMs());
-  const { ostId } = directory.identity;
+  const { ostId } = directory;
   const identity = {
     role: 'ost' as const,
     get clusterId() {
-      return directory.identity.clusterId;
+      return directory.clusterId;
     },
     name: `ost ${ostId}@${hostname()}:${process.pid}`,
   };
-  const core = new OstCore(ostId, { io, clock, log }, directory.storage, directory.records, tuning);
+  const core = new OstCore(ostId, options, directory.storage, directory.records, tuning);
   let addresses: Address[] = [];
   let stallMs = 0;
   const labels = { host: hostname(), ...options.labels };
@@ -77,7 +77,7 @@ export async function startOst(options: StartOstOptions): Promise<RunningOst> {
   });
   const owner = {
     joined: (clusterId: string) => directory.joinCluster(clusterId),
-    deleteObject: (id: string) => control.deleteObject(id),
+    deleteObject: (id: string) => core.removal.remove(id),
   };
   const beats = (role: 'mds' | 'mgs', to: readonly Address[] | undefined) =>
     (to ?? []).map((address) => {

@@ -1,7 +1,7 @@
 import { asRawstorError } from '../common/errors.js';
 import type { BatchTask, Io } from '../io/types.js';
 import type { ChunkFile } from './chunk-file.js';
-import { chunkChange, type Records, regionsChange } from './records.js';
+import { chunkChange, regionsChange } from './records.js';
 import type { RegionMirror, RegionPage } from './regions.js';
 import type { Change } from './store.js';
 
@@ -18,6 +18,7 @@ export interface IntentWaiter {
 interface SealMark {
   chunks: readonly ChunkFile[];
   tag: number;
+  resolve: () => void;
 }
 
 /**
@@ -26,10 +27,9 @@ interface SealMark {
  */
 export class IntentLog implements BatchTask {
   private readonly io: Pick<Io, 'schedule'>;
-  private readonly records: Records;
+  private readonly commit: (changes: readonly Change[]) => Promise<void>;
   private readonly mirror: RegionMirror;
   private readonly wallMs: () => number;
-  private readonly onFatal: (error: Error) => void;
   private waiting: IntentWaiter[] = [];
   private marks: SealMark[] = [];
   private committing = false;
@@ -39,16 +39,14 @@ export class IntentLog implements BatchTask {
 
   constructor(
     io: Pick<Io, 'schedule'>,
-    records: Records,
+    commit: (changes: readonly Change[]) => Promise<void>,
     mirror: RegionMirror,
     wallMs: () => number,
-    onFatal: (error: Error) => void,
   ) {
     this.io = io;
-    this.records = records;
+    this.commit = commit;
     this.mirror = mirror;
     this.wallMs = wallMs;
-    this.onFatal = onFatal;
   }
 
   add(waiter: IntentWaiter): void {
@@ -56,10 +54,15 @@ export class IntentLog implements BatchTask {
     this.arrange();
   }
 
-  /** At a seal: the next commit also marks these chunks' lately written regions for the next tag. */
-  mark(chunks: readonly ChunkFile[], tag: number): void {
-    this.marks.push({ chunks, tag });
-    this.arrange();
+  /**
+   * At a seal: the next commit also marks these chunks' lately written regions for the next tag. Resolves when
+   * it is over, also when it failed: the writes will then ask for themselves.
+   */
+  mark(chunks: readonly ChunkFile[], tag: number): Promise<void> {
+    return new Promise((resolve) => {
+      this.marks.push({ chunks, tag, resolve });
+      this.arrange();
+    });
   }
 
   runBatch(): void {
@@ -82,6 +85,7 @@ export class IntentLog implements BatchTask {
     }
     if (pages.length === 0) {
       for (const waiter of waiters) waiter.intentDone(0);
+      for (const { resolve } of marks) resolve();
       return;
     }
     const changes: Change[] = [];
@@ -93,12 +97,12 @@ export class IntentLog implements BatchTask {
     }
     this.commits++;
     this.committing = true;
-    this.records.commit(changes).then(
+    this.commit(changes).then(
       () => {
         for (const chunk of fresh) chunk.recorded = true;
-        this.settle(waiters, pages, null);
+        this.settle(waiters, marks, pages, null);
       },
-      (error) => this.settle(waiters, pages, error),
+      (error) => this.settle(waiters, marks, pages, error),
     );
   }
 
@@ -108,17 +112,17 @@ export class IntentLog implements BatchTask {
     this.io.schedule(this);
   }
 
-  private settle(waiters: readonly IntentWaiter[], pages: readonly RegionPage[], error: unknown): void {
+  private settle(
+    waiters: readonly IntentWaiter[],
+    marks: readonly SealMark[],
+    pages: readonly RegionPage[],
+    error: unknown,
+  ): void {
     this.committing = false;
     this.mirror.settle(pages, error === null);
-    let status = 0;
-    if (error !== null) {
-      const failure = asRawstorError(error);
-      status = failure.wire;
-      // A transaction that failed for another reason than space may or may not be there: nothing is sure now.
-      if (failure.code !== 'NO_SPACE') this.onFatal(failure);
-    }
+    const status = error === null ? 0 : asRawstorError(error).wire;
     for (const waiter of waiters) waiter.intentDone(status);
+    for (const { resolve } of marks) resolve();
     if (this.waiting.length > 0 || this.marks.length > 0) this.arrange();
   }
 }

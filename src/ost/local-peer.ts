@@ -35,7 +35,7 @@ class LocalPeer implements OstPeer, SessionHolder {
   onClosed: ((error: Error | null) => void) | null = null;
   private readonly core: OstCore;
   private readonly control: OstControl;
-  private ended = false;
+  gone = false;
   private refused: ChunkOp[] = [];
 
   constructor(core: OstCore, control: OstControl) {
@@ -45,21 +45,23 @@ class LocalPeer implements OstPeer, SessionHolder {
   }
 
   async call<M extends MethodName>(method: M, params: Params<M>): Promise<Result<M>> {
-    if (this.ended) throw new RawstorError('CONNECTION_LOST', 'the peer has ended', { where: this.where });
-    return METHODS[method].result.parse(await this.control.call(method, params, this)) as Result<M>;
+    if (this.gone) throw new RawstorError('CONNECTION_LOST', 'the peer has ended', { where: this.where });
+    // Copied by the checks, as between processes: neither side sees what the other changes later.
+    const asked = METHODS[method].params.parse(params);
+    return METHODS[method].result.parse(await this.control.call(method, asked, this)) as Result<M>;
   }
 
   submit(op: ChunkOp): void {
     const { io, clock } = this.core.env;
     op.sentAtMs = clock.nowMs();
-    if (!this.ended) return this.core.submit(op, this);
+    if (!this.gone) return this.core.submit(op, this);
     this.refused.push(op);
     io.schedule(this);
   }
 
   destroy(): void {
-    if (this.ended) return;
-    this.ended = true;
+    if (this.gone) return;
+    this.gone = true;
     const ending = [...this.sessions];
     for (const session of ending) this.core.endSession(session);
     // Answers first, as with a connection: then the end is told.

@@ -1,3 +1,4 @@
+import { RawstorError } from '../common/errors.js';
 import { parseId } from '../common/ids.js';
 import type { Io } from '../io/types.js';
 import type { ObjectRecord } from '../protocol/index.js';
@@ -6,6 +7,12 @@ import type { Fence } from './record-codec.js';
 import type { Session } from './session.js';
 import type { ChunkStorage } from './storage.js';
 import { SyncPoint } from './sync-point.js';
+
+export interface ObjectOwner {
+  settled(chunk: ChunkFile): void;
+  /** A sync of the object's directory failed. */
+  syncFailed(): void;
+}
 
 /** An object of which this OST has something, while it is in use. */
 export class OstObject {
@@ -18,25 +25,35 @@ export class OstObject {
   readonly readers = new Set<Session>();
   /** Attaches of one object come one after another. */
   turn: Promise<unknown> = Promise.resolve();
-  private readonly onSettled: (chunk: ChunkFile) => void;
+  private readonly owner: ObjectOwner;
 
   constructor(
     io: Pick<Io, 'schedule'>,
     storage: ChunkStorage,
     record: ObjectRecord,
     fence: Fence | null,
-    onSettled: (chunk: ChunkFile) => void,
+    owner: ObjectOwner,
   ) {
     this.record = record;
     this.key = parseId(record.id);
     this.fence = fence;
-    this.onSettled = onSettled;
-    this.directory = new DirectorySync(io, storage, record.id);
+    this.owner = owner;
+    this.directory = new DirectorySync(io, storage, record.id, () => owner.syncFailed());
   }
 
   /** Something that kept the chunk busy has ended. */
   chunkSettled(chunk: ChunkFile): void {
-    this.onSettled(chunk);
+    this.owner.settled(chunk);
+  }
+
+  /** What is kept when somebody brings its record. @throws RawstorError CONFLICT */
+  newerRecord(brought: ObjectRecord): ObjectRecord {
+    if (this.record.chunkSizeBytes !== brought.chunkSizeBytes) {
+      throw new RawstorError('CONFLICT', 'the object has another chunk size on this OST', {
+        where: this.record.id,
+      });
+    }
+    return brought.epoch >= this.record.epoch ? brought : this.record;
   }
 
   sessions(): Session[] {
@@ -48,11 +65,13 @@ export class OstObject {
 class DirectorySync extends SyncPoint {
   private readonly storage: ChunkStorage;
   private readonly objectId: string;
+  private readonly onFailed: () => void;
 
-  constructor(io: Pick<Io, 'schedule'>, storage: ChunkStorage, objectId: string) {
+  constructor(io: Pick<Io, 'schedule'>, storage: ChunkStorage, objectId: string, onFailed: () => void) {
     super(io);
     this.storage = storage;
     this.objectId = objectId;
+    this.onFailed = onFailed;
   }
 
   protected start(): void {
@@ -60,6 +79,8 @@ class DirectorySync extends SyncPoint {
     this.storage.syncDirectory(this.objectId).then(
       () => this.finished(0),
       () => {
+        // First: the loss must be known before anyone is told that the sync is over.
+        this.onFailed();
         this.dirty = true;
         this.finished(EIO);
       },

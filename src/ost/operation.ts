@@ -140,8 +140,7 @@ export class Operation implements ChunkWaiter, IntentWaiter, FileOpOwner, SyncWa
   private finishRead(): void {
     const op = this.op!;
     op.tag = this.core.regions.highest(this.chunk!, op.offset, op.length);
-    // A read that a newer session's attach overtook must not be served (I4).
-    this.finish(this.session!.ended);
+    this.finish(0);
   }
 
   private makeDurable(): void {
@@ -188,7 +187,9 @@ export class Operation implements ChunkWaiter, IntentWaiter, FileOpOwner, SyncWa
       this.core.chunks.settled(chunk);
     }
     this.core.free(this);
-    op.status = status;
+    // Nothing of an ended session succeeds: not a read that a newer attach overtook (I4), nor a flush that found
+    // clean what an earlier one had failed to write (I10).
+    op.status = status === 0 ? session.ended : status;
     session.answered();
     op.owner.chunkDone(op);
   }

@@ -73,8 +73,10 @@ export interface Fence {
   sessionNumber: number;
 }
 
+export const FENCE_BYTES = 12;
+
 export function encodeFence(fence: Fence): Buffer {
-  const value = Buffer.allocUnsafe(12);
+  const value = Buffer.allocUnsafe(FENCE_BYTES);
   writeEpoch(value, 0, fence.sessionEpoch);
   value.writeUInt32LE(fence.sessionNumber, 8);
   return value;

@@ -1,3 +1,4 @@
+import { z } from 'zod';
 import { RawstorError } from '../common/errors.js';
 import { parseId } from '../common/ids.js';
 import {
@@ -5,7 +6,6 @@ import {
   encodeBody,
   type ObjectRecord,
   objectRecordSchema,
-  type StoredSet,
   storedSetSchema,
 } from '../protocol/index.js';
 import {
@@ -14,6 +14,7 @@ import {
   decodeRegions,
   encodeFence,
   encodeRegions,
+  FENCE_BYTES,
   type Fence,
   idOfKey,
   keyAfterPrefix,
@@ -28,18 +29,26 @@ import type { Change, DurableStore } from './store.js';
 
 export const RECORDS_FORMAT = 1;
 
-export interface BootRecord {
-  /** Rises whenever this OST knows that it lost unflushed writes. */
-  generation: number;
-  /** Kernel boot id of the last start. */
-  kernel: string;
-  /** Everything was flushed before the last process ended. */
-  clean: boolean;
-}
+const metaSchema = z.object({ format: z.number(), ostId: z.string() });
 
-export interface SetRecord {
-  set: StoredSet;
-  lastSeal: number;
+const bootSchema = z.object({
+  /** Rises whenever this OST knows that it lost unflushed writes. */
+  generation: z.number(),
+  /** Kernel boot id of the last start. */
+  kernel: z.string(),
+  /** Everything was flushed before the last process ended. */
+  clean: z.boolean(),
+});
+export type BootRecord = z.infer<typeof bootSchema>;
+
+const setSchema = z.object({ set: storedSetSchema, lastSeal: z.number() });
+export type SetRecord = z.infer<typeof setSchema>;
+
+/** An object whose removal was begun or, `done`, finished. */
+export interface Tombstone {
+  id: string;
+  wallMs: number;
+  done: boolean;
 }
 
 /** Region epochs of one page, as a scan gives them. */
@@ -58,74 +67,65 @@ export class Records {
     this.store = store;
   }
 
-  /** @throws RawstorError BAD_DATA when the records belong to another OST or to a newer program */
-  async claim(ostId: string, isNew: boolean, where: string): Promise<void> {
+  /**
+   * Answers whose records these are; new ones become `newId`'s. `ostId` is null where no identity was written
+   * yet: the records of a first start that was cut short are taken over.
+   * @throws RawstorError BAD_DATA when the records belong to another OST, VERSION when to a newer program
+   */
+  async claim(ostId: string | null, newId: string, where: string): Promise<string> {
     const value = this.store.get(singleKey(RecordType.META));
     if (value === undefined) {
-      if (!isNew) {
+      if (ostId !== null) {
         throw new RawstorError('BAD_DATA', 'the records of this OST are gone', {
           where,
           hint: 'restore the directory from a copy, or move it away and start on an empty one',
         });
       }
-      const meta = encodeBody({ format: RECORDS_FORMAT, ostId });
+      const meta = encodeBody({ format: RECORDS_FORMAT, ostId: newId });
       await this.store.commit([{ key: singleKey(RecordType.META), value: meta }]);
-      return;
+      return newId;
     }
-    const meta = decodeBody(value) as { format?: unknown; ostId?: unknown };
+    const meta = decodeAs(metaSchema, value, where);
     if (meta.format !== RECORDS_FORMAT) {
-      throw new RawstorError('BAD_DATA', `records of format ${String(meta.format)} are not known here`, {
+      throw new RawstorError('VERSION', `records of format ${String(meta.format)} are not known here`, {
         where,
         hint: 'start a newer version of rawstor on this directory',
       });
     }
-    if (meta.ostId !== ostId) {
+    if (ostId !== null && meta.ostId !== ostId) {
       throw new RawstorError('BAD_DATA', `the records belong to another OST (${String(meta.ostId)})`, {
         where,
         hint: 'two directories were mixed: restore records/ and rawstor-ost.json of the same OST',
       });
     }
+    return meta.ostId;
   }
 
   boot(): BootRecord | null {
     const value = this.store.get(singleKey(RecordType.BOOT));
-    return value === undefined ? null : (decodeBody(value) as BootRecord);
+    return value === undefined ? null : decodeAs(bootSchema, value, 'the boot record');
   }
 
   object(id: string): ObjectRecord | null {
     const value = this.store.get(objectKey(RecordType.OBJECT, parseId(id)));
-    if (value === undefined) return null;
-    const parsed = objectRecordSchema.safeParse(decodeBody(value));
-    if (!parsed.success) {
-      throw new RawstorError('BAD_DATA', 'an object record is malformed', {
-        where: id,
-        cause: parsed.error,
-        hint: 'the record belongs to a newer version, or the database is damaged',
-      });
-    }
-    return parsed.data;
+    return value === undefined ? null : decodeAs(objectRecordSchema, value, `the record of object ${id}`);
   }
 
   /** Ids of the objects known here, after `after` (null: from the first), at most `limit`. */
   objectIds(after: string | null, limit: number): string[] {
-    const prefix = singleKey(RecordType.OBJECT);
-    const start =
-      after === null
-        ? prefix
-        : Buffer.concat([objectKey(RecordType.OBJECT, parseId(after)), Buffer.alloc(1)]);
-    return this.store.range(start, keyAfterPrefix(prefix), limit).map(({ key }) => idOfKey(key));
+    return this.page(RecordType.OBJECT, after, limit).map(({ key }) => idOfKey(key));
   }
 
   fence(id: string): Fence | null {
     const value = this.store.get(objectKey(RecordType.FENCE, parseId(id)));
-    return value === undefined ? null : decodeFence(value);
+    if (value === undefined) return null;
+    if (value.length !== FENCE_BYTES) throw damaged(`the fence of object ${id}`);
+    return decodeFence(value);
   }
 
   set(id: string): SetRecord | null {
     const value = this.store.get(objectKey(RecordType.SET, parseId(id)));
-    if (value === undefined) return null;
-    const body = decodeBody(value) as { set: unknown; lastSeal: number };
-    return { set: storedSetSchema.parse(body.set), lastSeal: body.lastSeal };
+    return value === undefined ? null : decodeAs(setSchema, value, `the in-sync set of object ${id}`);
   }
 
   hasChunk(id: Uint8Array, chunk: number, version: number): boolean {
@@ -136,12 +136,16 @@ export class Records {
     return this.store.get(objectKey(RecordType.TOMBSTONE, parseId(id))) !== undefined;
   }
 
-  /** Objects whose removal was begun, with its wall time. */
-  tombstones(): { id: string; wallMs: number }[] {
-    const prefix = singleKey(RecordType.TOMBSTONE);
-    return this.store
-      .range(prefix, keyAfterPrefix(prefix), Number.MAX_SAFE_INTEGER)
-      .map(({ key, value }) => ({ id: idOfKey(key), wallMs: value.readDoubleLE(0) }));
+  tombstone(id: string): Tombstone | null {
+    const value = this.store.get(objectKey(RecordType.TOMBSTONE, parseId(id)));
+    return value === undefined ? null : decodeTombstone(id, value);
+  }
+
+  /** Removals begun or remembered, after `after` (null: from the first), at most `limit`. */
+  tombstones(after: string | null, limit: number): Tombstone[] {
+    return this.page(RecordType.TOMBSTONE, after, limit).map(({ key, value }) =>
+      decodeTombstone(idOfKey(key), value),
+    );
   }
 
   /** Fills `into` with the durable epochs of a page; zeros where there is none. */
@@ -187,6 +191,12 @@ export class Records {
   close(): Promise<void> {
     return this.store.close();
   }
+
+  private page(type: number, after: string | null, limit: number): { key: Buffer; value: Buffer }[] {
+    const prefix = singleKey(type);
+    const start = after === null ? prefix : Buffer.concat([objectKey(type, parseId(after)), Buffer.alloc(1)]);
+    return this.store.range(start, keyAfterPrefix(prefix), limit);
+  }
 }
 
 export function bootChange(boot: BootRecord): Change {
@@ -205,11 +215,13 @@ export function setChange(id: string, record: SetRecord): Change {
   return { key: objectKey(RecordType.SET, parseId(id)), value: encodeBody(record) };
 }
 
-export function tombstoneChange(id: string, wallMs: number | null): Change {
+/** `body` null forgets the removal. */
+export function tombstoneChange(id: string, body: { wallMs: number; done: boolean } | null): Change {
   const key = objectKey(RecordType.TOMBSTONE, parseId(id));
-  if (wallMs === null) return { key, value: null };
-  const value = Buffer.alloc(8);
-  value.writeDoubleLE(wallMs, 0);
+  if (body === null) return { key, value: null };
+  const value = Buffer.alloc(9);
+  value.writeDoubleLE(body.wallMs, 0);
+  value[8] = body.done ? 1 : 0;
   return { key, value };
 }
 
@@ -228,4 +240,26 @@ export function regionsChange(
   epochs: Float64Array,
 ): Change {
   return { key: regionsKey(id, chunk, version, page), value: encodeRegions(epochs) };
+}
+
+function decodeTombstone(id: string, value: Buffer): Tombstone {
+  if (value.length !== 9) throw damaged(`the tombstone of object ${id}`);
+  return { id, wallMs: value.readDoubleLE(0), done: value[8] === 1 };
+}
+
+/** @throws RawstorError BAD_DATA */
+function decodeAs<T>(schema: z.ZodType<T>, value: Uint8Array, where: string): T {
+  try {
+    return schema.parse(decodeBody(value));
+  } catch (cause) {
+    throw damaged(where, cause);
+  }
+}
+
+function damaged(where: string, cause?: unknown): RawstorError {
+  return new RawstorError('BAD_DATA', "a record of the OST's database is malformed", {
+    where,
+    hint: 'it was written by a newer version, or the database is damaged: see docs/formats-ost.md for the repair',
+    cause,
+  });
 }

@@ -1,3 +1,4 @@
+import { RawstorError } from '../common/errors.js';
 import { LIMITS } from '../common/limits.js';
 import type { Address, Listener, Releasable } from '../io/index.js';
 import type { PoolBuffer } from '../io/pool.js';
@@ -93,6 +94,10 @@ class Client implements SessionHolder {
 
   private data(connection: Connection, header: FrameHeader, buffer: PoolBuffer | null, offset: number): void {
     this.connection = connection;
+    if (buffer !== null && header.opcode !== Opcode.WRITE) {
+      const what = `a frame of opcode ${header.opcode} carries a payload`;
+      return connection.destroy(new RawstorError('PROTOCOL', what, { where: connection.peer }));
+    }
     const served = this.free.pop() ?? this.make();
     if (served === null) return connection.destroy();
     this.inFlight++;

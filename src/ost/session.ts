@@ -4,6 +4,8 @@ import type { OstObject } from './object.js';
 /** Who holds sessions: a connection or a peer in this process. */
 export interface SessionHolder {
   readonly sessions: Set<Session>;
+  /** It has ended: nothing begins for it any more. */
+  readonly gone: boolean;
 }
 
 /** One attach of one client to one object (docs/consistency: session). */

@@ -1,11 +1,17 @@
-import { spawn } from 'node:child_process';
-import { statfsSync } from 'node:fs';
-import { mkdir, open, readdir, rmdir, stat, unlink } from 'node:fs/promises';
+import { execFile } from 'node:child_process';
+import { closeSync, existsSync, openSync, statfsSync } from 'node:fs';
+import { mkdir, open, readdir, rm, rmdir, stat, unlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { asRawstorError } from '../common/errors.js';
+import { promisify } from 'node:util';
+import { asRawstorError, RawstorError } from '../common/errors.js';
 import { isId } from '../common/ids.js';
 import type { Io, IoFile } from '../io/types.js';
 import type { ChunkName, ChunkStorage, SpaceFigures } from './storage.js';
+
+const execute = promisify(execFile);
+
+/** Beside the directories of the objects while a loss is known that the records do not have yet. */
+const LOSS_FILE = 'lost-writes';
 
 /**
  * Sparse files `<root>/<last 2 hex digits of the object id>/<object id>/<chunk>.<version>`. The last digits,
@@ -75,21 +81,57 @@ export class DirectoryStorage implements ChunkStorage {
     const directory = this.directory(objectId);
     try {
       for (const entry of await readdirOrNone(directory)) await unlink(join(directory, entry));
-      await rmdir(directory);
-      await syncPath(dirname(directory));
+      // Also where a removal that was cut short took it: nothing says that that was durable.
+      await rmdir(directory).catch(unlessMissing);
+      await syncPath(dirname(directory)).catch(unlessMissing);
     } catch (error) {
-      if (!isMissing(error)) throw asRawstorError(error);
+      throw asRawstorError(error, directory);
     }
   }
 
   /** posix_fadvise(POSIX_FADV_DONTNEED) over the whole file, by coreutils' dd: Node has no call for it. */
   async dropCache(objectId: string, name: ChunkName): Promise<void> {
-    const arguments_ = [`if=${this.path(objectId, name)}`, 'iflag=nocache', 'count=0', 'status=none'];
-    await new Promise<void>((resolve) => {
-      const child = spawn('dd', arguments_, { stdio: 'ignore' });
-      child.once('error', () => resolve());
-      child.once('close', () => resolve());
-    });
+    const path = this.path(objectId, name);
+    try {
+      await execute('dd', [`if=${path}`, 'iflag=nocache', 'count=0', 'status=none']);
+    } catch (cause) {
+      // Removed meanwhile.
+      if (!existsSync(path)) return;
+      throw new RawstorError('IO', `cached pages cannot be dropped: ${(cause as Error).message}`, {
+        where: path,
+        cause,
+      });
+    }
+  }
+
+  async dropCaches(): Promise<void> {
+    for (const id of await this.objects()) {
+      for (const name of await this.list(id)) await this.dropCache(id, name);
+    }
+  }
+
+  /** syncfs, by coreutils: it reports what a writeback could not write and nobody has been told of. */
+  async syncAll(): Promise<void> {
+    try {
+      await execute('sync', ['-f', this.where]);
+    } catch (cause) {
+      throw new RawstorError('IO', `writing back failed: ${(cause as Error).message}`, {
+        where: this.where,
+        cause,
+      });
+    }
+  }
+
+  noteLoss(): void {
+    closeSync(openSync(join(this.where, LOSS_FILE), 'w', 0o600));
+  }
+
+  lossNoted(): boolean {
+    return existsSync(join(this.where, LOSS_FILE));
+  }
+
+  async forgetLoss(): Promise<void> {
+    await rm(join(this.where, LOSS_FILE), { force: true });
   }
 
   space(): SpaceFigures {
@@ -128,6 +170,10 @@ async function readdirOrNone(path: string): Promise<string[]> {
     if (isMissing(error)) return [];
     throw asRawstorError(error);
   }
+}
+
+function unlessMissing(error: unknown): void {
+  if (!isMissing(error)) throw error;
 }
 
 function isMissing(error: unknown): boolean {

@@ -25,7 +25,18 @@ export interface ChunkStorage {
   usage(objectId: string): Promise<{ allocatedBytes: number; chunks: number }>;
   /** Removes all files of an object, durably. Unknown objects are already removed. */
   remove(objectId: string): Promise<void>;
-  /** Forgets cached pages, after a sync failed: what is read next is what the disk has. */
+  /** Forgets cached pages that are not dirty, after a sync failed: what is read next is what the disk has. */
   dropCache(objectId: string, name: ChunkName): Promise<void>;
+  /** Forgets the cached pages of every chunk file. */
+  dropCaches(): Promise<void>;
+  /** Makes all that is cached durable. @throws RawstorError when something was lost */
+  syncAll(): Promise<void>;
+  /**
+   * Notes, before it returns, that unflushed writes are lost, so that the next process knows even if this one
+   * is killed now. Need not survive the kernel: its boot id tells of that.
+   */
+  noteLoss(): void;
+  lossNoted(): boolean;
+  forgetLoss(): Promise<void>;
   space(): SpaceFigures;
 }

@@ -14,12 +14,14 @@ export async function openLmdbStore(directory: string, mayBeNew: boolean): Promi
       'the data files under chunks/ stay readable',
   });
   try {
-    // Without overlapping sync a resolved write is a durable one: fences and intents are answered on it.
     const db = open<Buffer, Buffer>({
       path: directory,
       encoding: 'binary',
       keyEncoding: 'binary',
+      // Without it a resolved write is a durable one: fences and intents are answered on it.
       overlappingSync: false,
+      // With it a failed commit also rejects a promise that nobody can handle.
+      eventTurnBatching: false,
       cache: false,
       noMemInit: false,
     });
@@ -32,9 +34,18 @@ export async function openLmdbStore(directory: string, mayBeNew: boolean): Promi
   }
 }
 
+interface Waiting {
+  readonly changes: readonly Change[];
+  readonly resolve: () => void;
+  readonly reject: (error: RawstorError) => void;
+}
+
+/** Commits asked for while one runs share the next one, and its fate. */
 class LmdbStore implements DurableStore {
   private readonly db: RootDatabase<Buffer, Buffer>;
   private readonly directory: string;
+  private waiting: Waiting[] = [];
+  private committing: Promise<void> | null = null;
 
   constructor(db: RootDatabase<Buffer, Buffer>, directory: string) {
     this.db = db;
@@ -51,44 +62,57 @@ class LmdbStore implements DurableStore {
     return pairs;
   }
 
-  async commit(changes: readonly Change[]): Promise<void> {
-    try {
-      await this.db.batch(() => {
-        for (const { key, value } of changes) {
-          if (value === null) this.db.remove(key);
-          else this.db.put(key, value);
-        }
-      });
-    } catch (cause) {
-      // lmdb-js keeps the reason in a promise of its own on the error.
-      const reason = await deepReason(cause);
-      const full = /no space|ENOSPC|MDB_MAP_FULL/i.test(reason.message);
-      throw new RawstorError(full ? 'NO_SPACE' : 'IO', `the records were not written: ${reason.message}`, {
-        where: this.directory,
-        cause,
-        ...(full ? { hint: 'free some space on the disk of this OST' } : {}),
-      });
-    }
+  commit(changes: readonly Change[]): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.waiting.push({ changes, resolve, reject });
+      this.committing ??= this.commitAll();
+    });
   }
 
   async close(): Promise<void> {
+    await this.committing;
     try {
       await this.db.close();
     } catch (error) {
       throw asRawstorError(error, this.directory);
     }
   }
-}
 
-async function deepReason(error: unknown): Promise<Error> {
-  const inner = (error as { commitError?: Promise<unknown> | Error })?.commitError;
-  if (inner instanceof Error) return inner;
-  if (inner !== undefined) {
-    try {
-      await inner;
-    } catch (reason) {
-      if (reason instanceof Error) return reason;
+  private async commitAll(): Promise<void> {
+    // What is asked for in one turn goes together.
+    await Promise.resolve();
+    while (this.waiting.length > 0) {
+      const group = this.waiting;
+      this.waiting = [];
+      try {
+        await this.db.batch(() => {
+          for (const { changes } of group) for (const change of changes) this.put(change);
+        });
+        for (const { resolve } of group) resolve();
+      } catch (cause) {
+        const failure = await this.failure(cause);
+        for (const { reject } of group) reject(failure);
+      }
     }
+    // In the turn that saw nothing waiting: who asks next starts anew.
+    this.committing = null;
   }
-  return error instanceof Error ? error : new Error(String(error));
+
+  private put({ key, value }: Change): void {
+    if (value === null) this.db.remove(key);
+    else this.db.put(key, value);
+  }
+
+  /** lmdb-js keeps the reason in a promise of its own on the error. */
+  private async failure(cause: unknown): Promise<RawstorError> {
+    const inner = await Promise.resolve((cause as { commitError?: unknown }).commitError).catch((e) => e);
+    const reason = inner instanceof Error ? inner : cause;
+    const text = reason instanceof Error ? reason.message : String(reason);
+    const full = /no space|ENOSPC|MDB_MAP_FULL|quota/i.test(text);
+    return new RawstorError(full ? 'NO_SPACE' : 'IO', `the records were not written: ${text}`, {
+      where: this.directory,
+      cause,
+      hint: full ? 'free some space on the disk of this OST' : "see the kernel's log about this disk",
+    });
+  }
 }

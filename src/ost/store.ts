@@ -13,8 +13,8 @@ export interface DurableStore {
   /** Pairs from `start` (inclusive) to `end` (exclusive) in key order, at most `limit`. */
   range(start: Buffer, end: Buffer, limit: number): { key: Buffer; value: Buffer }[];
   /**
-   * All or nothing, and durable when resolved: it survives a power loss. @throws RawstorError NO_SPACE, with the
-   * store as it was; IO, after which nothing more may be trusted
+   * All or nothing, and durable when resolved: it survives a power loss. Commits take effect in the order asked.
+   * @throws RawstorError NO_SPACE, with the store as it was; IO, after which nothing more may be trusted
    */
   commit(changes: readonly Change[]): Promise<void>;
   close(): Promise<void>;

@@ -39,6 +39,12 @@ export abstract class SyncPoint implements BatchTask {
     this.arrange();
   }
 
+  /** Resolves when what is dirty now is durable; false when it is not. */
+  async synced(): Promise<boolean> {
+    if (this.idle) return true;
+    return (await new Promise<number>((resolve) => this.add({ syncDone: resolve }))) === 0;
+  }
+
   runBatch(): void {
     this.scheduled = false;
     if (this.running) return;

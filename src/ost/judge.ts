@@ -1,0 +1,28 @@
+import { ERROR_CODES } from '../common/errors.js';
+import { LIMITS } from '../common/limits.js';
+import { type ChunkOp, Opcode, STATUS_STALE_SESSION } from '../protocol/index.js';
+import type { Session, SessionHolder } from './session.js';
+
+/** Whether a data operation may begin: 0, or the wire status of its refusal. */
+export function judge(op: ChunkOp, session: Session | undefined, holder: SessionHolder): number {
+  if (session === undefined || session.holder !== holder) return STATUS_STALE_SESSION;
+  if (session.ended !== 0) return session.ended;
+  if (op.sessionEpoch !== session.epoch || op.sessionNumber !== session.number) return STATUS_STALE_SESSION;
+  const { opcode } = op;
+  if (opcode === Opcode.PING) return 0;
+  if (opcode !== Opcode.READ && session.readOnly) return ERROR_CODES.READ_ONLY.wire;
+  if (opcode === Opcode.FLUSH) return 0;
+  if (opcode < Opcode.READ || opcode > Opcode.FLUSH) return ERROR_CODES.NOT_SUPPORTED.wire;
+  // Every change is of some epoch, or its region would not know of it (I2).
+  if (opcode !== Opcode.READ && op.tag < 1) return ERROR_CODES.INVALID.wire;
+  const { chunkSizeBytes, sizeBytes, headVersion } = session.object.record;
+  const inside =
+    op.length > 0 &&
+    op.length <= LIMITS.rangeBytes &&
+    op.offset + op.length <= chunkSizeBytes &&
+    op.chunk * chunkSizeBytes + op.offset + op.length <= sizeBytes &&
+    op.chunkVersion === headVersion;
+  if (!inside) return ERROR_CODES.INVALID.wire;
+  const carries = opcode === Opcode.READ || opcode === Opcode.WRITE;
+  return carries && op.slices.lengthBytes !== op.length ? ERROR_CODES.INVALID.wire : 0;
+}
