@@ -4,12 +4,12 @@ import { LIMITS } from '../common/limits.js';
 import {
   type BlockDevice,
   BlockFlag,
-  type BlockLimits,
   BlockOp,
   type BlockOwner,
   type BlockRequest,
   type Extent,
 } from './device.js';
+import { DeviceLayer } from './layer.js';
 
 /** What a request looked like when it was submitted, to see that nobody touches it in flight. */
 interface Submitted {
@@ -35,15 +35,14 @@ const FLAGS_OF_OP: Record<BlockOp, number> = {
  * slices, number in flight) and the device's answers (once each, never from within submit, request unchanged,
  * sound extents). Throws AssertionError where the mistake is made. For tests and debug runs: it allocates.
  */
-export class CheckedDevice implements BlockDevice, BlockOwner {
-  readonly inner: BlockDevice;
+export class CheckedDevice extends DeviceLayer implements BlockOwner {
   private readonly inFlightMax: number;
   private readonly inFlight = new Map<BlockRequest, Submitted>();
   private submitting: BlockRequest | null = null;
   private closing = false;
 
   constructor(inner: BlockDevice, options: { inFlightMax?: number } = {}) {
-    this.inner = inner;
+    super(inner);
     this.inFlightMax = options.inFlightMax ?? LIMITS.volumeInFlight;
     const { limits } = inner;
     assert(Number.isSafeInteger(inner.sizeBytes) && inner.sizeBytes >= 0, 'device size is not a byte count');
@@ -52,20 +51,7 @@ export class CheckedDevice implements BlockDevice, BlockOwner {
     assert(limits.payloadMaxBytes >= limits.blockSizeMinBytes, 'device takes no whole block');
   }
 
-  get sizeBytes(): number {
-    return this.inner.sizeBytes;
-  }
-  get readOnly(): boolean {
-    return this.inner.readOnly;
-  }
-  get limits(): BlockLimits {
-    return this.inner.limits;
-  }
-  get multiConnection(): boolean {
-    return this.inner.multiConnection;
-  }
-
-  submit(request: BlockRequest): void {
+  override submit(request: BlockRequest): void {
     assert(!this.closing, 'request submitted to a device that is being closed');
     assert(!this.inFlight.has(request), 'request submitted again before it was done');
     assert(this.inFlight.size < this.inFlightMax, `more than ${this.inFlightMax} requests in flight`);
@@ -105,7 +91,7 @@ export class CheckedDevice implements BlockDevice, BlockOwner {
     submitted.owner.blockDone(request, error);
   }
 
-  async extents(offset: number, length: number): Promise<Extent[]> {
+  override async extents(offset: number, length: number): Promise<Extent[]> {
     this.checkRange(offset, length);
     assert(length > 0, 'extents of an empty range');
     const extents = await this.inner.extents(offset, length);
@@ -120,7 +106,7 @@ export class CheckedDevice implements BlockDevice, BlockOwner {
     return extents;
   }
 
-  async close(): Promise<void> {
+  override async close(): Promise<void> {
     assert(!this.closing, 'device closed twice');
     this.closing = true;
     await this.inner.close();

@@ -2,7 +2,8 @@ import type { Clock } from '../common/clock.js';
 import { type ErrorCode, RawstorError } from '../common/errors.js';
 import type { Random } from '../common/random.js';
 import type { BatchTask, Io } from '../io/types.js';
-import type { BlockDevice, BlockLimits, BlockOp, BlockRequest, Extent } from './device.js';
+import type { BlockDevice, BlockOp, BlockRequest } from './device.js';
+import { DeviceLayer } from './layer.js';
 
 /** What goes wrong, and for which requests. The first rule that fits a request decides. */
 export interface FaultRule {
@@ -31,8 +32,7 @@ export interface FaultContext {
 }
 
 /** A layer for tests that delays, holds or fails requests by rule. Rules may be changed at any time. */
-export class FaultDevice implements BlockDevice, BatchTask {
-  readonly inner: BlockDevice;
+export class FaultDevice extends DeviceLayer implements BatchTask {
   private readonly context: FaultContext;
   private rules: { rule: FaultRule; seen: number; hits: number }[] = [];
   private held: { request: BlockRequest; error: ErrorCode | undefined }[] = [];
@@ -41,22 +41,10 @@ export class FaultDevice implements BlockDevice, BatchTask {
   private idle: (() => void) | null = null;
 
   constructor(inner: BlockDevice, context: FaultContext) {
-    this.inner = inner;
+    super(inner);
     this.context = context;
   }
 
-  get sizeBytes(): number {
-    return this.inner.sizeBytes;
-  }
-  get readOnly(): boolean {
-    return this.inner.readOnly;
-  }
-  get limits(): BlockLimits {
-    return this.inner.limits;
-  }
-  get multiConnection(): boolean {
-    return this.inner.multiConnection;
-  }
   get heldCount(): number {
     return this.held.length;
   }
@@ -72,7 +60,7 @@ export class FaultDevice implements BlockDevice, BatchTask {
     for (const { request, error } of held) this.goOn(request, error);
   }
 
-  submit(request: BlockRequest): void {
+  override submit(request: BlockRequest): void {
     const rule = this.ruleFor(request);
     if (rule === null) {
       this.inner.submit(request);
@@ -90,11 +78,7 @@ export class FaultDevice implements BlockDevice, BatchTask {
     for (const { request, error } of failed) request.owner.blockDone(request, error);
   }
 
-  extents(offset: number, length: number): Promise<Extent[]> {
-    return this.inner.extents(offset, length);
-  }
-
-  async close(): Promise<void> {
+  override async close(): Promise<void> {
     this.release();
     if (this.waiting > 0) {
       await new Promise<void>((resolve) => {

@@ -1,4 +1,5 @@
 export { CheckedDevice } from './checked.js';
 export * from './device.js';
 export { FaultDevice, type FaultRule } from './fault.js';
+export { DeviceLayer } from './layer.js';
 export { MemoryDevice, type MemoryDeviceOptions } from './memory.js';

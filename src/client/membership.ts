@@ -196,14 +196,7 @@ export class Membership {
       member.emptied = false;
     }
     if (lost) {
-      state.lossToReport = new RawstorError(
-        'LOSS',
-        'an OST lost writes that were acknowledged but not flushed',
-        {
-          where: `volume ${state.name}`,
-          hint: 'check the file system inside; the loss stays on record until it is acknowledged',
-        },
-      );
+      state.noteLoss();
       state.env.log.error({ volume: state.name }, 'unflushed writes were lost');
     }
     for (const member of members) this.path.resend(member);

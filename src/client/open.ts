@@ -219,10 +219,7 @@ class Opening implements MemberOwner {
       member.end(false);
     }
     if (decision.loss) {
-      state.lossToReport = new RawstorError('LOSS', 'writes acknowledged but not flushed were lost', {
-        where: `volume ${object.name}`,
-        hint: 'check the file system inside; the loss stays on record until it is acknowledged',
-      });
+      state.noteLoss();
     }
     // Stored on each survivor before anything is acknowledged; membership tries again where one fails here.
     state.acksHeld = true;

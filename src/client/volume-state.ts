@@ -1,5 +1,5 @@
 import type { Clock } from '../common/clock.js';
-import type { RawstorError } from '../common/errors.js';
+import { RawstorError } from '../common/errors.js';
 import { LIMITS } from '../common/limits.js';
 import type { Logger } from '../common/log.js';
 import { placeChunk } from '../common/placement.js';
@@ -95,6 +95,14 @@ export class VolumeState {
   placement(chunk: number): readonly Member[] {
     if (this.fixedPlacement !== null) return this.fixedPlacement;
     return (this.placements[chunk] ??= this.place(chunk));
+  }
+
+  /** Acknowledged writes are gone and that is on record (I8): the next flush says so. */
+  noteLoss(): void {
+    this.lossToReport = new RawstorError('LOSS', 'writes acknowledged but not flushed were lost', {
+      where: `volume ${this.name}`,
+      hint: 'check the file system inside; the volume keeps the mark of it',
+    });
   }
 
   /** Rising: each attach of this session has its own (I4). */

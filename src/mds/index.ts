@@ -3,10 +3,10 @@ import type { Clock } from '../common/clock.js';
 import type { Logger } from '../common/log.js';
 import { type Random, systemRandom } from '../common/random.js';
 import type { Address, Io } from '../io/index.js';
+import { MgsReporter } from '../protocol/index.js';
 import { openMdsDirectory } from './directory.js';
 import type { LeaseTimes } from './leases.js';
 import { Mds } from './mds.js';
-import { MgsReporter } from './mgs-reporter.js';
 import { MdsServer } from './server.js';
 
 export { allocate } from './allocate.js';

@@ -5,10 +5,9 @@ import type { OstEnvironment } from './core.js';
 
 const TIMEOUT_MS = 3000;
 
-/** Tells one MDS or MGS, every few seconds, that this OST is up; removes what the MDS says was removed. */
+/** Tells one MDS, every few seconds, that this OST is up; removes what it says was removed. */
 export class Heartbeat {
   private readonly env: OstEnvironment;
-  private readonly role: 'mds' | 'mgs';
   private readonly address: string;
   private readonly identity: Identity;
   private readonly info: () => OstInfo;
@@ -23,7 +22,6 @@ export class Heartbeat {
 
   constructor(
     env: OstEnvironment,
-    role: 'mds' | 'mgs',
     address: string,
     identity: Identity,
     periodMs: number,
@@ -31,7 +29,6 @@ export class Heartbeat {
     owner: Heartbeat['owner'],
   ) {
     this.env = env;
-    this.role = role;
     this.address = address;
     this.identity = identity;
     this.info = info;
@@ -67,21 +64,19 @@ export class Heartbeat {
           },
         });
       }
-      if (this.role === 'mds') await this.tellMds(this.connection);
-      else await this.tellMgs(this.connection);
-      if (this.failure !== '') log.info({ address: this.address }, `registered with the ${this.role}`);
+      await this.register(this.connection);
+      if (this.failure !== '') log.info({ mds: this.address }, 'registered with the MDS');
       this.failure = '';
     } catch (error) {
       const reason = asRawstorError(error).toUserText();
-      if (reason !== this.failure)
-        log.warn({ address: this.address, reason }, `the ${this.role} cannot be told`);
+      if (reason !== this.failure) log.warn({ mds: this.address, reason }, 'the MDS cannot be told');
       this.failure = reason;
       this.connection?.destroy();
       this.connection = null;
     }
   }
 
-  private async tellMds(connection: Connection): Promise<void> {
+  private async register(connection: Connection): Promise<void> {
     const info = this.info();
     const answer = await connection.call('mds.registerOst', info, TIMEOUT_MS);
     await this.owner.joined(answer.clusterId);
@@ -92,11 +87,5 @@ export class Heartbeat {
       { ostId: info.ostId, objects: answer.deletedObjects },
       TIMEOUT_MS,
     );
-  }
-
-  private async tellMgs(connection: Connection): Promise<void> {
-    const { ostId, addresses, labels, capacityBytes, freeBytes } = this.info();
-    const info = { role: 'ost' as const, id: ostId, addresses, labels, capacityBytes, freeBytes };
-    await connection.call('mgs.register', info, TIMEOUT_MS);
   }
 }

@@ -1,7 +1,7 @@
 /** Object storage target: one process or part of one, for one disk or directory. */
 import { hostname } from 'node:os';
 import type { Address } from '../io/index.js';
-import type { OstConnector, OstInfo } from '../protocol/index.js';
+import { MgsReporter, type OstConnector, type OstInfo, type ServerInfo } from '../protocol/index.js';
 import { OstControl } from './control.js';
 import { CopyEngine } from './copy.js';
 import { OstCore, type OstEnvironment } from './core.js';
@@ -79,11 +79,17 @@ export async function startOst(options: StartOstOptions): Promise<RunningOst> {
     joined: (clusterId: string) => directory.joinCluster(clusterId),
     deleteObject: (id: string) => core.removal.remove(id),
   };
-  const beats = (role: 'mds' | 'mgs', to: readonly Address[] | undefined) =>
-    (to ?? []).map((address) => {
-      return new Heartbeat({ io, clock, log }, role, address, identity, tuning.heartbeatMs, info, owner);
-    });
-  const heartbeats = [...beats('mds', options.mdsAddresses), ...beats('mgs', options.mgsAddresses)];
+  const env = { io, clock, log };
+  const serverInfo = (): ServerInfo => {
+    const { ostId: id, bootId: _, ...known } = info();
+    return { role: 'ost', id, ...known };
+  };
+  const heartbeats = [
+    ...(options.mdsAddresses ?? []).map(
+      (address) => new Heartbeat(env, address, identity, tuning.heartbeatMs, info, owner),
+    ),
+    ...(options.mgsAddresses ?? []).map((address) => new MgsReporter(env, address, identity, serverInfo)),
+  ];
   log.info({ ostId, addresses, dir: options.dir }, 'OST serves');
   return {
     ostId,

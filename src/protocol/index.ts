@@ -6,6 +6,7 @@ export * from './crc32c.js';
 export * from './frame.js';
 export * from './hello.js';
 export * from './messages.js';
+export * from './mgs-reporter.js';
 export * from './ost-peer.js';
 export * from './records.js';
 export * from './remote-peer.js';

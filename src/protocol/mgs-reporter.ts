@@ -1,8 +1,11 @@
 import type { Clock, Timer } from '../common/clock.js';
 import { asRawstorError } from '../common/errors.js';
 import type { Logger } from '../common/log.js';
-import type { Address, Io } from '../io/index.js';
-import { ASKS_ONLY, Connection, type Identity, type ServerInfo } from '../protocol/index.js';
+import type { Address, Io } from '../io/types.js';
+import { ASKS_ONLY } from './asks-only.js';
+import { Connection } from './connection.js';
+import type { Identity } from './hello.js';
+import type { ServerInfo } from './messages.js';
 
 const PERIOD_MS = 2000;
 const TIMEOUT_MS = 3000;
