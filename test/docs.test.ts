@@ -2,6 +2,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
+import { RecordType } from '../src/ost/record-codec.js';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const documents = ['README.md', ...readdirSync(join(ROOT, 'docs')).map((name) => `docs/${name}`)];
@@ -44,6 +45,12 @@ describe('documents', () => {
         .map((name) => `${path}: docs/${name}.md`),
     );
     expect(missing).toEqual([]);
+  });
+
+  test('every type of record of an OST is laid out', () => {
+    const letters = new Set(all(read('docs/formats-ost.md'), /^\| `([A-Z])`(?: id[^|]*)? \|/gm));
+    const types = Object.values(RecordType).map((type) => String.fromCharCode(type));
+    expect([...letters].sort()).toEqual(types.sort());
   });
 
   test('every rule named in the code is explained', () => {
