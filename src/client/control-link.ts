@@ -22,8 +22,6 @@ const UNDECIDED: ReadonlySet<ErrorCode> = new Set([
 
 /** A standing connection to a server of the control plane: made when needed, made again when lost. */
 export class ControlLink {
-  /** Called after each reconnect and loss, for those who keep something alive on it. */
-  onChange: ((connected: boolean) => void) | null = null;
   private readonly io: Io;
   private readonly clock: Clock;
   private readonly log: Logger;
@@ -33,6 +31,7 @@ export class ControlLink {
   private connection: Connection | null = null;
   private connecting: Promise<Connection> | null = null;
   private closed = false;
+  private readonly watchers = new Set<(connected: boolean) => void>();
 
   constructor(
     env: { io: Io; clock: Clock; log: Logger; identity: Identity },
@@ -74,6 +73,12 @@ export class ControlLink {
     }
   }
 
+  /** Tells of each connection and each loss of one, for who keeps something alive on it. @returns ends it */
+  watch(changed: (connected: boolean) => void): () => void {
+    this.watchers.add(changed);
+    return () => void this.watchers.delete(changed);
+  }
+
   close(): void {
     this.closed = true;
     this.connection?.end();
@@ -104,7 +109,7 @@ export class ControlLink {
           throw new RawstorError('PROTOCOL', `a ${connection.remote?.role} answers here, not a ${this.role}`);
         }
         this.connection = connection;
-        this.onChange?.(true);
+        this.tell(true);
         return connection;
       } catch (error) {
         const failure = asRawstorError(error, address);
@@ -118,13 +123,17 @@ export class ControlLink {
     });
   }
 
+  private tell(connected: boolean): void {
+    for (const changed of [...this.watchers]) changed(connected);
+  }
+
   private handler(): ConnectionHandler {
     return {
       ...ASKS_ONLY,
       closed: (connection) => {
         if (this.connection !== connection) return;
         this.connection = null;
-        this.onChange?.(false);
+        this.tell(false);
       },
     };
   }

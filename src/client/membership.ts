@@ -130,9 +130,11 @@ export class Membership {
         });
       }),
     );
+    for (const member of lost) if (member.readable) this.path.resend(member);
+    // Decided for all that are lost by now together.
+    if (this.lostMembers().some((member) => !lost.includes(member))) return;
     const gone = lost.filter((member) => !member.attached);
     const emptied = lost.filter((member) => member.attached && member.emptied);
-    for (const member of lost) if (member.readable) this.path.resend(member);
     const leaving = [...emptied, ...gone];
     if (leaving.length === 0) return this.path.review();
     if (this.droppable(leaving)) return this.drop(leaving);

@@ -22,6 +22,8 @@ export interface VolumeEnvironment {
   readonly confirmMs: number;
   /** A member that answers nothing for this long is given up. */
   readonly silenceMs: number;
+  /** Without a write for this long, what was written is made durable and sealed. */
+  readonly sealIdleMs: number;
 }
 
 /**

@@ -3,7 +3,8 @@ import { asRawstorError, type RawstorError } from '../common/errors.js';
 import type { ControlLink } from './control-link.js';
 import type { VolumeState } from './volume-state.js';
 
-const SEAL_IDLE_MS = 5000;
+/** After a renewal that was not answered. */
+const RENEW_RETRY_MS = 500;
 
 export interface VolumeTimersOwner {
   fail(error: RawstorError): void;
@@ -17,6 +18,8 @@ export class VolumeTimers {
   private readonly options: { readOnly: boolean; leaseMs: number };
   private readonly owner: VolumeTimersOwner;
   private readonly timers: Timer[] = [];
+  private unwatch = () => {};
+  private retry: Timer | null = null;
   private lastTickAtMs = 0;
   private renewing = false;
   private sealing = false;
@@ -34,17 +37,21 @@ export class VolumeTimers {
   }
 
   start(): void {
-    const { clock, confirmMs } = this.state.env;
+    const { clock, confirmMs, sealIdleMs } = this.state.env;
     this.lastTickAtMs = clock.nowMs();
     this.timers.push(clock.every(Math.max(20, confirmMs / 4), () => this.tick()));
     if (this.options.readOnly) return;
     this.timers.push(clock.every(Math.max(100, this.options.leaseMs / 3), () => this.renew()));
-    this.timers.push(clock.every(1000, () => this.sealWhenIdle()));
+    // The MDS soon lets go of a lease whose connection is lost, and a restarted one knows of none.
+    this.unwatch = this.mds.watch(() => this.renew());
+    this.timers.push(clock.every(Math.min(1000, sealIdleMs), () => this.sealWhenIdle()));
   }
 
   stop(): void {
     for (const timer of this.timers) timer.cancel();
     this.timers.length = 0;
+    this.unwatch();
+    this.retry?.cancel();
   }
 
   /** Pings what has not confirmed lately; gives up what is silent. */
@@ -72,6 +79,7 @@ export class VolumeTimers {
   private renew(): void {
     if (this.renewing) return;
     this.renewing = true;
+    this.retry?.cancel();
     const { object, sessionEpoch } = this.state;
     this.mds
       .call('mds.renew', { id: object.id, sessionEpoch }, 5000)
@@ -85,7 +93,9 @@ export class VolumeTimers {
         (error) => {
           // An MDS that is away costs a running volume nothing; only its word that another writer came does.
           const failure = asRawstorError(error);
-          if (failure.code === 'FENCED' || failure.code === 'NOT_FOUND') this.owner.fail(failure);
+          if (failure.code === 'FENCED' || failure.code === 'NOT_FOUND') return this.owner.fail(failure);
+          if (this.timers.length > 0)
+            this.retry = this.state.env.clock.after(RENEW_RETRY_MS, () => this.renew());
         },
       )
       .finally(() => {
@@ -96,7 +106,7 @@ export class VolumeTimers {
   /** After some idle seconds everything is made durable and recorded, so that a crash then costs nothing. */
   private sealWhenIdle(): void {
     const { state } = this;
-    const idle = state.env.clock.nowMs() - state.lastWriteAtMs > SEAL_IDLE_MS;
+    const idle = state.env.clock.nowMs() - state.lastWriteAtMs > state.env.sealIdleMs;
     if (!idle || !state.unsealed || this.sealing || state.unreconciled.size > 0) return;
     this.sealing = true;
     this.owner

@@ -10,7 +10,7 @@ import type { RawstorError } from '../../../src/common/errors.js';
 import { silentLogger } from '../../../src/common/log.js';
 import { MiB } from '../../../src/common/units.js';
 import { createIo, type Io, mapAnonymous } from '../../../src/io/index.js';
-import { type RunningMds, startMds } from '../../../src/mds/index.js';
+import { DEFAULT_LEASE_TIMES, type RunningMds, startMds } from '../../../src/mds/index.js';
 import { type RunningOst, startOst } from '../../../src/ost/index.js';
 import { WatchedOst } from './watched-ost.js';
 
@@ -38,14 +38,17 @@ export class ClientRig {
   }
 
   /** One more client of the cluster. */
-  connect(name: string): Promise<Cluster> {
-    const { io } = this;
-    return Cluster.connect({ location: this.mdsAddress, io, clock, log, name, localOsts: this.watched });
+  connect(name: string, sealIdleMs = 5000): Promise<Cluster> {
+    const { io, watched: localOsts } = this;
+    const location = this.mdsAddress;
+    return Cluster.connect({ location, io, clock, log, name, localOsts, sealIdleMs });
   }
 
-  async startMds(): Promise<void> {
+  async startMds(leaseMs = DEFAULT_LEASE_TIMES.leaseMs): Promise<void> {
     const { io } = this;
-    this.mds = await startMds({ dir: join(this.dir, 'mds'), listen: this.mdsAddress, io, clock, log });
+    const leaseTimes = { ...DEFAULT_LEASE_TIMES, leaseMs };
+    const dir = join(this.dir, 'mds');
+    this.mds = await startMds({ dir, listen: this.mdsAddress, io, clock, log, leaseTimes });
   }
 
   stopMds(): Promise<void> {
@@ -144,15 +147,16 @@ export async function flush(volume: Volume): Promise<void> {
   expect(await submit(volume, BlockOp.FLUSH)).toBeNull();
 }
 
-/** Reads and checks that every byte is this one. */
-export async function expectBytes(
-  volume: Volume,
-  offset: number,
-  byte: number,
-  length = 4096,
-): Promise<void> {
+/** The byte that all of a range has. */
+export async function readByte(volume: Volume, offset: number, length = 4096): Promise<number> {
   expect(await submit(volume, BlockOp.READ, offset, length)).toBeNull();
-  expect(new Set(memory.bytes.subarray(0, length))).toEqual(new Set([byte]));
+  const [byte, ...others] = new Set(memory.bytes.subarray(0, length));
+  expect(others).toEqual([]);
+  return byte!;
+}
+
+export async function expectBytes(volume: Volume, offset: number, byte: number): Promise<void> {
+  expect(await readByte(volume, offset)).toBe(byte);
 }
 
 export const states = (volume: Volume) => volume.status().members.map((member) => member.state);

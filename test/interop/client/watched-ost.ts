@@ -1,4 +1,5 @@
-import { RawstorError } from '../../../src/common/errors.js';
+import { systemClock } from '../../../src/common/clock.js';
+import { ERROR_CODES, RawstorError } from '../../../src/common/errors.js';
 import {
   type BootId,
   type ChunkOp,
@@ -20,6 +21,8 @@ export class WatchedOst implements OstConnector {
   losses = 0;
   /** Opcodes of all operations but pings. */
   readonly seen: number[] = [];
+  /** Tags of writes. */
+  readonly tags: number[] = [];
   /** Operations that it says yes to wait for `release`. */
   holds: (op: ChunkOp) => boolean = () => false;
   /** Calls to it wait for this. */
@@ -32,7 +35,10 @@ export class WatchedOst implements OstConnector {
   }
 
   async connect(ostId: string, addresses: readonly string[], timeoutMs: number): Promise<OstPeer> {
-    if (this.away) throw new RawstorError('UNAVAILABLE', 'the OST is away');
+    if (this.away) {
+      await systemClock.sleep(20);
+      throw new RawstorError('UNAVAILABLE', 'the OST is away');
+    }
     const peer = new WatchedPeer(this, await this.reach().connect(ostId, addresses, timeoutMs));
     this.peers.add(peer);
     return peer;
@@ -51,6 +57,12 @@ export class WatchedOst implements OstConnector {
   release(): void {
     this.holds = () => false;
     for (const peer of this.peers) peer.release();
+  }
+
+  /** Answers what was kept back as an OST without space does. */
+  refuse(): void {
+    this.holds = () => false;
+    for (const peer of this.peers) peer.answer(ERROR_CODES.NO_SPACE.wire);
   }
 
   count(opcode: number): number {
@@ -91,6 +103,7 @@ class WatchedPeer implements OstPeer {
 
   submit(op: ChunkOp): void {
     if (op.opcode !== Opcode.PING) this.ost.seen.push(op.opcode);
+    if (op.opcode === Opcode.WRITE) this.ost.tags.push(op.tag);
     if (this.ost.holds(op)) this.held.push(op);
     else this.peer.submit(op);
   }
@@ -99,11 +112,15 @@ class WatchedPeer implements OstPeer {
     for (const op of this.held.splice(0)) this.peer.submit(op);
   }
 
-  destroy(): void {
+  answer(status: number): void {
     for (const op of this.held.splice(0)) {
-      op.status = STATUS_CONNECTION_LOST;
+      op.status = status;
       op.owner.chunkDone(op);
     }
+  }
+
+  destroy(): void {
+    this.answer(STATUS_CONNECTION_LOST);
     this.peer.destroy();
   }
 }

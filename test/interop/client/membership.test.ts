@@ -1,0 +1,204 @@
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { BlockOp } from '../../../src/block/device.js';
+import type { Cluster, Volume } from '../../../src/client/index.js';
+import { MiB } from '../../../src/common/units.js';
+import { Opcode } from '../../../src/protocol/index.js';
+import { ClientRig, expectBytes, flush, isSettled, states, submit, until, write } from './rig.js';
+
+/** Who belongs to an in-sync set, and what is served meanwhile (docs/consistency, I1, I5 to I9, I14). */
+
+let rig: ClientRig;
+beforeEach(async () => {
+  rig = await ClientRig.start();
+});
+afterEach(() => rig.end());
+
+const open = async (change: object = {}): Promise<Volume> => {
+  await rig.create('v', change);
+  return rig.cluster.openVolume('v', { mode: 'write' });
+};
+
+/** Keeps back answers of the MDS to a method, until it is told to go on. */
+function holdAnswers(cluster: Cluster, method: string): { count: () => number; release: () => void } {
+  let count = 0;
+  let release = () => {};
+  const released = new Promise<void>((resolve) => {
+    release = resolve;
+  });
+  const call = cluster.mds.callUntilAnswered.bind(cluster.mds);
+  cluster.mds.callUntilAnswered = async (name, params, giveUp) => {
+    const answer = await call(name, params, giveUp);
+    if (name === method) {
+      count++;
+      await released;
+    }
+    return answer;
+  };
+  return { count: () => count, release };
+}
+
+describe('replicas that lost power', () => {
+  test('are not read before they have left the set, and are in sync again by a resync', async () => {
+    const volume = await open();
+    await write(volume, 0, 1);
+    const [, second] = rig.ostsOf(volume);
+    const mds = holdAnswers(rig.cluster, 'mds.changeMembers');
+    second!.losses = 1;
+    second!.cut();
+    await until(() => mds.count() === 1);
+    for (let i = 0; i < 10; i++) await expectBytes(volume, 0, 1);
+    expect(second!.count(Opcode.READ)).toBe(0);
+    mds.release();
+    await until(() => states(volume).every((state) => state === 'in-sync'));
+    await volume.close();
+  });
+
+  test('leave before one that is only away: that one has everything, and is waited for', async () => {
+    const volume = await open();
+    await write(volume, 0, 1);
+    const [good, emptied] = rig.ostsOf(volume);
+    good!.away = true;
+    emptied!.losses = 1;
+    for (const ost of [good!, emptied!]) ost.cut();
+    await until(() => states(volume)[1] !== 'in-sync');
+    expect(states(volume)[0]).toBe('in-sync');
+    const reading = submit(volume, BlockOp.READ, 0, 4096);
+    expect(await isSettled(reading)).toBe(false);
+    good!.away = false;
+    expect(await reading).toBeNull();
+    await until(() => states(volume).every((state) => state === 'in-sync'));
+    await flush(volume);
+    expect((await rig.object('v')).lossWallMs).toBeNull();
+    await volume.close();
+  });
+
+  test('all of them: one is the source, and the loss is on record and told by the next flush', async () => {
+    const volume = await open();
+    await write(volume, 0, 1);
+    for (const ost of rig.ostsOf(volume)) {
+      ost.losses = 1;
+      ost.cut();
+    }
+    expect(await submit(volume, BlockOp.FLUSH)).toMatchObject({ code: 'LOSS' });
+    const object = await rig.object('v');
+    expect(object.lossWallMs).not.toBeNull();
+    await until(() => states(volume).every((state) => state === 'in-sync'));
+    await flush(volume);
+    await volume.close();
+  });
+});
+
+test('two replicas that are away for a moment both stay in the set', async () => {
+  const volume = await open();
+  await write(volume, 0, 1);
+  for (const ost of rig.ostsOf(volume)) {
+    ost.away = true;
+    ost.cut();
+  }
+  const writing = submit(volume, BlockOp.WRITE, 0, 4096, 2);
+  expect(await isSettled(writing, 500)).toBe(false);
+  for (const ost of rig.ostsOf(volume)) ost.away = false;
+  expect(await writing).toBeNull();
+  expect(states(volume)).toEqual(['in-sync', 'in-sync']);
+  await volume.close();
+});
+
+describe('a resync', () => {
+  test('begins anew when a source goes away before it was asked for its list', async () => {
+    const volume = await open();
+    const [first, second] = rig.ostsOf(volume);
+    second!.away = true;
+    second!.cut();
+    await write(volume, 0, 2);
+    await until(() => states(volume)[1] === 'stale');
+    // The source is cut off when the returning one has been asked, and is back at once.
+    let cuts = 0;
+    second!.beforeCall = async (method) => {
+      if (method === 'ost.regions' && cuts++ === 0) first!.cut();
+    };
+    second!.away = false;
+    await until(() => states(volume).every((state) => state === 'in-sync'));
+    expect(cuts).toBeGreaterThan(0);
+    first!.away = true;
+    first!.cut();
+    await expectBytes(volume, 0, 2);
+    first!.away = false;
+    await volume.close();
+  });
+
+  test('begins anew after a write that only the returning replica took', async () => {
+    const volume = await open();
+    const [first, second] = rig.ostsOf(volume);
+    second!.away = true;
+    second!.cut();
+    await write(volume, 0, 1);
+    await until(() => states(volume)[1] === 'stale');
+    // Its copies are over, its join is held up: a write comes that its only source refuses.
+    first!.holds = (op) => op.opcode === Opcode.WRITE;
+    let mayCopy = () => {};
+    const copies = new Promise<void>((resolve) => {
+      mayCopy = resolve;
+    });
+    let attaches = 0;
+    second!.beforeCall = async (method) => {
+      if (method === 'ost.attach') attaches++;
+      if (method === 'ost.copy' && attaches === 1) await copies;
+    };
+    second!.away = false;
+    await until(() => states(volume)[1] === 'resyncing');
+    const writing = submit(volume, BlockOp.WRITE, 8 * MiB, 4096, 5);
+    await until(() => first!.held === 1);
+    first!.refuse();
+    expect(await writing).toMatchObject({ code: 'NO_SPACE' });
+    mayCopy();
+    await until(() => states(volume).every((state) => state === 'in-sync'));
+    expect(attaches).toBe(2);
+    // Both hold the same, whichever is read.
+    await expectBytes(volume, 8 * MiB, 0);
+    await expectBytes(volume, 8 * MiB, 0);
+    await volume.close();
+  });
+});
+
+test('while a join is recorded but not answered, reads wait for a sign of life of the joining member', async () => {
+  const volume = await open();
+  const [, second] = rig.ostsOf(volume);
+  await write(volume, 0, 1);
+  second!.away = true;
+  second!.cut();
+  await write(volume, 0, 2);
+  await until(() => states(volume)[1] === 'stale');
+  const mds = holdAnswers(rig.cluster, 'mds.changeMembers');
+  second!.away = false;
+  await until(() => mds.count() === 1);
+  expect((await rig.object('v')).members.map((member) => member.state)).toEqual(['in-sync', 'in-sync']);
+  // Another writer could open with the joining member alone from here on.
+  second!.holds = () => true;
+  await until(() => second!.held > 0);
+  let reading = submit(volume, BlockOp.READ, 0, 4096);
+  while (await isSettled(reading, 300)) reading = submit(volume, BlockOp.READ, 0, 4096);
+  second!.release();
+  expect(await reading).toBeNull();
+  mds.release();
+  await until(() => states(volume).every((state) => state === 'in-sync'));
+  await volume.close();
+});
+
+test('writes go on while a seal waits for the MDS', async () => {
+  await rig.create('v');
+  const cluster = await rig.connect('hasty', 200);
+  const volume = await cluster.openVolume('v', { mode: 'write' });
+  await write(volume, 0, 1);
+  await rig.stopMds();
+  await until(() => rig.ostsOf(volume).every((ost) => ost.count(Opcode.FLUSH) > 0));
+  await write(volume, 0, 2);
+  await expectBytes(volume, 0, 2);
+  await rig.startMds();
+  await until(async () => (await rig.object('v')).lastSeal > 0);
+  const { lastSeal } = await rig.object('v');
+  // What was written after the flush of the seal is newer than it.
+  const [ost] = rig.ostsOf(volume);
+  expect(ost!.tags.at(-1)).toBeGreaterThan(lastSeal);
+  await volume.close();
+  await cluster.close();
+});
