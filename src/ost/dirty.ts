@@ -1,9 +1,13 @@
 import { GiB } from '../common/units.js';
-import type { ChunkFile } from './chunk-file.js';
+import type { ChunkDirt, ChunkFile } from './chunk-file.js';
 
 const BLOCK_BYTES = 4096;
 /** Larger chunks count every write in full: their map of dirty blocks would be too large. */
 const MAPPED_CHUNK_MAX_BYTES = 4 * GiB;
+/** What is dirty counts as scattered when it spans this many times its size. */
+const SCATTERED_SPAN = 4;
+/** Share of the limit from which on scattered dirt is written back. */
+const SCATTERED_SHARE = 0.75;
 
 /** An answered-to-be write, held while too much is dirty. */
 export interface HeldWrite {
@@ -12,12 +16,15 @@ export interface HeldWrite {
 
 /**
  * Bounds what was written and is not yet on its way to the disk, so that no fdatasync finds a backlog of
- * seconds. Each file is told to write back after some MiB; while all files together have more than the limit,
- * answers to writes are held. A writeback is over when the kernel has given the pages to the disk's queue.
+ * seconds. Each file is told to write back after some MiB where they lie close together: that is cheap and
+ * keeps the disk busy. Scattered blocks cost more to write back than to write, and are often written again
+ * soon, so they may gather until the limit is near. While all files together have more than the limit, answers to
+ * writes are held. A writeback is over when the kernel has given the pages to the disk's queue.
  */
 export class DirtyTracker {
   totalBytes = 0;
   private readonly writebackBytes: number;
+  private readonly scatteredBytes: number;
   private readonly limitBytes: number;
   private readonly dirtyChunks = new Set<ChunkFile>();
   private held: HeldWrite[] = [];
@@ -25,6 +32,7 @@ export class DirtyTracker {
   constructor(writebackBytes: number, limitBytes: number) {
     this.writebackBytes = writebackBytes;
     this.limitBytes = Math.max(limitBytes, writebackBytes);
+    this.scatteredBytes = Math.max(this.limitBytes * SCATTERED_SHARE, writebackBytes);
   }
 
   get overLimit(): boolean {
@@ -48,7 +56,7 @@ export class DirtyTracker {
     this.totalBytes += added;
     if (offset < dirt.fromOffset) dirt.fromOffset = offset;
     if (offset + length > dirt.toOffset) dirt.toOffset = offset + length;
-    if (dirt.bytes >= this.writebackBytes) this.startWriteback(chunk);
+    if (this.due(dirt)) this.startWriteback(chunk);
     // Many files with little each.
     if (this.overLimit) for (const other of this.dirtyChunks) this.startWriteback(other);
   }
@@ -61,7 +69,7 @@ export class DirtyTracker {
     if (result < 0) {
       // Only a sync tells what became of the pages.
       chunk.sync.add({ syncDone: () => {} });
-    } else if (dirt.bytes >= this.writebackBytes || (this.overLimit && dirt.bytes > 0)) {
+    } else if (this.due(dirt) || (this.overLimit && dirt.bytes > 0)) {
       this.startWriteback(chunk);
     }
     chunk.object.chunkSettled(chunk);
@@ -82,6 +90,12 @@ export class DirtyTracker {
     const held = this.held;
     this.held = [];
     for (const write of held) write.dirtyReleased();
+  }
+
+  private due(dirt: ChunkDirt): boolean {
+    const { bytes } = dirt;
+    if (bytes < this.writebackBytes) return false;
+    return bytes >= this.scatteredBytes || dirt.toOffset - dirt.fromOffset < bytes * SCATTERED_SPAN;
   }
 
   private startWriteback(chunk: ChunkFile): void {

@@ -1,4 +1,5 @@
-import { MiB } from '../common/units.js';
+import { totalmem } from 'node:os';
+import { GiB, MiB } from '../common/units.js';
 
 /** What an operator may change of an OST; sizes in bytes. */
 export interface OstTuning {
@@ -6,7 +7,7 @@ export interface OstTuning {
   openFiles: number;
   /** Pages of 256 region epochs kept in memory, 2 KiB each. */
   regionPages: number;
-  /** Dirty bytes of one file after which writing back begins. */
+  /** Dirty bytes of one file, close together, after which writing back begins. */
   writebackBytes: number;
   /** Dirty bytes of all files, not yet given to the disk, from which on answers to writes wait. */
   dirtyLimitBytes: number;
@@ -20,11 +21,19 @@ export interface OstTuning {
   copies: number;
 }
 
+/**
+ * A 32nd of the memory: with several OSTs on a machine still less than the kernel allows before it makes writers
+ * wait inside their system call, where our answers would wait along.
+ */
+export function dirtyLimitFor(memoryBytes: number): number {
+  return Math.max(128 * MiB, Math.min(GiB, memoryBytes / 32));
+}
+
 export const DEFAULT_TUNING: OstTuning = {
   openFiles: 1024,
   regionPages: 32_768,
   writebackBytes: 8 * MiB,
-  dirtyLimitBytes: 128 * MiB,
+  dirtyLimitBytes: dirtyLimitFor(Math.min(totalmem(), process.constrainedMemory() || totalmem())),
   reserveBytes: null,
   capacityBytes: null,
   heartbeatMs: 2000,
