@@ -102,6 +102,7 @@ export class ChunkCache {
   }
 
   private async drop(chunk: ChunkFile): Promise<void> {
+    if (chunk.state === ChunkState.CLOSED) return;
     const { file } = chunk;
     this.space.closing(chunk);
     this.regions.forget(chunk);

@@ -14,7 +14,10 @@ export class ChunkOp {
   sessionNumber = 0;
   chunk = 0;
   chunkVersion = 1;
-  /** Epoch held by the writer when it sent this (consistency: tag). */
+  /**
+   * Epoch held by the writer when it sent this (consistency: tag). In the answer to a READ the highest region
+   * epoch of the range, which a copy needs.
+   */
   tag = 0;
   /** Bytes from the start of the chunk. */
   offset = 0;

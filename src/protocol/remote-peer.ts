@@ -106,6 +106,7 @@ export class RemotePeer implements OstPeer, BatchTask {
         return;
       }
       op.slices.fill(buffer.memory, offset, 0, op.length);
+      op.tag = header.tag;
     }
     this.inFlight[slot] = null;
     const next = this.waiting.length > 0 ? this.waiting.shift()! : null;
