@@ -38,6 +38,11 @@ export class SliceList {
 
   /** Appends `length` bytes of `from`, starting `skip` bytes into it. */
   addRange(from: SliceList, skip: number, length: number): void {
+    // Nearly always: one piece that holds the whole range.
+    if (from.count === 1 && length > 0 && skip + length <= from.length[0]!) {
+      this.add(from.memory[0]!, from.offset[0]! + skip, length);
+      return;
+    }
     let left = length;
     for (let i = 0; i < from.count && left > 0; i++) {
       const size = from.length[i]!;

@@ -1,4 +1,5 @@
-import { crc32c } from './crc32c.js';
+import { crc32cOfView } from './crc32c.js';
+import { viewOf } from './view.js';
 
 /**
  * The fixed header before every message of the data and control connections. Little endian, 72 bytes:
@@ -71,43 +72,45 @@ const TWO32 = 4294967296;
 
 /** Writes the header at `at`, checksum included. Numbers beyond 2^53 cannot occur: see LIMITS. */
 export function encodeFrameHeader(bytes: Buffer, at: number, header: FrameHeader): void {
-  bytes.writeUInt32LE(FRAME_MAGIC, at);
-  bytes[at + 4] = header.version;
-  bytes[at + 5] = header.opcode;
-  bytes.writeUInt16LE(header.flags, at + 6);
-  bytes.writeUInt32LE(header.requestId, at + 8);
-  bytes.writeUInt32LE(header.handle, at + 12);
-  bytes.writeUInt32LE(header.chunk, at + 16);
-  bytes.writeUInt32LE(header.chunkVersion, at + 20);
-  writeU64(bytes, at + 24, header.sessionEpoch);
-  bytes.writeUInt32LE(header.sessionNumber, at + 32);
-  bytes.writeUInt32LE(header.status, at + 36);
-  writeU64(bytes, at + 40, header.tag);
-  writeU64(bytes, at + 48, header.offset);
-  bytes.writeUInt32LE(header.length, at + 56);
-  bytes.writeUInt32LE(header.payloadBytes, at + 60);
-  bytes.writeUInt32LE(0, at + 64);
-  bytes.writeUInt32LE(crc32c(bytes, at, 68), at + 68);
+  const view = viewOf(bytes);
+  view.setUint32(at, FRAME_MAGIC, true);
+  view.setUint8(at + 4, header.version);
+  view.setUint8(at + 5, header.opcode);
+  view.setUint16(at + 6, header.flags, true);
+  view.setUint32(at + 8, header.requestId, true);
+  view.setUint32(at + 12, header.handle, true);
+  view.setUint32(at + 16, header.chunk, true);
+  view.setUint32(at + 20, header.chunkVersion, true);
+  writeU64(view, at + 24, header.sessionEpoch);
+  view.setUint32(at + 32, header.sessionNumber, true);
+  view.setUint32(at + 36, header.status, true);
+  writeU64(view, at + 40, header.tag);
+  writeU64(view, at + 48, header.offset);
+  view.setUint32(at + 56, header.length, true);
+  view.setUint32(at + 60, header.payloadBytes, true);
+  view.setUint32(at + 64, 0, true);
+  view.setUint32(at + 68, crc32cOfView(view, at, 68), true);
 }
 
 /** Reads the header at `at` into `header`; answers what is wrong with it, or null. */
 export function decodeFrameHeader(bytes: Buffer, at: number, header: FrameHeader): FrameFault | null {
-  if (bytes.readUInt32LE(at) !== FRAME_MAGIC) return 'magic';
-  if (bytes.readUInt32LE(at + 68) !== crc32c(bytes, at, 68)) return 'checksum';
-  header.version = bytes[at + 4]!;
-  header.opcode = bytes[at + 5]!;
-  header.flags = bytes.readUInt16LE(at + 6);
-  header.requestId = bytes.readUInt32LE(at + 8);
-  header.handle = bytes.readUInt32LE(at + 12);
-  header.chunk = bytes.readUInt32LE(at + 16);
-  header.chunkVersion = bytes.readUInt32LE(at + 20);
-  header.sessionEpoch = readU64(bytes, at + 24);
-  header.sessionNumber = bytes.readUInt32LE(at + 32);
-  header.status = bytes.readUInt32LE(at + 36);
-  header.tag = readU64(bytes, at + 40);
-  header.offset = readU64(bytes, at + 48);
-  header.length = bytes.readUInt32LE(at + 56);
-  header.payloadBytes = bytes.readUInt32LE(at + 60);
+  const view = viewOf(bytes);
+  if (view.getUint32(at, true) !== FRAME_MAGIC) return 'magic';
+  if (view.getUint32(at + 68, true) !== crc32cOfView(view, at, 68)) return 'checksum';
+  header.version = view.getUint8(at + 4);
+  header.opcode = view.getUint8(at + 5);
+  header.flags = view.getUint16(at + 6, true);
+  header.requestId = view.getUint32(at + 8, true);
+  header.handle = view.getUint32(at + 12, true);
+  header.chunk = view.getUint32(at + 16, true);
+  header.chunkVersion = view.getUint32(at + 20, true);
+  header.sessionEpoch = readU64(view, at + 24);
+  header.sessionNumber = view.getUint32(at + 32, true);
+  header.status = view.getUint32(at + 36, true);
+  header.tag = readU64(view, at + 40);
+  header.offset = readU64(view, at + 48);
+  header.length = view.getUint32(at + 56, true);
+  header.payloadBytes = view.getUint32(at + 60, true);
   const exact =
     Number.isSafeInteger(header.sessionEpoch) &&
     Number.isSafeInteger(header.tag) &&
@@ -115,11 +118,11 @@ export function decodeFrameHeader(bytes: Buffer, at: number, header: FrameHeader
   return exact ? null : 'range';
 }
 
-function writeU64(bytes: Buffer, at: number, value: number): void {
-  bytes.writeUInt32LE(value % TWO32, at);
-  bytes.writeUInt32LE(Math.floor(value / TWO32), at + 4);
+function writeU64(view: DataView, at: number, value: number): void {
+  view.setUint32(at, value >>> 0, true);
+  view.setUint32(at + 4, Math.floor(value / TWO32), true);
 }
 
-function readU64(bytes: Buffer, at: number): number {
-  return bytes.readUInt32LE(at + 4) * TWO32 + bytes.readUInt32LE(at);
+function readU64(view: DataView, at: number): number {
+  return view.getUint32(at + 4, true) * TWO32 + view.getUint32(at, true);
 }
