@@ -68,7 +68,7 @@ export async function fill(uri: string): Promise<void> {
 export async function measure(
   subject: Subject,
   load: Case,
-  options: { seconds: number; cpu?: number | undefined },
+  options: { seconds: number; seed: number; cpu?: number | undefined },
 ): Promise<Sample> {
   let before = 0;
   const report = await runLoad(
@@ -79,7 +79,10 @@ export async function measure(
       `block=${load.blockBytes}`,
       `depth=${load.depth}`,
       `connections=${load.connections}`,
+      // Long enough for a just-in-time compiler to have seen the case.
+      'warmup=1',
       `seconds=${options.seconds}`,
+      `seed=${options.seed}`,
     ],
     options.cpu,
     () => (before = cpuSeconds(subject.pids)),

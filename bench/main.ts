@@ -1,5 +1,6 @@
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { cpus, release } from 'node:os';
+import { rmSync } from 'node:fs';
+import { mkdir, mkdtemp, writeFile } from 'node:fs/promises';
+import { cpus, loadavg, release } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -7,7 +8,8 @@ import { CASES } from './cases.js';
 import { fill } from './load.js';
 import { type Kind, PEERS } from './peers/index.js';
 import { startRawstor } from './rawstor.js';
-import { type CaseResult, markdown, type Plan, runCase } from './report.js';
+import { type CaseResult, markdown, runCase } from './report.js';
+import { estimateMinutes, type Settings, settingsOf } from './settings.js';
 import type { Case, StartSubject, Subject } from './types.js';
 
 const USAGE = `usage: npm run bench -- [--quick] [--only TEXT]... [--peer NAME]... [--kind local|replicated3]
@@ -17,6 +19,10 @@ const USAGE = `usage: npm run bench -- [--quick] [--only TEXT]... [--peer NAME].
   --peer NAME     only these peers, see --list; none for no peer
   --subject NAME  what the peers are held against: rawstor, or another peer
   --dir FOLDER    on the disk to measure (default .cache/bench)
+  --quick         2 s a run and 256 MiB: to see a direction
+  --list          the peers and cases there are
+
+  Without --quick: local 1 GiB, 5 rounds of 8 s; replicated3 16 GiB, 3 rounds, a minute for each random case.
 
   npm run bench -- --quick --only q32
   npm run bench -- --kind replicated3 --rounds 7
@@ -24,6 +30,8 @@ const USAGE = `usage: npm run bench -- [--quick] [--only TEXT]... [--peer NAME].
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const SERVER_CPU = 0;
 const LOAD_CPU = 1;
+/** Above it the figures are others' as well. */
+const QUIET_LOAD = 0.5;
 
 const { values } = parseArgs({
   options: {
@@ -41,20 +49,13 @@ const { values } = parseArgs({
   },
 });
 
-interface Settings extends Plan {
-  dir: string;
-  sizeBytes: number;
-}
-
-function settings(): Settings {
-  const number = (text: string | undefined, otherwise: number) =>
-    text === undefined ? otherwise : Number(text);
-  return {
-    rounds: number(values.rounds, values.quick ? 3 : 5),
-    seconds: number(values.seconds, values.quick ? 2 : 8),
-    sizeBytes: number(values.size, values.quick ? 256 : 1024) * 2 ** 20,
-    dir: values.dir,
-  };
+function count(name: 'size' | 'rounds' | 'seconds'): number | undefined {
+  const text = values[name];
+  if (text === undefined) return undefined;
+  const number = Number(text);
+  if (number > 0) return number;
+  console.error(`--${name} '${text}' is no number above 0\n\n${USAGE}`);
+  process.exit(64);
 }
 
 /** Brings all sides of a kind up, prepares them alike, and runs every case. */
@@ -67,8 +68,17 @@ async function runKind(
   // One server against another: each side has a CPU. A cluster of processes has both, beside the load.
   const pinned = kind === 'local' && cpus().length > LOAD_CPU;
   const scratch = await mkdtemp(join(plan.dir, `${kind}-`));
+  const removeScratch = () => rmSync(scratch, { recursive: true, force: true });
+  process.once('exit', removeScratch);
   const subjects: Subject[] = [];
   const results: CaseResult[] = [];
+  const minutes = estimateMinutes(kind, starters.length, cases, plan);
+  console.error(`${kind}: ${starters.length} servers, ${cases.length} cases, about ${minutes} min`);
+  for (const remark of plan.remarks) console.error(`${kind}: ${remark}`);
+  const loadBefore = loadavg()[0]!;
+  if (loadBefore > QUIET_LOAD) {
+    console.error(`${kind}: the machine is busy (load ${loadBefore.toFixed(1)}): trust ratios at most`);
+  }
   try {
     for (const [index, start] of starters.entries()) {
       const dir = join(scratch, `${index}`);
@@ -79,19 +89,20 @@ async function runKind(
       console.error(`${kind}: preparing ${subject.name}`);
       await fill(subject.uri);
     }
-    for (const load of cases) {
+    for (const [index, load] of cases.entries()) {
       const result = await runCase(subjects, load, pinned ? { ...plan, loadCpu: LOAD_CPU } : plan);
       results.push(result);
       const rates = result.subjects.map(
         (one) => `${one.subject} ${Math.round(one.operationsPerSecond.median)}/s`,
       );
-      console.error(`${kind}: ${load.name}: ${rates.join(', ')}`);
+      console.error(`${kind} ${index + 1}/${cases.length}: ${load.name}: ${rates.join(', ')}`);
     }
   } finally {
     for (const subject of subjects.reverse()) await subject.stop();
-    await rm(scratch, { recursive: true, force: true });
+    removeScratch();
+    process.off('exit', removeScratch);
   }
-  await write(kind, results, plan, pinned);
+  await write(kind, results, plan, pinned, loadBefore);
 }
 
 async function write(
@@ -99,11 +110,15 @@ async function write(
   results: readonly CaseResult[],
   plan: Settings,
   pinned: boolean,
+  loadBefore: number,
 ): Promise<void> {
   const date = new Date().toISOString().slice(0, 19);
   const notes = [
     `${date}, ${cpus().length} x ${cpus()[0]?.model ?? 'CPU'}, Linux ${release()}, Node ${process.version}`,
-    `${plan.rounds} interleaved rounds of ${plan.seconds} s, ${plan.sizeBytes / 2 ** 20} MiB filled in pieces of 4 KiB`,
+    `${plan.rounds} interleaved rounds, random cases ${plan.seconds.random} s, sequential ones ${plan.seconds.sequential} s`,
+    `volumes of ${plan.sizeBytes / 2 ** 20} MiB, filled through each server in pieces of 4 KiB`,
+    ...plan.remarks,
+    `load average before: ${loadBefore.toFixed(1)}`,
     pinned ? `server on CPU ${SERVER_CPU}, load on CPU ${LOAD_CPU}` : 'server and load on all CPUs',
     'ratio of rates above 1 and ratio of CPU below 1: the first server is better',
   ];
@@ -133,16 +148,31 @@ async function main(): Promise<void> {
   }
   const only = values.only;
   const cases = CASES.filter((load) => only === undefined || only.some((text) => load.name.includes(text)));
-  const plan = settings();
-  await mkdir(plan.dir, { recursive: true });
+  if (cases.length === 0) {
+    console.error(`no case has ${only!.join(' or ')} in its name; --list names them`);
+    process.exitCode = 64;
+    return;
+  }
+  const wishes = {
+    quick: values.quick,
+    dir: values.dir,
+    size: count('size'),
+    rounds: count('rounds'),
+    seconds: count('seconds'),
+  };
+  await mkdir(values.dir, { recursive: true });
   for (const kind of kinds) {
     const first = values.subject === 'rawstor' ? startRawstor(kind) : PEERS[kind][values.subject];
     const others = Object.entries(PEERS[kind]).filter(
       ([name]) => name !== values.subject && (values.peer === undefined || values.peer.includes(name)),
     );
     if (first === undefined) continue;
-    await runKind(kind, [first, ...others.map(([, start]) => start)], cases, plan);
+    const starters = [first, ...others.map(([, start]) => start)];
+    await runKind(kind, starters, cases, await settingsOf(kind, starters.length, wishes));
   }
 }
 
+// The servers end, and their files go, with this process.
+process.once('SIGINT', () => process.exit(130));
+process.once('SIGTERM', () => process.exit(143));
 await main();

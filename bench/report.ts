@@ -27,7 +27,8 @@ export interface CaseResult {
 
 export interface Plan {
   rounds: number;
-  seconds: number;
+  /** Of one run of a case with this pattern. */
+  seconds: Readonly<Record<Case['pattern'], number>>;
   /** CPU of the load generator. */
   loadCpu?: number | undefined;
 }
@@ -36,12 +37,14 @@ const LOAD_LIMIT_SHARE = 0.93;
 
 /** Measures A B A B ..., so that what else the machine does falls on all alike. */
 export async function runCase(subjects: readonly Subject[], load: Case, plan: Plan): Promise<CaseResult> {
+  const seconds = plan.seconds[load.pattern];
   const samples = subjects.map((): Sample[] => []);
   for (let round = 0; round < plan.rounds; round++) {
     for (const [index, subject] of subjects.entries()) {
       // The pages that one run left dirty are not written out at the cost of the next.
       await promisify(execFile)('sync');
-      samples[index]!.push(await measure(subject, load, { seconds: plan.seconds, cpu: plan.loadCpu }));
+      // Other blocks in every round, the same on all sides.
+      samples[index]!.push(await measure(subject, load, { seconds, seed: round, cpu: plan.loadCpu }));
     }
   }
   return { case: load, subjects: subjects.map((subject, index) => summarise(subject.name, samples[index]!)) };

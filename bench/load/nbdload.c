@@ -3,10 +3,10 @@
  * slots sends its next request as soon as the last one is answered. What falls due together is sent together.
  *
  *   nbdload uri=URI op=read|write|writeflush|fill [pattern=random|sequential] [block=BYTES] [depth=N]
- *           [connections=N] [warmup=SECONDS] [seconds=SECONDS]
+ *           [connections=N] [warmup=SECONDS] [seconds=SECONDS] [seed=N]
  *
  * writeflush counts a write and the flush after it as one operation. fill writes every block once, in
- * order, flushes, and ends. Prints `START` when the measured part begins.
+ * order, flushes, and ends. The same seed gives the same order of random blocks. Prints `START` when the measured part begins.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -137,6 +137,8 @@ static int options(int argc, char **argv) {
     else if (!strcmp(argv[i], "connections")) connections = atoll(value);
     else if (!strcmp(argv[i], "warmup")) warmup = atof(value);
     else if (!strcmp(argv[i], "seconds")) seconds = atof(value);
+    /* Any state but 0 will do; small seeds are spread first. */
+    else if (!strcmp(argv[i], "seed")) random_state ^= (uint64_t)(atoll(value) + 1) * 0x9e3779b97f4a7c15ull;
     else return 0;
   }
   filling = !strcmp(op, "fill");
