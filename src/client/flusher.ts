@@ -4,7 +4,7 @@ import { ChunkOp } from '../protocol/chunk-op.js';
 import { Opcode } from '../protocol/frame.js';
 import type { IoPath } from './io-path.js';
 import type { Member } from './member.js';
-import type { Piece } from './records.js';
+import { type Piece, ReplicaState } from './records.js';
 import type { VolumeState } from './volume-state.js';
 
 /**
@@ -16,6 +16,7 @@ export class Flusher {
   private readonly path: IoPath;
   private readonly finish: (request: BlockRequest, error: RawstorError | null) => void;
   private running: BlockRequest[] | null = null;
+  private piece: Piece | null = null;
   private next: BlockRequest[] = [];
   private waiters: { resolve: () => void; reject: (error: RawstorError) => void }[] = [];
   private runningWaiters: typeof this.waiters = [];
@@ -57,7 +58,7 @@ export class Flusher {
     const { state } = this;
     if (state.fatal !== null) return this.end(state.fatal);
     const dirty: Member[] = state.members.filter((member) => member.required && member.dirty);
-    if (dirty.length === 0) return this.end(this.takeLoss());
+    if (dirty.length === 0) return this.end(null);
     for (const member of dirty) member.dirty = false;
     const piece = this.path.piece();
     piece.request = null;
@@ -67,16 +68,32 @@ export class Flusher {
     piece.offset = 0;
     piece.length = 0;
     piece.placement = dirty;
+    this.piece = piece;
     this.path.start(piece);
+  }
+
+  /** Whether what the member held when the running flush began is not known to be durable there. */
+  awaits(member: Member): boolean {
+    const { piece } = this;
+    if (piece === null) return false;
+    for (let i = 0; i < piece.opCount; i++) {
+      const op = piece.ops[i]!;
+      if (op.member === member) return op.state !== ReplicaState.OK;
+    }
+    return false;
   }
 
   pieceDone(piece: Piece, error: RawstorError | null): void {
     if (error !== null) for (const member of piece.placement) member.dirty = true;
+    this.piece = null;
     this.path.recycle(piece);
-    this.end(error ?? this.takeLoss());
+    this.end(error);
   }
 
-  /** A loss is reported by exactly one flush, the first after it. */
+  /**
+   * A loss is reported to the guest's first flush after it and to those that were asked for by then: they
+   * cover what is lost as well. A seal's own flush tells nobody.
+   */
   private takeLoss(): RawstorError | null {
     const loss = this.state.lossToReport;
     this.state.lossToReport = null;
@@ -86,9 +103,12 @@ export class Flusher {
   private end(error: RawstorError | null): void {
     const requests = this.running ?? [];
     const waiters = this.runningWaiters;
+    const loss = error === null && requests.length > 0 ? this.takeLoss() : null;
+    const told = error ?? loss;
+    if (loss !== null) requests.push(...this.next.splice(0));
     this.running = null;
     this.runningWaiters = [];
-    for (const request of requests) this.finish(request, error);
+    for (const request of requests) this.finish(request, told);
     for (const waiter of waiters) error === null ? waiter.resolve() : waiter.reject(error);
     if (this.next.length > 0 || this.waiters.length > 0) this.state.env.io.schedule(this);
   }

@@ -1,8 +1,8 @@
 /** The client library: a cluster and its volumes as block devices. */
 
+export { Connector } from '../protocol/connector.js';
 export { RemotePeer } from '../protocol/remote-peer.js';
 export { Cluster, type ClusterOptions } from './cluster.js';
-export { Connector } from './connector.js';
 export { ControlLink } from './control-link.js';
 export type { OpenVolumeOptions } from './open.js';
 export { type MemberStatus, Volume } from './volume.js';

@@ -1,13 +1,9 @@
 import type { RawstorError } from '../common/errors.js';
 import type { ChunkOp, ChunkOpOwner } from '../protocol/chunk-op.js';
-import {
-  errorOfStatus,
-  STATUS_CONNECTION_LOST,
-  STATUS_FENCED,
-  STATUS_STALE_SESSION,
-} from '../protocol/control.js';
+import { errorOfStatus, STATUS_CONNECTION_LOST } from '../protocol/control.js';
 import { Opcode } from '../protocol/frame.js';
 import type { Member } from './member.js';
+import { failedMembers, isSessionLoss } from './piece-outcome.js';
 import { Piece, type ReplicaOp, ReplicaState } from './records.js';
 import { chooseReplica, enoughInSync } from './replica-choice.js';
 import type { VolumeState } from './volume-state.js';
@@ -189,6 +185,7 @@ export class IoPath implements ChunkOpOwner {
     op.sessionNumber = member.sessionNumber;
     op.tag = this.state.tag;
     op.generation = member.generation;
+    op.losses = member.losses;
     member.outstanding[member.generation]!++;
     peer.submit(op);
   }
@@ -237,7 +234,7 @@ export class IoPath implements ChunkOpOwner {
   private settle(piece: Piece): void {
     const { fatal, acksHeld } = this.state;
     if (fatal !== null) return this.owner.pieceDone(piece, fatal);
-    if (piece.opcode !== Opcode.READ && this.anyFailed(piece)) return;
+    if (piece.opcode !== Opcode.READ && (this.anyFailed(piece) || this.sendLostAgain(piece))) return;
     if (acksHeld || !this.confirmed(piece.placement)) return this.hold(piece);
     if (
       piece.opcode !== Opcode.READ &&
@@ -265,6 +262,8 @@ export class IoPath implements ChunkOpOwner {
     let all = true;
     for (const member of placement) {
       if (!member.required) continue;
+      // Not before what it lost is on record: a flush that covers it may not succeed (I8).
+      if (member.emptied) all = false;
       if (member.confirmedAtMs < oldest) {
         all = false;
         member.sendPing();
@@ -273,28 +272,24 @@ export class IoPath implements ChunkOpOwner {
     return all;
   }
 
-  private anyFailed(piece: Piece): boolean {
-    let failed: Member[] | null = null;
-    let someOk = false;
-    let status = 0;
+  /** What a member answered before it lost its unflushed writes is not there any more. */
+  private sendLostAgain(piece: Piece): boolean {
     for (let i = 0; i < piece.opCount; i++) {
       const op = piece.ops[i]!;
-      if (op.state === ReplicaState.FAILED) {
-        if (op.member!.required) {
-          failed ??= [];
-          failed.push(op.member!);
-          status = op.status;
-        }
-      } else if (op.state === ReplicaState.OK && op.member!.required) someOk = true;
+      const member = op.member!;
+      if (op.state !== ReplicaState.OK || op.losses === member.losses) continue;
+      piece.unsettled++;
+      this.sendTo(op, member);
     }
+    return piece.unsettled > 0;
+  }
+
+  private anyFailed(piece: Piece): boolean {
+    const failed = failedMembers(piece);
     if (failed === null) return false;
-    const error = errorOfStatus(status, `volume ${this.state.name}`);
-    if (someOk) this.owner.membersFailed(piece, failed, error);
+    const error = errorOfStatus(failed.status, `volume ${this.state.name}`);
+    if (failed.someOk) this.owner.membersFailed(piece, failed.members, error);
     else this.owner.allFailed(piece, error);
     return true;
   }
-}
-
-function isSessionLoss(status: number): boolean {
-  return status === STATUS_CONNECTION_LOST || status === STATUS_FENCED || status === STATUS_STALE_SESSION;
 }

@@ -1,5 +1,4 @@
 import { asRawstorError, RawstorError } from '../common/errors.js';
-import { Opcode } from '../protocol/frame.js';
 import type { BootId, Member as MemberRecord } from '../protocol/records.js';
 import type { ControlLink } from './control-link.js';
 import { type Flusher, flushMember } from './flusher.js';
@@ -11,6 +10,7 @@ import type { VolumeState } from './volume-state.js';
 
 const REATTACH_TIMEOUT_MS = 1000;
 const RETRY_MS = 300;
+const STORE_RETRY_MS = 20;
 
 /** What membership asks of the volume. */
 export interface MembershipOwner {
@@ -94,6 +94,8 @@ export class Membership {
     if (this.state.acksHeld) {
       // A survivor failed while it stored the set, and came back or left since.
       if (await this.recorder.storeSet()) this.releaseAcks();
+      // The end of its session may take a moment to be told: asking at once again would leave no time for that.
+      else await this.state.env.clock.sleep(STORE_RETRY_MS);
       return this.wake();
     }
     const join = this.joins.shift();
@@ -191,16 +193,19 @@ export class Membership {
     const bootIds = new Map<string, BootId>();
     for (const member of members) bootIds.set(member.ostId, member.bootId!);
     // A flush without an answer covers what was dirty before it.
-    const lost = members.some((one) => one.dirty || one.lost.some((op) => op.opcode === Opcode.FLUSH));
+    const lost = members.some((one) => one.dirty || this.flusher.awaits(one));
     await this.change(changedMembers(state.object.members, { bootIds }), lost);
     for (const member of members) {
       member.recordedBootId = member.bootId;
       member.emptied = false;
+      member.losses++;
     }
     if (lost) {
       state.noteLoss();
       state.env.log.error({ volume: state.name }, 'unflushed writes were lost');
     }
+    // What was copied from here before may not be here any more: those resyncs begin anew.
+    for (const member of state.members) if (member.receiving) member.end(false);
     for (const member of members) this.path.resend(member);
     if (await this.recorder.storeSet()) this.releaseAcks();
   }

@@ -27,6 +27,8 @@ export class ReplicaOp extends ChunkOp {
   state: ReplicaState = ReplicaState.IDLE;
   member: Member | null = null;
   generation = 0;
+  /** `losses` of the member when it was sent. */
+  losses = 0;
   readonly piece: Piece;
   constructor(piece: Piece, owner: ChunkOpOwner) {
     super(owner);

@@ -4,11 +4,10 @@ import type { PoolBuffer } from '../io/pool.js';
 import {
   ChunkOp,
   errorOfStatus,
-  type Identity,
   Opcode,
+  type OstConnector,
   type OstPeer,
   type Params,
-  RemotePeer,
 } from '../protocol/index.js';
 import type { OstCore } from './core.js';
 import type { Session } from './session.js';
@@ -33,15 +32,15 @@ interface Source {
  */
 export class CopyEngine {
   private readonly core: OstCore;
-  private readonly identity: Identity;
+  private readonly connector: OstConnector;
   private readonly limit: number;
   private readonly sources = new Map<string, Promise<Source>>();
   private running = 0;
   private waiting: (() => void)[] = [];
 
-  constructor(core: OstCore, identity: Identity, limit: number) {
+  constructor(core: OstCore, connector: OstConnector, limit: number) {
     this.core = core;
-    this.identity = identity;
+    this.connector = connector;
     this.limit = limit;
   }
 
@@ -182,19 +181,10 @@ export class CopyEngine {
     return source;
   }
 
-  private async connect(asked: Params<'ost.copy'>): Promise<Source> {
-    const { io, clock } = this.core.env;
-    let failure: unknown = null;
-    for (const address of asked.sourceAddresses) {
-      try {
-        const peer = await RemotePeer.connect(io, clock, this.identity, address, CONNECT_TIMEOUT_MS);
-        peer.onClosed = () => this.sources.delete(asked.sourceOstId);
-        return { peer, readers: new Map() };
-      } catch (error) {
-        failure = error;
-      }
-    }
-    throw failure;
+  private async connect({ sourceOstId, sourceAddresses }: Params<'ost.copy'>): Promise<Source> {
+    const peer = await this.connector.connect(sourceOstId, sourceAddresses, CONNECT_TIMEOUT_MS);
+    peer.onClosed = () => this.sources.delete(sourceOstId);
+    return { peer, readers: new Map() };
   }
 
   private reader({ peer, readers }: Source, session: Session): Promise<number> {

@@ -1,7 +1,13 @@
 /** Object storage target: one process or part of one, for one disk or directory. */
 import { hostname } from 'node:os';
 import type { Address } from '../io/index.js';
-import { MgsReporter, type OstConnector, type OstInfo, type ServerInfo } from '../protocol/index.js';
+import {
+  Connector,
+  MgsReporter,
+  type OstConnector,
+  type OstInfo,
+  type ServerInfo,
+} from '../protocol/index.js';
 import { OstControl } from './control.js';
 import { CopyEngine } from './copy.js';
 import { OstCore, type OstEnvironment } from './core.js';
@@ -56,7 +62,7 @@ export async function startOst(options: StartOstOptions): Promise<RunningOst> {
     ...core.space.figures(),
     bootId: core.bootId,
   });
-  const copies = new CopyEngine(core, identity, tuning.copies);
+  const copies = new CopyEngine(core, new Connector({ io, clock, identity }), tuning.copies);
   const control = new OstControl(core, copies, { info, loopStallMaxMs: () => stallMs });
   const server = new OstServer(core, control, identity, tuning.connections);
   try {

@@ -1,9 +1,9 @@
 import type { Clock } from '../common/clock.js';
 import { asRawstorError, RawstorError } from '../common/errors.js';
 import type { Io } from '../io/types.js';
-import type { Identity } from '../protocol/hello.js';
-import type { OstConnector, OstPeer } from '../protocol/ost-peer.js';
-import { RemotePeer } from '../protocol/remote-peer.js';
+import type { Identity } from './hello.js';
+import type { OstConnector, OstPeer } from './ost-peer.js';
+import { RemotePeer } from './remote-peer.js';
 
 /** Reaches OSTs: those of this process by plain calls, the others by the first address that answers. */
 export class Connector implements OstConnector {

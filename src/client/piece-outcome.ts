@@ -1,0 +1,35 @@
+import { STATUS_CONNECTION_LOST, STATUS_FENCED, STATUS_STALE_SESSION } from '../protocol/control.js';
+import type { Member } from './member.js';
+import { type Piece, ReplicaState } from './records.js';
+
+/** What the answers to a piece say together. */
+
+export interface FailedMembers {
+  readonly members: Member[];
+  /** Wire status of the last of them. */
+  readonly status: number;
+  /** Another required member has the whole of it. */
+  readonly someOk: boolean;
+}
+
+/** Required members that have answered with an error of their own; null when there are none. */
+export function failedMembers(piece: Piece): FailedMembers | null {
+  let members: Member[] | null = null;
+  let someOk = false;
+  let status = 0;
+  for (let i = 0; i < piece.opCount; i++) {
+    const op = piece.ops[i]!;
+    if (!op.member!.required) continue;
+    if (op.state === ReplicaState.FAILED) {
+      members ??= [];
+      members.push(op.member!);
+      status = op.status;
+    } else if (op.state === ReplicaState.OK) someOk = true;
+  }
+  return members === null ? null : { members, status, someOk };
+}
+
+/** The session is not served any more, which says nothing about the data. */
+export function isSessionLoss(status: number): boolean {
+  return status === STATUS_CONNECTION_LOST || status === STATUS_FENCED || status === STATUS_STALE_SESSION;
+}

@@ -1,0 +1,142 @@
+import type { Cluster } from './cluster.js';
+import type { OstNode } from './ost-node.js';
+
+type Fault = (cluster: Cluster) => void;
+
+const pick = <T>(cluster: Cluster, of: readonly T[]): T => of[cluster.world.random.below(of.length)]!;
+
+function restartLater(cluster: Cluster, node: OstNode): void {
+  const { world } = cluster;
+  const delayMs = world.chance(0.3) ? world.between(1, 100) : world.between(100, 8000);
+  const { process } = node;
+  world.post(delayMs, null, `${node.name} starts`, () => {
+    if (node.process === process) node.start();
+  });
+}
+
+/** Everything that goes wrong, with how often. Each counts itself. */
+export const FAULTS: Record<string, { weight: number; act: Fault }> = {
+  killOst: {
+    weight: 6,
+    act(cluster) {
+      const node = pick(cluster, cluster.osts);
+      if (!node.process?.alive) return;
+      node.kill();
+      restartLater(cluster, node);
+    },
+  },
+  powerLoss: {
+    weight: 4,
+    act(cluster) {
+      const all = cluster.world.chance(0.15);
+      for (const node of all ? cluster.osts : [pick(cluster, cluster.osts)]) {
+        const wasAlive = node.process?.alive ?? false;
+        node.powerLoss();
+        if (wasAlive) restartLater(cluster, node);
+      }
+    },
+  },
+  pauseOst: {
+    weight: 3,
+    act(cluster) {
+      const { process } = pick(cluster, cluster.osts);
+      if (process) process.pausedUntilMs = cluster.world.nowMs + cluster.world.between(50, 4000);
+    },
+  },
+  failSync: {
+    weight: 2,
+    act(cluster) {
+      pick(cluster, cluster.osts).disk.failSyncs++;
+    },
+  },
+  slowDisk: {
+    weight: 2,
+    act(cluster) {
+      pick(cluster, cluster.osts).disk.slowUntilMs = cluster.world.nowMs + cluster.world.between(10, 2500);
+    },
+  },
+  resetConnection: {
+    weight: 5,
+    act(cluster) {
+      cluster.network.reset(pick(cluster, ['mds', ...cluster.osts.map((node) => node.name)]));
+    },
+  },
+  slowNetwork: {
+    weight: 2,
+    act(cluster) {
+      cluster.network.slowUntilMs = cluster.world.nowMs + cluster.world.between(10, 1000);
+    },
+  },
+  partition: {
+    weight: 5,
+    act(cluster) {
+      const { world, network } = cluster;
+      const names = ['mds', 'host0', 'host1', ...cluster.osts.map((node) => node.name)];
+      const [a, b] = [pick(cluster, names), pick(cluster, names)];
+      if (a === b) return;
+      const ways: [string, string][] = world.chance(0.5)
+        ? [[a, b]]
+        : [
+            [a, b],
+            [b, a],
+          ];
+      for (const [from, to] of ways) network.cut(from, to);
+      world.post(world.between(50, 6000), null, `heals ${a} ${b}`, () => {
+        for (const [from, to] of ways) network.healOne(from, to);
+      });
+    },
+  },
+  killMds: {
+    weight: 3,
+    act(cluster) {
+      const { world, mds } = cluster;
+      if (!mds.process?.alive) return;
+      mds.kill();
+      const { process } = mds;
+      world.post(world.between(10, 4000), null, 'mds starts', () => {
+        if (mds.process === process) mds.start();
+      });
+    },
+  },
+  restartGateway: {
+    weight: 3,
+    act(cluster) {
+      const { guest } = cluster;
+      if (guest?.alive) guest.restartGateway();
+    },
+  },
+  pauseGateway: {
+    weight: 3,
+    act(cluster) {
+      const { guest, world } = cluster;
+      if (guest !== null) guest.process.pausedUntilMs = world.nowMs + world.between(50, 4000);
+    },
+  },
+  guestDies: {
+    weight: 3,
+    act(cluster) {
+      cluster.takeover(true);
+    },
+  },
+  takeover: {
+    weight: 3,
+    act(cluster) {
+      cluster.takeover(false);
+    },
+  },
+};
+
+const NAMES = Object.keys(FAULTS);
+const TOTAL = NAMES.reduce((sum, name) => sum + FAULTS[name]!.weight, 0);
+
+export function randomFault(cluster: Cluster): void {
+  let at = cluster.world.random.next() * TOTAL;
+  for (const name of NAMES) {
+    at -= FAULTS[name]!.weight;
+    if (at >= 0) continue;
+    cluster.world.trace(`FAULT ${name}`);
+    cluster.world.count(name);
+    FAULTS[name]!.act(cluster);
+    return;
+  }
+}

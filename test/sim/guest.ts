@@ -1,0 +1,249 @@
+import { BlockFlag, BlockOp, type BlockOwner, BlockRequest } from '../../src/block/device.js';
+import type { Volume } from '../../src/client/index.js';
+import { type OpenVolumeOptions, openVolume } from '../../src/client/open.js';
+import { asRawstorError, type RawstorError } from '../../src/common/errors.js';
+import { silentLogger } from '../../src/common/log.js';
+import { heapMemory, type Memory } from '../../src/io/memory.js';
+import type { Cluster } from './cluster.js';
+import { MdsLink } from './mds-node.js';
+import { BLOCK_BYTES, type ReadCheck, type Write } from './oracle.js';
+import { connectOst } from './ost-node.js';
+import { SimProcess } from './process.js';
+
+const DEPTH = 6;
+const OPEN_RETRY_MS = 300;
+
+/** One request of a guest: kept until it is answered, over restarts of the gateway. */
+class GuestRequest implements BlockOwner {
+  readonly block = new BlockRequest(this);
+  readonly memory: Memory = heapMemory(BLOCK_BYTES);
+  readonly guest: Guest;
+  write: Write | null = null;
+  read: ReadCheck | null = null;
+  flushed: Int32Array[] | null = null;
+  /** Which of the guest's gateways has it. */
+  attempt = 0;
+
+  constructor(guest: Guest) {
+    this.guest = guest;
+  }
+
+  blockDone(_request: BlockRequest, error: RawstorError | null): void {
+    this.guest.done(this, this.attempt, error);
+  }
+}
+
+/** A virtual machine and the gateway that serves its disk. */
+export class Guest {
+  /** Of the machine it runs on. */
+  readonly name: string;
+  readonly holder: string;
+  readonly cluster: Cluster;
+  process: SimProcess;
+  volume: Volume | null = null;
+  alive = true;
+  /** Another guest has opened the volume since: nothing of this one may succeed any more. */
+  superseded = false;
+  opening = false;
+  done_ = 0;
+  private attempt = 0;
+  private readonly outstanding = new Set<GuestRequest>();
+  private readonly busyBlocks = new Set<number>();
+  private stopping = false;
+
+  constructor(cluster: Cluster, name: string, holder: string) {
+    this.holder = holder;
+    this.cluster = cluster;
+    this.name = name;
+    this.process = new SimProcess(cluster.world, name);
+  }
+
+  get idle(): boolean {
+    return this.outstanding.size === 0;
+  }
+
+  /** Opens the volume, again and again until it works, and begins (or goes on) with the load. */
+  open(options: OpenVolumeOptions): void {
+    const { cluster, process } = this;
+    const { world, network, mds, nodes } = cluster;
+    this.opening = true;
+    const link = new MdsLink(world, network, process, mds);
+    const env = {
+      io: process.io,
+      clock: process.clock,
+      log: silentLogger,
+      connector: {
+        connect: (ostId: string) => connectOst(world, network, process, nodes, ostId),
+      },
+      host: this.name,
+      confirmMs: 1000,
+      silenceMs: 2000,
+      sealIdleMs: 5000,
+    };
+    openVolume(env, link as never, 'v', { ...options, timeoutMs: 5000 }, this.holder).then(
+      (volume) => {
+        if (!process.alive || process !== this.process) return;
+        this.opening = false;
+        this.volume = volume;
+        volume.onFatal = (error) => this.fatal(error);
+        world.trace(`${this.name} has opened, epoch ${volume.object.epoch}`);
+        cluster.opened(this, volume.object.lossWallMs !== null);
+        this.attempt++;
+        for (const request of this.outstanding) this.submit(request);
+        this.load();
+      },
+      (error) => {
+        if (!process.alive || process !== this.process) return;
+        const failure = asRawstorError(error);
+        world.trace(`${this.name} cannot open: ${failure.code}`);
+        if (failure.code === 'INTERNAL') world.fail(`open: ${failure.cause ?? failure.message}`);
+        world.count(`open ${failure.code}`);
+        // By one that came later, whose turn it is.
+        if (cluster.former.includes(this)) return this.die();
+        process.later(OPEN_RETRY_MS, 'opens again', () => this.open(options));
+      },
+    );
+  }
+
+  /** The gateway is killed and started again; the guest waits and sends again what was not answered. */
+  restartGateway(): void {
+    this.killGateway();
+    this.process = new SimProcess(this.cluster.world, this.name);
+    const delayMs = this.cluster.world.between(10, 1500);
+    this.process.later(delayMs, 'gateway restarts', () => this.open({ mode: 'write' }));
+  }
+
+  die(): void {
+    this.alive = false;
+    this.killGateway();
+    this.outstanding.clear();
+  }
+
+  /** No new requests. */
+  stop(): void {
+    this.stopping = true;
+  }
+
+  /** One read of every block. */
+  readAll(): void {
+    for (let block = 0; block < this.cluster.blockCount; block++) {
+      const request = new GuestRequest(this);
+      request.block.op = BlockOp.READ;
+      request.block.offset = this.cluster.offsetOf(block);
+      request.block.length = BLOCK_BYTES;
+      request.read = this.cluster.oracle.beginRead(block);
+      this.outstanding.add(request);
+      this.submit(request);
+    }
+  }
+
+  private killGateway(): void {
+    this.volume = null;
+    this.opening = false;
+    this.attempt++;
+    this.process.kill();
+  }
+
+  private fatal(error: RawstorError): void {
+    if (error.code === 'FENCED' && this.superseded) {
+      this.cluster.world.count('fenced');
+      return this.die();
+    }
+    if (error.code === 'FENCED' && this.cluster.successorOpens(this)) return;
+    if (error.code === 'FENCED' && this.cluster.holder === this.holder) {
+      // An open that its own killed gateway had sent arrived late: what starts gateways opens once more.
+      this.cluster.world.count('fencedByGhost');
+      return this.restartGateway();
+    }
+    this.cluster.world.fail(`${this.name} was ended by ${error.code}: ${error.message} ${error.cause ?? ''}`);
+  }
+
+  private load(): void {
+    if (this.stopping || this.volume === null) return;
+    while (this.outstanding.size < DEPTH && this.cluster.takeStep()) this.issue();
+    if (!this.cluster.stepsLeft) return;
+    const { process } = this;
+    process.later(this.thinkMs(), '', () => {
+      if (process === this.process && this.alive) this.load();
+    });
+  }
+
+  /** Bursts, pauses in which sessions idle, and now and then one that is long enough for a seal. */
+  private thinkMs(): number {
+    const { world } = this.cluster;
+    const kind = world.random.next();
+    if (kind < 0.01) return world.between(1000, 9000);
+    return kind < 0.1 ? world.between(3, 1200) : world.between(0.05, 3);
+  }
+
+  private issue(): void {
+    const { world, oracle, blockCount, offsetOf } = this.cluster;
+    const request = new GuestRequest(this);
+    const { block: device } = request;
+    const kind = world.random.next();
+    const block = world.random.below(blockCount);
+    if (kind < 0.06) {
+      device.op = BlockOp.FLUSH;
+      request.flushed = oracle.beginFlush();
+    } else if (kind < 0.45 || this.busyBlocks.has(block)) {
+      device.op = BlockOp.READ;
+      device.offset = offsetOf(block);
+      device.length = BLOCK_BYTES;
+      request.read = oracle.beginRead(block);
+    } else {
+      const zero = kind > 0.93;
+      this.busyBlocks.add(block);
+      request.write = oracle.issue(block, zero);
+      oracle.fill(request.write, request.memory.bytes);
+      device.op = zero ? (kind > 0.97 ? BlockOp.WRITE_ZEROES : BlockOp.DISCARD) : BlockOp.WRITE;
+      device.flags = world.chance(0.1) ? BlockFlag.FUA : 0;
+      if (device.op === BlockOp.WRITE_ZEROES && world.chance(0.5)) device.flags |= BlockFlag.MAY_UNMAP;
+      device.offset = offsetOf(block);
+      device.length = BLOCK_BYTES;
+    }
+    this.outstanding.add(request);
+    this.submit(request);
+  }
+
+  private submit(request: GuestRequest): void {
+    const { block } = request;
+    request.attempt = this.attempt;
+    const carries = block.op === BlockOp.READ || block.op === BlockOp.WRITE;
+    // A request of an earlier gateway may still be named by its buffers: a new one gets its own.
+    block.slices.clear();
+    if (carries) block.slices.add(request.memory, 0, BLOCK_BYTES);
+    this.volume!.submit(block);
+  }
+
+  done(request: GuestRequest, attempt: number, error: RawstorError | null): void {
+    const { cluster } = this;
+    const { world, oracle } = cluster;
+    if (!this.alive || attempt !== this.attempt || !this.outstanding.has(request)) return;
+    const { block, write, read, flushed } = request;
+    if (error !== null) {
+      if (this.superseded || error.code === 'FENCED') return;
+      if (error.code === 'LOSS' && flushed !== null) {
+        cluster.lossReported();
+        world.count('lossReported');
+      } else if (error.code === 'IO' && cluster.osts.some((node) => node.disk.failedSyncs > 0)) {
+        // The only replica's sync failed: nobody has it durable, and the guest is told.
+        world.count('ioErrors');
+      } else {
+        world.fail(`${this.name}: operation ${block.op} failed with ${error.code}: ${error.message}`);
+      }
+    } else if (this.superseded) {
+      world.fail(`${this.name} was answered (operation ${block.op}) after another had opened the volume`);
+    }
+    this.outstanding.delete(request);
+    this.done_++;
+    if (write !== null) {
+      this.busyBlocks.delete(write.block);
+      if (error === null) oracle.acknowledged(write, (block.flags & BlockFlag.FUA) !== 0);
+    } else if (read !== null && error === null) {
+      cluster.noticeLoss();
+      oracle.readDone(read, request.memory.bytes, this.name);
+    } else if (flushed !== null && error === null) {
+      oracle.flushDone(flushed);
+    }
+  }
+}

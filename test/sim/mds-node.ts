@@ -1,0 +1,197 @@
+import { asRawstorError, RawstorError } from '../../src/common/errors.js';
+import { placeChunk } from '../../src/common/placement.js';
+import { type Random, seededRandom } from '../../src/common/random.js';
+import { Mds, MemoryStore, type MetadataStore } from '../../src/mds/index.js';
+import type { StoreOutcome, StoreTransaction } from '../../src/mds/store.js';
+import { decodeStored, OBJECT_PREFIX, type StoredObject } from '../../src/mds/stored-object.js';
+import type { MethodName, ObjectRecord, Params, Result } from '../../src/protocol/index.js';
+import type { Network, Pipe } from './network.js';
+import { roundTrip } from './ost-node.js';
+import { SimProcess } from './process.js';
+import type { World } from './world.js';
+
+const CONNECT_TIMEOUT_MS = 1000;
+
+class PeekableStore extends MemoryStore {
+  peek(key: string): Uint8Array | undefined {
+    return this.latest.get(key);
+  }
+  private readonly latest = new Map<string, Uint8Array>();
+  override async transact(transaction: StoreTransaction): Promise<StoreOutcome> {
+    const outcome = await super.transact(transaction);
+    if (outcome.committed) {
+      for (const { key, value } of transaction.puts ?? []) this.latest.set(key, value);
+    }
+    return outcome;
+  }
+}
+
+/** The metadata server: a store that stays, and processes on it. */
+export class MdsNode {
+  readonly name = 'mds';
+  process: SimProcess | null = null;
+  mds: Mds | null = null;
+  /** Changes of the set that record a loss: from then on it is legal. */
+  lossesAsked = 0;
+  private readonly world: World;
+  private readonly store = new PeekableStore();
+  private readonly random: Random;
+
+  constructor(world: World) {
+    this.world = world;
+    this.random = seededRandom(world.seed ^ 0x5eed);
+  }
+
+  start(): void {
+    const process = new SimProcess(this.world, this.name);
+    this.process = process;
+    this.mds = null;
+    const store = slowStore(this.store, process);
+    Mds.start({ store, clusterId: 'sim', clock: process.clock, random: this.random }).then((mds) => {
+      if (this.process === process) this.mds = mds;
+    });
+  }
+
+  kill(): void {
+    this.process?.kill();
+    this.mds = null;
+  }
+
+  /** What is on record of an object. */
+  peek(id: string): StoredObject {
+    const key = OBJECT_PREFIX + id;
+    return decodeStored(key, this.store.peek(key)!);
+  }
+
+  placement(object: ObjectRecord, chunk: number): readonly string[] {
+    return placeChunk(object.map, object.id, object.replicas, chunk);
+  }
+}
+
+/** Transactions take time, and may be durable although nobody was told. */
+function slowStore(store: MetadataStore, process: SimProcess): MetadataStore {
+  const wait = (typicalMs: number) =>
+    new Promise<void>((resolve) => {
+      process.later(typicalMs * (0.3 + process.world.random.next() * 2), '', resolve);
+    });
+  return {
+    get: (key) => store.get(key),
+    range: (range) => store.range(range),
+    watch: (prefix, listener) => store.watch(prefix, listener),
+    close: async () => {},
+    async transact(transaction: StoreTransaction): Promise<StoreOutcome> {
+      await wait(0.3);
+      const outcome = await store.transact(transaction);
+      await wait(0.1);
+      return outcome;
+    },
+  };
+}
+
+/** A standing connection to the MDS, made again when lost: what ControlLink is to a client. */
+export class MdsLink {
+  private readonly watchers = new Set<(connected: boolean) => void>();
+  private readonly world: World;
+  private readonly network: Network;
+  private readonly from: SimProcess;
+  private readonly node: MdsNode;
+  private pipe: Pipe | null = null;
+  private connecting: Promise<Pipe> | null = null;
+  private failers = new Set<(error: RawstorError) => void>();
+
+  constructor(world: World, network: Network, from: SimProcess, node: MdsNode) {
+    this.world = world;
+    this.network = network;
+    this.from = from;
+    this.node = node;
+  }
+
+  async call<M extends MethodName>(method: M, params: Params<M>, timeoutMs = 10_000): Promise<Result<M>> {
+    const pipe = await this.connected();
+    const { mds } = this.node;
+    const sent = structuredClone(params);
+    return new Promise((resolve, reject) => {
+      const fail = (error: RawstorError) => {
+        this.failers.delete(fail);
+        reject(error);
+      };
+      this.failers.add(fail);
+      this.from.later(timeoutMs, '', () => fail(new RawstorError('TIMEOUT', method)));
+      pipe.send(0, `${method} ${summary(sent)}`, () => {
+        if (mds === null) return;
+        if (method === 'mds.changeMembers' && (sent as Params<'mds.changeMembers'>).loss)
+          this.node.lossesAsked++;
+        const name = method.slice('mds.'.length) as 'open';
+        (mds[name] as (params: unknown, caller: object) => Promise<unknown>)(sent, pipe).then(
+          (value) =>
+            pipe.send(1, `${method} answered`, () => {
+              this.failers.delete(fail);
+              resolve(structuredClone(value) as Result<M>);
+            }),
+          (error) => pipe.send(1, `${method} refused`, () => fail(asRawstorError(error))),
+        );
+      });
+    });
+  }
+
+  async callUntilAnswered<M extends MethodName>(
+    method: M,
+    params: Params<M>,
+    giveUp: () => boolean,
+  ): Promise<Result<M>> {
+    for (;;) {
+      try {
+        return await this.call(method, params, 5000);
+      } catch (error) {
+        const failure = asRawstorError(error);
+        const unanswered = ['UNAVAILABLE', 'TIMEOUT', 'CONNECTION_LOST', 'LIMIT', 'BUSY'];
+        if (!unanswered.includes(failure.code) || giveUp()) throw failure;
+        this.world.count('callsAskedAgain');
+        await this.from.clock.sleep(200);
+      }
+    }
+  }
+
+  watch(changed: (connected: boolean) => void): () => void {
+    this.watchers.add(changed);
+    return () => void this.watchers.delete(changed);
+  }
+
+  close(): void {
+    this.pipe?.close(0);
+  }
+
+  private async connected(): Promise<Pipe> {
+    if (this.pipe !== null) return this.pipe;
+    this.connecting ??= this.connect().finally(() => {
+      this.connecting = null;
+    });
+    return this.connecting;
+  }
+
+  private async connect(): Promise<Pipe> {
+    await roundTrip(this.network, this.from, this.node.name, CONNECT_TIMEOUT_MS);
+    const { process, mds } = this.node;
+    if (process === null || !process.alive || mds === null) {
+      throw new RawstorError('UNAVAILABLE', 'connection refused', { where: this.node.name });
+    }
+    const pipe = this.network.connect(this.from, process);
+    pipe.ends[0].onClosed = () => {
+      this.pipe = null;
+      const error = new RawstorError('CONNECTION_LOST', 'the connection to the MDS ended');
+      for (const fail of [...this.failers]) fail(error);
+      for (const watcher of [...this.watchers]) watcher(false);
+    };
+    pipe.ends[1].onClosed = () => mds.lost(pipe);
+    this.pipe = pipe;
+    for (const watcher of [...this.watchers]) watcher(true);
+    return pipe;
+  }
+}
+
+/** For traces: what is wished of the set. */
+function summary(params: unknown): string {
+  const { members, loss } = params as Partial<Params<'mds.changeMembers'>>;
+  if (members === undefined) return '';
+  return `${members.map((m) => `${m.ostId.at(-1)}:${m.state}:${m.bootId?.generation}`).join(' ')} ${loss ? 'LOSS' : ''}`;
+}

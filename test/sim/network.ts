@@ -1,0 +1,135 @@
+import type { SimProcess } from './process.js';
+import type { World } from './world.js';
+
+/** How long the kernel goes on sending into silence; longer than any time limit of the protocol. */
+const RETRANSMIT_MS = 20;
+
+/** Which machine hears which: partitions are one-way and per pair of names. */
+export class Network {
+  readonly world: World;
+  private readonly cuts = new Set<string>();
+  private readonly pipes = new Set<Pipe>();
+  /** Beside the usual fraction of a millisecond. */
+  slowUntilMs = 0;
+
+  constructor(world: World) {
+    this.world = world;
+  }
+
+  cut(from: string, to: string): void {
+    this.cuts.add(`${from}>${to}`);
+  }
+
+  heal(): void {
+    this.cuts.clear();
+  }
+
+  healOne(from: string, to: string): void {
+    this.cuts.delete(`${from}>${to}`);
+  }
+
+  isCut(from: string, to: string): boolean {
+    return this.cuts.has(`${from}>${to}`);
+  }
+
+  delayMs(): number {
+    const { world } = this;
+    const usual = 0.03 + world.random.next() * 0.2;
+    if (world.nowMs < this.slowUntilMs) return usual + world.between(0, 30);
+    return world.chance(0.01) ? usual + world.between(0, 20) : usual;
+  }
+
+  connect(client: SimProcess, server: SimProcess): Pipe {
+    const pipe = new Pipe(this, client, server);
+    this.pipes.add(pipe);
+    return pipe;
+  }
+
+  forget(pipe: Pipe): void {
+    this.pipes.delete(pipe);
+  }
+
+  /** A connection of this machine, or any, is reset. */
+  reset(name: string): void {
+    const some = [...this.pipes].filter((pipe) => pipe.ends.some((end) => end.process.name === name));
+    if (some.length > 0) some[this.world.random.below(some.length)]!.reset();
+  }
+}
+
+export interface PipeEnd {
+  readonly process: SimProcess;
+  /** Told once, when this side learns that the connection is over. */
+  onClosed: () => void;
+}
+
+/** One connection: ordered, each way by itself; broken by either side's end, or a reset. */
+export class Pipe {
+  readonly ends: readonly [PipeEnd, PipeEnd];
+  private readonly network: Network;
+  private readonly lastAtMs = [0, 0];
+  private readonly closed = [false, false];
+
+  constructor(network: Network, client: SimProcess, server: SimProcess) {
+    this.network = network;
+    this.ends = [
+      { process: client, onClosed: () => {} },
+      { process: server, onClosed: () => {} },
+    ];
+    for (const side of [0, 1]) {
+      // The kernel of a dead process closes for it.
+      this.ends[side]!.process.onDeath.push(() => this.close(side));
+    }
+  }
+
+  isClosed(side: number): boolean {
+    return this.closed[side]!;
+  }
+
+  /** Delivers to the other side, in order, unless the connection ends before. */
+  send(side: number, label: string, deliver: () => void): void {
+    if (this.closed[side]) return;
+    this.deliver(side, label, () => {
+      if (!this.closed[1 - side]) deliver();
+    });
+  }
+
+  /** This side has ended it; what it sent before may still arrive, and then the end. */
+  close(side: number): void {
+    if (this.closed[side]) return;
+    this.closed[side] = true;
+    this.network.forget(this);
+    this.deliver(side, '', () => this.learnEnd(1 - side));
+  }
+
+  reset(): void {
+    this.network.world.count('resets');
+    this.network.forget(this);
+    for (const side of [0, 1]) {
+      const { process } = this.ends[side]!;
+      process.later(this.network.delayMs(), 'reset', () => this.learnEnd(side));
+    }
+  }
+
+  private learnEnd(side: number): void {
+    if (this.closed[side]) return;
+    this.closed[side] = true;
+    this.network.forget(this);
+    this.ends[side]!.onClosed();
+  }
+
+  private deliver(side: number, label: string, action: () => void): void {
+    const { network } = this;
+    const { world } = network;
+    const to = this.ends[1 - side]!.process;
+    const atMs = Math.max(this.lastAtMs[side]!, world.nowMs + network.delayMs());
+    this.lastAtMs[side] = atMs + 0.001;
+    const arrive = () => {
+      if (!network.isCut(this.ends[side]!.process.name, to.name)) return action();
+      // Sent again and again by the kernel; what was sent later waits behind it.
+      const again = Math.max(this.lastAtMs[side]!, world.nowMs + RETRANSMIT_MS);
+      this.lastAtMs[side] = again + 0.001;
+      world.post(RETRANSMIT_MS, to, '', arrive);
+    };
+    world.post(atMs - world.nowMs, to, label, arrive);
+  }
+}

@@ -1,0 +1,100 @@
+import { Cluster } from './cluster.js';
+import { randomFault } from './faults.js';
+import { World } from './world.js';
+
+export interface RunOptions {
+  readonly seed: number;
+  readonly steps: number;
+  readonly onTrace?: (line: string) => void;
+}
+
+export interface RunResult {
+  readonly seed: number;
+  readonly traceHash: number;
+  readonly events: number;
+  readonly virtualMs: number;
+  readonly counts: Record<string, number>;
+  /** Null when every rule held. */
+  readonly violation: string | null;
+}
+
+const CALM_LIMIT_MS = 300_000;
+const LOAD_LIMIT_MS = 900_000;
+
+/** One history. The same seed and steps give the same one. */
+export async function runSeed(options: RunOptions): Promise<RunResult> {
+  const world = new World(options.seed);
+  world.onTrace = options.onTrace ?? null;
+  const result = (violation: string | null): RunResult => ({
+    seed: options.seed,
+    traceHash: world.traceHash,
+    events: world.events,
+    virtualMs: world.nowMs,
+    counts: world.counts,
+    violation,
+  });
+  try {
+    await history(world, options.steps);
+    return result(null);
+  } catch (error) {
+    return result(error instanceof Error ? `${error.message}` : String(error));
+  }
+}
+
+async function history(world: World, steps: number): Promise<void> {
+  const { random } = world;
+  const osts = 2 + random.below(2);
+  const replicas = Math.min(osts, world.chance(0.1) ? 1 : 2 + random.below(2));
+  const stripeWidth = osts === 3 && replicas === 2 && world.chance(0.5) ? 'all' : 1;
+  const cluster = new Cluster(world, { osts, replicas, chunks: 3, stripeWidth, steps });
+  await cluster.start();
+  cluster.newGuest().open({ mode: 'write' });
+  let faulty = true;
+  const next = () => {
+    world.post(world.between(50, 3000), null, '', () => {
+      if (!faulty) return;
+      randomFault(cluster);
+      next();
+    });
+  };
+  next();
+  await world.run(() => cluster.stepsLeft <= 0, LOAD_LIMIT_MS, 'the load');
+  faulty = false;
+  await calm(world, cluster);
+}
+
+/** Every fault is over: all goes on, all replicas come together, and what they hold is right. */
+async function calm(world: World, cluster: Cluster): Promise<void> {
+  world.trace('CALM');
+  const { network, mds } = cluster;
+  network.heal();
+  network.slowUntilMs = 0;
+  for (const node of cluster.osts) {
+    node.disk.failSyncs = 0;
+    node.disk.slowUntilMs = 0;
+    if (!node.process?.alive) node.start();
+  }
+  if (!mds.process?.alive) mds.start();
+  const guest = cluster.guest!;
+  guest.stop();
+  await world.run(() => guest.volume !== null && guest.idle, CALM_LIMIT_MS, 'the last requests');
+  const volume = guest.volume!;
+  const whole = () => {
+    const status = guest.volume!.status();
+    return status.unreconciledRegions === 0 && status.members.every((member) => member.state === 'in-sync');
+  };
+  await world.run(() => guest.volume === volume && whole(), CALM_LIMIT_MS, 'all replicas in sync');
+  guest.readAll();
+  await world.run(() => guest.idle, CALM_LIMIT_MS, 'reading everything');
+  let closed = false;
+  volume.close().then(() => {
+    closed = true;
+  });
+  await world.run(() => closed, CALM_LIMIT_MS, 'close');
+  const { object, clean } = mds.peek(cluster.object!.id);
+  if (!clean) world.fail('the last close was not clean');
+  cluster.compareDisks(object, 'cached');
+  // What was sealed is durable everywhere.
+  cluster.compareDisks(object, 'durable');
+  if (world.violation !== null) throw world.violation;
+}
