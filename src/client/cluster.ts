@@ -29,6 +29,8 @@ export interface ClusterOptions {
   readonly confirmMs?: number;
   /** After how long of silence an OST is given up, 2000. */
   readonly silenceMs?: number;
+  /** How long replicas may be missing before I/O fails, where a volume's policy is to fail; 5000. */
+  readonly degradedGraceMs?: number;
   /** After how long without a write a volume is sealed, 5000. */
   readonly sealIdleMs?: number;
 }
@@ -85,6 +87,7 @@ export class Cluster {
       host: this.options.host ?? '',
       confirmMs: this.options.confirmMs ?? 1000,
       silenceMs: this.options.silenceMs ?? 2000,
+      degradedGraceMs: this.options.degradedGraceMs ?? 5000,
       sealIdleMs: this.options.sealIdleMs ?? 5000,
     };
     return openVolume(env, this.mds, ref, options, options.holder ?? this.identity.name);

@@ -3,7 +3,7 @@ import type { ChunkOp, ChunkOpOwner } from '../protocol/chunk-op.js';
 import { errorOfStatus, STATUS_CONNECTION_LOST } from '../protocol/control.js';
 import { Opcode } from '../protocol/frame.js';
 import type { Member } from './member.js';
-import { failedMembers, isSessionLoss } from './piece-outcome.js';
+import { changesData, failedMembers, isSessionLoss } from './piece-outcome.js';
 import { Piece, type ReplicaOp, ReplicaState } from './records.js';
 import { chooseReplica, enoughInSync } from './replica-choice.js';
 import type { VolumeState } from './volume-state.js';
@@ -68,7 +68,7 @@ export class IoPath implements ChunkOpOwner {
     member.answeredOne(op.generation);
     if (status === 0) {
       member.confirm(op.sentAtMs);
-      if (op.opcode !== Opcode.READ && op.opcode !== Opcode.FLUSH) member.dirty = true;
+      if (changesData(piece)) member.dirty = true;
       op.state = ReplicaState.OK;
     } else if (isSessionLoss(status)) {
       // Not served under our session any more: only a new attach tells why.
@@ -128,14 +128,20 @@ export class IoPath implements ChunkOpOwner {
 
   /** Ends everything that waits, with the volume's fatal error. */
   failAll(error: RawstorError): void {
-    const waiting = [...this.held, ...this.parked];
-    this.held = [];
-    this.parked = [];
-    for (const piece of waiting) {
+    this.failWaiting(error);
+    for (const member of this.state.members) this.giveUp(member);
+  }
+
+  /** Ends what is held or parked: all of it, or what changes data. */
+  failWaiting(error: RawstorError, which: 'all' | 'writes' = 'all'): void {
+    const ends = (piece: Piece) => which === 'all' || changesData(piece);
+    const ending = [...this.held, ...this.parked].filter(ends);
+    this.held = this.held.filter((piece) => !ends(piece));
+    this.parked = this.parked.filter((piece) => !ends(piece));
+    for (const piece of ending) {
       piece.held = false;
       this.owner.pieceDone(piece, error);
     }
-    for (const member of this.state.members) this.giveUp(member);
   }
 
   get waits(): boolean {
@@ -236,11 +242,7 @@ export class IoPath implements ChunkOpOwner {
     if (fatal !== null) return this.owner.pieceDone(piece, fatal);
     if (piece.opcode !== Opcode.READ && (this.anyFailed(piece) || this.sendLostAgain(piece))) return;
     if (acksHeld || !this.confirmed(piece.placement)) return this.hold(piece);
-    if (
-      piece.opcode !== Opcode.READ &&
-      piece.opcode !== Opcode.FLUSH &&
-      !enoughInSync(piece.placement, this.state.object.minReplicas)
-    ) {
+    if (changesData(piece) && !enoughInSync(piece.placement, this.state.object.minReplicas)) {
       return this.hold(piece);
     }
     if (piece.opcode === Opcode.READ && !piece.ops[0]!.member!.inSync) {

@@ -1,4 +1,5 @@
 import { STATUS_CONNECTION_LOST, STATUS_FENCED, STATUS_STALE_SESSION } from '../protocol/control.js';
+import { Opcode } from '../protocol/frame.js';
 import type { Member } from './member.js';
 import { type Piece, ReplicaState } from './records.js';
 
@@ -32,4 +33,8 @@ export function failedMembers(piece: Piece): FailedMembers | null {
 /** The session is not served any more, which says nothing about the data. */
 export function isSessionLoss(status: number): boolean {
   return status === STATUS_CONNECTION_LOST || status === STATUS_FENCED || status === STATUS_STALE_SESSION;
+}
+
+export function changesData(piece: Piece): boolean {
+  return piece.opcode !== Opcode.READ && piece.opcode !== Opcode.FLUSH;
 }

@@ -22,6 +22,8 @@ export interface VolumeEnvironment {
   readonly confirmMs: number;
   /** A member that answers nothing for this long is given up. */
   readonly silenceMs: number;
+  /** With policy `error`: I/O waits this long for missing replicas; an OST started again is back by then. */
+  readonly degradedGraceMs: number;
   /** Without a write for this long, what was written is made durable and sealed. */
   readonly sealIdleMs: number;
 }

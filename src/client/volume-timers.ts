@@ -7,6 +7,8 @@ import type { VolumeState } from './volume-state.js';
 const RENEW_RETRY_MS = 500;
 
 export interface VolumeTimersOwner {
+  /** A tick has passed. */
+  look(): void;
   fail(error: RawstorError): void;
   idleSeal(): Promise<void>;
 }
@@ -74,6 +76,7 @@ export class VolumeTimers {
       }
       if (nowMs - member.confirmedAtMs > confirmMs / 3) member.sendPing();
     }
+    this.owner.look();
   }
 
   private renew(): void {

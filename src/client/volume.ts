@@ -15,6 +15,7 @@ import { Flusher } from './flusher.js';
 import { IoPath } from './io-path.js';
 import type { Member, MemberOwner } from './member.js';
 import { Membership } from './membership.js';
+import { OnDegraded } from './on-degraded.js';
 import { type Piece, ReplicaState } from './records.js';
 import { Reconcile } from './recovery/reconcile.js';
 import { Resync } from './recovery/resync.js';
@@ -80,7 +81,9 @@ export class Volume implements BlockDevice, MemberOwner {
       reconciled: () => this.reconcile.done(),
       fenced: (error) => this.fail(error),
     });
+    const degraded = new OnDegraded(state, this.path, this.requests, this.reconcile);
     this.timers = new VolumeTimers(state, mds, options, {
+      look: () => degraded.look(),
       fail: (error) => this.fail(error),
       idleSeal: () => this.membership.seal(),
     });

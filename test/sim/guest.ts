@@ -79,6 +79,7 @@ export class Guest {
       confirmMs: 1000,
       silenceMs: 2000,
       sealIdleMs: 5000,
+      degradedGraceMs: 5000,
     };
     openVolume(env, link as never, 'v', { ...options, timeoutMs: 5000 }, this.holder).then(
       (volume) => {

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect } from 'vitest';
 import { BlockOp, BlockRequest } from '../../../src/block/device.js';
-import { Cluster, type Volume } from '../../../src/client/index.js';
+import { Cluster, type ClusterOptions, type Volume } from '../../../src/client/index.js';
 import { systemClock } from '../../../src/common/clock.js';
 import type { RawstorError } from '../../../src/common/errors.js';
 import { silentLogger } from '../../../src/common/log.js';
@@ -38,10 +38,10 @@ export class ClientRig {
   }
 
   /** One more client of the cluster. */
-  connect(name: string, sealIdleMs = 5000): Promise<Cluster> {
+  connect(name: string, options: Partial<ClusterOptions> = {}): Promise<Cluster> {
     const { io, watched: localOsts } = this;
     const location = this.mdsAddress;
-    return Cluster.connect({ location, io, clock, log, name, localOsts, sealIdleMs });
+    return Cluster.connect({ location, io, clock, log, name, localOsts, ...options });
   }
 
   async startMds(leaseMs = DEFAULT_LEASE_TIMES.leaseMs): Promise<void> {

@@ -1,5 +1,6 @@
 import { beforeEach, describe, expect, test } from 'vitest';
 import { GiB } from '../../../src/common/units.js';
+import { decodeStored, encodeStored, OBJECT_PREFIX } from '../../../src/mds/stored-object.js';
 import type { CreateSpec, Member, Params } from '../../../src/protocol/index.js';
 import { createSpec, failure, Rig, testId } from './support.js';
 
@@ -290,4 +291,15 @@ test('epochs rise with everything that is recorded', async () => {
   await rig.restart();
   await sealAt(3).then(note);
   expect(seen).toEqual([2, 3, 4, 5, 6]);
+});
+
+test('an OST that is new to the pool of an object has nothing of it', async () => {
+  const key = OBJECT_PREFIX + id;
+  const entry = await rig.store.get(key);
+  const stored = decodeStored(key, entry!.value);
+  const members = stored.object.members.slice(1);
+  const value = encodeStored({ ...stored, object: { ...stored.object, members, lastSeal: 1 } });
+  await rig.store.transact({ checks: [], puts: [{ key, value }] });
+  await change(members.map(({ ostId }) => inSync(ostId)));
+  expect(await memberOf(stored.object.members[0]!.ostId)).toMatchObject({ state: 'stale', staleSince: 0 });
 });

@@ -128,6 +128,9 @@ describe('a lease', () => {
     expect((await rig.mds.stat()).leases).toBe(1);
     await rig.mds.close({ id: object.id, sessionEpoch, clean: true });
     expect((await rig.mds.stat()).leases).toBe(0);
+    await rig.openFor('a');
+    await rig.mds.remove({ ref: 'vol', force: true });
+    expect((await rig.mds.stat()).leases).toBe(0);
   });
 });
 
@@ -141,6 +144,17 @@ describe('after a restart of the MDS', () => {
     await rig.mds.renew({ id: object.id, sessionEpoch }, {});
     rig.clock.advance(9_000);
     await failure('BUSY', rig.openFor('b'));
+  });
+
+  test('one that was given and has lapsed since does not count as one from before', async () => {
+    await rig.mds.createObject(createSpec({ name: 'other' }));
+    await rig.restart();
+    const caller = {};
+    await rig.openFor('a', { caller });
+    rig.mds.lost(caller);
+    rig.clock.advance(2_500);
+    await rig.openFor('a', { ref: 'other' });
+    expect((await rig.openFor('b')).wasClean).toBe(false);
   });
 
   test('one that is not renewed lapses', async () => {

@@ -85,6 +85,8 @@ test('getFreeOst gives alive OSTs with room besides their reserve, the emptiest 
   expect(osts.map((o) => o.freeBytes / GiB)).toEqual([50, 40, 30]);
   const many = await rig.mds.getFreeOst({ sizeBytes: 9 * GiB, count: 64 });
   expect(many.osts.map((o) => o.freeBytes / GiB)).toEqual([50, 40, 30, 10]);
+  const tight = await rig.mds.getFreeOst({ sizeBytes: 9.5 * GiB, count: 64 });
+  expect(tight.osts.map((o) => o.freeBytes / GiB)).toEqual([50, 40, 30]);
   rig.clock.advance(10_000);
   expect((await rig.mds.getFreeOst({ sizeBytes: 0, count: 3 })).osts).toEqual([]);
 });

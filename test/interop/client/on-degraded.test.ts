@@ -1,0 +1,90 @@
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { BlockOp } from '../../../src/block/device.js';
+import type { Cluster } from '../../../src/client/index.js';
+import { Opcode } from '../../../src/protocol/index.js';
+import { ClientRig, expectBytes, flush, readByte, states, submit, until, write } from './rig.js';
+
+/** What I/O does while too few replicas are there (docs/consistency, I6): it waits, or fails where the volume says so. */
+
+let rig: ClientRig;
+let cluster: Cluster;
+beforeEach(async () => {
+  rig = await ClientRig.start();
+  cluster = await rig.connect('hasty', { confirmMs: 200, degradedGraceMs: 500 });
+});
+afterEach(async () => {
+  await cluster.close();
+  await rig.end();
+});
+
+describe('policy error', () => {
+  test('writes fail below the least number of replicas, reads and flushes go on', async () => {
+    await rig.create('v', { minReplicas: 2, onDegraded: 'error' });
+    const volume = await cluster.openVolume('v', { mode: 'write' });
+    await write(volume, 0, 1);
+    const [, second] = rig.ostsOf(volume);
+    second!.away = true;
+    second!.cut();
+    expect(await submit(volume, BlockOp.WRITE, 0, 4096, 2)).toMatchObject({ code: 'UNAVAILABLE' });
+    expect([1, 2]).toContain(await readByte(volume, 0));
+    await flush(volume);
+    second!.away = false;
+    await until(() => states(volume).every((state) => state === 'in-sync'));
+    await write(volume, 0, 3);
+    await expectBytes(volume, 0, 3);
+    await volume.close();
+  });
+
+  test('all I/O fails while no set can be recorded; then the replicas are alike', async () => {
+    await rig.create('v', { onDegraded: 'error' });
+    const volume = await cluster.openVolume('v', { mode: 'write' });
+    await write(volume, 0, 1);
+    const [first, second] = rig.ostsOf(volume);
+    const { epoch } = volume.status();
+    await rig.stopMds();
+    second!.away = true;
+    // Both have the write under way when one of them goes.
+    second!.holds = () => true;
+    const writing = submit(volume, BlockOp.WRITE, 0, 4096, 2);
+    await until(() => second!.held > 0);
+    second!.cut();
+    expect(await writing).toMatchObject({ code: 'UNAVAILABLE' });
+    expect(await submit(volume, BlockOp.READ, 0, 4096)).toMatchObject({ code: 'UNAVAILABLE' });
+    await rig.startMds();
+    second!.release();
+    second!.away = false;
+    // It leaves the set, and joins it again.
+    await until(() => volume.status().epoch === epoch + 2);
+    await until(() => states(volume).every((state) => state === 'in-sync'));
+    const byte = await readByte(volume, 0);
+    for (let i = 0; i < 4; i++) await expectBytes(volume, 0, byte);
+    first!.away = true;
+    first!.cut();
+    await expectBytes(volume, 0, byte);
+    first!.away = false;
+    await volume.close();
+  });
+
+  test('a write that failed while all replicas were away is on all of them afterwards, or on none', async () => {
+    await rig.create('v', { onDegraded: 'error' });
+    const volume = await cluster.openVolume('v', { mode: 'write' });
+    const osts = rig.ostsOf(volume);
+    osts[1]!.holds = (op) => op.opcode === Opcode.WRITE;
+    const writing = submit(volume, BlockOp.WRITE, 0, 4096, 2);
+    const peer = await osts[0]!.connect('', [], 0);
+    const usage = { objectId: volume.object.id };
+    await until(async () => (await peer.call('ost.usage', usage)).allocatedBytes === 4096);
+    for (const ost of osts) {
+      ost.away = true;
+      ost.cut();
+    }
+    expect(await writing).toMatchObject({ code: 'UNAVAILABLE' });
+    osts[1]!.release();
+    for (const ost of osts) ost.away = false;
+    await until(async () => (await submit(volume, BlockOp.READ, 0, 4096)) === null);
+    const byte = await readByte(volume, 0);
+    for (let i = 0; i < 4; i++) await expectBytes(volume, 0, byte);
+    expect(states(volume)).toEqual(['in-sync', 'in-sync']);
+    await volume.close();
+  });
+});
