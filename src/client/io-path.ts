@@ -3,7 +3,7 @@ import type { ChunkOp, ChunkOpOwner } from '../protocol/chunk-op.js';
 import { errorOfStatus, STATUS_CONNECTION_LOST } from '../protocol/control.js';
 import { Opcode } from '../protocol/frame.js';
 import type { Member } from './member.js';
-import { changesData, failedMembers, isSessionLoss } from './piece-outcome.js';
+import { changesData, failedMembers, isEmptied, isSessionLoss } from './piece-outcome.js';
 import { Piece, type ReplicaOp, ReplicaState } from './records.js';
 import { chooseReplica, enoughInSync } from './replica-choice.js';
 import type { VolumeState } from './volume-state.js';
@@ -242,6 +242,8 @@ export class IoPath implements ChunkOpOwner {
     if (fatal !== null) return this.owner.pieceDone(piece, fatal);
     if (piece.opcode !== Opcode.READ && (this.anyFailed(piece) || this.sendLostAgain(piece))) return;
     if (acksHeld || !this.confirmed(piece.placement)) return this.hold(piece);
+    // Not before what was lost is on record: a flush that covers it may not succeed (I8).
+    if (piece.opcode !== Opcode.READ && piece.placement.some(isEmptied)) return this.hold(piece);
     if (changesData(piece) && !enoughInSync(piece.placement, this.state.object.minReplicas)) {
       return this.hold(piece);
     }
@@ -264,8 +266,6 @@ export class IoPath implements ChunkOpOwner {
     let all = true;
     for (const member of placement) {
       if (!member.required) continue;
-      // Not before what it lost is on record: a flush that covers it may not succeed (I8).
-      if (member.emptied) all = false;
       if (member.confirmedAtMs < oldest) {
         all = false;
         member.sendPing();

@@ -38,3 +38,6 @@ export function isSessionLoss(status: number): boolean {
 export function changesData(piece: Piece): boolean {
   return piece.opcode !== Opcode.READ && piece.opcode !== Opcode.FLUSH;
 }
+
+/** It came back without what was not flushed, and that is not on record yet. */
+export const isEmptied = (member: Member): boolean => member.required && member.emptied;

@@ -2,12 +2,14 @@ import { RawstorError } from '../common/errors.js';
 import { LIMITS } from '../common/limits.js';
 import type { PoolBuffer } from '../io/pool.js';
 import {
+  type BootId,
   ChunkOp,
   errorOfStatus,
   Opcode,
   type OstConnector,
   type OstPeer,
   type Params,
+  sameBootId,
 } from '../protocol/index.js';
 import type { OstCore } from './core.js';
 import type { Session } from './session.js';
@@ -23,7 +25,7 @@ const READERS_MAX = LIMITS.objectsPerConnection / 2;
 /** Another OST, and the reading sessions there: one an object, of the latest epoch. */
 interface Source {
   readonly peer: OstPeer;
-  readonly readers: Map<string, { epoch: number; handle: Promise<number> }>;
+  readonly readers: Map<string, { epoch: number; bootId: BootId; handle: Promise<number> }>;
 }
 
 /**
@@ -66,7 +68,7 @@ export class CopyEngine {
 
   private async copyRange(session: Session, asked: Params<'ost.copy'>) {
     const source = await this.source(asked);
-    const handle = await this.reader(source, session);
+    const handle = await this.reader(source, session, asked);
     try {
       return await this.copyFrom(source.peer, handle, session, asked);
     } catch (error) {
@@ -187,18 +189,26 @@ export class CopyEngine {
     return { peer, readers: new Map() };
   }
 
-  private reader({ peer, readers }: Source, session: Session): Promise<number> {
+  private reader(
+    { peer, readers }: Source,
+    session: Session,
+    { sourceBootId: bootId, sourceOstId }: Params<'ost.copy'>,
+  ): Promise<number> {
     const { id } = session.object.record;
     const known = readers.get(id);
-    if (known !== undefined && known.epoch >= session.epoch) {
+    if (known !== undefined && known.epoch >= session.epoch && sameBootId(known.bootId, bootId)) {
       // Again the latest in the map's order.
       readers.delete(id);
       readers.set(id, known);
       return known.handle;
     }
     const asked = { objectId: id, sessionEpoch: session.epoch };
-    const handle = peer.call('ost.attachReader', asked, SOURCE_TIMEOUT_MS).then((answer) => answer.handle);
-    const reader = { epoch: session.epoch, handle };
+    const handle = peer.call('ost.attachReader', asked, SOURCE_TIMEOUT_MS).then((answer) => {
+      if (sameBootId(answer.bootId, bootId)) return answer.handle;
+      // It lost what was not flushed since the writer attached it, and the writer does not know yet.
+      throw new RawstorError('STALE_SESSION', 'the source has another boot id', { where: sourceOstId });
+    });
+    const reader = { epoch: session.epoch, bootId, handle };
     readers.set(id, reader);
     handle.catch(() => {
       if (readers.get(id) === reader) readers.delete(id);

@@ -76,6 +76,8 @@ export const OST_METHODS = {
       /** The target's region epochs in the range are raised to the source's first. */
       sourceAddresses: z.array(addressSchema).min(1).max(8),
       sourceOstId: idSchema,
+      /** Under which the writer attached the source: what another has may be older (I8). */
+      sourceBootId: bootIdSchema,
     }),
     result: z.object({ copiedBytes: count, zeroedBytes: count }),
   },

@@ -76,7 +76,7 @@ export async function orderCopy(
   length: number,
 ): Promise<boolean> {
   const { peer } = target;
-  if (peer === null) return false;
+  if (peer === null || source.bootId === null) return false;
   try {
     await peer.call(
       'ost.copy',
@@ -88,6 +88,7 @@ export async function orderCopy(
         length,
         sourceAddresses: [...source.addresses],
         sourceOstId: source.ostId,
+        sourceBootId: source.bootId,
       },
       COPY_TIMEOUT_MS,
     );

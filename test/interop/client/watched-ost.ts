@@ -95,7 +95,7 @@ class WatchedPeer implements OstPeer {
 
   async call<M extends MethodName>(method: M, params: Params<M>, timeoutMs?: number): Promise<Result<M>> {
     await this.ost.beforeCall(method);
-    const answer = await this.peer.call(method, params, timeoutMs);
+    const answer = await this.peer.call(method, withRealSource(method, params), timeoutMs);
     if (method !== 'ost.attach' || this.ost.losses === 0) return answer;
     const { bootId } = answer as { bootId: BootId };
     return { ...answer, bootId: { ...bootId, generation: bootId.generation + this.ost.losses } };
@@ -123,4 +123,11 @@ class WatchedPeer implements OstPeer {
     this.answer(STATUS_CONNECTION_LOST);
     this.peer.destroy();
   }
+}
+
+/** The real source of a copy has lost nothing: it knows its first generation only. */
+function withRealSource<M extends MethodName>(method: M, params: Params<M>): Params<M> {
+  if (method !== 'ost.copy') return params;
+  const { sourceBootId } = params as Params<'ost.copy'>;
+  return { ...params, sourceBootId: { ...sourceBootId, generation: 1 } };
 }

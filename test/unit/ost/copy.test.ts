@@ -2,6 +2,7 @@ import { beforeEach, expect, test } from 'vitest';
 import { KiB, MiB } from '../../../src/common/units.js';
 import type { Io } from '../../../src/io/index.js';
 import type { RunningOst } from '../../../src/ost/index.js';
+import type { BootId } from '../../../src/protocol/index.js';
 import { type Faults, withFaults } from '../../fixtures/faulty-io.js';
 import { failure, objectRecord, openIo, start, temporaryDirectory, until, Writer } from './support.js';
 
@@ -12,6 +13,7 @@ let io: Io;
 let source: RunningOst;
 let target: RunningOst;
 let from: Writer;
+let bootId: BootId;
 let to: Writer;
 const faults: Faults = {};
 
@@ -21,10 +23,11 @@ beforeEach(async () => {
   source = await start(io, temporaryDirectory());
   target = await start(withFaults(io, faults), temporaryDirectory());
   from = await Writer.attach(io, source.addresses[0]!, record, 5);
+  ({ bootId } = await from.call('ost.stat', {}));
   to = await Writer.attach(io, target.addresses[0]!, record, 5);
 });
 
-function copy(by: Writer, chunk: number, offset: number, length: number) {
+function copy(by: Writer, chunk: number, offset: number, length: number, sourceBootId = bootId) {
   return by.call('ost.copy', {
     handle: by.handle,
     chunk,
@@ -33,8 +36,19 @@ function copy(by: Writer, chunk: number, offset: number, length: number) {
     length,
     sourceAddresses: [...source.addresses],
     sourceOstId: source.ostId,
+    sourceBootId,
   });
 }
+
+test('nothing is copied from a source that may have lost something since the writer attached it', async () => {
+  await from.write(0, 0, Buffer.alloc(4 * KiB, 1), { tag: 5 });
+  await to.write(0, 0, Buffer.alloc(4 * KiB, 2), { tag: 5 });
+  const before = { ...bootId, generation: bootId.generation - 1 };
+  await expect(copy(to, 0, 0, 4 * KiB, before)).rejects.toMatchObject({ code: 'STALE_SESSION' });
+  expect((await to.read(0, 0, 4 * KiB)).bytes.equals(Buffer.alloc(4 * KiB, 2))).toBe(true);
+  await copy(to, 0, 0, 4 * KiB);
+  expect((await to.read(0, 0, 4 * KiB)).bytes.equals(Buffer.alloc(4 * KiB, 1))).toBe(true);
+});
 
 test("a copy brings data, holes and the source's region epochs, which are durable first", async () => {
   await from.write(0, 0, Buffer.alloc(64 * KiB, 1), { tag: 5 });
