@@ -4,14 +4,17 @@ import { performance } from 'node:perf_hooks';
 export const POLL_MAX_US = 50;
 /** Enough to outlast a short lull. */
 const CREDIT_MAX = 16;
-/** A wait in vain costs more than a good one saves: polling goes on while two of three are good. */
-const MISS = 2;
+/** What it takes to wait at all: one short sleep among long ones is no reason. */
+const CREDIT_NEEDED = 4;
+/** A wait in vain costs more than a good one saves: polling goes on while three of four are good. */
+const MISS = 3;
 
 /**
  * Decides whether to wait for the next completion on the CPU instead of going to sleep. Falling asleep and being
  * woken costs both sides some 20 us, more across the CPUs of a virtual machine, so a short wait is cheaper; but
- * only where completions do come soon. Sleeps that turn out short earn credit, waits in vain lose it: an idle
- * or slowly loaded process never polls, nor does one that keeps the CPU from whom it waits for.
+ * only where completions do come soon. Sleeps that turn out short earn credit, long ones and waits in vain
+ * lose it: an idle or slowly loaded process never polls, nor one that waits for its disk every other time or
+ * that keeps the CPU from whom it waits for.
  */
 export class AdaptivePoll {
   private readonly maxUs: number;
@@ -27,9 +30,9 @@ export class AdaptivePoll {
 
   /** Waits, where it has been worth it lately; true when something came. */
   cameSoon(): boolean {
-    if (this.credit === 0) return false;
+    if (this.credit < CREDIT_NEEDED) return false;
     const came = this.wait(this.maxUs * 1000);
-    this.credit = came ? Math.min(CREDIT_MAX, this.credit + 1) : Math.max(0, this.credit - MISS);
+    this.judge(came);
     return came;
   }
 
@@ -38,6 +41,10 @@ export class AdaptivePoll {
   }
 
   wakes(nowMs = performance.now()): void {
-    if ((nowMs - this.asleepSinceMs) * 1000 < this.maxUs && this.credit < CREDIT_MAX) this.credit++;
+    this.judge((nowMs - this.asleepSinceMs) * 1000 < this.maxUs);
+  }
+
+  private judge(soon: boolean): void {
+    this.credit = soon ? Math.min(CREDIT_MAX, this.credit + 1) : Math.max(0, this.credit - MISS);
   }
 }

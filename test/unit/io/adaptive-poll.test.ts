@@ -18,11 +18,11 @@ function pollOf(outcome: () => boolean) {
 }
 
 describe('adaptive poll', () => {
-  test('waits only after a short sleep, and no longer than it may', () => {
+  test('waits only after some short sleeps, and no longer than it may', () => {
     const { poll, waits, sleep } = pollOf(() => true);
     expect(poll.cameSoon()).toBe(false);
-    sleep(50);
-    sleep(10_000);
+    for (let i = 0; i < 10; i++) sleep(50);
+    for (let i = 0; i < 3; i++) sleep(49);
     expect(poll.cameSoon()).toBe(false);
     expect(waits).toEqual([]);
     sleep(49);
@@ -33,19 +33,19 @@ describe('adaptive poll', () => {
   test('goes on while it is worth it and through a short lull', () => {
     let comes = true;
     const { poll, waits, sleep } = pollOf(() => comes);
-    sleep(10);
+    for (let i = 0; i < 4; i++) sleep(10);
     for (let i = 0; i < 1000; i++) expect(poll.cameSoon()).toBe(true);
     comes = false;
-    for (let i = 0; i < 5; i++) poll.cameSoon();
+    for (let i = 0; i < 3; i++) expect(poll.cameSoon()).toBe(false);
     comes = true;
     expect(poll.cameSoon()).toBe(true);
-    expect(waits.length).toBe(1006);
+    expect(waits.length).toBe(1004);
   });
 
   test('stops soon when nothing comes, however much came before', () => {
     let comes = true;
     const { poll, waits, sleep } = pollOf(() => comes);
-    sleep(10);
+    for (let i = 0; i < 4; i++) sleep(10);
     for (let i = 0; i < 1000; i++) poll.cameSoon();
     comes = false;
     const before = waits.length;
@@ -59,6 +59,15 @@ describe('adaptive poll', () => {
     for (let i = 0; i < 100; i++) sleep(10);
     for (let i = 0; i < 1000; i++) poll.cameSoon();
     expect(waits.length).toBeLessThan(50);
+  });
+
+  test('does not wait where every third sleep is long', () => {
+    const { poll, waits, sleep } = pollOf(() => false);
+    for (let i = 0; i < 1000; i++) {
+      poll.cameSoon();
+      sleep(i % 3 === 2 ? 200 : 10);
+    }
+    expect(waits).toEqual([]);
   });
 
   test('a maximum of 0 never waits', () => {
