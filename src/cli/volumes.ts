@@ -12,7 +12,8 @@ export async function allVolumes(cluster: Cluster, timeoutMs: number): Promise<O
     const after = found.at(-1)?.name ?? '';
     const { objects } = await cluster.mds.call('mds.list', { after, limit: PAGE }, timeoutMs);
     found.push(...objects);
-    if (objects.length < PAGE) return found;
+    // A server may give fewer at a time than were asked for.
+    if (objects.length === 0) return found;
   }
 }
 

@@ -5,9 +5,10 @@ import { join } from 'node:path';
 import { RawstorError } from './errors.js';
 
 /**
- * Opens the database read-only and touches every page that a key or a value lies on. It runs in a process of
- * its own, because LMDB maps the file: a page that is not there ends the reader by SIGBUS or SIGSEGV, which
- * nothing in the same process can catch. Kept as text, so that it runs the same from source and from dist.
+ * Touches every page that a key or a value lies on, then writes the first record once more as it is: a commit
+ * reads the list of free pages, which no reader comes to. It runs in a process of its own, because LMDB maps the
+ * file: a page that is not there ends the process by SIGBUS or SIGSEGV, which nothing in it can catch. A disk
+ * that is full or read-only is no damage. Kept as text, so that it runs the same from source and from dist.
  * Arguments: path of the lmdb package, directory, names of the databases inside.
  */
 const CHILD = `
@@ -20,11 +21,20 @@ function walk(db) {
     for (let i = 0; i < value.length; i += 512) sum += value[i];
   }
 }
+function commit(db) {
+  try {
+    for (const { key, value } of db.getRange({ limit: 1 })) db.transactionSync(() => { db.put(key, value); });
+  } catch (error) {
+    if (!/no space|MDB_MAP_FULL|quota|read-only|permission/i.test(String(error && error.message))) throw error;
+  }
+}
 try {
   const binary = { encoding: 'binary', keyEncoding: 'binary', cache: false };
   const root = open({ path, readOnly: true, maxDbs: names.length + 12, ...(names.length ? {} : binary) });
   if (names.length === 0) walk(root);
   for (const name of names) { const db = root.openDB({ name, ...binary }); if (db) walk(db); }
+  root.close();
+  if (names.length === 0) commit(open({ path, ...binary, overlappingSync: false, eventTurnBatching: false }));
   console.log(JSON.stringify({ ok: true, sum }));
   process.exit(0);
 } catch (error) {
@@ -32,6 +42,14 @@ try {
   process.exit(1);
 }
 `;
+
+/** The error with the database's file as its place, where it tells of damage and of no place. */
+export function inDatabase(error: unknown, directory: string): unknown {
+  if (!(error instanceof RawstorError) || error.code !== 'BAD_DATA' || error.where !== undefined)
+    return error;
+  const { message, hint, cause } = error;
+  return new RawstorError('BAD_DATA', message, { where: join(directory, 'data.mdb'), hint, cause });
+}
 
 export interface LmdbCheckOptions {
   /** Named databases to walk; none: the root database itself. */
@@ -91,8 +109,8 @@ export async function checkLmdb(
       hint: 'the disk may be very slow or failing: see the kernel log',
     });
   }
-  if (signal !== null) throw damaged(`reading it through ended by ${signal}`);
-  throw damaged(messageOf(output) ?? `reading it through failed with exit code ${code}`);
+  if (signal !== null) throw damaged(`checking it ended by ${signal}`);
+  throw damaged(messageOf(output) ?? `checking it failed with exit code ${code}`);
 }
 
 function messageOf(output: string): string | null {

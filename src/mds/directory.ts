@@ -1,13 +1,15 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { z } from 'zod';
 import { asRawstorError, RawstorError } from '../common/errors.js';
 import { checkClusterId, readIdentityFile, writeIdentityFile } from '../common/identity-file.js';
 import { newId } from '../common/ids.js';
-import { checkLmdb } from '../common/lmdb-check.js';
+import { checkLmdb, inDatabase } from '../common/lmdb-check.js';
 import { type DirectoryLock, lockDirectory } from '../io/index.js';
-import { decodeBody, encodeBody } from '../protocol/index.js';
+import { encodeBody } from '../protocol/index.js';
 import type { MetadataStore } from './store.js';
 import { LmdbStore } from './store-lmdb.js';
+import { decodeAs } from './stored-object.js';
 
 const ROLE = 'mds';
 const STORE_DIRECTORY = 'metadata';
@@ -23,6 +25,8 @@ export interface MdsDirectory {
   readonly serverId: string;
   readonly store: MetadataStore;
   close(): Promise<void>;
+  /** An error of what is in the store, with the file it is in. */
+  located(error: unknown): unknown;
 }
 
 /**
@@ -59,7 +63,13 @@ async function openLocked(
   await mkdir(storePath, { recursive: true });
   const store = new LmdbStore(storePath);
   try {
-    const clusterId = await clusterOfStore(store, identity?.clusterId ?? wanted ?? newId());
+    const known = await clusterOfStore(store);
+    if (known === null && identity !== null) {
+      throw new RawstorError('BAD_DATA', `the record '${CLUSTER_KEY}' is gone from the store`, {
+        hint: REPAIR,
+      });
+    }
+    const clusterId = known ?? (await claimStore(store, wanted ?? newId()));
     checkClusterId(wanted, clusterId, path);
     if (identity !== null && identity.clusterId !== clusterId) {
       throw new RawstorError('BAD_DATA', 'the identity file and the store are of different clusters', {
@@ -74,16 +84,21 @@ async function openLocked(
       await store.close();
       lock.release();
     };
-    return { clusterId, serverId, store, close };
+    return { clusterId, serverId, store, close, located: (error) => inDatabase(error, storePath) };
   } catch (error) {
     await store.close();
-    throw error;
+    throw inDatabase(error, storePath);
   }
 }
 
-async function clusterOfStore(store: MetadataStore, clusterId: string): Promise<string> {
+/** @returns null for a store that is new */
+async function clusterOfStore(store: MetadataStore): Promise<string | null> {
   const entry = await store.get(CLUSTER_KEY);
-  if (entry !== null) return decodeBody(entry.value) as string;
+  if (entry === null) return null;
+  return decodeAs(z.string(), CLUSTER_KEY, entry.value);
+}
+
+async function claimStore(store: MetadataStore, clusterId: string): Promise<string> {
   await store.transact({
     checks: [{ key: CLUSTER_KEY, version: 0 }],
     puts: [{ key: CLUSTER_KEY, value: encodeBody(clusterId) }],

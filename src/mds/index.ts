@@ -89,7 +89,7 @@ export async function startMds(options: StartMdsOptions): Promise<RunningMds> {
   } catch (error) {
     await server?.close();
     await directory.close();
-    throw error;
+    throw directory.located(error);
   }
 }
 

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { asRawstorError } from '../common/errors.js';
 import { checkClusterId, readIdentityFile, writeIdentityFile } from '../common/identity-file.js';
 import { newId } from '../common/ids.js';
+import { inDatabase } from '../common/lmdb-check.js';
 import { type Io, lockDirectory } from '../io/index.js';
 import { Records } from './records.js';
 import type { ChunkStorage } from './storage.js';
@@ -28,6 +29,8 @@ export interface OstDirectory {
   /** A new OST learns its cluster from the first MDS it registers with. @throws RawstorError CONFIG */
   joinCluster(clusterId: string): Promise<void>;
   release(): void;
+  /** An error of what is in the records, with the file it is in. */
+  located(error: unknown): unknown;
 }
 
 /**
@@ -76,9 +79,10 @@ async function openLocked(io: Io, path: string, wallMs: number, release: () => v
         clusterId = joined;
       },
       release,
+      located: (error) => inDatabase(error, recordsPath),
     };
   } catch (error) {
     await store.close();
-    throw error;
+    throw inDatabase(error, recordsPath);
   }
 }

@@ -72,7 +72,7 @@ export async function startOst(options: StartOstOptions): Promise<RunningOst> {
     await server.close();
     await directory.records.close();
     directory.release();
-    throw error;
+    throw directory.located(error);
   }
   let lookedAtMs = clock.nowMs();
   const ticker = clock.every(STALL_PERIOD_MS, () => {

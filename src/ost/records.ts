@@ -85,7 +85,7 @@ export class Records {
       await this.store.commit([{ key: singleKey(RecordType.META), value: meta }]);
       return newId;
     }
-    const meta = decodeAs(metaSchema, value, where);
+    const meta = decodeAs(metaSchema, value, 'the identity record');
     if (meta.format !== RECORDS_FORMAT) {
       throw new RawstorError('VERSION', `records of format ${String(meta.format)} are not known here`, {
         where,
@@ -248,18 +248,19 @@ function decodeTombstone(id: string, value: Buffer): Tombstone {
 }
 
 /** @throws RawstorError BAD_DATA */
-function decodeAs<T>(schema: z.ZodType<T>, value: Uint8Array, where: string): T {
+function decodeAs<T>(schema: z.ZodType<T>, value: Uint8Array, what: string): T {
   try {
     return schema.parse(decodeBody(value));
   } catch (cause) {
-    throw damaged(where, cause);
+    throw damaged(what, cause);
   }
 }
 
-function damaged(where: string, cause?: unknown): RawstorError {
-  return new RawstorError('BAD_DATA', "a record of the OST's database is malformed", {
-    where,
-    hint: 'it was written by a newer version, or the database is damaged: see docs/formats-ost.md for the repair',
+function damaged(what: string, cause?: unknown): RawstorError {
+  return new RawstorError('BAD_DATA', `${what} is malformed in this OST's database`, {
+    hint:
+      'it was written by a newer version, or the database is damaged: then move the directory away, start on an ' +
+      'empty one and let its volumes resync',
     cause,
   });
 }

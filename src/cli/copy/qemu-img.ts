@@ -2,14 +2,14 @@ import { spawn } from 'node:child_process';
 import { RawstorError } from '../../common/errors.js';
 
 /**
- * Runs qemu-img and gives its stdout.
+ * Runs qemu-img and gives its stdout. `passing`: exit codes that are no failure.
  * @throws RawstorError UNAVAILABLE when it is not installed, BAD_DATA with its own words when it fails
  */
 export async function qemuImg(
   args: readonly string[],
-  options: { signal: AbortSignal; onPercent?: (percent: number) => void },
+  options: { signal: AbortSignal; onPercent?: (percent: number) => void; passing?: readonly number[] },
 ): Promise<string> {
-  const { signal, onPercent } = options;
+  const { signal, onPercent, passing = [0] } = options;
   signal.throwIfAborted();
   const child = spawn('qemu-img', args, { stdio: ['ignore', 'pipe', 'pipe'], detached: true });
   // In a group of its own, so that Ctrl-C reaches it by us: its partner here must go on until it has ended.
@@ -31,7 +31,7 @@ export async function qemuImg(
       child.on('close', resolve);
     });
     signal.throwIfAborted();
-    if (code === 0) return stdout;
+    if (code !== null && passing.includes(code)) return stdout;
   } finally {
     signal.removeEventListener('abort', stop);
   }
@@ -52,4 +52,30 @@ export async function virtualSizeBytes(path: string, format: string, signal: Abo
   const size = (JSON.parse(text) as { 'virtual-size'?: number })['virtual-size'];
   if (typeof size === 'number') return size;
   throw new RawstorError('BAD_DATA', 'qemu-img tells no size of this image', { where: path });
+}
+
+/** Exit codes of `qemu-img check`: corruptions were found; leaked clusters only; a format without checks. */
+const CORRUPT = 2;
+const LEAKS = 3;
+const NO_CHECK = 63;
+
+/**
+ * Refuses an image whose tables are damaged or point past the end of its file: QEMU reads what is cut off as zeros,
+ * so that copying it would succeed. @throws RawstorError BAD_DATA
+ */
+export async function checkImage(path: string, format: string, signal: AbortSignal): Promise<void> {
+  const passing = [0, CORRUPT, LEAKS, NO_CHECK];
+  const text = await qemuImg(['check', '--output=json', '-f', format, path], { signal, passing });
+  // A format without checks answers nothing.
+  if (text.trim() === '') return;
+  const { corruptions = 0 } = JSON.parse(text) as { corruptions?: number };
+  if (corruptions === 0) return;
+  throw new RawstorError(
+    'BAD_DATA',
+    `the image is damaged or cut short: ${corruptions} errors in its tables`,
+    {
+      where: path,
+      hint: `get it again, compare its size with the source's; 'qemu-img check ${path}' lists the errors`,
+    },
+  );
 }

@@ -7,7 +7,7 @@ import { defineVerb } from '../../command.js';
 import type { Context } from '../../context.js';
 import { inspectImage } from '../../copy/image-format.js';
 import { importRaw } from '../../copy/import-raw.js';
-import { qemuImg, virtualSizeBytes } from '../../copy/qemu-img.js';
+import { checkImage, qemuImg, virtualSizeBytes } from '../../copy/qemu-img.js';
 import { withTemporaryExport } from '../../copy/temporary-export.js';
 import { openVolume } from '../../gateway/let-go.js';
 import { interruptible } from '../../interrupt.js';
@@ -75,6 +75,7 @@ async function inspect(path: string, wanted: string | undefined, signal: AbortSi
   const format = wanted ?? facts.format;
   const bytes = format === 'raw' ? facts.sizeBytes : await virtualSizeBytes(path, format, signal);
   const sizeBytes = Math.ceil(bytes / LIMITS.sectorBytes) * LIMITS.sectorBytes;
+  if (format !== 'raw') await checkImage(path, format, signal);
   if (sizeBytes === 0) throw new RawstorError('BAD_DATA', 'the image is empty', { where: path });
   return { path, format, sizeBytes, isDisk: facts.isDisk };
 }
