@@ -156,5 +156,6 @@ test('a malformed record is named, not guessed at', async () => {
   }
   await file.close();
   const error = await failure('BAD_DATA', start(io, dir));
-  expect(error.where).toBe('the boot record');
+  expect(error.where).toBe(records(dir));
+  expect(error.message).toContain('boot record');
 });
