@@ -14,6 +14,7 @@ import {
 import { Boot } from './boot.js';
 import { ChunkCache } from './chunk-cache.js';
 import { DirtyTracker } from './dirty.js';
+import { DirtyWatch } from './dirty-watch.js';
 import { IntentLog } from './intents.js';
 import { judge } from './judge.js';
 import { OstObject } from './object.js';
@@ -33,6 +34,8 @@ export interface OstEnvironment {
   readonly log: Logger;
   /** /proc/sys/kernel/random/boot_id when left out. */
   readonly kernelBootId?: string | undefined;
+  /** The kernel's counters of dirty pages, as /proc/vmstat has them; that file when left out. */
+  readonly dirtyCounters?: (() => string) | undefined;
   /** When nothing can be promised any more; ends the process when left out. */
   readonly onFatal?: (() => void) | undefined;
 }
@@ -69,7 +72,11 @@ export class OstCore implements BatchTask {
     this.env = env;
     this.storage = storage;
     this.records = records;
-    this.dirty = new DirtyTracker(tuning.writebackBytes, tuning.dirtyLimitBytes);
+    this.dirty = new DirtyTracker(
+      tuning.writebackBytes,
+      tuning.dirtyLimitBytes,
+      new DirtyWatch(env.clock, env.dirtyCounters),
+    );
     this.regions = new RegionMirror(records, tuning.regionPages);
     this.space = new SpaceGuard(storage, tuning.capacityBytes, tuning.reserveBytes);
     this.chunks = new ChunkCache(this, tuning.openFiles, (reason) => this.lose(reason));
