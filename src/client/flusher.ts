@@ -15,6 +15,8 @@ export class Flusher {
   private readonly state: VolumeState;
   private readonly path: IoPath;
   private readonly finish: (request: BlockRequest, error: RawstorError | null) => void;
+  /** A flush of the guest has succeeded and been answered. */
+  onFlushed: () => void = () => {};
   private running: BlockRequest[] | null = null;
   private piece: Piece | null = null;
   private next: BlockRequest[] = [];
@@ -109,6 +111,7 @@ export class Flusher {
     this.running = null;
     this.runningWaiters = [];
     for (const request of requests) this.finish(request, told);
+    if (told === null && requests.length > 0) this.onFlushed();
     for (const waiter of waiters) error === null ? waiter.resolve() : waiter.reject(error);
     if (this.next.length > 0 || this.waiters.length > 0) this.state.env.io.schedule(this);
   }

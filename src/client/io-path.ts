@@ -65,7 +65,7 @@ export class IoPath implements ChunkOpOwner {
     const op = chunkOp as ReplicaOp;
     const member = op.member!;
     const { piece, status } = op;
-    member.answeredOne(op.generation);
+    member.sent.end(op.generation);
     if (status === 0) {
       member.confirm(op.sentAtMs);
       if (changesData(piece)) member.dirty = true;
@@ -190,9 +190,8 @@ export class IoPath implements ChunkOpOwner {
     op.sessionEpoch = this.state.sessionEpoch;
     op.sessionNumber = member.sessionNumber;
     op.tag = this.state.tag;
-    op.generation = member.generation;
+    op.generation = member.sent.begin();
     op.losses = member.losses;
-    member.outstanding[member.generation]!++;
     peer.submit(op);
   }
 

@@ -93,7 +93,7 @@ class Opening implements MemberOwner {
   }
 
   async run(): Promise<Volume> {
-    const { options, opened, state } = this;
+    const { options, opened } = this;
     if (options.mode === 'read') return this.openForReading();
     const decision = await this.settle();
     if (decision.loss) await this.outwait();
@@ -101,7 +101,6 @@ class Opening implements MemberOwner {
     if (!opened.wasClean) {
       this.findUnreconciled();
       await this.outwait();
-      state.unsealed = true;
     }
     return this.hand(false);
   }
@@ -229,9 +228,15 @@ class Opening implements MemberOwner {
   private findUnreconciled(): void {
     const { state } = this;
     const inSync = state.inSyncMembers();
-    if (inSync.length < 2) return;
+    const nowMs = this.env.clock.nowMs();
+    state.unsealed.any = true;
+    state.unsealed.sinceMs = nowMs;
     for (const member of inSync) {
-      for (const [chunk, region] of this.newer.get(member) ?? []) state.unreconciled.add(chunk, region);
+      for (const [chunk, region] of this.newer.get(member) ?? []) {
+        const start = (chunk * state.regionsPerChunk + region) * state.regionSizeBytes;
+        state.unsealed.note(start, start + state.regionSizeBytes, nowMs);
+        if (inSync.length > 1) state.unreconciled.add(chunk, region);
+      }
     }
     for (const [chunk, region] of state.unreconciled) {
       const copies = state.placement(chunk).filter((member) => member.inSync).length;

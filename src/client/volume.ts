@@ -20,6 +20,7 @@ import { type Piece, ReplicaState } from './records.js';
 import { Reconcile } from './recovery/reconcile.js';
 import { Resync } from './recovery/resync.js';
 import { allocatesZeroes, RequestQueue } from './request-queue.js';
+import { Sealer } from './sealer.js';
 import type { VolumeState } from './volume-state.js';
 import { VolumeTimers } from './volume-timers.js';
 
@@ -69,11 +70,9 @@ export class Volume implements BlockDevice, MemberOwner {
     });
     this.requests = new RequestQueue(state, this.path, (request) => this.reconcile.park(request));
     this.flusher = new Flusher(state, this.path, (block, error) => block.owner.blockDone(block, error));
-    this.membership = new Membership(state, mds, this.path, this.flusher, {
+    this.membership = new Membership(state, mds, this.path, this.flusher, this.requests.writes, {
       fail: (error) => this.fail(error),
       memberLeft: (member) => this.resync.start(member),
-      holdWrites: () => this.requests.holdWrites(),
-      releaseWrites: () => this.requests.releaseWrites(),
     });
     this.reconcile = new Reconcile(state, (request) => this.requests.begin(request));
     this.resync = new Resync(state, {
@@ -81,11 +80,13 @@ export class Volume implements BlockDevice, MemberOwner {
       reconciled: () => this.reconcile.done(),
       fenced: (error) => this.fail(error),
     });
+    const sealer = new Sealer(state, this.requests.writes, () => this.membership.seal());
+    this.flusher.onFlushed = () => sealer.look(true);
     const degraded = new OnDegraded(state, this.path, this.requests, this.reconcile);
     this.timers = new VolumeTimers(state, mds, options, {
       look: () => degraded.look(),
       fail: (error) => this.fail(error),
-      idleSeal: () => this.membership.seal(),
+      lookForSeal: () => sealer.look(),
     });
   }
 
@@ -106,7 +107,7 @@ export class Volume implements BlockDevice, MemberOwner {
       for (const member of this.state.members) if (!member.inSync) this.resync.start(member);
   }
 
-  status(): { epoch: number; unreconciledRegions: number; members: MemberStatus[] } {
+  status(): { epoch: number; unreconciledRegions: number; unsealedBytes: number; members: MemberStatus[] } {
     const members = this.state.members.map((member): MemberStatus => {
       const progress = this.resync.progress(member);
       return {
@@ -117,7 +118,8 @@ export class Volume implements BlockDevice, MemberOwner {
         regionsDone: progress?.regionsDone ?? 0,
       };
     });
-    return { epoch: this.state.epoch, unreconciledRegions: this.state.unreconciled.size, members };
+    const { epoch, unreconciled, unsealed } = this.state;
+    return { epoch, unreconciledRegions: unreconciled.size, unsealedBytes: unsealed.bytes, members };
   }
 
   submit(block: BlockRequest): void {
@@ -149,7 +151,7 @@ export class Volume implements BlockDevice, MemberOwner {
         await this.requests.drainAll();
         await this.flusher.flush();
         if (this.state.unreconciled.size === 0) {
-          if (this.state.unsealed) await this.membership.seal();
+          if (this.state.unsealed.any) await this.membership.seal();
           clean = true;
         }
       } catch (error) {

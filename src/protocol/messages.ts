@@ -81,6 +81,11 @@ export const OST_METHODS = {
     }),
     result: z.object({ copiedBytes: count, zeroedBytes: count }),
   },
+  /**
+   * Before a seal: raises the epochs of regions written lately to `tag`, which the writer will use from then on, so that
+   * a steady workload does not wait for intents (I2).
+   */
+  'ost.mark': { params: z.object({ handle, tag: epoch }), result: z.object({ regions: count }) },
   /** Durable before the answer. */
   'ost.storeSet': {
     params: z.object({ handle, set: storedSetSchema, lastSeal: epoch }),
