@@ -1,4 +1,5 @@
 import { asRawstorError, RawstorError } from '../common/errors.js';
+import { type Incarnation, nextIncarnation } from '../common/incarnation.js';
 import type { Result } from '../protocol/messages.js';
 import { type BootId, type OstInfo, sameBootId } from '../protocol/records.js';
 import type { ControlLink } from './control-link.js';
@@ -38,12 +39,14 @@ export async function openVolume(
   ref: string,
   options: OpenVolumeOptions,
   holder: string,
+  incarnation: Incarnation = nextIncarnation(),
 ): Promise<Volume> {
   const opened = await mds.call('mds.open', {
     ref,
     mode: options.mode,
     holder,
     force: options.force ?? false,
+    incarnation,
   });
   const opening = new Opening(env, mds, opened, options);
   try {

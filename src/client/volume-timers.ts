@@ -80,7 +80,8 @@ export class VolumeTimers {
     this.owner.look();
   }
 
-  private renew(): void {
+  /** Keeps the lease, and learns where the OSTs are. */
+  renew(): void {
     if (this.renewing) return;
     this.renewing = true;
     this.retry?.cancel();

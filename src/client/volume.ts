@@ -15,6 +15,7 @@ import { Flusher } from './flusher.js';
 import { IoPath } from './io-path.js';
 import type { Member, MemberOwner } from './member.js';
 import { Membership } from './membership.js';
+import { Notices } from './notices.js';
 import { OnDegraded } from './on-degraded.js';
 import { type Piece, ReplicaState } from './records.js';
 import { Reconcile } from './recovery/reconcile.js';
@@ -50,6 +51,7 @@ export class Volume implements BlockDevice, MemberOwner {
   private readonly resync: Resync;
   private readonly reconcile: Reconcile;
   private readonly timers: VolumeTimers;
+  private readonly notices: Notices;
   private readonly requests: RequestQueue;
 
   constructor(state: VolumeState, mds: ControlLink, options: { readOnly: boolean; leaseMs: number }) {
@@ -87,6 +89,10 @@ export class Volume implements BlockDevice, MemberOwner {
       look: () => degraded.look(),
       fail: (error) => this.fail(error),
       lookForSeal: () => sealer.look(),
+    });
+    this.notices = new Notices(state, mds, {
+      look: () => this.look(),
+      fail: (error) => this.fail(error),
     });
   }
 
@@ -144,7 +150,7 @@ export class Volume implements BlockDevice, MemberOwner {
   async close(): Promise<void> {
     if (this.state.closing) return;
     this.state.closing = true;
-    this.timers.stop();
+    this.stopTimers();
     let clean = false;
     if (this.state.fatal === null && !this.readOnly) {
       try {
@@ -248,11 +254,23 @@ export class Volume implements BlockDevice, MemberOwner {
     if (this.state.fatal !== null) return;
     this.state.fatal = error;
     this.state.env.log.error({ volume: this.state.name, code: error.code }, error.message);
-    this.timers.stop();
+    this.stopTimers();
     for (const member of this.state.members) member.end(false);
     this.path.failAll(error);
     this.requests.failWaiting(this.reconcile.takeParked(), error);
     this.onFatal?.(error);
+  }
+
+  /** The MDS says that something may have changed, or could not say so for a while. */
+  private look(): void {
+    if (this.readOnly) return;
+    this.timers.renew();
+    this.resync.hurry();
+  }
+
+  private stopTimers(): void {
+    this.timers.stop();
+    this.notices.stop();
   }
 
   private gone(): RawstorError {

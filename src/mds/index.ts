@@ -3,7 +3,7 @@ import type { Clock } from '../common/clock.js';
 import type { Logger } from '../common/log.js';
 import { type Random, systemRandom } from '../common/random.js';
 import type { Address, Io } from '../io/index.js';
-import { MgsReporter } from '../protocol/index.js';
+import { type Connection, MgsReporter } from '../protocol/index.js';
 import { openMdsDirectory } from './directory.js';
 import type { LeaseTimes } from './leases.js';
 import { Mds } from './mds.js';
@@ -57,6 +57,7 @@ export async function startMds(options: StartMdsOptions): Promise<RunningMds> {
       clock,
       random: options.random ?? systemRandom,
       onRemoved: (objectId, ostIds) => server?.tellDeleted(objectId, ostIds),
+      onNotice: (caller, notice) => server?.tellHolder(caller as Connection, notice),
       ...(options.leaseTimes === undefined ? {} : { leaseTimes: options.leaseTimes }),
     });
     server = new MdsServer(env, mds, name);

@@ -2,7 +2,7 @@ import type { Clock } from '../common/clock.js';
 import { RawstorError } from '../common/errors.js';
 import { newId } from '../common/ids.js';
 import type { Random } from '../common/random.js';
-import type { ObjectInfo, Params, Result } from '../protocol/index.js';
+import type { Notice, ObjectInfo, Params, Result } from '../protocol/index.js';
 import { allocate } from './allocate.js';
 import { fitting, placements } from './answers.js';
 import { type Change, changeMembers, checkCurrent, nextEpoch, seal } from './in-sync-sets.js';
@@ -23,6 +23,8 @@ export interface MdsOptions {
   readonly leaseTimes?: LeaseTimes;
   /** Told when an object was removed, so that its OSTs can be told before they ask. */
   readonly onRemoved?: (objectId: string, ostIds: readonly string[]) => void;
+  /** Tells the holder of a lease; nothing depends on that it arrives. */
+  readonly onNotice?: (caller: Caller, notice: Notice) => void;
 }
 
 /** Removed objects told an OST at a time. */
@@ -41,6 +43,7 @@ export class Mds {
   private readonly leases: Leases;
   private readonly serial = new Serial();
   private readonly onRemoved: (objectId: string, ostIds: readonly string[]) => void;
+  private readonly onNotice: (caller: Caller, notice: Notice) => void;
 
   private constructor(options: MdsOptions) {
     this.clusterId = options.clusterId;
@@ -51,6 +54,7 @@ export class Mds {
     this.tombstones = new Tombstones(options.store);
     this.leases = new Leases(options.clock, options.leaseTimes ?? DEFAULT_LEASE_TIMES);
     this.onRemoved = options.onRemoved ?? (() => {});
+    this.onNotice = options.onNotice ?? (() => {});
   }
 
   /** Reads what earlier runs left in the store. @throws RawstorError BAD_DATA */
@@ -69,7 +73,9 @@ export class Mds {
   }
 
   async registerOst(info: Params<'mds.registerOst'>, caller: Caller): Promise<Result<'mds.registerOst'>> {
+    const again = this.osts.isOver(info.ostId, caller);
     await this.osts.register(info, caller);
+    if (!again) for (const id of this.leases.objects()) this.notify(id, 'look', `OST ${info.ostId} is there`);
     const deletedObjects = this.tombstones.pending(info.ostId, TOMBSTONES_PER_ANSWER);
     return { clusterId: this.clusterId, deletedObjects };
   }
@@ -128,6 +134,7 @@ export class Mds {
       const object = await this.objects.remove(id, (stored) => {
         if (!force && this.leases.isHeld(stored)) throw busy(stored, 'remove it all the same');
       });
+      this.notify(id, 'fenced', 'the object was removed');
       this.leases.release(id);
       this.onRemoved(id, ostsOf(object));
     });
@@ -148,6 +155,7 @@ export class Mds {
       let wasClean = false;
       const next = await this.objects.update(id, (stored) => {
         const { session, object } = stored;
+        checkNotOvertaken(stored, params);
         const other = this.leases.isHeld(stored) && session.holder !== params.holder;
         if (other && !params.force) throw busy(stored, 'take it over');
         wasClean = stored.clean;
@@ -156,13 +164,27 @@ export class Mds {
         return {
           ...stored,
           clean: false,
-          session: { epoch, open: true, holder: params.holder, sinceWallMs },
+          session: {
+            epoch,
+            open: true,
+            holder: params.holder,
+            sinceWallMs,
+            incarnation: params.incarnation ?? null,
+          },
           object: { ...object, epoch },
         };
       });
+      this.notify(id, 'fenced', `'${params.holder}' opened it (session ${next.session.epoch})`);
       this.leases.take(id, next.session.epoch, caller);
       return this.opened(next, wasClean);
     });
+  }
+
+  /** Tells whoever holds the object's lease, over the connection that renewed it last. */
+  notify(id: string, what: 'look' | 'fenced', reason: string): void {
+    const holder = this.leases.holderOf(id);
+    if (holder === null) return;
+    this.onNotice(holder.caller, { id, sessionEpoch: holder.sessionEpoch, what, reason });
   }
 
   /** @throws RawstorError NOT_FOUND, FENCED */
@@ -255,6 +277,20 @@ export class Mds {
     for (let i = 0; i < random.length; i++) random[i] = this.random.below(256);
     return newId(this.clock.wallMs(), random);
   }
+}
+
+/**
+ * An open that was asked for before one of the same holder that was answered: of a process that is dead by now, or
+ * one that has asked again. @throws RawstorError CONFLICT
+ */
+function checkNotOvertaken({ session, object }: StoredObject, asked: Params<'mds.open'>): void {
+  const { incarnation } = asked;
+  if (incarnation === undefined || session.incarnation === null || session.holder !== asked.holder) return;
+  const { boot, atUs } = session.incarnation;
+  if (incarnation.boot !== boot || incarnation.atUs > atUs) return;
+  throw new RawstorError('CONFLICT', `'${asked.holder}' has opened it since this open was asked for`, {
+    where: object.name,
+  });
 }
 
 function busy(stored: StoredObject, what: string): RawstorError {

@@ -140,6 +140,24 @@ const createSpecSchema = z.object({
 });
 export type CreateSpec = z.infer<typeof createSpecSchema>;
 
+/** When a holder asked for an open, by its machine's clock: of two opens of one holder the later one counts. */
+export const incarnationSchema = z.object({ boot: z.string().max(64), atUs: count });
+
+/** Event of an MDS: objects of an OST were removed, `{objects: [id]}`. */
+export const EVENT_DELETED = 'mds.deleted';
+/** Event of an MDS to the holder of a lease. Unknown kinds are passed over. */
+export const EVENT_NOTICE = 'mds.notice';
+export const noticeSchema = z.object({
+  id: idSchema,
+  /** Of the session that is meant. */
+  sessionEpoch: epoch,
+  /** `look`: something of the object may concern you. `fenced`: the session is over. */
+  what: z.string().max(64),
+  /** For people. */
+  reason: z.string().max(1024),
+});
+export type Notice = z.infer<typeof noticeSchema>;
+
 /** By name or by id. */
 const objectRef = z.object({ ref: z.string().min(1).max(LIMITS.nameBytes) });
 
@@ -181,10 +199,16 @@ export const MDS_METHODS = {
   'mds.remove': { params: objectRef.extend({ force: z.boolean() }), result: nothing },
   /**
    * Gives a session. For write it takes the lease (BUSY when held by a live holder and not forced) and a new
-   * epoch, and marks the object unclean. For read it gives the current epoch and no lease.
+   * epoch, and marks the object unclean. For read it gives the current epoch and no lease. CONFLICT when the same
+   * holder has opened it since it asked: its process may be dead by now.
    */
   'mds.open': {
-    params: objectRef.extend({ mode: openModeSchema, holder: z.string().max(255), force: z.boolean() }),
+    params: objectRef.extend({
+      mode: openModeSchema,
+      holder: z.string().max(255),
+      force: z.boolean(),
+      incarnation: incarnationSchema.optional(),
+    }),
     result: z.object({
       object: objectInfoSchema,
       sessionEpoch: epoch,

@@ -83,7 +83,8 @@ export class Guest {
       seals: { idleMs: 5000, periodMs: 700, leastMs: 200, bytes: 8 * MiB },
       degradedGraceMs: 5000,
     };
-    openVolume(env, link as never, 'v', { ...options, timeoutMs: 5000 }, this.holder).then(
+    const incarnation = { boot: 'sim', atUs: Math.round(world.nowMs * 1000) };
+    openVolume(env, link as never, 'v', { ...options, timeoutMs: 5000 }, this.holder, incarnation).then(
       (volume) => {
         if (!process.alive || process !== this.process) return;
         this.opening = false;
@@ -153,11 +154,6 @@ export class Guest {
       return this.die();
     }
     if (error.code === 'FENCED' && this.cluster.successorOpens(this)) return;
-    if (error.code === 'FENCED' && this.cluster.holder === this.holder) {
-      // An open that its own killed gateway had sent arrived late: what starts gateways opens once more.
-      this.cluster.world.count('fencedByGhost');
-      return this.restartGateway();
-    }
     this.cluster.world.fail(`${this.name} was ended by ${error.code}: ${error.message} ${error.cause ?? ''}`);
   }
 

@@ -4,6 +4,7 @@ import type { Cluster, Volume } from '../../../src/client/index.js';
 import { MiB } from '../../../src/common/units.js';
 import { Opcode } from '../../../src/protocol/index.js';
 import { ClientRig, expectBytes, flush, isSettled, states, submit, until, write } from './rig.js';
+import type { WatchedOst } from './watched-ost.js';
 
 /** Who belongs to an in-sync set, and what is served meanwhile (docs/consistency, I1, I5 to I9, I14). */
 
@@ -190,7 +191,7 @@ test('while a join is recorded but not answered, reads wait for a sign of life o
 
 test('writes go on while a seal waits for the MDS', async () => {
   await rig.create('v');
-  const cluster = await rig.connect('hasty', { seals: { idleMs: 200 } });
+  const cluster = await rig.connect('hasty', { seals: { periodMs: 200, leastMs: 0 } });
   const volume = await cluster.openVolume('v', { mode: 'write' });
   await write(volume, 0, 1);
   await rig.stopMds();
@@ -209,4 +210,81 @@ test('writes go on while a seal waits for the MDS', async () => {
   expect(ost!.tags.at(-1)).toBeGreaterThan(lastSeal);
   await volume.close();
   await cluster.close();
+});
+
+describe('while the MDS is away', () => {
+  const away = async (volume: Volume, ost: WatchedOst, moment: Promise<unknown>): Promise<void> => {
+    await moment;
+    ost.away = true;
+    ost.cut();
+    const writing = submit(volume, BlockOp.WRITE, 0, 4096, 7);
+    expect(await isSettled(writing, 500)).toBe(false);
+    ost.away = false;
+    expect(await writing).toBeNull();
+    await expectBytes(volume, 0, 7);
+  };
+
+  test('a seal that waits for it keeps no lost replica away', async () => {
+    await rig.create('v');
+    const cluster = await rig.connect('hasty', { seals: { idleMs: 200 } });
+    const volume = await cluster.openVolume('v', { mode: 'write' });
+    await write(volume, 0, 1);
+    const mds = holdAnswers(cluster, 'mds.seal');
+    await away(
+      volume,
+      rig.ostsOf(volume)[1]!,
+      until(() => mds.count() === 1),
+    );
+    expect(states(volume)).toEqual(['in-sync', 'in-sync']);
+    mds.release();
+    await volume.close();
+    await cluster.close();
+  });
+
+  test('nor does a join, of the joining one neither', async () => {
+    const volume = await open();
+    const [, second] = rig.ostsOf(volume);
+    second!.away = true;
+    second!.cut();
+    await write(volume, 0, 2);
+    await until(() => states(volume)[1] === 'stale');
+    const mds = holdAnswers(rig.cluster, 'mds.changeMembers');
+    second!.away = false;
+    await away(
+      volume,
+      second!,
+      until(() => mds.count() === 1),
+    );
+    mds.release();
+    await until(() => states(volume).every((state) => state === 'in-sync'));
+    expect((await rig.object('v')).members.map((member) => member.state)).toEqual(['in-sync', 'in-sync']);
+    await volume.close();
+  });
+
+  test('a replica whose drop it has not answered takes part again, but nothing is read from it', async () => {
+    const volume = await open();
+    const [, second] = rig.ostsOf(volume);
+    await write(volume, 0, 1);
+    const mds = holdAnswers(rig.cluster, 'mds.changeMembers');
+    second!.away = true;
+    second!.cut();
+    await until(() => mds.count() === 1);
+    const writing = submit(volume, BlockOp.WRITE, 0, 4096, 7);
+    expect(await isSettled(writing, 200)).toBe(false);
+    second!.away = false;
+    expect(await writing).toBeNull();
+    const reads = second!.count(Opcode.READ);
+    for (let i = 0; i < 6; i++) await expectBytes(volume, 0, 7);
+    expect(second!.count(Opcode.READ)).toBe(reads);
+    // It counts: without its answer nothing is acknowledged, as long as the drop may not be on record.
+    second!.holds = (op) => op.opcode === Opcode.WRITE;
+    const waiting = submit(volume, BlockOp.WRITE, 0, 4096, 8);
+    expect(await isSettled(waiting, 200)).toBe(false);
+    mds.release();
+    expect(await waiting).toBeNull();
+    second!.release();
+    await until(() => states(volume).every((state) => state === 'in-sync'));
+    await expectBytes(volume, 0, 8);
+    await volume.close();
+  });
 });

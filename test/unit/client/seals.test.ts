@@ -21,7 +21,11 @@ describe('a seal is due', () => {
     ['when the oldest write is 30 s old', true, { sinceOldestMs: 30_000 }],
     ['not when it is 29 s old', false, { sinceOldestMs: 29_000 }],
     ['when there is much to reconcile', true, { unsealedBytes: 64 * GiB }],
-    ['but not every few seconds, however much there is', false, { unsealedBytes: 640 * GiB, sinceSealMs: 9999 }],
+    [
+      'but not every few seconds, however much there is',
+      false,
+      { unsealedBytes: 640 * GiB, sinceSealMs: 9999 },
+    ],
     ['when a flush has made all durable', true, { flushed: true, sinceSealMs: 10_000 }],
     ['but not at every flush', false, { flushed: true, sinceSealMs: 9999 }],
   ] as const)('%s', (_what, expected, facts) => {
