@@ -59,9 +59,6 @@ export class Flusher {
     this.waiters = [];
     const { state } = this;
     if (state.fatal !== null) return this.end(state.fatal);
-    const dirty: Member[] = state.members.filter((member) => member.required && member.dirty);
-    if (dirty.length === 0) return this.end(null);
-    for (const member of dirty) member.dirty = false;
     const piece = this.path.piece();
     piece.request = null;
     piece.opcode = Opcode.FLUSH;
@@ -69,7 +66,8 @@ export class Flusher {
     piece.chunk = 0;
     piece.offset = 0;
     piece.length = 0;
-    piece.placement = dirty;
+    // Sent to those that are dirty; but answered only while every one has confirmed the session (I14).
+    piece.placement = state.members.filter((member) => member.required);
     this.piece = piece;
     this.path.start(piece);
   }

@@ -158,7 +158,8 @@ export class IoPath implements ChunkOpOwner {
       return;
     }
     for (const member of placement) {
-      if (isFlush ? !member.required : !member.takesWrites) continue;
+      if (isFlush ? !member.required || !member.dirty : !member.takesWrites) continue;
+      if (isFlush) member.dirty = false;
       const op = piece.nextOp();
       op.opcode = piece.opcode;
       op.fua = piece.fua;
@@ -171,6 +172,7 @@ export class IoPath implements ChunkOpOwner {
       op.member = member;
       piece.unsettled++;
     }
+    if (piece.opCount === 0) return this.settle(piece);
     // Two loops: an answer never comes from within submit, but the count must be whole before any can.
     for (let i = 0; i < piece.opCount; i++) {
       const op = piece.ops[i]!;

@@ -1,5 +1,5 @@
 import { RawstorError } from '../common/errors.js';
-import { EVENT_NOTICE, noticeSchema } from '../protocol/messages.js';
+import { EVENT_NOTICE, noticeSchema } from '../protocol/events.js';
 import type { ControlLink } from './control-link.js';
 import type { VolumeState } from './volume-state.js';
 

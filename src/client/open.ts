@@ -1,5 +1,4 @@
 import { asRawstorError, RawstorError } from '../common/errors.js';
-import { type Incarnation, nextIncarnation } from '../common/incarnation.js';
 import type { Result } from '../protocol/messages.js';
 import { type BootId, type OstInfo, sameBootId } from '../protocol/records.js';
 import type { ControlLink } from './control-link.js';
@@ -25,6 +24,8 @@ export interface OpenVolumeOptions {
 
 const ATTACH_TIMEOUT_MS = 3000;
 const RETRY_MS = 300;
+/** Times somebody else may be faster. */
+const OPEN_TRIES = 5;
 
 type Opened = Result<'mds.open'>;
 
@@ -39,15 +40,8 @@ export async function openVolume(
   ref: string,
   options: OpenVolumeOptions,
   holder: string,
-  incarnation: Incarnation = nextIncarnation(),
 ): Promise<Volume> {
-  const opened = await mds.call('mds.open', {
-    ref,
-    mode: options.mode,
-    holder,
-    force: options.force ?? false,
-    incarnation,
-  });
+  const opened = await askForSession(mds, ref, options, holder);
   const opening = new Opening(env, mds, opened, options);
   try {
     return await opening.run();
@@ -62,6 +56,24 @@ export async function openVolume(
         .catch(() => {});
     }
     throw failure;
+  }
+}
+
+/** Names the session it comes after, so that this very call does not shut out a later one when it is late. */
+async function askForSession(
+  mds: ControlLink,
+  ref: string,
+  { mode, force = false }: OpenVolumeOptions,
+  holder: string,
+): Promise<Opened> {
+  for (let tries = 1; ; tries++) {
+    const { sessionEpoch: after } = await mds.call('mds.getObj', { ref });
+    try {
+      return await mds.call('mds.open', { ref, mode, holder, force, after });
+    } catch (error) {
+      const failure = asRawstorError(error);
+      if (failure.code !== 'CONFLICT' || tries === OPEN_TRIES) throw failure;
+    }
   }
 }
 

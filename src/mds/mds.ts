@@ -1,5 +1,4 @@
 import type { Clock } from '../common/clock.js';
-import { RawstorError } from '../common/errors.js';
 import { newId } from '../common/ids.js';
 import type { Random } from '../common/random.js';
 import type { Notice, ObjectInfo, Params, Result } from '../protocol/index.js';
@@ -8,6 +7,7 @@ import { fitting, placements } from './answers.js';
 import { type Change, changeMembers, checkCurrent, nextEpoch, seal } from './in-sync-sets.js';
 import { type Caller, DEFAULT_LEASE_TIMES, Leases, type LeaseTimes } from './leases.js';
 import { Objects, ostsOf } from './objects.js';
+import { busy, checkNoneSince } from './open-checks.js';
 import { Osts } from './osts.js';
 import { Serial } from './serial.js';
 import type { MetadataStore } from './store.js';
@@ -155,7 +155,7 @@ export class Mds {
       let wasClean = false;
       const next = await this.objects.update(id, (stored) => {
         const { session, object } = stored;
-        checkNotOvertaken(stored, params);
+        checkNoneSince(stored, params.after);
         const other = this.leases.isHeld(stored) && session.holder !== params.holder;
         if (other && !params.force) throw busy(stored, 'take it over');
         wasClean = stored.clean;
@@ -164,13 +164,7 @@ export class Mds {
         return {
           ...stored,
           clean: false,
-          session: {
-            epoch,
-            open: true,
-            holder: params.holder,
-            sinceWallMs,
-            incarnation: params.incarnation ?? null,
-          },
+          session: { epoch, open: true, holder: params.holder, sinceWallMs },
           object: { ...object, epoch },
         };
       });
@@ -269,7 +263,7 @@ export class Mds {
     const { session, object, clean, lossWallMs } = stored;
     const { holder, sinceWallMs } = session;
     const lease = this.leases.isHeld(stored) ? { holder, sessionEpoch: session.epoch, sinceWallMs } : null;
-    return { ...object, clean, lossWallMs, lease };
+    return { ...object, clean, lossWallMs, lease, sessionEpoch: session.epoch };
   }
 
   private newObjectId(): string {
@@ -277,27 +271,4 @@ export class Mds {
     for (let i = 0; i < random.length; i++) random[i] = this.random.below(256);
     return newId(this.clock.wallMs(), random);
   }
-}
-
-/**
- * An open that was asked for before one of the same holder that was answered: of a process that is dead by now, or
- * one that has asked again. @throws RawstorError CONFLICT
- */
-function checkNotOvertaken({ session, object }: StoredObject, asked: Params<'mds.open'>): void {
-  const { incarnation } = asked;
-  if (incarnation === undefined || session.incarnation === null || session.holder !== asked.holder) return;
-  const { boot, atUs } = session.incarnation;
-  if (incarnation.boot !== boot || incarnation.atUs > atUs) return;
-  throw new RawstorError('CONFLICT', `'${asked.holder}' has opened it since this open was asked for`, {
-    where: object.name,
-  });
-}
-
-function busy(stored: StoredObject, what: string): RawstorError {
-  const { name } = stored.object;
-  const { holder, sinceWallMs } = stored.session;
-  const since = new Date(sinceWallMs).toISOString();
-  return new RawstorError('BUSY', `'${name}' is open for writing by ${holder} since ${since}`, {
-    hint: `close it there, or use --force to ${what}: that writer is then shut out`,
-  });
 }

@@ -5,7 +5,6 @@ import {
   type CreateSpec,
   decodeBody,
   encodeBody,
-  incarnationSchema,
   type ObjectRecord,
   objectRecordSchema,
 } from '../protocol/index.js';
@@ -21,8 +20,6 @@ const sessionSchema = z.object({
   open: z.boolean(),
   holder: z.string(),
   sinceWallMs: z.number(),
-  /** When its holder asked for it, null where that is not known. */
-  incarnation: incarnationSchema.nullable().default(null),
 });
 
 /** A change that was recorded, so that the same request, sent again, gets the same answer. */
@@ -87,7 +84,7 @@ export function newStoredObject(object: ObjectRecord): StoredObject {
     object,
     clean: true,
     lossWallMs: null,
-    session: { epoch: 0, open: false, holder: '', sinceWallMs: 0, incarnation: null },
+    session: { epoch: 0, open: false, holder: '', sinceWallMs: 0 },
     answered: [],
   };
 }

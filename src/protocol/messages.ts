@@ -123,6 +123,8 @@ export const objectInfoSchema = objectRecordSchema.extend({
   /** Wall time of a loss that nobody has acknowledged yet (I8), else null. */
   lossWallMs: z.number().nullable(),
   lease: leaseSchema.nullable(),
+  /** Of the latest open for write, 0 before the first. */
+  sessionEpoch: epoch,
 });
 export type ObjectInfo = z.infer<typeof objectInfoSchema>;
 
@@ -139,24 +141,6 @@ const createSpecSchema = z.object({
   onDegraded: z.enum(['pause', 'error']),
 });
 export type CreateSpec = z.infer<typeof createSpecSchema>;
-
-/** When a holder asked for an open, by its machine's clock: of two opens of one holder the later one counts. */
-export const incarnationSchema = z.object({ boot: z.string().max(64), atUs: count });
-
-/** Event of an MDS: objects of an OST were removed, `{objects: [id]}`. */
-export const EVENT_DELETED = 'mds.deleted';
-/** Event of an MDS to the holder of a lease. Unknown kinds are passed over. */
-export const EVENT_NOTICE = 'mds.notice';
-export const noticeSchema = z.object({
-  id: idSchema,
-  /** Of the session that is meant. */
-  sessionEpoch: epoch,
-  /** `look`: something of the object may concern you. `fenced`: the session is over. */
-  what: z.string().max(64),
-  /** For people. */
-  reason: z.string().max(1024),
-});
-export type Notice = z.infer<typeof noticeSchema>;
 
 /** By name or by id. */
 const objectRef = z.object({ ref: z.string().min(1).max(LIMITS.nameBytes) });
@@ -199,15 +183,16 @@ export const MDS_METHODS = {
   'mds.remove': { params: objectRef.extend({ force: z.boolean() }), result: nothing },
   /**
    * Gives a session. For write it takes the lease (BUSY when held by a live holder and not forced) and a new
-   * epoch, and marks the object unclean. For read it gives the current epoch and no lease. CONFLICT when the same
-   * holder has opened it since it asked: its process may be dead by now.
+   * epoch, and marks the object unclean. For read it gives the current epoch and no lease. CONFLICT when
+   * it has been opened since the session named `after`: a late open of a process that is dead shuts nobody out.
    */
   'mds.open': {
     params: objectRef.extend({
       mode: openModeSchema,
       holder: z.string().max(255),
       force: z.boolean(),
-      incarnation: incarnationSchema.optional(),
+      /** `sessionEpoch` of the object as the asker knows it; absent: whatever it is. */
+      after: epoch.optional(),
     }),
     result: z.object({
       object: objectInfoSchema,

@@ -83,8 +83,7 @@ export class Guest {
       seals: { idleMs: 5000, periodMs: 700, leastMs: 200, bytes: 8 * MiB },
       degradedGraceMs: 5000,
     };
-    const incarnation = { boot: 'sim', atUs: Math.round(world.nowMs * 1000) };
-    openVolume(env, link as never, 'v', { ...options, timeoutMs: 5000 }, this.holder, incarnation).then(
+    openVolume(env, link as never, 'v', { ...options, timeoutMs: 5000 }, this.holder).then(
       (volume) => {
         if (!process.alive || process !== this.process) return;
         this.opening = false;

@@ -1,6 +1,5 @@
 import type { Clock, Timer } from '../../../src/common/clock.js';
 import { type ErrorCode, RawstorError } from '../../../src/common/errors.js';
-import type { Incarnation } from '../../../src/common/incarnation.js';
 import { seededRandom } from '../../../src/common/random.js';
 import { GiB } from '../../../src/common/units.js';
 import { Mds, MemoryStore, type MetadataStore } from '../../../src/mds/index.js';
@@ -89,7 +88,7 @@ interface OpenChanges {
   ref?: string;
   force?: boolean;
   caller?: object;
-  incarnation?: Incarnation;
+  after?: number;
 }
 
 /** An MDS over a store, without sockets, with OSTs 1 to `osts` registered. */
@@ -130,8 +129,8 @@ export class Rig {
 
   /** Opens for write as `holder`, which is also its connection unless given. */
   openFor(holder: string, changes: OpenChanges = {}) {
-    const { ref = 'vol', force = false, caller = {}, incarnation } = changes;
-    return this.mds.open({ ref, mode: 'write', holder, force, incarnation }, caller);
+    const { ref = 'vol', force = false, caller = {}, after } = changes;
+    return this.mds.open({ ref, mode: 'write', holder, force, after }, caller);
   }
 }
 
