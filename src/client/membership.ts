@@ -6,6 +6,7 @@ import { type Flusher, flushMember } from './flusher.js';
 import type { IoPath } from './io-path.js';
 import { LostMembers } from './lost-members.js';
 import type { Member } from './member.js';
+import { differingAfterLoss } from './recovery/after-loss.js';
 import { canDrop, changedMembers } from './replica-set.js';
 import { Sealing } from './sealing.js';
 import { SetRecorder } from './set-recorder.js';
@@ -19,6 +20,8 @@ export interface MembershipOwner {
   fail(error: RawstorError): void;
   /** A member has left the set, or one that was away may come back: recovery looks after it. */
   memberLeft(member: Member): void;
+  /** Regions were found that replicas may hold differently. */
+  unreconciled(): void;
 }
 
 /** Why a join or seal begins anew. */
@@ -200,12 +203,17 @@ export class Membership {
     for (const member of members) bootIds.set(member.ostId, member.bootId!);
     // A flush without an answer covers what was dirty before it.
     const lost = members.some((one) => one.dirty || this.flusher.awaits(one));
+    const differing = await differingAfterLoss(state, members).catch(() => null);
+    // One has left again: looked at anew.
+    if (differing === null || members.some((member) => !member.attached)) return;
     await this.change(changedMembers(state.object.members, { bootIds }), lost);
+    for (const [chunk, region] of differing) state.unreconciled.add(chunk, region);
     for (const member of members) {
       member.recordedBootId = member.bootId;
       member.emptied = false;
       member.losses++;
     }
+    this.owner.unreconciled();
     if (lost) {
       state.noteLoss();
       state.env.log.error({ volume: state.name }, 'unflushed writes were lost');

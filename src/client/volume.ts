@@ -75,6 +75,7 @@ export class Volume implements BlockDevice, MemberOwner {
     this.membership = new Membership(state, mds, this.path, this.flusher, this.requests.writes, {
       fail: (error) => this.fail(error),
       memberLeft: (member) => this.resync.start(member),
+      unreconciled: () => this.reconcile.wake(),
     });
     this.reconcile = new Reconcile(state, (request) => this.requests.begin(request));
     this.resync = new Resync(state, {

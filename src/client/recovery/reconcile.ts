@@ -101,7 +101,9 @@ export class Reconcile {
     await withRangeLocked(state, range, async () => {
       while (state.fatal === null) {
         const inSync = state.placement(chunk).filter((member) => member.inSync);
-        const source = inSync.find((member) => member.readable);
+        // Best one that has lost nothing since the volume was opened.
+        const readable = inSync.filter((member) => member.readable).sort((a, b) => a.losses - b.losses);
+        const source = readable[0];
         if (source !== undefined && inSync.every((member) => member.readable)) {
           const offset = region * state.regionSizeBytes;
           const others = inSync.filter((member) => member !== source);
