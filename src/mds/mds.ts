@@ -21,6 +21,8 @@ export interface MdsOptions {
   readonly clock: Clock;
   readonly random: Random;
   readonly leaseTimes?: LeaseTimes;
+  /** Of the process, for `stat`. */
+  readonly loopStallMaxMs?: () => number;
   /** Told when an object was removed, so that its OSTs can be told before they ask. */
   readonly onRemoved?: (objectId: string, ostIds: readonly string[]) => void;
   /** Tells the holder of a lease; nothing depends on that it arrives. */
@@ -43,6 +45,7 @@ export class Mds {
   private readonly leases: Leases;
   private readonly serial = new Serial();
   private readonly onRemoved: (objectId: string, ostIds: readonly string[]) => void;
+  private readonly loopStallMaxMs: () => number;
   private readonly onNotice: (caller: Caller, notice: Notice) => void;
 
   private constructor(options: MdsOptions) {
@@ -54,6 +57,7 @@ export class Mds {
     this.tombstones = new Tombstones(options.store);
     this.leases = new Leases(options.clock, options.leaseTimes ?? DEFAULT_LEASE_TIMES);
     this.onRemoved = options.onRemoved ?? (() => {});
+    this.loopStallMaxMs = options.loopStallMaxMs ?? (() => 0);
     this.onNotice = options.onNotice ?? (() => {});
   }
 
@@ -230,6 +234,7 @@ export class Mds {
       objects: this.objects.count,
       osts: this.osts.count,
       leases: this.leases.count,
+      loopStallMaxMs: this.loopStallMaxMs(),
     };
   }
 

@@ -237,7 +237,13 @@ export const MDS_METHODS = {
   'mds.acknowledgeLoss': { params: objectRef, result: nothing },
   'mds.stat': {
     params: nothing,
-    result: z.object({ clusterId: z.string(), objects: count, osts: count, leases: count }),
+    result: z.object({
+      clusterId: z.string(),
+      objects: count,
+      osts: count,
+      leases: count,
+      loopStallMaxMs: z.number(),
+    }),
   },
 } as const;
 
@@ -248,6 +254,8 @@ export const serverInfoSchema = z.object({
   labels: labelsSchema,
   capacityBytes: count,
   freeBytes: count,
+  /** Longest time its event loop was held up; absent: not told. */
+  loopStallMaxMs: z.number().nonnegative().optional(),
 });
 export type ServerInfo = z.infer<typeof serverInfoSchema>;
 
