@@ -79,7 +79,8 @@ export const OST_METHODS = {
       /** Under which the writer attached the source: what another has may be older (I8). */
       sourceBootId: bootIdSchema,
     }),
-    result: z.object({ copiedBytes: count, zeroedBytes: count }),
+    /** `sourceStatus`: wire status of what the source refused, which ended the copy; 0: all is copied. */
+    result: z.object({ copiedBytes: count, zeroedBytes: count, sourceStatus: count }),
   },
   /**
    * Before a seal: raises the epochs of regions written lately to `tag`, which the writer will use from then on, so that

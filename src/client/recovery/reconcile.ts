@@ -1,3 +1,4 @@
+import type { Member } from '../member.js';
 import type { VolumeRequest } from '../records.js';
 import { chunkOf } from '../slicing.js';
 import type { VolumeState } from '../volume-state.js';
@@ -99,11 +100,12 @@ export class Reconcile {
     const range = regionRange(state, chunk, region);
     if (range === null) return state.unreconciled.delete(chunk, region);
     await withRangeLocked(state, range, async () => {
+      let failed: Member[] = [];
       while (state.fatal === null) {
         const inSync = state.placement(chunk).filter((member) => member.inSync);
         // Best one that has lost nothing since the volume was opened.
         const readable = inSync.filter((member) => member.readable).sort((a, b) => a.losses - b.losses);
-        const source = readable[0];
+        const source = readable.find((member) => !failed.includes(member));
         if (source !== undefined && inSync.every((member) => member.readable)) {
           const offset = region * state.regionSizeBytes;
           const others = inSync.filter((member) => member !== source);
@@ -111,10 +113,11 @@ export class Reconcile {
             others.map((target) => orderCopy(state, source, target, chunk, offset, range.end - range.start)),
           );
           // All from one source in one round, or the round is done again with who is left.
-          if (copied.every((one) => one) && source.inSync && source.attached) {
+          if (copied.every((one) => one === 'copied') && source.inSync && source.attached) {
             return state.unreconciled.delete(chunk, region);
           }
-        }
+          if (copied.includes('source')) failed.push(source);
+        } else if (source === undefined) failed = [];
         await state.env.clock.sleep(50);
       }
     });

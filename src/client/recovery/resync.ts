@@ -157,11 +157,20 @@ export class Resync {
     const range = regionRange(state, chunk, region);
     if (range === null) return;
     await withRangeLocked(state, range, async () => {
+      const failed: Member[] = [];
       while (member.receiving && member.attached) {
-        const source = copySource(state.placement(chunk), member);
+        const source = copySource(state.placement(chunk), member, failed);
         const offset = region * state.regionSizeBytes;
         if (source !== null) {
-          if (await orderCopy(state, source, member, chunk, offset, range.end - range.start)) return;
+          const length = range.end - range.start;
+          const outcome = await orderCopy(state, source, member, chunk, offset, length);
+          if (outcome === 'copied') return;
+          if (outcome === 'source') failed.push(source);
+        } else if (failed.length > 0) {
+          // Not waited for under the lock: that would hold up the guest.
+          throw new RawstorError('IO', `a region of chunk ${chunk} can be copied from nobody`, {
+            where: failed.map(({ ostId }) => ostId).join(', '),
+          });
         }
         await state.env.clock.sleep(100);
         if (state.fatal !== null) return;

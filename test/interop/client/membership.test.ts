@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { BlockOp } from '../../../src/block/device.js';
 import type { Cluster, Volume } from '../../../src/client/index.js';
+import { ERROR_CODES } from '../../../src/common/errors.js';
 import { MiB } from '../../../src/common/units.js';
 import { Opcode } from '../../../src/protocol/index.js';
 import { ClientRig, expectBytes, flush, isSettled, states, submit, until, write } from './rig.js';
@@ -109,6 +110,50 @@ test('two replicas that are away for a moment both stay in the set', async () =>
 });
 
 describe('a resync', () => {
+  const unreadable = { copiedBytes: 0, zeroedBytes: 0, sourceStatus: ERROR_CODES.IO.wire };
+
+  test('takes another source where one cannot be read, and goes on in the same session', async () => {
+    await rig.end();
+    rig = await ClientRig.start(3);
+    const volume = await open({ replicas: 3 });
+    const third = rig.ostsOf(volume)[2]!;
+    third.away = true;
+    third.cut();
+    await write(volume, 0, 1);
+    await until(() => states(volume)[2] === 'stale');
+    let attaches = 0;
+    third.beforeCall = async (method) => {
+      if (method === 'ost.attach') attaches++;
+    };
+    third.copyAnswers.push(unreadable);
+    third.away = false;
+    await until(() => states(volume).every((state) => state === 'in-sync'));
+    expect(third.sources).toHaveLength(2);
+    expect(new Set(third.sources).size).toBe(2);
+    expect(attaches).toBe(1);
+    await volume.close();
+  });
+
+  test('does not keep the guest from a region that nobody can be copied from', async () => {
+    const volume = await open();
+    const [, second] = rig.ostsOf(volume);
+    second!.away = true;
+    second!.cut();
+    await write(volume, 0, 1);
+    await until(() => states(volume)[1] === 'stale');
+    second!.copyAnswers.push(...Array(1000).fill(unreadable));
+    second!.away = false;
+    await until(() => second!.sources.length > 0);
+    await write(volume, 0, 2);
+    await until(() => second!.sources.length > 1);
+    await write(volume, 0, 3);
+    second!.copyAnswers.length = 0;
+    await until(() => states(volume).every((state) => state === 'in-sync'));
+    await expectBytes(volume, 0, 3);
+    await expectBytes(volume, 0, 3);
+    await volume.close();
+  });
+
   test('begins anew when a source goes away before it was asked for its list', async () => {
     const volume = await open();
     const [first, second] = rig.ostsOf(volume);
