@@ -45,13 +45,16 @@ export class Guest {
   /** Another guest has opened the volume since: nothing of this one may succeed any more. */
   superseded = false;
   opening = false;
-  done_ = 0;
+  /** A takeover is one until it has succeeded, also when its gateway is started again meanwhile. */
+  private hasOpened = false;
+  private readonly takesOver: boolean;
   private attempt = 0;
   private readonly outstanding = new Set<GuestRequest>();
   private readonly busyBlocks = new Set<number>();
   private stopping = false;
 
-  constructor(cluster: Cluster, name: string, holder: string) {
+  constructor(cluster: Cluster, name: string, holder: string, takesOver: boolean) {
+    this.takesOver = takesOver;
     this.holder = holder;
     this.cluster = cluster;
     this.name = name;
@@ -63,7 +66,8 @@ export class Guest {
   }
 
   /** Opens the volume, again and again until it works, and begins (or goes on) with the load. */
-  open(options: OpenVolumeOptions): void {
+  open(): void {
+    const options: OpenVolumeOptions = { mode: 'write', force: this.takesOver && !this.hasOpened };
     const { cluster, process } = this;
     const { world, network, mds, nodes } = cluster;
     this.opening = true;
@@ -86,6 +90,7 @@ export class Guest {
         if (!process.alive || process !== this.process) return;
         this.opening = false;
         this.volume = volume;
+        this.hasOpened = true;
         volume.onFatal = (error) => this.fatal(error);
         world.trace(`${this.name} has opened, epoch ${volume.object.epoch}`);
         cluster.opened(this, volume.object.lossWallMs !== null);
@@ -101,7 +106,7 @@ export class Guest {
         world.count(`open ${failure.code}`);
         // By one that came later, whose turn it is.
         if (cluster.former.includes(this)) return this.die();
-        process.later(OPEN_RETRY_MS, 'opens again', () => this.open(options));
+        process.later(OPEN_RETRY_MS, 'opens again', () => this.open());
       },
     );
   }
@@ -111,7 +116,7 @@ export class Guest {
     this.killGateway();
     this.process = new SimProcess(this.cluster.world, this.name);
     const delayMs = this.cluster.world.between(10, 1500);
-    this.process.later(delayMs, 'gateway restarts', () => this.open({ mode: 'write' }));
+    this.process.later(delayMs, 'gateway restarts', () => this.open());
   }
 
   die(): void {
@@ -236,7 +241,6 @@ export class Guest {
       world.fail(`${this.name} was answered (operation ${block.op}) after another had opened the volume`);
     }
     this.outstanding.delete(request);
-    this.done_++;
     if (write !== null) {
       this.busyBlocks.delete(write.block);
       if (error === null) oracle.acknowledged(write, (block.flags & BlockFlag.FUA) !== 0);
