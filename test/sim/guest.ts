@@ -67,6 +67,8 @@ export class Guest {
 
   /** Opens the volume, again and again until it works, and begins (or goes on) with the load. */
   open(): void {
+    // Whose turn it is has been decided since: no tug of war.
+    if (this.cluster.former.includes(this) && !this.hasOpened) return this.die();
     const options: OpenVolumeOptions = { mode: 'write', force: this.takesOver && !this.hasOpened };
     const { cluster, process } = this;
     const { world, network, mds, nodes } = cluster;
