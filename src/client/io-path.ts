@@ -3,7 +3,7 @@ import type { ChunkOp, ChunkOpOwner } from '../protocol/chunk-op.js';
 import { errorOfStatus, STATUS_CONNECTION_LOST } from '../protocol/control.js';
 import { Opcode } from '../protocol/frame.js';
 import type { Member } from './member.js';
-import { changesData, failedMembers, isEmptied, isSessionLoss } from './piece-outcome.js';
+import { changesData, failedMembers, isEmptied, isOutdated, isSessionLoss } from './piece-outcome.js';
 import { Piece, type ReplicaOp, ReplicaState } from './records.js';
 import { chooseReplica, enoughInSync } from './replica-choice.js';
 import type { VolumeState } from './volume-state.js';
@@ -247,8 +247,7 @@ export class IoPath implements ChunkOpOwner {
     if (changesData(piece) && !enoughInSync(piece.placement, this.state.object.minReplicas)) {
       return this.hold(piece);
     }
-    if (piece.opcode === Opcode.READ && !piece.ops[0]!.member!.inSync) {
-      // It left the set while it answered: what it read may be old by now.
+    if (piece.opcode === Opcode.READ && isOutdated(piece.ops[0]!)) {
       piece.opCount = 0;
       return this.sendRead(piece);
     }

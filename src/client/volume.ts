@@ -74,6 +74,7 @@ export class Volume implements BlockDevice, MemberOwner {
       memberLeft: (member) => this.resync.start(member),
       holdWrites: () => this.requests.holdWrites(),
       releaseWrites: () => this.requests.releaseWrites(),
+      regionsDiffer: () => this.reconcile.wake(),
     });
     this.reconcile = new Reconcile(state, (request) => this.requests.begin(request));
     this.resync = new Resync(state, {

@@ -23,6 +23,7 @@ class GuestRequest implements BlockOwner {
   flushed: Int32Array[] | null = null;
   /** Which of the guest's gateways has it. */
   attempt = 0;
+  submittedAtMs = 0;
 
   constructor(guest: Guest) {
     this.guest = guest;
@@ -216,6 +217,7 @@ export class Guest {
   private submit(request: GuestRequest): void {
     const { block } = request;
     request.attempt = this.attempt;
+    request.submittedAtMs = this.cluster.world.nowMs;
     const carries = block.op === BlockOp.READ || block.op === BlockOp.WRITE;
     // A request of an earlier gateway may still be named by its buffers: a new one gets its own.
     block.slices.clear();
@@ -239,7 +241,8 @@ export class Guest {
       } else {
         world.fail(`${this.name}: operation ${block.op} failed with ${error.code}: ${error.message}`);
       }
-    } else if (this.superseded) {
+    } else if (this.superseded && !(flushed !== null && request.submittedAtMs === world.nowMs)) {
+      // A flush that found everything durable needs nobody's answer, and is true whoever writes now.
       world.fail(`${this.name} was answered (operation ${block.op}) after another had opened the volume`);
     }
     this.outstanding.delete(request);
