@@ -36,7 +36,7 @@ async function chunkRuns(
 ): Promise<number[]> {
   for (let attempt = 0; ; attempt++) {
     // A hole of one replica may be another's data.
-    if (differs(state, chunk, offset, length)) return [length, 0];
+    if (state.differs({ chunk, offset, length })) return [length, 0];
     const attached = state.placement(chunk).filter((member) => member.readable);
     const member = attached.find((one) => one.peer?.local) ?? attached[0];
     if (member?.peer != null) {
@@ -52,9 +52,4 @@ async function chunkRuns(
     if (attempt >= RETRIES) return [length, 0];
     await state.env.clock.sleep(100);
   }
-}
-
-function differs(state: VolumeState, chunk: number, offset: number, length: number): boolean {
-  const start = chunk * state.object.chunkSizeBytes + offset;
-  return state.unreconciled.overlaps(start, start + length, state.regionSizeBytes);
 }

@@ -16,6 +16,8 @@ export interface IoPathOwner {
   /** No replica took the whole of it: they may differ now. The piece stays open until `finish`. */
   allFailed(piece: Piece, error: RawstorError): void;
   resyncFailed(member: Member, error: RawstorError): void;
+  /** What a read wants to have became unreconciled under it: it has to wait for that like any other (I7). */
+  readDiffers(piece: Piece): void;
 }
 
 /**
@@ -197,6 +199,7 @@ export class IoPath implements ChunkOpOwner {
   }
 
   private sendRead(piece: Piece): void {
+    if (this.state.differs(piece)) return this.owner.readDiffers(piece);
     const member = chooseReplica(piece, this.rotor++, this.state.env.host);
     if (member === null) {
       this.parked.push(piece);
@@ -247,7 +250,7 @@ export class IoPath implements ChunkOpOwner {
     if (changesData(piece) && !enoughInSync(piece.placement, this.state.object.minReplicas)) {
       return this.hold(piece);
     }
-    if (piece.opcode === Opcode.READ && isOutdated(piece.ops[0]!)) {
+    if (piece.opcode === Opcode.READ && (isOutdated(piece.ops[0]!) || this.state.differs(piece))) {
       piece.opCount = 0;
       return this.sendRead(piece);
     }
