@@ -49,6 +49,11 @@ export class Member {
   emptied = false;
   /** Its drop is asked for and not answered: it counts as before, but nothing is read from it (I14). */
   leaving = false;
+  /**
+   * A loss of its is on record and regions are still unreconciled: where another in sync holds a chunk too, that
+   * one is read and copied from (I7).
+   */
+  behind = false;
   /** Losses recorded while it was the last to have the data (I8): what it answered before is to be sent again. */
   losses = 0;
   /** Operations whose answer was lost with the session; re-sent after an attach, or given up by a drop. */

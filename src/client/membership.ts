@@ -1,12 +1,12 @@
 import { asRawstorError, RawstorError } from '../common/errors.js';
-import type { BootId, Member as MemberRecord } from '../protocol/records.js';
+import type { Member as MemberRecord } from '../protocol/records.js';
+import { acceptLoss } from './accept-loss.js';
 import type { ControlLink } from './control-link.js';
 import type { Drain } from './drain.js';
 import { type Flusher, flushMember } from './flusher.js';
 import type { IoPath } from './io-path.js';
 import { LostMembers } from './lost-members.js';
 import type { Member } from './member.js';
-import { differingAfterLoss } from './recovery/after-loss.js';
 import { canDrop, changedMembers } from './replica-set.js';
 import { Sealing } from './sealing.js';
 import { SetRecorder } from './set-recorder.js';
@@ -20,8 +20,8 @@ export interface MembershipOwner {
   fail(error: RawstorError): void;
   /** A member has left the set, or one that was away may come back: recovery looks after it. */
   memberLeft(member: Member): void;
-  /** Regions were found that replicas may hold differently. */
-  unreconciled(): void;
+  /** Regions have become unreconciled, perhaps. */
+  regionsDiffer(): void;
 }
 
 /** Why a join or seal begins anew. */
@@ -198,28 +198,8 @@ export class Membership {
   }
 
   private async acceptLoss(members: readonly Member[]): Promise<void> {
-    const { state } = this;
-    const bootIds = new Map<string, BootId>();
-    for (const member of members) bootIds.set(member.ostId, member.bootId!);
-    // A flush without an answer covers what was dirty before it.
-    const lost = members.some((one) => one.dirty || this.flusher.awaits(one));
-    const differing = await differingAfterLoss(state, members).catch(() => null);
-    // One has left again: looked at anew.
-    if (differing === null || members.some((member) => !member.attached)) return;
-    await this.change(changedMembers(state.object.members, { bootIds }), lost);
-    for (const [chunk, region] of differing) state.unreconciled.add(chunk, region);
-    for (const member of members) {
-      member.recordedBootId = member.bootId;
-      member.emptied = false;
-      member.losses++;
-    }
-    this.owner.unreconciled();
-    if (lost) {
-      state.noteLoss();
-      state.env.log.error({ volume: state.name }, 'unflushed writes were lost');
-    }
-    // What was copied from here before may not be here any more: those resyncs begin anew.
-    for (const member of state.members) if (member.receiving) member.end(false);
+    if (!(await acceptLoss(this.state, this.recorder, this.flusher, members))) return;
+    this.owner.regionsDiffer();
     for (const member of members) this.path.resend(member);
     if (await this.recorder.storeSet()) this.releaseAcks();
   }
@@ -253,7 +233,11 @@ export class Membership {
     if (!stillGood || this.lost.members().length > 0) {
       member.counts = false;
       member.dirty = true;
-      if (!member.attached) this.path.giveUp(member);
+      if (!member.attached) {
+        // Its session ended while it counted: from here on it gets nothing, or that would wait for it for ever (I9).
+        member.receiving = false;
+        this.path.giveUp(member);
+      }
       this.path.review();
       return false;
     }

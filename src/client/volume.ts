@@ -69,13 +69,14 @@ export class Volume implements BlockDevice, MemberOwner {
       membersFailed: (piece, failed, error) => this.membersFailed(piece, failed, error),
       allFailed: (piece, error) => this.allFailed(piece, error),
       resyncFailed: (member, error) => this.resyncFailed(member, error),
+      readDiffers: (piece) => this.readDiffers(piece),
     });
     this.requests = new RequestQueue(state, this.path, (request) => this.reconcile.park(request));
     this.flusher = new Flusher(state, this.path, (block, error) => block.owner.blockDone(block, error));
     this.membership = new Membership(state, mds, this.path, this.flusher, this.requests.writes, {
       fail: (error) => this.fail(error),
       memberLeft: (member) => this.resync.start(member),
-      unreconciled: () => this.reconcile.wake(),
+      regionsDiffer: () => this.reconcile.wake(),
     });
     this.reconcile = new Reconcile(state, (request) => this.requests.begin(request));
     this.resync = new Resync(state, {
@@ -241,6 +242,12 @@ export class Volume implements BlockDevice, MemberOwner {
       this.reconcile.wake();
     }
     this.pieceDone(piece, error);
+  }
+
+  private readDiffers(piece: Piece): void {
+    const request = piece.request!;
+    this.path.recycle(piece);
+    this.requests.pieceTooEarly(request);
   }
 
   private resyncFailed(member: Member, error: RawstorError): void {

@@ -3,6 +3,7 @@ import { errorOfStatus } from '../../protocol/control.js';
 import type { Member } from '../member.js';
 import type { LockHolder } from '../range-locks.js';
 import type { RegionSet } from '../region-set.js';
+import { mayServe } from '../replica-choice.js';
 import { chunkLength } from '../slicing.js';
 import type { VolumeState } from '../volume-state.js';
 
@@ -119,5 +120,7 @@ export function copySource(
   target: Member,
   failed: readonly Member[],
 ): Member | null {
-  return placement.find((member) => member !== target && member.readable && !failed.includes(member)) ?? null;
+  const fit = (member: Member) =>
+    member !== target && mayServe(member, placement) && !failed.includes(member);
+  return placement.find(fit) ?? null;
 }
