@@ -234,6 +234,23 @@ test('while a join is recorded but not answered, reads wait for a sign of life o
   await volume.close();
 });
 
+test('a flush of nothing waits like any other for a sign of life of every replica', async () => {
+  const volume = await open();
+  await write(volume, 0, 1);
+  await flush(volume);
+  const osts = rig.ostsOf(volume);
+  const flushes = osts.map((ost) => ost.count(Opcode.FLUSH));
+  // Another writer may have opened by now, for all that is known here.
+  for (const ost of osts) ost.holds = () => true;
+  await until(() => osts.every((ost) => ost.held > 0));
+  let flushing = submit(volume, BlockOp.FLUSH);
+  while (await isSettled(flushing, 300)) flushing = submit(volume, BlockOp.FLUSH);
+  for (const ost of osts) ost.release();
+  expect(await flushing).toBeNull();
+  expect(osts.map((ost) => ost.count(Opcode.FLUSH))).toEqual(flushes);
+  await volume.close();
+});
+
 test('writes go on while a seal waits for the MDS', async () => {
   await rig.create('v');
   const cluster = await rig.connect('hasty', { seals: { periodMs: 200, leastMs: 0 } });
