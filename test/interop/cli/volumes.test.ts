@@ -96,6 +96,19 @@ describe('volumes of a running cluster', () => {
     expect(over.subarray(0, image.length).equals(image)).toBe(true);
   });
 
+  it('imports a raw image that ends within a sector, filled up with zeros', async () => {
+    const image = Buffer.alloc(3 * MiB + 1, 0x5a);
+    writeFileSync(path('odd.raw'), image);
+    ok(await cluster.volume('import', 'odd.raw', 'odd'));
+    // Over what is there, the end of it included.
+    ok(await cluster.volume('bench', 'odd', '--rw', 'write', '--duration', '200ms', '--force'));
+    ok(await cluster.volume('import', 'odd.raw', 'odd'));
+    ok(await cluster.volume('export', 'odd', 'odd-back.raw'));
+    const back = readFileSync(path('odd-back.raw'));
+    expect(back.equals(Buffer.concat([image, Buffer.alloc(511)]))).toBe(true);
+    ok(await cluster.volume('rm', 'odd', '--force'));
+  });
+
   it('imports and exports qcow2 by way of qemu-img', async () => {
     await execa('qemu-img', ['convert', '-O', 'qcow2', path('disk.raw'), path('disk.qcow2')]);
     ok(await cluster.volume('import', 'disk.qcow2', 'q1'));

@@ -26,6 +26,8 @@ interface Source {
   readonly format: string;
   /** Of the disk in it, in whole sectors. */
   readonly sizeBytes: number;
+  /** As it is: what the last sector of a raw image lacks is filled with zeros. */
+  readonly imageBytes: number;
   readonly isDisk: boolean;
 }
 
@@ -77,7 +79,7 @@ async function inspect(path: string, wanted: string | undefined, signal: AbortSi
   const sizeBytes = Math.ceil(bytes / LIMITS.sectorBytes) * LIMITS.sectorBytes;
   if (format !== 'raw') await checkImage(path, format, signal);
   if (sizeBytes === 0) throw new RawstorError('BAD_DATA', 'the image is empty', { where: path });
-  return { path, format, sizeBytes, isDisk: facts.isDisk };
+  return { path, format, sizeBytes, imageBytes: bytes, isDisk: facts.isDisk };
 }
 
 function create(context: Context, name: string, source: Source, options: Options): Promise<ObjectInfo> {
@@ -137,7 +139,7 @@ async function copy(
       try {
         await importRaw(file, device, {
           io,
-          sizeBytes: source.sizeBytes,
+          sizeBytes: source.imageBytes,
           holesKnown: !source.isDisk,
           deviceIsEmpty: fresh,
           signal,
