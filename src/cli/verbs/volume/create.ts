@@ -74,6 +74,12 @@ export function createSpec(name: string, sizeBytes: number, layout: LayoutOption
       },
     );
   }
+  if (sizeBytes > LIMITS.volumeSizeBytes) {
+    throw new RawstorError('USAGE', `a volume of ${formatSizeBytes(sizeBytes)} is too large`, {
+      where: '--size',
+      hint: `the largest has ${formatSizeBytes(LIMITS.volumeSizeBytes)}`,
+    });
+  }
   if (layout.minReplicas > layout.replicas) {
     throw new RawstorError(
       'USAGE',
