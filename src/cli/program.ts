@@ -32,10 +32,12 @@ export async function main(
   spec: ProgramSpec,
   argv: readonly string[] = process.argv.slice(2),
 ): Promise<void> {
-  // A reader that has seen enough (`| head`) is no error.
-  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code !== 'EPIPE') throw error;
-  });
+  // A reader that has seen enough (`| head`, `2>&1 | head`) is no error.
+  for (const stream of [process.stdout, process.stderr]) {
+    stream.on('error', (error: NodeJS.ErrnoException) => {
+      if (error.code !== 'EPIPE') throw error;
+    });
+  }
   const exitCode = await runProgram(spec, argv);
   await Promise.all([process.stdout, process.stderr].map(drained));
   process.exit(exitCode);
