@@ -118,12 +118,13 @@ async function askRoles(
   return { mds: [...new Set(mds)], mgs, config: null };
 }
 
-/** @throws RawstorError USAGE when neither flag nor file names it */
-export function required<T>(value: T | undefined, flag: string, section: string): T {
+/**
+ * `inFile`: how the configuration file says it, where it can. @throws RawstorError USAGE when nothing says it
+ */
+export function required<T>(value: T | undefined, flag: string, inFile?: string): T {
   if (value !== undefined) return value;
-  throw new RawstorError('USAGE', `${flag} is missing`, {
-    hint: `give ${flag}, or write it under [${section}] of the configuration file`,
-  });
+  const file = inFile === undefined ? '' : `, or write ${inFile} in the configuration file`;
+  throw new RawstorError('USAGE', `${flag} is missing`, { hint: `give ${flag}${file}` });
 }
 
 /** What an OST tells others; undefined where only it will know its port. */

@@ -211,7 +211,8 @@ child.on('message', (message) => process.stdout.write(JSON.stringify(message) + 
 describe('errors of servers', () => {
   it.each([
     [['serve', 'ost', '--mds', '127.0.0.1:1'], 64, /--dir is missing[\s\S]*\[serve-ost\]/],
-    [['serve', 'ost', '--dir', 'd'], 64, /--mds is missing/],
+    [['serve', 'ost', '--dir', 'd'], 64, /--mds is missing[\s\S]*`mds = \[\.\.\.\]` in the/],
+    [['serve', 'node'], 64, /--dir is missing\W+USAGE\W+give --dir\n/],
     [['serve', 'nbd', '--listen', 'unix:/tmp/x', '--mds', '127.0.0.1:1'], 69, /127\.0\.0\.1:1/],
     [['serve', 'node', '--dir', 'd', '--nbd-listen', 'unix:/tmp/x'], 64, /--mds is missing/],
     [['serve', 'ost', '--dir', 'd', '--listen', 'x'], 64, /'x' is not an address/],

@@ -50,7 +50,7 @@ export const serveMds = defineVerb<Options>({
       const section = known.config?.serve.mds ?? {};
       const mds = await startMds({
         ...env,
-        dir: resolve(required(options.dir ?? section.dir, '--dir', 'serve-mds')),
+        dir: resolve(required(options.dir ?? section.dir, '--dir', '`dir` under [serve-mds]')),
         listen: options.listen ?? section.listen ?? [`tcp://127.0.0.1:${MDS_PORT}`],
         advertise: options.advertise,
         labels: options.label,

@@ -51,7 +51,7 @@ export const serveMgs = defineVerb<Options>({
       const section = known.config?.serve.mgs ?? {};
       const mgs = await startMgs({
         ...env,
-        dir: resolve(required(options.dir ?? section.dir, '--dir', 'serve-mgs')),
+        dir: resolve(required(options.dir ?? section.dir, '--dir', '`dir` under [serve-mgs]')),
         listen: options.listen ?? section.listen ?? [`tcp://127.0.0.1:${MGS_PORT}`],
         httpListen: options.httpListen ?? section['http-listen'] ?? `tcp://127.0.0.1:${STATUS_PORT}`,
         clusterId: options.clusterId ?? known.config?.clusterId,
