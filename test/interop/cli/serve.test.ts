@@ -217,6 +217,8 @@ describe('errors of servers', () => {
     [['serve', 'node', '--dir', 'd', '--nbd-listen', 'unix:/tmp/x'], 64, /--mds is missing/],
     [['serve', 'ost', '--dir', 'd', '--listen', 'x'], 64, /'x' is not an address/],
     [['serve', 'ost', '--dir', 'd', '--label', 'x'], 64, /'x' is not a label/],
+    [['serve', 'ost', '--dir', 'd', '--pool-size', '1'], 64, /--pool-size[\s\S]*16 MiB/],
+    [['serve', 'nbd', '--pool-size', '1P'], 64, /--pool-size[\s\S]*64 GiB/],
     [['serve', 'disk'], 64, /unknown command 'disk'/],
   ] as const)('%j', async (args, code, said) => {
     const outcome = await run('cli/rawstor', args, { cwd });
