@@ -102,7 +102,8 @@ export async function makePlan(options: {
   });
   const chosen = await choosePorts(host, wishes, '--port');
   if (options.nbdPort !== undefined) {
-    await choosePorts(host, [{ name: 'nbd', demanded: options.nbdPort, liked: [] }], '--nbd-port');
+    const otherwise = 'NBD is on the Unix socket then';
+    await choosePorts(host, [{ name: 'nbd', demanded: options.nbdPort, liked: [], otherwise }], '--nbd-port');
   }
   const shown = host.includes(':') ? `[${host}]` : host;
   const addresses = chosen.map((port) => `tcp://${shown}:${port}`);

@@ -119,11 +119,15 @@ describe('up', () => {
       [['--listen', '192.0.2.1'], /--listen/],
       [['--volume', 'vm1'], /--volume/],
       [['--volume', 'vm1:1G:7'], /1 to 3/],
+      [['--volume', 'vm1:1000'], /sectors.*--volume/],
+      [['--volume', 'a/b:1G'], /not a volume name/],
+      [['--port', '65530'], /port 65537.*--port/],
       [['--dir', `${cwd}/${'d'.repeat(100)}`], /too long[\s\S]*--dir/],
     ] as const) {
       const outcome = await run('cli/rawstor', ['up', ...args], { cwd });
       expect(outcome.code, outcome.stderr).toBe(64);
       expect(outcome.stderr).toMatch(said);
+      expect(existsSync(join(cwd, '.rawstor', 'mds'))).toBe(false);
     }
   });
 });

@@ -1,7 +1,7 @@
 import { RawstorError } from '../../../common/errors.js';
 import { LIMITS } from '../../../common/limits.js';
 import { formatSizeBytes } from '../../../common/units.js';
-import { nameSchema } from '../../../protocol/index.js';
+import { type CreateSpec, nameSchema } from '../../../protocol/index.js';
 import { defineVerb, type OptionSpec } from '../../command.js';
 import { size, wholeNumber } from '../../options.js';
 
@@ -57,7 +57,13 @@ export const LAYOUT_OPTIONS: readonly OptionSpec[] = [
 ];
 
 /** @throws RawstorError USAGE */
-export function createSpec(name: string, sizeBytes: number, layout: LayoutOptions) {
+export function createSpec(
+  name: string,
+  sizeBytes: number,
+  /** The option that the size came from. */
+  sizeOption: string,
+  layout: LayoutOptions,
+): CreateSpec {
   if (!nameSchema.safeParse(name).success) {
     throw new RawstorError('USAGE', `'${name}' is not a volume name`, {
       hint: `letters, digits and _ . : + -, at most ${LIMITS.nameBytes}, a letter, digit or _ first`,
@@ -69,14 +75,14 @@ export function createSpec(name: string, sizeBytes: number, layout: LayoutOption
       'USAGE',
       `a size of ${sizeBytes} bytes is not whole sectors of ${LIMITS.sectorBytes}`,
       {
-        where: '--size',
+        where: sizeOption,
         hint: `the next size that is: ${up}`,
       },
     );
   }
   if (sizeBytes > LIMITS.volumeSizeBytes) {
     throw new RawstorError('USAGE', `a volume of ${formatSizeBytes(sizeBytes)} is too large`, {
-      where: '--size',
+      where: sizeOption,
       hint: `the largest has ${formatSizeBytes(LIMITS.volumeSizeBytes)}`,
     });
   }
@@ -117,7 +123,7 @@ export const create = defineVerb<Options>({
     },
   ],
   async run(context, [name], options) {
-    const spec = createSpec(name!, options.size, options);
+    const spec = createSpec(name!, options.size, '--size', options);
     const cluster = await context.cluster();
     const volume = await cluster.mds.call('mds.createObject', spec, context.globals.timeout);
     context.output.one(volume, () => [

@@ -88,7 +88,11 @@ function create(context: Context, name: string, source: Source, options: Options
   return context
     .cluster()
     .then((cluster) =>
-      cluster.mds.call('mds.createObject', createSpec(name, sizeBytes, options), context.globals.timeout),
+      cluster.mds.call(
+        'mds.createObject',
+        createSpec(name, sizeBytes, '--size', options),
+        context.globals.timeout,
+      ),
     );
 }
 
