@@ -13,7 +13,7 @@ import { defineVerb } from '../command.js';
 import type { Context } from '../context.js';
 import { openLog } from '../logging.js';
 import { port, wholeNumber } from '../options.js';
-import { childSpecs, clusterFile, makePlan, stateFile, type UpPlan } from '../up/plan.js';
+import { checkDirectory, childSpecs, clusterFile, makePlan, stateFile, type UpPlan } from '../up/plan.js';
 import { upSummary } from '../up/summary.js';
 import { Supervisor } from '../up/supervisor.js';
 import { allOsts, findVolume } from '../volumes.js';
@@ -118,6 +118,7 @@ async function start(context: Context, options: Options) {
 
 /** @throws RawstorError BUSY when another `up` runs there */
 async function takeDirectory(context: Context, dir: string): Promise<DirectoryLock> {
+  checkDirectory(dir);
   try {
     mkdirSync(join(dir, 'logs'), { recursive: true });
   } catch (error) {
