@@ -76,6 +76,7 @@ describe('volumes of a running cluster', () => {
     ok(await cluster.volume('export', 'raw1', 'back.raw'));
     expect(readFileSync(path('back.raw')).equals(readFileSync(path('disk.raw')))).toBe(true);
     expect(statSync(path('back.raw')).blocks * 512).toBeLessThan(MiB);
+    expect(statSync(path('back.raw')).mode & 0o777).toBe(0o666 & ~process.umask());
     expect((await cluster.volume('export', 'raw1', 'back.raw')).code).toBe(73);
     ok(await cluster.volume('export', 'raw1', 'back.raw', '--force'));
     const piped = await execa(
@@ -259,7 +260,13 @@ describe('errors', () => {
     ['unknown option', ['create', 'x', '--size', '1G', '--replica', '2'], 64, /Did you mean --replicas/],
     ['too many arguments', ['info', 'vm1', 'vm2'], 64, /too many arguments/],
     ['no verb', [], 64, /Usage: rawstor-volume/],
-    ['image that is not there', ['import', 'none.raw', 'x'], 66, /none\.raw/],
+    [
+      'image that is not there',
+      ['import', 'none.raw', 'x'],
+      66,
+      /cannot open: no such file.*none\.raw.*\n {2}check/,
+    ],
+    ['place that is not there', ['export', 'vm1', 'no/x.raw'], 73, /no directory.*\(no\)/],
     ['directory as an image', ['import', '.', 'x'], 64, /neither a file nor a disk/],
     ['image too large', ['import', 'disk.raw', 'x', '--size', '1M'], 64, /does not fit/],
     ['qcow2 to a pipe', ['export', 'vm1', '-', '--format', 'qcow2'], 64, /pipe/],
