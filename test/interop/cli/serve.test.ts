@@ -219,6 +219,16 @@ describe('errors of servers', () => {
     [['serve', 'ost', '--dir', 'd', '--label', 'x'], 64, /'x' is not a label/],
     [['serve', 'ost', '--dir', 'd', '--pool-size', '1'], 64, /--pool-size[\s\S]*16 MiB/],
     [['serve', 'nbd', '--pool-size', '1P'], 64, /--pool-size[\s\S]*64 GiB/],
+    [
+      ['serve', 'mds', '--dir', 'd', '--listen', 'unix:/no/where.sock'],
+      66,
+      /no directory[\s\S]*mkdir -p \/no\n/,
+    ],
+    [
+      ['serve', 'mds', '--dir', 'd', '--listen', `unix:/${'x'.repeat(120)}`],
+      64,
+      /too long for a Unix socket/,
+    ],
     [['serve', 'disk'], 64, /unknown command 'disk'/],
   ] as const)('%j', async (args, code, said) => {
     const outcome = await run('cli/rawstor', args, { cwd });
