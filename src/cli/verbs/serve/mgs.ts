@@ -18,7 +18,8 @@ interface Options {
   clusterId?: string;
 }
 
-const POOL_BYTES = 16 * 1024 * 1024;
+/** Touched as it is used. Each of the connections a server may have holds 16 KiB of it while it waits. */
+const POOL_BYTES = 96 * 1024 * 1024;
 
 export const serveMgs = defineVerb<Options>({
   name: 'mgs',
