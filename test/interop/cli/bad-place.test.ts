@@ -107,6 +107,24 @@ describe('with a cluster', () => {
     );
   });
 
+  it('status still tells who is there when the MDS does not answer', async () => {
+    const mds = cluster.facts.pids.mds!;
+    process.kill(mds, 'SIGSTOP');
+    try {
+      const status = (...args: string[]) => cluster.rawstor('status', '--timeout', '2s', ...args);
+      const { code, stdout } = await status('--output', 'json');
+      expect(code).toBe(75);
+      const found = JSON.parse(stdout);
+      expect(found).toMatchObject({ health: 'down', volumes: null });
+      const health = (role: string) =>
+        found.servers.find((row: { role: string }) => row.role === role)?.health;
+      expect([health('mds'), health('mgs')]).toEqual(['down', 'up']);
+      expect((await status()).stdout).toMatch(/^ost +(up|late) [\s\S]*no MDS answers/m);
+    } finally {
+      process.kill(mds, 'SIGCONT');
+    }
+  }, 60_000);
+
   // Only root may mount a small disk.
   it.runIf(mounted)('an import onto a full disk removes what it made, and space is there again', async () => {
     const image = join(cwd, 'large.raw');
