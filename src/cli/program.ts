@@ -105,7 +105,10 @@ function addVerb(program: Command, parent: Command, verb: VerbSpec, run: Runner)
 }
 
 function fillVerb(program: Command, command: Command, verb: VerbSpec, run: Runner): void {
-  if (command !== program) command.summary(verb.summary);
+  if (command !== program) {
+    command.summary(verb.summary);
+    command.showHelpAfterError(`  see '${nameOf(command)} --help'`);
+  }
   command.description(
     verb.description === undefined ? verb.summary : `${verb.summary}\n\n${verb.description}`,
   );
@@ -122,6 +125,11 @@ function fillVerb(program: Command, command: Command, verb: VerbSpec, run: Runne
   command.action(async () => {
     await run(verb, program.opts<Globals>(), command.args, command.opts());
   });
+}
+
+/** `rawstor serve ost` */
+function nameOf(command: Command): string {
+  return command.parent === null ? command.name() : `${nameOf(command.parent)} ${command.name()}`;
 }
 
 function toOption(spec: OptionSpec): Option {

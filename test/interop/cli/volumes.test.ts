@@ -241,7 +241,7 @@ describe('errors', () => {
     ['size that is none', ['create', 'x', '--size', '10Q'], 64, /--size.*\[USAGE\][\s\S]*10G/],
     ['size not in sectors', ['create', 'x', '--size', '1000'], 64, /1024/],
     ['size too large', ['create', 'x', '--size', '9000000T'], 64, /size/],
-    ['no size', ['create', 'x'], 64, /--size/],
+    ['no size', ['create', 'x'], 64, /--size[\s\S]*see 'rawstor-volume create --help'/],
     ['chunk size not a power of two', ['create', 'x', '--size', '1G', '--chunk-size', '3M'], 64, /chunk/],
     ['name that is none', ['create', 'a/b', '--size', '1G'], 64, /not a volume name/],
     ['name that exists', ['create', 'vm1', '--size', '1G'], 73, /exists.*\[EXISTS\]/],
