@@ -268,6 +268,12 @@ describe('errors', () => {
     ],
     ['place that is not there', ['export', 'vm1', 'no/x.raw'], 73, /no directory.*\(no\)/],
     ['directory as an image', ['import', '.', 'x'], 64, /neither a file nor a disk/],
+    [
+      'other replicas than it has',
+      ['import', 'disk.raw', 'vm1', '--replicas', '3', '--force'],
+      73,
+      /not with --replicas 3 \(vm1\)/,
+    ],
     ['image too large', ['import', 'disk.raw', 'x', '--size', '1M'], 64, /does not fit/],
     ['qcow2 to a pipe', ['export', 'vm1', '-', '--format', 'qcow2'], 64, /pipe/],
     ['block size of the load', ['bench', 'vm1', '--block-size', '100'], 64, /--block-size/],

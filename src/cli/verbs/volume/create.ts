@@ -1,7 +1,7 @@
 import { RawstorError } from '../../../common/errors.js';
 import { LIMITS } from '../../../common/limits.js';
 import { formatSizeBytes } from '../../../common/units.js';
-import { type CreateSpec, nameSchema } from '../../../protocol/index.js';
+import { type CreateSpec, nameSchema, type ObjectInfo } from '../../../protocol/index.js';
 import { defineVerb, type OptionSpec } from '../../command.js';
 import { size, wholeNumber } from '../../options.js';
 
@@ -55,6 +55,28 @@ export const LAYOUT_OPTIONS: readonly OptionSpec[] = [
     default: 'pause',
   },
 ];
+
+/**
+ * Options of a new volume say nothing to one that exists; one that asks for something else than it has is not
+ * passed over. @throws RawstorError EXISTS
+ */
+export function checkLayout(volume: ObjectInfo, layout: LayoutOptions): void {
+  const has: Record<string, unknown> = {
+    ...volume,
+    chunkSize: volume.chunkSizeBytes,
+    near: volume.map.nearDomain,
+  };
+  for (const { flags, default: usual } of LAYOUT_OPTIONS) {
+    const flag = flags.split(' ')[0]!;
+    const key = flag.slice(2).replace(/-(.)/g, (_, letter: string) => letter.toUpperCase());
+    const wanted = layout[key as keyof LayoutOptions];
+    if (wanted === undefined || wanted === usual || wanted === has[key]) continue;
+    throw new RawstorError('EXISTS', `the volume exists, and not with ${flag} ${wanted}`, {
+      where: volume.name,
+      hint: `leave ${flag} out to write over it, or choose another name`,
+    });
+  }
+}
 
 /** @throws RawstorError USAGE */
 export function createSpec(

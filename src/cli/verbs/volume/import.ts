@@ -13,7 +13,7 @@ import { openVolume } from '../../gateway/let-go.js';
 import { interruptible } from '../../interrupt.js';
 import { size } from '../../options.js';
 import { findVolume } from '../../volumes.js';
-import { createSpec, LAYOUT_OPTIONS, type LayoutOptions } from './create.js';
+import { checkLayout, createSpec, LAYOUT_OPTIONS, type LayoutOptions } from './create.js';
 
 interface Options extends LayoutOptions {
   size?: number;
@@ -113,6 +113,7 @@ async function checkExisting(
       },
     );
   }
+  checkLayout(volume, options);
   await context.confirm(`Write over the data of volume ${volume.name}?`, options.force);
 }
 
