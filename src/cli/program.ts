@@ -33,13 +33,23 @@ export async function main(
   argv: readonly string[] = process.argv.slice(2),
 ): Promise<void> {
   // A reader that has seen enough (`| head`, `2>&1 | head`) is no error.
-  for (const stream of [process.stdout, process.stderr]) {
+  let unwritten: RawstorError | null = null;
+  for (const [stream, name] of [
+    [process.stdout, 'stdout'],
+    [process.stderr, 'stderr'],
+  ] as const) {
     stream.on('error', (error: NodeJS.ErrnoException) => {
-      if (error.code !== 'EPIPE') throw error;
+      // Not thrown: a verb under way has a volume to close.
+      if (error.code !== 'EPIPE') unwritten ??= asRawstorError(error, name);
     });
   }
-  const exitCode = await runProgram(spec, argv);
+  let exitCode = await runProgram(spec, argv);
   await Promise.all([process.stdout, process.stderr].map(drained));
+  const failure = unwritten as RawstorError | null;
+  if (failure !== null && exitCode === 0) {
+    process.stderr.write(`${spec.name}: ${failure.toUserText()}\n`);
+    exitCode = failure.exitCode;
+  }
   process.exit(exitCode);
 }
 

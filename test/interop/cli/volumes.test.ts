@@ -110,6 +110,21 @@ describe('volumes of a running cluster', () => {
     ok(await cluster.volume('rm', 'odd', '--force'));
   });
 
+  it('an export that cannot be written says so and gives the volume back', async () => {
+    const full = ['-c', '"$@" > /dev/full', 'sh'];
+    const image = shellCommand('cli/rawstor-volume', ['export', 'raw1', '-']);
+    const failed = await execa('sh', [...full, ...image], { cwd: cluster.cwd, reject: false });
+    expect(failed.exitCode).toBe(73);
+    expect(failed.stderr).toMatch(/^rawstor-volume: cannot write: no space left/m);
+    // Free for others at once.
+    ok(await cluster.volume('export', 'raw1', 'after.raw'));
+    const listed = shellCommand('cli/rawstor-volume', ['ls']);
+    const list = await execa('sh', [...full, ...listed], { cwd: cluster.cwd, reject: false });
+    expect(list.exitCode).toBe(73);
+    expect(list.stderr).toMatch(/no space left on device \(stdout\)/);
+    expect((await cluster.volume('export', 'raw1', 'x', '--format', 'none')).code).toBe(64);
+  });
+
   it('imports and exports qcow2 by way of qemu-img', async () => {
     await execa('qemu-img', ['convert', '-O', 'qcow2', path('disk.raw'), path('disk.qcow2')]);
     ok(await cluster.volume('import', 'disk.qcow2', 'q1'));
