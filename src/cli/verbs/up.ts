@@ -1,8 +1,9 @@
-import { existsSync, mkdirSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { join, resolve } from 'node:path';
 import { Cluster } from '../../client/index.js';
 import { writeFileAtomic } from '../../common/atomic-file.js';
+import { makeDirectory } from '../../common/directories.js';
 import { asRawstorError, RawstorError } from '../../common/errors.js';
 import { runService } from '../../common/lifecycle.js';
 import { LIMITS } from '../../common/limits.js';
@@ -120,7 +121,7 @@ async function start(context: Context, options: Options) {
 async function takeDirectory(context: Context, dir: string): Promise<DirectoryLock> {
   checkDirectory(dir);
   try {
-    mkdirSync(join(dir, 'logs'), { recursive: true });
+    makeDirectory(join(dir, 'logs'));
   } catch (error) {
     throw asRawstorError(error, dir);
   }

@@ -58,6 +58,35 @@ describe('an address in use', () => {
   });
 });
 
+describe('a directory that cannot be made', () => {
+  it('in a place that takes none', async () => {
+    for (const args of [['up'], ['serve', 'mds', '--listen', `${host}:0`]]) {
+      expectRefused(
+        await rawstor(...args, '--dir', '/proc/x/y'),
+        66,
+        /cannot mkdir: no such file.*\/proc\/x/,
+      );
+    }
+  });
+
+  it('below a file', async () => {
+    writeFileSync(join(cwd, 'file'), '');
+    expectRefused(await rawstor('up', '--dir', 'file/x'), 71, /not a directory.*file/);
+    expectRefused(await rawstor('serve', 'mgs', '--dir', 'file'), 71, /file/);
+  });
+
+  const locked = temporaryDirectory();
+  it.runIf(mount(locked))('on a file system that is read-only', async () => {
+    try {
+      execFileSync('mount', ['-o', 'remount,ro', locked]);
+      expectRefused(await rawstor('up', '--dir', locked), 77, /read-only file system/);
+      expectRefused(await rawstor('serve', 'mds', '--dir', join(locked, 'm')), 77, /read-only file system/);
+    } finally {
+      execFileSync('umount', [locked]);
+    }
+  });
+});
+
 describe('a configuration file', () => {
   const cases: [name: string, text: string, code: number, said: RegExp][] = [
     ['cut in a string', 'mds = ["127.0.0.1:1"]\n\n[serve-mds]\ndir = "md', 78, /bad\.toml:4/],
