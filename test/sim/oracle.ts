@@ -9,10 +9,14 @@ export interface Write {
   readonly block: number;
   readonly index: number;
   readonly value: number;
+  /** The oldest one that was under way with it, or itself: either may be the last to be applied. */
+  readonly least: number;
 }
 
 interface BlockHistory {
   readonly values: number[];
+  /** Issued and not acknowledged. */
+  readonly open: Set<number>;
   /** Per sector: index of the oldest write that a read may still give. */
   readonly floor: Int32Array;
   /** The same after a loss of what was not flushed. */
@@ -39,15 +43,20 @@ export class Oracle {
     this.world = world;
     this.blocks = Array.from({ length: blockCount }, () => ({
       values: [0],
+      open: new Set(),
       floor: new Int32Array(SECTORS),
       flushed: new Int32Array(SECTORS),
     }));
   }
 
   issue(block: number, zero: boolean): Write {
-    const { values } = this.blocks[block]!;
+    const { values, open } = this.blocks[block]!;
     const value = zero ? 0 : this.nextValue++;
-    return { block, index: values.push(value) - 1, value };
+    const index = values.push(value) - 1;
+    let least = index;
+    for (const other of open) least = Math.min(least, other);
+    open.add(index);
+    return { block, index, value, least };
   }
 
   fill(write: Write, bytes: Buffer): void {
@@ -60,11 +69,17 @@ export class Oracle {
   }
 
   acknowledged(write: Write, durable: boolean): void {
-    const { floor, flushed } = this.blocks[write.block]!;
+    const { floor, flushed, open } = this.blocks[write.block]!;
+    open.delete(write.index);
     for (let sector = 0; sector < SECTORS; sector++) {
-      floor[sector] = Math.max(floor[sector]!, write.index);
-      if (durable) flushed[sector] = Math.max(flushed[sector]!, write.index);
+      floor[sector] = Math.max(floor[sector]!, write.least);
+      if (durable) flushed[sector] = Math.max(flushed[sector]!, write.least);
     }
+  }
+
+  /** Its guest is dead: it may have been applied, and will not be from now on. */
+  forgotten(write: Write): void {
+    this.blocks[write.block]!.open.delete(write.index);
   }
 
   beginFlush(): Int32Array[] {
@@ -93,6 +108,12 @@ export class Oracle {
   readDone(check: ReadCheck, bytes: Buffer, who: string): void {
     const problem = this.judge(check, bytes, true);
     if (problem !== null) this.world.fail(`${who} read ${problem}`);
+  }
+
+  /** What must be durable by now wherever the block is, as known when `floors` was taken. */
+  checkDurable(block: number, floors: readonly Int32Array[], bytes: Buffer, where: string): void {
+    const problem = this.judge({ block, floor: floors[block]! }, bytes, false);
+    if (problem !== null) this.world.fail(`sealed, but ${where} has ${problem}`);
   }
 
   /** Contents of a disk, which must be legal too. */

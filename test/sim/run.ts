@@ -68,11 +68,15 @@ function history(world: World, steps: number): void {
 /** Every fault is over: all goes on, all replicas come together, and what they hold is right. */
 function calm(world: World, cluster: Cluster): void {
   world.trace('CALM');
+  cluster.calm = true;
+  cluster.onNextCopy = null;
+  cluster.mds.onNextSwap = null;
   const { network, mds } = cluster;
   network.heal();
   network.slowUntilMs = 0;
   for (const node of cluster.osts) {
     node.disk.failSyncs = 0;
+    node.disk.full = false;
     node.disk.slowUntilMs = 0;
     if (!node.process?.alive) node.start();
   }
