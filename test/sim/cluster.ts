@@ -112,6 +112,10 @@ export class Cluster {
     return guest;
   }
 
+  restartGateway(): void {
+    if (this.guest?.alive) this.guest.restartGateway();
+  }
+
   /** Another one takes the volume by force; the one before may live on, not knowing. */
   takeover(kill: boolean): void {
     const before = this.guest;

@@ -55,7 +55,7 @@ export const DIRECTED: Record<string, { weight: number; act: Fault }> = {
       mds.onNextSwap = () => {
         cutFor(cluster, [['mds', guest.name]], world.between(50, 5000));
         const next = world.random.below(4);
-        if (next === 0) guest.restartGateway();
+        if (next === 0) cluster.restartGateway();
         else if (next === 1) killMds(cluster, world.between(10, 2000));
         else if (next === 2) powerCycle(cluster, node);
       };
@@ -84,7 +84,7 @@ export const DIRECTED: Record<string, { weight: number; act: Fault }> = {
       let left = 2 + world.random.below(3);
       const again = () => {
         if (left-- === 0) return;
-        if (world.chance(0.5) && cluster.guest?.alive) cluster.guest.restartGateway();
+        if (world.chance(0.5)) cluster.restartGateway();
         else cluster.takeover(world.chance(0.6));
         cluster.later(world.between(20, 2200), 'the next writer', again);
       };
@@ -105,7 +105,7 @@ export const DIRECTED: Record<string, { weight: number; act: Fault }> = {
           const what = world.random.below(3);
           if (what === 0) cluster.network.reset(node.name);
           else if (what === 1) powerCycle(cluster, node);
-          else cluster.guest?.restartGateway();
+          else cluster.restartGateway();
         });
       };
     },
@@ -126,8 +126,8 @@ export const DIRECTED: Record<string, { weight: number; act: Fault }> = {
   siteBlackout: {
     weight: 2,
     act(cluster) {
-      const { world, guest } = cluster;
-      if (world.chance(0.5)) guest?.restartGateway();
+      const { world } = cluster;
+      if (world.chance(0.5)) cluster.restartGateway();
       for (const node of cluster.osts) powerCycle(cluster, node);
       if (world.chance(0.3)) killMds(cluster, world.between(10, 3000));
     },

@@ -112,8 +112,7 @@ export const FAULTS: Record<string, { weight: number; act: Fault }> = {
   restartGateway: {
     weight: 3,
     act(cluster) {
-      const { guest } = cluster;
-      if (guest?.alive) guest.restartGateway();
+      cluster.restartGateway();
     },
   },
   pauseGateway: {
