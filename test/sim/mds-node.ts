@@ -127,11 +127,11 @@ export class MdsLink {
   }
 
   async call<M extends MethodName>(method: M, params: Params<M>, timeoutMs = 10_000): Promise<Result<M>> {
-    const pipe = await this.connected();
-    const { mds } = this.node;
     const sent = structuredClone(params);
     const loss = method === 'mds.changeMembers' && (sent as Params<'mds.changeMembers'>).loss;
     this.onAsked(method, sent);
+    const pipe = await this.connected();
+    const { mds } = this.node;
     return new Promise((resolve, reject) => {
       const fail = (error: RawstorError) => {
         this.failers.delete(fail);

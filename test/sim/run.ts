@@ -82,6 +82,10 @@ function calm(world: World, cluster: Cluster): void {
   }
   if (!mds.process?.alive) mds.start();
   const guest = cluster.guest!;
+  const stopped = [guest.process, mds.process!, ...cluster.osts.map((node) => node.process!)];
+  const goOnMs = Math.max(...stopped.map((process) => process.pausedUntilMs));
+  const up = () => world.nowMs >= goOnMs && mds.mds !== null && cluster.osts.every((node) => node.serving);
+  world.run(up, CALM_LIMIT_MS, 'every server');
   guest.stop();
   world.run(() => guest.volume !== null && guest.idle, CALM_LIMIT_MS, 'the last requests');
   const volume = guest.volume!;
