@@ -39,7 +39,7 @@ export class Audit {
     const { requestId, loss } = params as Params<'mds.changeMembers'>;
     const { world, oracle } = this.cluster;
     if (this.swaps.has(requestId)) return world.count('swapsAskedAgain');
-    const floors = method === 'mds.seal' ? oracle.beginFlush() : null;
+    const floors = method === 'mds.seal' ? oracle.beginFlush().floors : null;
     this.swaps.set(requestId, { loss: loss === true, floors });
   }
 

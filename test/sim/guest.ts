@@ -6,7 +6,7 @@ import { silentLogger } from '../../src/common/log.js';
 import { heapMemory, type Memory } from '../../src/io/memory.js';
 import type { Cluster } from './cluster.js';
 import { MdsLink } from './mds-node.js';
-import { BLOCK_BYTES, type ReadCheck, type Write } from './oracle.js';
+import { BLOCK_BYTES, type Flush, type ReadCheck, type Write } from './oracle.js';
 import { connectOst } from './ost-node.js';
 import { SimProcess } from './process.js';
 
@@ -20,7 +20,7 @@ class GuestRequest implements BlockOwner {
   readonly guest: Guest;
   write: Write | null = null;
   read: ReadCheck | null = null;
-  flushed: Int32Array[] | null = null;
+  flushed: Flush | null = null;
   /** Which of the guest's gateways has it. */
   attempt = 0;
   submittedAtMs = 0;

@@ -23,6 +23,12 @@ interface BlockHistory {
   readonly flushed: Int32Array;
 }
 
+/** A flush under way: what was acknowledged when it was asked for. */
+export interface Flush {
+  readonly floors: Int32Array[];
+  readonly losses: number;
+}
+
 /** A read under way: what was legal when it was issued. */
 export interface ReadCheck {
   readonly block: number;
@@ -82,12 +88,14 @@ export class Oracle {
     this.blocks[write.block]!.open.delete(write.index);
   }
 
-  beginFlush(): Int32Array[] {
-    return this.blocks.map(({ floor }) => floor.slice());
+  beginFlush(): Flush {
+    return { floors: this.blocks.map(({ floor }) => floor.slice()), losses: this.losses };
   }
 
-  flushDone(covered: readonly Int32Array[]): void {
-    for (const [block, floor] of covered.entries()) {
+  flushDone({ floors, losses }: Flush): void {
+    // Sent again by another gateway after a loss in between: what it was asked to cover is gone.
+    if (losses !== this.losses) return;
+    for (const [block, floor] of floors.entries()) {
       const { flushed } = this.blocks[block]!;
       for (let sector = 0; sector < SECTORS; sector++) {
         flushed[sector] = Math.max(flushed[sector]!, floor[sector]!);

@@ -83,7 +83,8 @@ function calm(world: World, cluster: Cluster): void {
   if (!mds.process?.alive) mds.start();
   const guest = cluster.guest!;
   const stopped = [guest.process, mds.process!, ...cluster.osts.map((node) => node.process!)];
-  const goOnMs = Math.max(...stopped.map((process) => process.pausedUntilMs));
+  const goOnMs = Math.max(world.nowMs, ...stopped.map((process) => process.pausedUntilMs)) + 100;
+  // And a moment for lost connections to be told.
   const up = () => world.nowMs >= goOnMs && mds.mds !== null && cluster.osts.every((node) => node.serving);
   world.run(up, CALM_LIMIT_MS, 'every server');
   guest.stop();
