@@ -4,6 +4,8 @@ export interface Batch {
   readonly from: number;
   readonly count: number;
   readonly steps: number;
+  /** Ends with the first that fails. */
+  readonly firstOnly?: boolean;
 }
 
 export interface BatchDone {
@@ -17,12 +19,14 @@ export function addCounts(to: Record<string, number>, more: Readonly<Record<stri
 }
 
 /** Seeds one after the other in this process. */
-export async function runBatch({ from, count, steps }: Batch): Promise<BatchDone> {
+export async function runBatch({ from, count, steps, firstOnly }: Batch): Promise<BatchDone> {
   const done: BatchDone = { count, failures: [], counts: {} };
   for (let seed = from; seed < from + count; seed++) {
     const { violation, counts } = await runSeed({ seed, steps });
     addCounts(done.counts, counts);
-    if (violation !== null) done.failures.push({ seed, violation });
+    if (violation === null) continue;
+    done.failures.push({ seed, violation });
+    if (firstOnly) break;
   }
   return done;
 }
