@@ -11,6 +11,7 @@ import { Violation, type World } from './world.js';
 
 const CHUNK_BYTES = MiB;
 const BLOCKS_PER_CHUNK = 3;
+const FAULTS_MIN = 5;
 const HEARTBEAT_MS = 2000;
 const NO_BYTES = Buffer.alloc(BLOCK_BYTES);
 
@@ -36,7 +37,8 @@ export class Cluster {
   onNextCopy: (() => void) | null = null;
   readonly former: Guest[] = [];
   object: ObjectInfo | null = null;
-  stepsLeft: number;
+  private stepsLeft: number;
+  faults = 0;
   private guests = 0;
   readonly audit: Audit;
   /** A loss is on record that its writer does not know of yet. */
@@ -149,8 +151,13 @@ export class Cluster {
     return this.mds.peek(this.object!.id).session.holder;
   }
 
+  /** The guests have done their operations, and enough has gone wrong meanwhile. */
+  get loadOver(): boolean {
+    return this.stepsLeft <= 0 && this.faults >= FAULTS_MIN;
+  }
+
   takeStep(): boolean {
-    if (this.stepsLeft <= 0) return false;
+    if (this.loadOver) return false;
     this.stepsLeft--;
     return true;
   }

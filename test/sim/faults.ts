@@ -178,6 +178,7 @@ export function randomFault(cluster: Cluster): void {
     if (at >= 0) continue;
     cluster.world.trace(`FAULT ${name}`);
     cluster.world.count(name);
+    cluster.faults++;
     FAULTS[name]!.act(cluster);
     return;
   }

@@ -189,7 +189,7 @@ export class Guest {
   private load(): void {
     if (this.stopping || this.volume === null) return;
     while (this.outstanding.size < DEPTH && this.cluster.takeStep()) this.issue();
-    if (!this.cluster.stepsLeft) return;
+    if (this.cluster.loadOver) return;
     const { process } = this;
     process.later(this.thinkMs(), '', () => {
       if (process === this.process && this.alive) this.load();

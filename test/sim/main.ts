@@ -94,7 +94,5 @@ async function inProcess(work: (run: (batch: Batch) => ReturnType<typeof runBatc
   }
 }
 
-// Errors are an everyday thing here, and their stacks are costly.
-Error.stackTraceLimit = values.trace ? 10 : 0;
 const good = values.seed === undefined ? await many() : await one(Number(values.seed));
 process.exitCode = good ? 0 : 1;

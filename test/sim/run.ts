@@ -34,11 +34,16 @@ export function runSeed(options: RunOptions): Promise<RunResult> {
     violation,
   });
   return outsideReactions(() => {
+    const { stackTraceLimit } = Error;
+    // Errors are an everyday thing here, and their stacks are costly.
+    Error.stackTraceLimit = options.onTrace === undefined ? 0 : 10;
     try {
       history(world, options.steps);
       return result(null);
     } catch (error) {
       return result(error instanceof Error ? `${error.message}` : String(error));
+    } finally {
+      Error.stackTraceLimit = stackTraceLimit;
     }
   });
 }
@@ -60,7 +65,7 @@ function history(world: World, steps: number): void {
     });
   };
   next();
-  world.run(() => cluster.stepsLeft <= 0, LOAD_LIMIT_MS, 'the load');
+  world.run(() => cluster.loadOver, LOAD_LIMIT_MS, 'the load');
   faulty = false;
   calm(world, cluster);
 }

@@ -1,7 +1,6 @@
 import { type Batch, runBatch } from './seeds.js';
 
 /** A process that runs the batches it is sent. */
-Error.stackTraceLimit = 0;
 process.on('message', (batch) => {
   runBatch(batch as Batch).then((done) => process.send!(done));
 });

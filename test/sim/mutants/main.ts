@@ -31,6 +31,11 @@ const recorded = JSON.parse(readFileSync(recordedFile, 'utf8')) as Record<string
 const queue = MUTANTS.filter(({ name }) => name.includes(values.only));
 let missed = 0;
 
+const sound = await Planted.plant({ name: 'none', edits: [] });
+const unsound = await sound.firstCatch({ from, count: BATCH, steps: STEPS });
+await sound.remove();
+if (unsound !== null) throw new Error(`a copy without a bug fails: ${unsound.seed}: ${unsound.violation}`);
+
 async function work(): Promise<void> {
   for (let mutant = queue.shift(); mutant !== undefined; mutant = queue.shift()) {
     const planted = await Planted.plant(mutant);

@@ -1,5 +1,5 @@
 import { type ChildProcess, fork } from 'node:child_process';
-import { cp, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Batch, BatchDone } from '../seeds.js';
@@ -35,6 +35,7 @@ export class Planted {
     await mkdir(join(folder, 'test'), { recursive: true });
     await cp(join(ROOT, 'src'), join(folder, 'src'), { recursive: true });
     await cp(join(ROOT, 'test', 'sim'), join(folder, 'test', 'sim'), { recursive: true });
+    await symlink(join(ROOT, 'build'), join(folder, 'build'));
     for (const edit of edits) {
       const path = join(folder, 'src', edit.file);
       await writeFile(path, applyEdit(await readFile(path, 'utf8'), edit, name));
