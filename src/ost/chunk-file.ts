@@ -116,6 +116,8 @@ export class ChunkDirt implements FileOpOwner {
   readonly chunk: ChunkFile;
   /** Since the last writeback or sync began. */
   bytes = 0;
+  /** Of those, in blocks whose block before was dirty already. */
+  contiguousBytes = 0;
   /** In the writeback that runs. */
   leavingBytes = 0;
   /** In the sync that runs. */

@@ -1,13 +1,17 @@
 import { GiB } from '../common/units.js';
 import type { ChunkDirt, ChunkFile } from './chunk-file.js';
+import type { DirtyWatch } from './dirty-watch.js';
+import type { OstTuning } from './tuning.js';
 
 const BLOCK_BYTES = 4096;
 /** Larger chunks count every write in full: their map of dirty blocks would be too large. */
 const MAPPED_CHUNK_MAX_BYTES = 4 * GiB;
-/** What is dirty counts as scattered when it spans this many times its size. */
-const SCATTERED_SPAN = 4;
+/** What is dirty lies close together when this share of its blocks has the block before it dirty as well. */
+const CONTIGUOUS_SHARE = 7 / 8;
 /** Share of the limit from which on scattered dirt is written back. */
 const SCATTERED_SHARE = 0.75;
+/** Limit while the whole machine has nearly as much dirty as the kernel lets pass. */
+const TIGHT_SHARE = 0.5;
 
 /** An answered-to-be write, held while too much is dirty. */
 export interface HeldWrite {
@@ -20,27 +24,35 @@ export interface HeldWrite {
  * keeps the disk busy. Scattered blocks cost more to write back than to write, and are often written again
  * soon, so they may gather until the limit is near. While all files together have more than the limit, answers to
  * writes are held. A writeback is over when the kernel has given the pages to the disk's queue.
+ *
+ * The limit is halved while the machine as a whole, other OSTs included, comes close to what the kernel allows:
+ * beyond that it would make us wait inside a system call, where our answers would wait along.
  */
 export class DirtyTracker {
   totalBytes = 0;
   private readonly writebackBytes: number;
-  private readonly scatteredBytes: number;
   private readonly limitBytes: number;
+  private readonly tightLimitBytes: number;
+  private readonly watch: DirtyWatch;
   private readonly dirtyChunks = new Set<ChunkFile>();
   private held: HeldWrite[] = [];
 
-  constructor(writebackBytes: number, limitBytes: number) {
+  constructor(bounds: Pick<OstTuning, 'writebackBytes' | 'dirtyLimitBytes'>, watch: DirtyWatch) {
+    const { writebackBytes, dirtyLimitBytes } = bounds;
     this.writebackBytes = writebackBytes;
-    this.limitBytes = Math.max(limitBytes, writebackBytes);
-    this.scatteredBytes = Math.max(this.limitBytes * SCATTERED_SHARE, writebackBytes);
+    this.limitBytes = Math.max(dirtyLimitBytes, writebackBytes);
+    this.tightLimitBytes = Math.max(dirtyLimitBytes * TIGHT_SHARE, writebackBytes);
+    this.watch = watch;
   }
 
   get overLimit(): boolean {
-    return this.totalBytes > this.limitBytes;
+    return this.exceeds(this.totalBytes, 1);
   }
 
   hold(write: HeldWrite): void {
     this.held.push(write);
+    // The limit may have become tight since the last write was counted.
+    for (const chunk of this.dirtyChunks) this.startWriteback(chunk);
   }
 
   get heldCount(): number {
@@ -95,7 +107,14 @@ export class DirtyTracker {
   private due(dirt: ChunkDirt): boolean {
     const { bytes } = dirt;
     if (bytes < this.writebackBytes) return false;
-    return bytes >= this.scatteredBytes || dirt.toOffset - dirt.fromOffset < bytes * SCATTERED_SPAN;
+    if (dirt.contiguousBytes >= bytes * CONTIGUOUS_SHARE) return true;
+    return this.exceeds(bytes, SCATTERED_SHARE);
+  }
+
+  /** More than that share of the limit. The machine is looked at only where it makes a difference. */
+  private exceeds(bytes: number, share: number): boolean {
+    if (bytes <= this.tightLimitBytes * share) return false;
+    return bytes > this.limitBytes * share || this.watch.tight();
   }
 
   private startWriteback(chunk: ChunkFile): void {
@@ -112,6 +131,7 @@ export class DirtyTracker {
   private clear(chunk: ChunkFile): void {
     const dirt = chunk.dirt;
     dirt.bytes = 0;
+    dirt.contiguousBytes = 0;
     dirt.fromOffset = Number.MAX_SAFE_INTEGER;
     dirt.toOffset = 0;
     dirt.blocks?.fill(0);
@@ -125,21 +145,32 @@ export class DirtyTracker {
 
   /** Bytes of blocks that were not dirty before. */
   private mark(chunk: ChunkFile, offset: number, length: number): number {
-    let { blocks } = chunk.dirt;
-    if (blocks === null) {
-      if (chunk.sizeBytes > MAPPED_CHUNK_MAX_BYTES) return length;
-      blocks = chunk.dirt.blocks = new Uint32Array(Math.ceil(chunk.sizeBytes / BLOCK_BYTES / 32));
-    }
+    const { dirt } = chunk;
+    const first = Math.floor(offset / BLOCK_BYTES);
     const last = Math.floor((offset + length - 1) / BLOCK_BYTES);
+    let { blocks } = dirt;
+    if (blocks === null) {
+      if (chunk.sizeBytes > MAPPED_CHUNK_MAX_BYTES) {
+        const goesOn = dirt.bytes > 0 && offset === dirt.toOffset;
+        dirt.contiguousBytes += goesOn ? length : Math.max(0, length - BLOCK_BYTES);
+        return length;
+      }
+      blocks = dirt.blocks = new Uint32Array(Math.ceil(chunk.sizeBytes / BLOCK_BYTES / 32));
+    }
     let added = 0;
-    for (let block = Math.floor(offset / BLOCK_BYTES); block <= last; block++) {
+    let contiguous = 0;
+    let beforeDirty = first > 0 && (blocks[(first - 1) >>> 5]! & (1 << ((first - 1) & 31))) !== 0;
+    for (let block = first; block <= last; block++) {
       const bit = 1 << (block & 31);
       const word = blocks[block >>> 5]!;
       if ((word & bit) === 0) {
         blocks[block >>> 5] = word | bit;
         added += BLOCK_BYTES;
+        if (beforeDirty) contiguous += BLOCK_BYTES;
       }
+      beforeDirty = true;
     }
+    dirt.contiguousBytes += contiguous;
     return added;
   }
 }

@@ -22,11 +22,11 @@ export interface OstTuning {
 }
 
 /**
- * A 32nd of the memory: with several OSTs on a machine still less than the kernel allows before it makes writers
- * wait inside their system call, where our answers would wait along.
+ * A 16th of the memory; half of it while the machine's other writers leave less (see DirtyWatch). By default the kernel
+ * begins to write back at a tenth.
  */
 export function dirtyLimitFor(memoryBytes: number): number {
-  return Math.max(128 * MiB, Math.min(GiB, memoryBytes / 32));
+  return Math.max(128 * MiB, Math.min(2 * GiB, memoryBytes / 16));
 }
 
 export const DEFAULT_TUNING: OstTuning = {

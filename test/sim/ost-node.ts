@@ -70,6 +70,7 @@ export class OstNode {
       clock: process.clock,
       log: silentLogger,
       kernelBootId: this.disk.kernelBootId,
+      dirtyCounters: () => '',
       onFatal: () => this.kill(),
     };
     const tuning = { ...DEFAULT_TUNING, reserveBytes: 0 };

@@ -7,6 +7,7 @@ import { GiB, KiB, MiB } from '../../../src/common/units.js';
 import { createIo, type Io } from '../../../src/io/index.js';
 import { ChunkFile } from '../../../src/ost/chunk-file.js';
 import { DirtyTracker } from '../../../src/ost/dirty.js';
+import { DirtyWatch } from '../../../src/ost/dirty-watch.js';
 import { OstObject } from '../../../src/ost/object.js';
 import { DirectoryStorage } from '../../../src/ost/storage-directory.js';
 import { dirtyLimitFor } from '../../../src/ost/tuning.js';
@@ -22,6 +23,9 @@ let io: Io;
 let root: string;
 let tracker: DirtyTracker;
 let chunk: ChunkFile;
+let nowMs: number;
+/** Of the machine; the kernel begins at 100. */
+let dirtyPages: number;
 
 /** A chunk with a real file; what is told to the tracker needs no real writes. */
 async function openChunk(number: number): Promise<ChunkFile> {
@@ -59,7 +63,14 @@ async function openChunk(number: number): Promise<ChunkFile> {
 beforeEach(async () => {
   root = mkdtempSync(join(tmpdir(), 'rawstor-dirty-'));
   io = createIo({ poolBytes: 4 * MiB });
-  tracker = new DirtyTracker(WRITEBACK, LIMIT);
+  nowMs = 0;
+  dirtyPages = 0;
+  const clock = { nowMs: () => nowMs };
+  const counters = () => `nr_dirty ${dirtyPages}\nnr_writeback 0\nnr_dirty_background_threshold 100\n`;
+  tracker = new DirtyTracker(
+    { writebackBytes: WRITEBACK, dirtyLimitBytes: LIMIT },
+    new DirtyWatch(clock, counters),
+  );
   chunk = await openChunk(0);
 });
 
@@ -91,13 +102,47 @@ test('a run of blocks is written back after 8 MiB', async () => {
 });
 
 test('scattered blocks gather until three quarters of the limit', async () => {
-  scattered(SCATTERED - BLOCK);
+  scattered(SCATTERED);
   expect(chunk.dirt.writing).toBe(false);
-  expect(tracker.totalBytes).toBe(SCATTERED - BLOCK);
+  expect(tracker.totalBytes).toBe(SCATTERED);
   tracker.wrote(chunk, 4 * BLOCK, BLOCK);
   expect(chunk.dirt.writing).toBe(true);
   await written();
   expect(tracker.totalBytes).toBe(0);
+});
+
+test('single blocks all over a small range are scattered, however many they become', () => {
+  // Each block of 64 MiB once, the odd ones before the even ones: half of them come behind a dirty one.
+  const blocks = (64 * MiB) / BLOCK;
+  for (let i = 1; i < blocks; i += 2) tracker.wrote(chunk, i * BLOCK, BLOCK);
+  for (let i = 0; i < blocks; i += 2) tracker.wrote(chunk, i * BLOCK, BLOCK);
+  expect(tracker.totalBytes).toBe(64 * MiB);
+  expect(chunk.dirt.writing).toBe(false);
+});
+
+test('writes of 64 KiB lie close enough together, wherever they are', () => {
+  for (let i = 0; i < WRITEBACK / (64 * KiB); i++) tracker.wrote(chunk, i * MiB, 64 * KiB);
+  expect(chunk.dirt.writing).toBe(true);
+});
+
+test('when the machine is about to run out of room for dirty pages, half of the limit holds', async () => {
+  scattered(SCATTERED);
+  expect(chunk.dirt.writing).toBe(false);
+  dirtyPages = 81;
+  nowMs += 1000;
+  expect(tracker.overLimit).toBe(true);
+  let released = 0;
+  tracker.hold({ dirtyReleased: () => released++ });
+  expect(chunk.dirt.writing).toBe(true);
+  await expect.poll(() => released, { interval: 2 }).toBe(1);
+  scattered(SCATTERED / 2 + BLOCK);
+  expect(chunk.dirt.writing).toBe(true);
+  await written();
+  // The others have written theirs back.
+  dirtyPages = 0;
+  nowMs += 1000;
+  scattered(SCATTERED);
+  expect(chunk.dirt.writing).toBe(false);
 });
 
 test('a block written again and again is dirty once', () => {
@@ -124,6 +169,6 @@ test('many files with little each are written back at the limit, and writes are 
 
 test('the limit follows the memory', () => {
   expect(dirtyLimitFor(GiB)).toBe(128 * MiB);
-  expect(dirtyLimitFor(16 * GiB)).toBe(512 * MiB);
-  expect(dirtyLimitFor(1024 * GiB)).toBe(GiB);
+  expect(dirtyLimitFor(16 * GiB)).toBe(GiB);
+  expect(dirtyLimitFor(1024 * GiB)).toBe(2 * GiB);
 });
