@@ -34,7 +34,7 @@ export class Cluster {
   readonly blockCount: number;
   guest: Guest | null = null;
   /** A fault that waits for a copy between OSTs. */
-  onNextCopy: (() => void) | null = null;
+  onNextCopy: ((target: OstNode) => void) | null = null;
   readonly former: Guest[] = [];
   object: ObjectInfo | null = null;
   private stepsLeft: number;
@@ -71,7 +71,7 @@ export class Cluster {
     const { world, mds, plan } = this;
     mds.start();
     for (const node of this.osts) {
-      node.onCalled = (method) => this.called(method);
+      node.onCalled = (method) => this.called(method, node);
       node.start();
     }
     world.run(() => mds.mds !== null && this.osts.every((node) => node.serving), 10_000, 'start');
@@ -184,12 +184,12 @@ export class Cluster {
   }
 
   /** A call of an OST arrives. */
-  called(method: string): void {
+  called(method: string, node: OstNode): void {
     if (method !== 'ost.copy') return;
     this.world.count('copies');
     const { onNextCopy } = this;
     this.onNextCopy = null;
-    onNextCopy?.();
+    onNextCopy?.(node);
   }
 
   /** After the end: what is in sync is the same everywhere, and legal. */

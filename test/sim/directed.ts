@@ -58,6 +58,13 @@ export const DIRECTED: Record<string, { weight: number; act: Fault }> = {
         if (next === 0) cluster.restartGateway();
         else if (next === 1) killMds(cluster, world.between(10, 2000));
         else if (next === 2) powerCycle(cluster, node);
+        else {
+          // Whoever joins by it may be lost while it is unanswered.
+          const other = pick(cluster, cluster.osts);
+          cluster.later(world.between(0.5, 300), 'a connection during a compare-and-swap', () => {
+            network.resetBetween(guest.name, other.name);
+          });
+        }
       };
       if (world.chance(0.5)) network.reset(node.name);
       else {
@@ -108,6 +115,27 @@ export const DIRECTED: Record<string, { weight: number; act: Fault }> = {
           else cluster.restartGateway();
         });
       };
+    },
+  },
+  /** A copy is under way when the session that ordered it ends, and its writes are slow (I3). */
+  copyOutlivesSession: {
+    weight: 1,
+    act(cluster) {
+      const { world, network, guest } = cluster;
+      if (guest === null) return;
+      const back = pick(cluster, cluster.osts);
+      network.reset(back.name);
+      cluster.onNextCopy = (target) => {
+        cluster.later(world.between(0, 3), 'the session of a copy ends', () => {
+          target.disk.slowUntilMs = world.nowMs + world.between(5, 900);
+          network.resetBetween(guest.name, target.name);
+        });
+      };
+      if (world.chance(0.5)) cluster.restartGateway();
+      else {
+        back.kill();
+        restartLater(cluster, back);
+      }
     },
   },
   /** A sync fails, and what only the page cache had is then lost as well (I10). */

@@ -51,6 +51,14 @@ export class Network {
     this.pipes.delete(pipe);
   }
 
+  /** Every connection between the two is reset. */
+  resetBetween(a: string, b: string): void {
+    for (const pipe of [...this.pipes]) {
+      const names = pipe.ends.map((end) => end.process.name);
+      if (names.includes(a) && names.includes(b)) pipe.reset();
+    }
+  }
+
   /** A connection of this machine, or any, is reset. */
   reset(name: string): void {
     const some = [...this.pipes].filter((pipe) => pipe.ends.some((end) => end.process.name === name));
