@@ -10,7 +10,7 @@ import { SimProcess } from './process.js';
 import { Violation, type World } from './world.js';
 
 const CHUNK_BYTES = MiB;
-const BLOCKS_PER_CHUNK = 3;
+const BLOCKS_PER_CHUNK = 2;
 const FAULTS_MIN = 5;
 const HEARTBEAT_MS = 2000;
 const NO_BYTES = Buffer.alloc(BLOCK_BYTES);
@@ -39,6 +39,8 @@ export class Cluster {
   object: ObjectInfo | null = null;
   private stepsLeft: number;
   faults = 0;
+  /** The chunk that is written to now, and the next one. */
+  private warm = 0;
   private guests = 0;
   readonly audit: Audit;
   /** A loss is on record that its writer does not know of yet. */
@@ -154,6 +156,15 @@ export class Cluster {
   /** The guests have done their operations, and enough has gone wrong meanwhile. */
   get loadOver(): boolean {
     return this.stepsLeft <= 0 && this.faults >= FAULTS_MIN;
+  }
+
+  /** Guests write here and there for a while, so that most regions are as they were at the last seal. */
+  pickBlock(anywhere: boolean): number {
+    const { random } = this.world;
+    if (anywhere) return random.below(this.blockCount);
+    if (this.world.chance(0.02)) this.warm = random.below(this.plan.chunks);
+    const chunk = (this.warm + random.below(2)) % this.plan.chunks;
+    return chunk * BLOCKS_PER_CHUNK + random.below(BLOCKS_PER_CHUNK);
   }
 
   takeStep(): boolean {

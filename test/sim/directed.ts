@@ -57,8 +57,12 @@ export const DIRECTED: Record<string, { weight: number; act: Fault }> = {
         const next = world.random.below(4);
         if (next === 0) cluster.restartGateway();
         else if (next === 1) killMds(cluster, world.between(10, 2000));
-        else if (next === 2) powerCycle(cluster, node);
-        else {
+        else if (next === 2) {
+          // Of whoever is left, while reads that it has answered wait for the record.
+          cluster.later(world.between(0, 2500), 'power during a compare-and-swap', () => {
+            powerCycle(cluster, pick(cluster, cluster.osts));
+          });
+        } else {
           // Whoever joins by it may be lost while it is unanswered.
           const other = pick(cluster, cluster.osts);
           cluster.later(world.between(0.5, 300), 'a connection during a compare-and-swap', () => {
@@ -96,6 +100,44 @@ export const DIRECTED: Record<string, { weight: number; act: Fault }> = {
         cluster.later(world.between(20, 2200), 'the next writer', again);
       };
       again();
+    },
+  },
+  /** One OST is away for long, and another loses what only it has, beside what others have too (I7, I8). */
+  lossBesideAbsence: {
+    weight: 2,
+    act(cluster) {
+      const { world } = cluster;
+      const away = pick(cluster, cluster.osts);
+      away.kill();
+      const { process } = away;
+      cluster.later(world.between(2000, 6000), `${away.name} starts`, () => {
+        if (away.process === process) away.start();
+      });
+      cluster.later(world.between(50, 2000), 'power beside an absence', () => {
+        powerCycle(
+          cluster,
+          pick(
+            cluster,
+            cluster.osts.filter((node) => node !== away),
+          ),
+        );
+      });
+    },
+  },
+  /** A writer ends when only some replicas have its last writes, and what should make them alike is slow (I7). */
+  tornWriter: {
+    weight: 3,
+    act(cluster) {
+      const { world, guest } = cluster;
+      if (guest === null || guest.volume === null) return;
+      const late = pick(cluster, cluster.osts);
+      cutFor(cluster, [[guest.name, late.name]], world.between(30, 1500));
+      cluster.later(world.between(0.5, 20), 'the writer ends', () => {
+        const between = cluster.osts.flatMap((one) => (one === late ? [] : both(one.name, late.name)));
+        cutFor(cluster, between, world.between(500, 3000));
+        if (world.chance(0.5)) cluster.restartGateway();
+        else cluster.takeover(true);
+      });
     },
   },
   /** The source or the target of a resync is lost in the middle of it (I9). */

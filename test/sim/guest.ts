@@ -205,11 +205,11 @@ export class Guest {
   }
 
   private issue(): void {
-    const { world, oracle, blockCount, offsetOf } = this.cluster;
+    const { world, oracle, offsetOf } = this.cluster;
     const request = new GuestRequest(this);
     const { block: device } = request;
     const kind = world.random.next();
-    const block = world.random.below(blockCount);
+    const block = this.cluster.pickBlock(kind < 0.2);
     if (kind < 0.06) {
       device.op = BlockOp.FLUSH;
       request.flushed = oracle.beginFlush();

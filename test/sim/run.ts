@@ -51,9 +51,9 @@ export function runSeed(options: RunOptions): Promise<RunResult> {
 function history(world: World, steps: number): void {
   const { random } = world;
   const osts = 2 + random.below(2);
-  const replicas = Math.min(osts, world.chance(0.1) ? 1 : 2 + random.below(2));
-  const stripeWidth = osts === 3 && replicas === 2 && world.chance(0.5) ? 'all' : 1;
-  const cluster = new Cluster(world, { osts, replicas, chunks: 3, stripeWidth, steps });
+  const replicas = Math.min(osts, world.chance(0.1) ? 1 : world.chance(0.7) ? 2 : 3);
+  const stripeWidth = osts === 3 && replicas === 2 && world.chance(0.6) ? 'all' : 1;
+  const cluster = new Cluster(world, { osts, replicas, chunks: 8, stripeWidth, steps });
   cluster.start();
   cluster.newGuest(false).open();
   let faulty = true;
