@@ -89,7 +89,15 @@ export class Guest {
       clock: process.clock,
       log: silentLogger,
       connector: {
-        connect: (ostId: string) => connectOst(world, network, process, nodes, ostId),
+        connect: async (ostId: string) => {
+          const peer = await connectOst(world, network, process, nodes, ostId);
+          const submit = peer.submit.bind(peer);
+          peer.submit = (op) => {
+            cluster.audit.sent(op.sessionEpoch, op.tag);
+            submit(op);
+          };
+          return peer;
+        },
       },
       host: this.name,
       confirmMs: 1000,
