@@ -148,6 +148,10 @@ export class Cluster {
     return true;
   }
 
+  endFormer(holder: string): void {
+    for (const old of this.former) if (old.holder === holder && old.alive) old.die();
+  }
+
   /** Whose session is on record. */
   get holder(): string {
     return this.mds.peek(this.object!.id).session.holder;

@@ -50,7 +50,7 @@ export class Guest {
   private lossUntoldMs = Number.POSITIVE_INFINITY;
   /** A takeover is one until it has succeeded, also when its gateway is started again meanwhile. */
   private hasOpened = false;
-  private readonly takesOver: boolean;
+  private takesOver: boolean;
   private attempt = 0;
   private readonly outstanding = new Set<GuestRequest>();
   private readonly busyBlocks = new Map<number, number>();
@@ -181,6 +181,14 @@ export class Guest {
     if (error.code === 'FENCED' && this.cluster.holder === this.holder) {
       // An open that its own killed gateway had sent arrived late: what starts gateways opens once more.
       this.cluster.world.count('fencedByGhost');
+      return this.restartGateway();
+    }
+    if (error.code === 'FENCED' && this.cluster.guest === this) {
+      // By an open of a guest before, sent earlier and arrived later: whoever started this one insists.
+      this.cluster.world.count('fencedByLateOpen');
+      this.cluster.endFormer(this.cluster.holder);
+      this.takesOver = true;
+      this.hasOpened = false;
       return this.restartGateway();
     }
     this.cluster.world.fail(`${this.name} was ended by ${error.code}: ${error.message} ${error.cause ?? ''}`);
