@@ -122,7 +122,7 @@ export async function connectOst(
   from: SimProcess,
   nodes: ReadonlyMap<string, OstNode>,
   ostId: string,
-): Promise<OstPeer> {
+): Promise<SimPeer> {
   const node = nodes.get(ostId)!;
   await roundTrip(network, from, node.name, CONNECT_TIMEOUT_MS);
   const { process } = node;
@@ -161,6 +161,8 @@ class SimPeer implements OstPeer {
   private readonly served: ServedClient;
   private readonly inFlight = new Set<ChunkOp>();
   private readonly calls = new Set<PendingCall>();
+  /** Told of each write that goes out. */
+  onSent: (op: ChunkOp) => void = () => {};
   private queue: ChunkOp[] = [];
   private over = false;
   private readonly node: OstNode;
@@ -221,6 +223,7 @@ class SimPeer implements OstPeer {
     for (const op of this.queue.splice(0)) {
       if (this.over) continue;
       const frame = new Frame(op);
+      if (op.opcode > Opcode.READ && op.opcode < Opcode.FLUSH) this.onSent(op);
       this.pipe.send(0, `op ${op.opcode} ${op.chunk}+${op.offset} tag ${op.tag}`, () => {
         this.served.data(frame, (status, tag, bytes) => {
           this.pipe.send(1, `answer ${status} of ${this.where} to ${frame.fields.opcode}`, () => {
