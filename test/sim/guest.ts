@@ -265,8 +265,7 @@ export class Guest {
       } else {
         world.fail(`${this.name}: operation ${block.op} failed with ${error.code}: ${error.message}`);
       }
-    } else if (this.superseded && !(flushed !== null && request.submittedAtMs === world.nowMs)) {
-      // A flush that found everything durable needs nobody's answer, and is true whoever writes now.
+    } else if (this.superseded) {
       world.fail(`${this.name} was answered (operation ${block.op}) after another had opened the volume`);
     }
     this.outstanding.delete(request);
