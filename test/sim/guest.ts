@@ -8,7 +8,7 @@ import { heapMemory, type Memory } from '../../src/io/memory.js';
 import { CHUNK_BYTES, type Cluster } from './cluster.js';
 import { MdsLink } from './mds-node.js';
 import { BLOCK_BYTES, type Flush, type ReadCheck, type Write } from './oracle.js';
-import { connectOst } from './ost-node.js';
+import { connectOst } from './peer.js';
 import { SimProcess } from './process.js';
 
 const DEPTH = 6;

@@ -13,7 +13,7 @@ import {
   type Result,
 } from '../../src/protocol/index.js';
 import type { Network, Pipe } from './network.js';
-import { roundTrip } from './ost-node.js';
+import { roundTrip } from './peer.js';
 import { SimProcess } from './process.js';
 import type { World } from './world.js';
 
