@@ -150,7 +150,9 @@ class Opening implements MemberOwner {
           `volume ${object.name} has no complete replica that can be reached`,
           {
             where: where.join(', '),
-            hint: 'start that OST again: no other has everything that was written',
+            hint:
+              'start that OST again: no other has everything that was written. To give its newest data up for good: ' +
+              '`rawstor-volume attach --accept-loss`',
           },
         );
       }

@@ -74,17 +74,14 @@ export class SetRecorder {
   /** Every in-sync member keeps the new set before anything is acknowledged under it (I6, I13). */
   async storeSet(): Promise<boolean> {
     const { state } = this;
-    const set = { epoch: state.epoch, members: state.object.members };
+    const { lastSeal, lossWallMs, members } = state.object;
+    const set = { epoch: state.epoch, members };
     const stored = await Promise.all(
       state.inSyncMembers().map(async (member) => {
         const { peer } = member;
         if (peer === null) return false;
         try {
-          await peer.call(
-            'ost.storeSet',
-            { handle: member.handle, set, lastSeal: state.object.lastSeal },
-            5000,
-          );
+          await peer.call('ost.storeSet', { handle: member.handle, set, lastSeal, lossWallMs }, 5000);
           return true;
         } catch (error) {
           state.env.log.warn(

@@ -11,12 +11,12 @@ import type { MetadataStore } from './store.js';
 import { LmdbStore } from './store-lmdb.js';
 import { decodeAs } from './stored-object.js';
 
-const ROLE = 'mds';
-const STORE_DIRECTORY = 'metadata';
-const CLUSTER_KEY = 'meta/cluster';
+export const ROLE = 'mds';
+export const STORE_DIRECTORY = 'metadata';
+export const CLUSTER_KEY = 'meta/cluster';
 const REPAIR =
-  "restore the MDS's directory from a copy; the volumes' data is on the OSTs, " +
-  'each of which also holds a record of every object it has chunks of';
+  'move the directory away and make a new one from what the OSTs keep: `rawstor mds rebuild`, or from a dump ' +
+  'and what they keep: `rawstor mds load`';
 
 /** An MDS's directory while this process has it. */
 export interface MdsDirectory {

@@ -83,6 +83,8 @@ function answeredBefore(stored: StoredObject, method: AnsweredRequest['method'],
 function checkSession(stored: StoredObject, swap: Swap): void {
   checkCurrent(stored, swap.sessionEpoch);
   if (stored.object.epoch === swap.expectedEpoch) return;
+  // One writer, and nobody else has changed anything since the rebuild: what it says is what is.
+  if (stored.adopting === true && swap.expectedEpoch < stored.object.epoch) return;
   throw new RawstorError(
     'CONFLICT',
     `the epoch is ${stored.object.epoch}, the change was made for ${swap.expectedEpoch}`,
@@ -185,7 +187,8 @@ function record(changed: StoredObject, method: AnsweredRequest['method'], swap: 
   const epoch = nextEpoch(changed.object);
   const { requestId, sessionEpoch } = swap;
   const answered = [...changed.answered, { requestId, method, sessionEpoch, epoch }].slice(-ANSWERED_KEPT);
-  return { stored: { ...changed, object: { ...changed.object, epoch }, answered }, epoch };
+  const object = { ...changed.object, epoch };
+  return { stored: { ...changed, object, answered, adopting: false }, epoch };
 }
 
 /** Epochs rise with every recorded change. @throws RawstorError LIMIT past 2^53 */

@@ -10,8 +10,11 @@ import { Mds } from './mds.js';
 import { MdsServer } from './server.js';
 
 export { allocate } from './allocate.js';
+export { dumpText, parseDump } from './dump.js';
+export { dumpDirectory } from './dump-directory.js';
 export { DEFAULT_LEASE_TIMES, type LeaseTimes } from './leases.js';
 export { Mds, type MdsOptions } from './mds.js';
+export * from './rebuild/index.js';
 export type { MetadataStore } from './store.js';
 export { MemoryStore } from './store-memory.js';
 

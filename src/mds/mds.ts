@@ -5,6 +5,7 @@ import type { Random } from '../common/random.js';
 import type { ObjectInfo, Params, Result } from '../protocol/index.js';
 import { allocate } from './allocate.js';
 import { fitting, placements } from './answers.js';
+import { dumpPage } from './dump.js';
 import { type Change, changeMembers, checkCurrent, nextEpoch, seal } from './in-sync-sets.js';
 import { type Caller, DEFAULT_LEASE_TIMES, Leases, type LeaseTimes } from './leases.js';
 import { Objects, ostsOf } from './objects.js';
@@ -35,6 +36,7 @@ export class Mds {
   readonly clusterId: string;
   private readonly clock: Clock;
   private readonly random: Random;
+  private readonly store: MetadataStore;
   private readonly objects: Objects;
   private readonly osts: Osts;
   private readonly tombstones: Tombstones;
@@ -46,6 +48,7 @@ export class Mds {
     this.clusterId = options.clusterId;
     this.clock = options.clock;
     this.random = options.random;
+    this.store = options.store;
     this.objects = new Objects(options.store);
     this.osts = new Osts(options.store, options.clock);
     this.tombstones = new Tombstones(options.store);
@@ -156,6 +159,7 @@ export class Mds {
         return {
           ...stored,
           clean: false,
+          adopting: false,
           session: { epoch, open: true, holder: params.holder, sinceWallMs },
           object: { ...object, epoch },
         };
@@ -191,7 +195,9 @@ export class Mds {
       await this.objects.update(id, (stored) => {
         checkCurrent(stored, sessionEpoch, 'closed');
         if (!stored.session.open) return null;
-        return { ...stored, clean, session: { ...stored.session, open: false } };
+        // What an adopted writer calls clean is said of seals that this MDS may not know.
+        const known = clean && stored.adopting !== true;
+        return { ...stored, clean: known, adopting: false, session: { ...stored.session, open: false } };
       });
       this.leases.release(id);
     });
@@ -206,6 +212,11 @@ export class Mds {
       ),
     );
     return {};
+  }
+
+  /** Records change meanwhile: each line is of one moment, the whole is not. */
+  dump({ after }: Params<'mds.dump'>): Promise<Result<'mds.dump'>> {
+    return dumpPage(this.store, after);
   }
 
   async stat(): Promise<Result<'mds.stat'>> {

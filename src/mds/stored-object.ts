@@ -34,13 +34,18 @@ export type AnsweredRequest = z.infer<typeof answeredSchema>;
 /** A session has one change outstanding at a time; the rest is for the sessions before it. */
 export const ANSWERED_KEPT = 8;
 
-const storedObjectSchema = z.object({
+export const storedObjectSchema = z.object({
   format: z.literal(1),
   object: objectRecordSchema,
   clean: z.boolean(),
   lossWallMs: z.number().nullable(),
   session: sessionSchema,
   answered: z.array(answeredSchema).max(ANSWERED_KEPT),
+  /**
+   * After a rebuild: the session is the latest that OSTs know of, and its writer may live. Its first change may name
+   * any epoch below, which only a lost MDS had given.
+   */
+  adopting: z.boolean().optional(),
 });
 export type StoredObject = z.infer<typeof storedObjectSchema>;
 
@@ -113,7 +118,7 @@ export function decodeAs<T>(schema: z.ZodType<T>, key: string, value: Uint8Array
 
 function malformed(key: string, cause: unknown): RawstorError {
   return new RawstorError('BAD_DATA', `the metadata record '${key}' is malformed`, {
-    hint: 'restore the metadata from a copy; the OSTs still hold the data and a copy of each object record',
+    hint: 'make a new directory from what the OSTs keep: `rawstor mds rebuild`',
     cause,
   });
 }

@@ -5,11 +5,13 @@ import {
   addressSchema,
   bootIdSchema,
   idSchema,
+  keptObjectSchema,
   labelsSchema,
   memberSchema,
   nameSchema,
   objectRecordSchema,
   ostInfoSchema,
+  storedSetSchema,
 } from './records.js';
 
 /**
@@ -35,10 +37,6 @@ export const helloSchema = z.object({
   name: z.string().max(255),
 });
 export type Hello = z.infer<typeof helloSchema>;
-
-/** [ost id, boot id] pairs of a set and the epoch that made it: what survivors store before acks go out (I6). */
-export const storedSetSchema = z.object({ epoch, members: z.array(memberSchema).max(LIMITS.poolMembers) });
-export type StoredSet = z.infer<typeof storedSetSchema>;
 
 const regionListSchema = z.object({
   /** Flat rows of three: chunk, region index in the chunk, region epoch. Head version only. */
@@ -83,8 +81,21 @@ export const OST_METHODS = {
   },
   /** Durable before the answer. */
   'ost.storeSet': {
-    params: z.object({ handle, set: storedSetSchema, lastSeal: epoch }),
+    params: z.object({
+      handle,
+      set: storedSetSchema,
+      lastSeal: epoch,
+      /** A loss that nobody has acknowledged yet (I8): its mark must outlive the MDS too. */
+      lossWallMs: z.number().nullable().optional(),
+    }),
     result: nothing,
+  },
+  /** From creation on each OST has the record (I13): durable before the answer, fences nobody. */
+  'ost.keepObject': { params: z.object({ object: objectRecordSchema }), result: nothing },
+  /** All that is kept here of objects, removed ones included, by id, for who rebuilds the metadata (I13). */
+  'ost.objects': {
+    params: z.object({ after: idSchema.nullable() }),
+    result: z.object({ objects: z.array(keptObjectSchema), next: idSchema.nullable() }),
   },
   /** Allocation map: flat pairs of length and state (0 data, 1 hole), from `offset` on. */
   'ost.extents': {
@@ -221,6 +232,11 @@ export const MDS_METHODS = {
     result: nothing,
   },
   'mds.acknowledgeLoss': { params: objectRef, result: nothing },
+  /** Lines of a dump (docs/formats-mds.md), a page at a time; `after` '' for the first. */
+  'mds.dump': {
+    params: z.object({ after: z.string().max(512) }),
+    result: z.object({ lines: z.array(z.string()), next: z.string().nullable() }),
+  },
   'mds.stat': {
     params: nothing,
     result: z.object({ clusterId: z.string(), objects: count, osts: count, leases: count }),

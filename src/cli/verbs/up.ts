@@ -16,7 +16,7 @@ import { port, wholeNumber } from '../options.js';
 import { childSpecs, clusterFile, makePlan, stateFile, type UpPlan } from '../up/plan.js';
 import { upSummary } from '../up/summary.js';
 import { Supervisor } from '../up/supervisor.js';
-import { allOsts, findVolume } from '../volumes.js';
+import { allOsts, findVolume, makeVolume } from '../volumes.js';
 import { createSpec } from './volume/create.js';
 
 interface VolumeWish {
@@ -186,7 +186,7 @@ async function prepare(context: Context, plan: UpPlan, options: Options): Promis
     for (const wish of options.volume === false ? [] : (options.volume ?? [DEFAULT_VOLUME])) {
       const found = await findVolume(cluster, wish.name, timeout);
       const replicas = wish.replicas ?? Math.min(2, plan.osts);
-      volumes.push(found ?? (await cluster.mds.call('mds.createObject', specOf(wish, replicas), timeout)));
+      volumes.push(found ?? (await makeVolume(context, cluster, specOf(wish, replicas))));
     }
     return volumes;
   } finally {

@@ -12,7 +12,7 @@ import { withTemporaryExport } from '../../copy/temporary-export.js';
 import { openVolume } from '../../gateway/let-go.js';
 import { interruptible } from '../../interrupt.js';
 import { size } from '../../options.js';
-import { findVolume } from '../../volumes.js';
+import { findVolume, makeVolume } from '../../volumes.js';
 import { createSpec, LAYOUT_OPTIONS, type LayoutOptions } from './create.js';
 
 interface Options extends LayoutOptions {
@@ -85,9 +85,7 @@ function create(context: Context, name: string, source: Source, options: Options
   if (sizeBytes < source.sizeBytes) throw tooSmall(sizeBytes, source, '--size');
   return context
     .cluster()
-    .then((cluster) =>
-      cluster.mds.call('mds.createObject', createSpec(name, sizeBytes, options), context.globals.timeout),
-    );
+    .then((cluster) => makeVolume(context, cluster, createSpec(name, sizeBytes, options)));
 }
 
 async function checkExisting(
