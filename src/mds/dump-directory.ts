@@ -1,16 +1,9 @@
-import { access } from 'node:fs/promises';
-import { join } from 'node:path';
-import { RawstorError } from '../common/errors.js';
 import { openMdsDirectory } from './directory.js';
 import { dumpPage } from './dump.js';
 
 /** Of an MDS that is not running. @throws RawstorError NOT_FOUND, BUSY, BAD_DATA */
 export async function dumpDirectory(path: string): Promise<{ clusterId: string; lines: string[] }> {
-  // An empty one would become an MDS's.
-  await access(join(path, 'rawstor-mds.json')).catch(() => {
-    throw new RawstorError('NOT_FOUND', 'there is no MDS in this directory', { where: path });
-  });
-  const directory = await openMdsDirectory(path);
+  const directory = await openMdsDirectory(path, undefined, true);
   try {
     const lines: string[] = [];
     let after: string | null = '';

@@ -21,6 +21,8 @@ export { MemoryStore } from './store-memory.js';
 export interface StartMdsOptions {
   /** Directory of its own; made an MDS's when empty. */
   readonly dir: string;
+  /** Refuse a directory that is empty. */
+  readonly existing?: boolean | undefined;
   readonly listen: Address | readonly Address[];
   /** Of a new cluster; an existing directory must be of it. Default: made up at the first start. */
   readonly clusterId?: string | undefined;
@@ -49,7 +51,7 @@ export interface RunningMds {
 export async function startMds(options: StartMdsOptions): Promise<RunningMds> {
   const { io, clock, log } = options;
   const env = { io, clock, log };
-  const directory = await openMdsDirectory(options.dir, options.clusterId);
+  const directory = await openMdsDirectory(options.dir, options.clusterId, options.existing);
   const { clusterId, serverId, store } = directory;
   const name = `rawstor-mds@${hostname()}:${process.pid}`;
   let server: MdsServer | null = null;
