@@ -71,11 +71,14 @@ export class SetRecorder {
     if (object.epoch === state.epoch) state.recorded(object);
   }
 
-  /** Every in-sync member keeps the new set before anything is acknowledged under it (I6, I13). */
-  async storeSet(): Promise<boolean> {
+  /**
+   * Every in-sync member keeps the new set before anything is acknowledged under it (I6, I13).
+   * @param joining who will be in the next set, when that is recorded
+   */
+  async storeSet(joining: string[] = []): Promise<boolean> {
     const { state } = this;
     const { lastSeal, lossWallMs, members } = state.object;
-    const set = { epoch: state.epoch, members };
+    const set = { epoch: state.epoch, members, joining };
     const stored = await Promise.all(
       state.inSyncMembers().map(async (member) => {
         const { peer } = member;

@@ -6,7 +6,7 @@ import type { ObjectInfo, Params, Result } from '../protocol/index.js';
 import { allocate } from './allocate.js';
 import { fitting, placements } from './answers.js';
 import { dumpPage } from './dump.js';
-import { type Change, changeMembers, checkCurrent, nextEpoch, seal } from './in-sync-sets.js';
+import { type Change, changeMembers, checkCurrent, isRebuilt, nextEpoch, seal } from './in-sync-sets.js';
 import { type Caller, DEFAULT_LEASE_TIMES, Leases, type LeaseTimes } from './leases.js';
 import { Objects, ostsOf } from './objects.js';
 import { Osts } from './osts.js';
@@ -159,7 +159,6 @@ export class Mds {
         return {
           ...stored,
           clean: false,
-          adopting: false,
           session: { epoch, open: true, holder: params.holder, sinceWallMs },
           object: { ...object, epoch },
         };
@@ -196,8 +195,8 @@ export class Mds {
         checkCurrent(stored, sessionEpoch, 'closed');
         if (!stored.session.open) return null;
         // What an adopted writer calls clean is said of seals that this MDS may not know.
-        const known = clean && stored.adopting !== true;
-        return { ...stored, clean: known, adopting: false, session: { ...stored.session, open: false } };
+        const known = clean && !isRebuilt(stored);
+        return { ...stored, clean: known, session: { ...stored.session, open: false } };
       });
       this.leases.release(id);
     });
@@ -249,6 +248,7 @@ export class Mds {
       object: this.info(stored),
       sessionEpoch: stored.session.epoch,
       wasClean,
+      rebuiltFrom: stored.rebuiltFrom ?? null,
       leaseMs: this.leases.leaseMs,
       osts: this.osts.pick(ostsOf(stored.object)),
     };

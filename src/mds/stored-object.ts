@@ -42,10 +42,11 @@ export const storedObjectSchema = z.object({
   session: sessionSchema,
   answered: z.array(answeredSchema).max(ANSWERED_KEPT),
   /**
-   * After a rebuild: the session is the latest that OSTs know of, and its writer may live. Its first change may name
-   * any epoch below, which only a lost MDS had given.
+   * From a rebuild to the first change: the epoch of the set it was made from. The session is the latest that OSTs know
+   * of, and its writer may live: its first change may name any epoch below, which only the lost MDS had given, and any
+   * members. Who opens it instead looks for a newer set on the OSTs first.
    */
-  adopting: z.boolean().optional(),
+  rebuiltFrom: count.nullable().optional(),
 });
 export type StoredObject = z.infer<typeof storedObjectSchema>;
 

@@ -38,7 +38,9 @@ export class OstControl {
       case 'ost.attach': {
         const { object, sessionEpoch, sessionNumber } = params as Params<'ost.attach'>;
         const session = await this.core.attach(object, sessionEpoch, sessionNumber, holder);
-        return { handle: session.handle, bootId: this.core.bootId };
+        // Read after the fence: nobody of before stores another one.
+        const set = this.core.records.set(object.id)?.set ?? null;
+        return { handle: session.handle, bootId: this.core.bootId, set };
       }
       case 'ost.attachReader': {
         const { objectId, sessionEpoch } = params as Params<'ost.attachReader'>;

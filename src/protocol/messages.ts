@@ -50,7 +50,7 @@ export const OST_METHODS = {
   /** Fences earlier sessions, drains what they have in flight, then answers (I4). Keeps the object record (I13). */
   'ost.attach': {
     params: z.object({ object: objectRecordSchema, sessionEpoch: epoch, sessionNumber: count }),
-    result: z.object({ handle, bootId: bootIdSchema }),
+    result: z.object({ handle, bootId: bootIdSchema, set: storedSetSchema.nullable() }),
   },
   /** For another OST that copies from here: reads only, under the copying session's fence. */
   'ost.attachReader': {
@@ -196,6 +196,8 @@ export const MDS_METHODS = {
       sessionEpoch: epoch,
       /** As it was before this open. */
       wasClean: z.boolean(),
+      /** After a rebuild, until a change is recorded: OSTs may have stored a set of a later epoch than this. */
+      rebuiltFrom: epoch.nullable(),
       leaseMs: count,
       osts: z.array(ostInfoSchema),
     }),

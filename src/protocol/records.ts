@@ -79,6 +79,11 @@ export type ObjectRecord = z.infer<typeof objectRecordSchema>;
 export const storedSetSchema = z.object({
   epoch: count,
   members: z.array(memberSchema).max(LIMITS.poolMembers),
+  /**
+   * OSTs that may have joined since: stored before a join is asked for, so that who does not hear of it any more knows
+   * that a newer set may be without it (I13).
+   */
+  joining: z.array(idSchema).max(LIMITS.poolMembers).optional(),
 });
 export type StoredSet = z.infer<typeof storedSetSchema>;
 

@@ -1,5 +1,6 @@
 import type { Cluster } from './cluster.js';
 import type { OstNode } from './ost-node.js';
+import { loseMds } from './rebuild.js';
 
 type Fault = (cluster: Cluster) => void;
 
@@ -97,6 +98,10 @@ export const FAULTS: Record<string, { weight: number; act: Fault }> = {
         if (mds.process === process) mds.start();
       });
     },
+  },
+  loseMds: {
+    weight: 1.5,
+    act: loseMds,
   },
   restartGateway: {
     weight: 3,

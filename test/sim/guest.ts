@@ -4,6 +4,7 @@ import { type OpenVolumeOptions, openVolume } from '../../src/client/open.js';
 import { asRawstorError, type RawstorError } from '../../src/common/errors.js';
 import { silentLogger } from '../../src/common/log.js';
 import { heapMemory, type Memory } from '../../src/io/memory.js';
+import { REBUILT_HOLDER } from '../../src/mds/rebuild/judge.js';
 import type { Cluster } from './cluster.js';
 import { MdsLink } from './mds-node.js';
 import { BLOCK_BYTES, type ReadCheck, type Write } from './oracle.js';
@@ -162,6 +163,11 @@ export class Guest {
     if (error.code === 'FENCED' && this.cluster.holder === this.holder) {
       // An open that its own killed gateway had sent arrived late: what starts gateways opens once more.
       this.cluster.world.count('fencedByGhost');
+      return this.restartGateway();
+    }
+    if (error.code === 'FENCED' && this.cluster.holder === REBUILT_HOLDER) {
+      // The MDS that had given this session is gone, and no OST had heard of it when the new one was made.
+      this.cluster.world.count('fencedByRebuild');
       return this.restartGateway();
     }
     this.cluster.world.fail(`${this.name} was ended by ${error.code}: ${error.message} ${error.cause ?? ''}`);

@@ -76,7 +76,7 @@ function calm(world: World, cluster: Cluster): void {
     node.disk.slowUntilMs = 0;
     if (!node.process?.alive) node.start();
   }
-  if (!mds.process?.alive) mds.start();
+  if (!mds.process?.alive && !mds.rebuilding) mds.start();
   const guest = cluster.guest!;
   guest.stop();
   world.run(() => guest.volume !== null && guest.idle, CALM_LIMIT_MS, 'the last requests');

@@ -58,18 +58,21 @@ export interface Claim {
   readonly members: readonly Member[];
   readonly lastSeal: number;
   readonly lossWallMs: number | null;
+  /** OSTs that may be in a newer set that nobody else has heard of. */
+  readonly joining: readonly string[];
 }
 
 export function claims({ kept, dumped }: Evidence): Claim[] {
   const found: Claim[] = [];
   for (const { record, set, lastSeal, lossWallMs } of kept.values()) {
-    if (set !== null) found.push({ ...set, lastSeal, lossWallMs });
+    if (set !== null) found.push({ ...set, joining: set.joining ?? [], lastSeal, lossWallMs });
     // An attach brings the set as well, but no word of a loss: what a set says of that stays in force.
-    found.push({ epoch: record.epoch, members: record.members, lastSeal: record.lastSeal, lossWallMs });
+    const { epoch, members, lastSeal: sealed } = record;
+    found.push({ epoch, members, lastSeal: sealed, lossWallMs, joining: [] });
   }
   if (dumped !== null) {
     const { epoch, members, lastSeal } = dumped.object;
-    found.push({ epoch, members, lastSeal, lossWallMs: dumped.lossWallMs });
+    found.push({ epoch, members, lastSeal, lossWallMs: dumped.lossWallMs, joining: [] });
   }
   return found;
 }
@@ -97,7 +100,8 @@ export function newestClaim(all: readonly Claim[]): Claim | null {
       staleSince: Math.min(member.staleSince, since.get(member.ostId) ?? member.staleSince),
     }));
     const lastSeal = Math.min(newest.lastSeal, claim.lastSeal);
-    newest = { epoch, members, lastSeal, lossWallMs: newest.lossWallMs ?? claim.lossWallMs };
+    const joining = [...newest.joining, ...claim.joining];
+    newest = { epoch, members, lastSeal, lossWallMs: newest.lossWallMs ?? claim.lossWallMs, joining };
   }
   return newest;
 }

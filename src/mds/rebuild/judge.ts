@@ -34,6 +34,9 @@ export interface Finding {
  */
 export const EPOCH_STEP = 2 ** 24;
 
+/** Holder of the sessions that a rebuild puts on record. */
+export const REBUILT_HOLDER = 'its writer of before the rebuild';
+
 /** More chunks than this are not searched for one without a replica: it then counts as one that has one. */
 const CHUNKS_SEARCHED = 1 << 20;
 
@@ -74,7 +77,8 @@ export function judge(evidence: Evidence, answered: ReadonlySet<string>, nowWall
   }
 
   const whole = new Set(inSync.filter((ostId) => kept.has(ostId)));
-  const silent = inSync.filter((ostId) => !answered.has(ostId));
+  const concerned = new Set([...inSync, ...newest.joining]);
+  const silent = [...concerned].filter((ostId) => !answered.has(ostId));
   const ignorant = inSync.filter((ostId) => answered.has(ostId) && !kept.has(ostId));
   const loss = silent.length > 0;
   const without = loss ? `OST ${silent.join(', ')} did not answer` : '';
@@ -88,6 +92,7 @@ export function judge(evidence: Evidence, answered: ReadonlySet<string>, nowWall
     return { ...member, state: 'stale', staleSince: 0 };
   });
   const stored = restored(evidence, newestRecord, members, {
+    claimEpoch: newest.epoch,
     lastSeal: newest.lastSeal,
     lossWallMs: newest.lossWallMs ?? (loss ? nowWallMs : null),
   });
@@ -101,7 +106,7 @@ function restored(
   evidence: Evidence,
   record: ObjectRecord,
   members: readonly Member[],
-  marks: { lastSeal: number; lossWallMs: number | null },
+  marks: { claimEpoch: number; lastSeal: number; lossWallMs: number | null },
 ): StoredObject {
   const { kept, dumped } = evidence;
   let highest = Math.max(record.epoch, dumped?.object.epoch ?? 0);
@@ -120,10 +125,10 @@ function restored(
     session: {
       epoch: session,
       open: session > 0,
-      holder: 'its writer of before the rebuild',
+      holder: REBUILT_HOLDER,
       sinceWallMs: 0,
     },
-    adopting: session > 0,
+    rebuiltFrom: marks.claimEpoch,
   };
 }
 

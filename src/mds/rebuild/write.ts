@@ -6,7 +6,7 @@ import { newId } from '../../common/ids.js';
 import { lockDirectory } from '../../io/index.js';
 import { encodeBody } from '../../protocol/index.js';
 import { CLUSTER_KEY, ROLE, STORE_DIRECTORY } from '../directory.js';
-import { STORE_LIMITS } from '../store.js';
+import { type MetadataStore, STORE_LIMITS } from '../store.js';
 import { LmdbStore } from '../store-lmdb.js';
 import { encodeStored, NAME_PREFIX, OBJECT_PREFIX, OST_PREFIX } from '../stored-object.js';
 import { putTombstone } from '../tombstones.js';
@@ -52,7 +52,7 @@ export async function writeMdsDirectory(path: string, plan: RebuildPlan, nowWall
     await mkdir(fresh);
     const store = new LmdbStore(fresh);
     try {
-      await fill(store, plan, nowWallMs);
+      await fillStore(store, plan, nowWallMs);
     } finally {
       await store.close();
     }
@@ -67,7 +67,8 @@ export async function writeMdsDirectory(path: string, plan: RebuildPlan, nowWall
   }
 }
 
-async function fill(store: LmdbStore, plan: RebuildPlan, nowWallMs: number): Promise<void> {
+/** Into an empty store. */
+export async function fillStore(store: MetadataStore, plan: RebuildPlan, nowWallMs: number): Promise<void> {
   const puts = [{ key: CLUSTER_KEY, value: encodeBody(plan.clusterId) as Uint8Array }];
   for (const info of plan.osts) {
     puts.push({ key: OST_PREFIX + info.ostId, value: encodeBody({ info, seenWallMs: nowWallMs }) });

@@ -43,10 +43,15 @@ async function scan(index: number): Promise<OstScan> {
 }
 
 /** As `rawstor mds rebuild` does it, from the OSTs of these indices. */
-async function loseAndRebuild(from = [0, 1, 2], restoreDoubtful = false): Promise<RebuildPlan> {
+async function loseAndRebuild(
+  from = [0, 1, 2],
+  restoreDoubtful = false,
+  afterScan = async () => {},
+): Promise<RebuildPlan> {
+  const scans = await Promise.all(from.map(scan));
+  await afterScan();
   await rig.stopMds();
   await rm(mdsDir, { recursive: true });
-  const scans = await Promise.all(from.map(scan));
   const plan = makePlan(scans, null, { silent: [], restoreDoubtful, nowWallMs: NOW });
   await writeMdsDirectory(mdsDir, plan, NOW);
   await rig.startMds();
@@ -167,6 +172,58 @@ describe('after the loss of the MDS', () => {
     await expectBytes(again, 0, 2);
     await expectBytes(again, 4 * MiB, 3);
     await again.close();
+  });
+
+  test('what a writer had stored after an OST was asked is not overlooked', async () => {
+    await rig.create('v');
+    const volume = await rig.cluster.openVolume('v', { mode: 'write' });
+    await write(volume, 0, 1);
+    const [first, second] = rig.ostsOf(volume);
+    // The writer drops the first OST, which the scan takes for complete, goes on with the second alone, and dies.
+    const plan = await loseAndRebuild([0, 1, 2], false, async () => {
+      first!.away = true;
+      first!.cut();
+      await write(volume, 0, 2);
+      rig.forget(volume);
+      first!.away = false;
+    });
+    expect(plan.objects[0]!.object.members.map(({ state }) => state)).toEqual(['in-sync', 'in-sync']);
+    // While the second is away, the first must not be believed.
+    second!.away = true;
+    const options = { mode: 'write', force: true, timeoutMs: 500 } as const;
+    await expect(rig.cluster.openVolume('v', options)).rejects.toMatchObject({
+      code: 'UNAVAILABLE',
+      where: expect.stringContaining(volume.object.members[1]!.ostId),
+    });
+    second!.away = false;
+    const again = await rig.cluster.openVolume('v', options);
+    await expectBytes(again, 0, 2);
+    expect((await rig.object('v')).members.map(({ state }) => state)).toEqual(['stale', 'in-sync']);
+    await until(() => states(again).every((state) => state === 'in-sync'));
+    await again.close();
+    expect(await rig.object('v')).toMatchObject({ clean: true, lossWallMs: null });
+  });
+
+  test('an OST that did not answer brings newer data back when it is there at the first open', async () => {
+    await rig.create('v');
+    const volume = await rig.cluster.openVolume('v', { mode: 'write' });
+    await write(volume, 0, 1);
+    const [first, second] = rig.ostsOf(volume);
+    first!.away = true;
+    first!.cut();
+    await write(volume, 0, 2);
+    rig.forget(volume);
+    first!.away = false;
+    const without = rig.indexOf(volume.object.members[1]!.ostId);
+    const plan = await loseAndRebuild([0, 1, 2].filter((index) => index !== without));
+    expect(fates(plan)).toEqual({ v: 'loss' });
+    expect(second!.away).toBe(false);
+    const again = await rig.cluster.openVolume('v', { mode: 'write', force: true });
+    await expectBytes(again, 0, 2);
+    await again.close();
+    expect((await rig.object('v')).lossWallMs).toBe(NOW);
+    await rig.cluster.mds.call('mds.acknowledgeLoss', { ref: 'v' });
+    expect((await rig.object('v')).lossWallMs).toBeNull();
   });
 
   test('a loss that nobody acknowledged keeps its mark', async () => {

@@ -4,7 +4,7 @@ import { RawstorError } from '../../../src/common/errors.js';
 import { GiB, MiB } from '../../../src/common/units.js';
 import { type DumpedMds, EPOCH_STEP, makePlan, type OstScan } from '../../../src/mds/index.js';
 import { newObjectRecord, newStoredObject } from '../../../src/mds/stored-object.js';
-import type { ChunkMap, KeptObject, Member, ObjectRecord } from '../../../src/protocol/index.js';
+import type { ChunkMap, KeptObject, Member, ObjectRecord, StoredSet } from '../../../src/protocol/index.js';
 import { createSpec, ostInfo, testId } from './support.js';
 
 const CLUSTER = testId(0xc1);
@@ -107,7 +107,7 @@ describe('one object', () => {
       scan(1, [kept(v, { fence: { sessionEpoch: 4, sessionNumber: 9 } })]),
       scan(2, [kept(v, { fence: { sessionEpoch: 6, sessionNumber: 1 } })]),
     ]);
-    expect(objects[0]).toMatchObject({ adopting: true, session: { epoch: 6, open: true } });
+    expect(objects[0]).toMatchObject({ rebuiltFrom: 1, session: { epoch: 6, open: true } });
   });
 
   test('keeps the mark of a loss', () => {
@@ -292,7 +292,7 @@ test('whatever happened before, and whoever answers: no volume is simply restore
       fc.array(step, { maxLength: 25 }),
       fc.subarray(OSTS, { minLength: 1 }),
       (steps, answering) => {
-        let set = { epoch: 1, members: members(OSTS) };
+        let set: StoredSet = { epoch: 1, members: members(OSTS) };
         let inSync = [...OSTS];
         let written = 0;
         const has = new Map(OSTS.map((n) => [n, 0]));
@@ -318,6 +318,11 @@ test('whatever happened before, and whoever answers: no volume is simply restore
             const joining = who.find((n) => !inSync.includes(n));
             if (joining === undefined) continue;
             has.set(joining, written);
+            // All others have to store that it will, or it does not come to that.
+            for (const n of inSync) {
+              set = { ...set, joining: [testId(joining)] };
+              store(n);
+            }
             change([...inSync, joining].sort(), reached);
           } else {
             // Acknowledged only when all in sync have it, and have stored the set.
@@ -332,6 +337,6 @@ test('whatever happened before, and whoever answers: no volume is simply restore
         return trusted.every(({ ostId }) => has.get(Number(ostId.at(-1))) === written);
       },
     ),
-    { numRuns: 3000 },
+    { numRuns: 10_000 },
   );
 });

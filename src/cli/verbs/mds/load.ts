@@ -15,7 +15,7 @@ export const mdsLoad = defineVerb<RebuildOptions>({
   options: REBUILD_OPTIONS,
   examples: [
     { command: 'rawstor mds load /backup/mds.jsonl --dir /srv/mds', what: 'all OSTs running, the MDS not' },
-    { command: 'zcat mds.jsonl.gz | rawstor mds load - --dir /srv/mds --dry-run', what: 'only look' },
+    { command: 'rawstor mds load /backup/mds.jsonl --dir /srv/mds --dry-run', what: 'only look' },
   ],
   async run(context, [file], options) {
     const { parseDump } = await import('../../../mds/index.js');
