@@ -1,6 +1,7 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
+import { makeDirectory } from '../common/directories.js';
 import { asRawstorError, RawstorError } from '../common/errors.js';
 import { checkClusterId, readIdentityFile, writeIdentityFile } from '../common/identity-file.js';
 import { newId } from '../common/ids.js';
@@ -43,7 +44,7 @@ export async function openMdsDirectory(
 ): Promise<MdsDirectory> {
   if (existing) await checkExists(path);
   try {
-    await mkdir(path, { recursive: true });
+    makeDirectory(path);
   } catch (error) {
     throw asRawstorError(error, path);
   }

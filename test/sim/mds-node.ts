@@ -14,6 +14,7 @@ import type { World } from './world.js';
 const CONNECT_TIMEOUT_MS = 1000;
 
 class PeekableStore extends MemoryStore {
+  onObject: (before: StoredObject, after: StoredObject) => void = () => {};
   peek(key: string): Uint8Array | undefined {
     return this.latest.get(key);
   }
@@ -21,7 +22,12 @@ class PeekableStore extends MemoryStore {
   override async transact(transaction: StoreTransaction): Promise<StoreOutcome> {
     const outcome = await super.transact(transaction);
     if (outcome.committed) {
-      for (const { key, value } of transaction.puts ?? []) this.latest.set(key, value);
+      for (const { key, value } of transaction.puts ?? []) {
+        const before = this.latest.get(key);
+        this.latest.set(key, value);
+        if (before === undefined || !key.startsWith(OBJECT_PREFIX)) continue;
+        this.onObject(decodeStored(key, before), decodeStored(key, value));
+      }
     }
     return outcome;
   }
@@ -32,16 +38,18 @@ export class MdsNode {
   readonly name = 'mds';
   process: SimProcess | null = null;
   mds: Mds | null = null;
-  /** Changes of the set that record a loss: from then on it is legal. */
-  lossesAsked = 0;
+  /** A fault that waits for the next compare-and-swap to be recorded. */
+  onNextSwap: (() => void) | null = null;
+  private peeked: { bytes: Uint8Array; stored: StoredObject } | null = null;
   private readonly world: World;
   /** Its store is lost, and not made anew yet. */
   rebuilding = false;
   private store = new PeekableStore();
   private readonly random: Random;
 
-  constructor(world: World) {
+  constructor(world: World, onObject: (before: StoredObject, after: StoredObject) => void) {
     this.world = world;
+    this.store.onObject = onObject;
     this.random = seededRandom(world.seed ^ 0x5eed);
   }
 
@@ -69,7 +77,15 @@ export class MdsNode {
   /** What is on record of an object. */
   peek(id: string): StoredObject {
     const key = OBJECT_PREFIX + id;
-    return decodeStored(key, this.store.peek(key)!);
+    const bytes = this.store.peek(key)!;
+    if (this.peeked?.bytes !== bytes) this.peeked = { bytes, stored: decodeStored(key, bytes) };
+    return this.peeked.stored;
+  }
+
+  swapRecorded(): void {
+    const { onNextSwap } = this;
+    this.onNextSwap = null;
+    onNextSwap?.();
   }
 
   placement(object: ObjectRecord, chunk: number): readonly string[] {
@@ -99,6 +115,10 @@ function slowStore(store: MetadataStore, process: SimProcess): MetadataStore {
 
 /** A standing connection to the MDS, made again when lost: what ControlLink is to a client. */
 export class MdsLink {
+  /** Told before a call is sent. */
+  onAsked: (method: MethodName, params: unknown) => void = () => {};
+  /** The change of the set with which a loss is recorded was answered. */
+  onLossAnswered: () => void = () => {};
   private readonly watchers = new Set<(connected: boolean) => void>();
   private readonly world: World;
   private readonly network: Network;
@@ -116,9 +136,11 @@ export class MdsLink {
   }
 
   async call<M extends MethodName>(method: M, params: Params<M>, timeoutMs = 10_000): Promise<Result<M>> {
+    const sent = structuredClone(params);
+    const loss = method === 'mds.changeMembers' && (sent as Params<'mds.changeMembers'>).loss;
+    this.onAsked(method, sent);
     const pipe = await this.connected();
     const { mds } = this.node;
-    const sent = structuredClone(params);
     return new Promise((resolve, reject) => {
       const fail = (error: RawstorError) => {
         this.failers.delete(fail);
@@ -128,13 +150,12 @@ export class MdsLink {
       this.from.later(timeoutMs, '', () => fail(new RawstorError('TIMEOUT', method)));
       pipe.send(0, `${method} ${summary(sent)}`, () => {
         if (mds === null) return;
-        if (method === 'mds.changeMembers' && (sent as Params<'mds.changeMembers'>).loss)
-          this.node.lossesAsked++;
         const name = method.slice('mds.'.length) as 'open';
         (mds[name] as (params: unknown, caller: object) => Promise<unknown>)(sent, pipe).then(
           (value) =>
             pipe.send(1, `${method} answered`, () => {
               this.failers.delete(fail);
+              if (loss) this.onLossAnswered();
               resolve(structuredClone(value) as Result<M>);
             }),
           (error) => pipe.send(1, `${method} refused`, () => fail(asRawstorError(error))),

@@ -17,10 +17,15 @@ afterEach(() => rig.end());
 async function writer(name: string, deaf: boolean) {
   const cluster = await rig.connect(name);
   const volume = await cluster.openVolume('v', { mode: 'write', holder: name });
-  if (deaf) cluster.mds.call = () => new Promise(() => {});
+  const { mds } = cluster;
+  const call = mds.call.bind(mds);
+  if (deaf) mds.call = () => new Promise(() => {});
+  const hears = () => {
+    mds.call = call;
+  };
   const ended: RawstorError[] = [];
   volume.onFatal = (error) => void ended.push(error);
-  return { cluster, volume, ended };
+  return { cluster, volume, ended, hears };
 }
 
 test.each([
@@ -69,6 +74,7 @@ test.each([
   }
   await flush(second);
   await second.close();
+  first.hears();
   await first.volume.close();
   // Nothing of the first has come in behind.
   const again = await other.openVolume('v', { mode: 'write', holder: 'second' });
@@ -92,6 +98,7 @@ test('a write on its way when the second comes is not acknowledged', async () =>
   expect((await writing)?.code).toBe('FENCED');
   await second.close();
   await other.close();
+  first.hears();
   await first.volume.close();
   await first.cluster.close();
 });
