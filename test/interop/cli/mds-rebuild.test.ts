@@ -129,10 +129,12 @@ it('volumes survive the MDS, byte for byte: rebuild, and load of an old dump', a
       code: 75,
       stderr: expect.stringMatching(/an MDS of this cluster is running/),
     });
-    const { members } = JSON.parse((await volume('info', 'two', '--output', 'json')).stdout);
-    expect(members.filter(({ state }: { state: string }) => state === 'stale')).toMatchObject([
-      { ostId: ids[stale - 1] },
-    ]);
+    if (how[0] === 'rebuild') {
+      const { members } = JSON.parse((await volume('info', 'two', '--output', 'json')).stdout);
+      expect(members.filter(({ state }: { state: string }) => state === 'stale')).toMatchObject([
+        { ostId: ids[stale - 1] },
+      ]);
+    }
     for (const name of ['two', 'three', 'wide']) {
       await until(async () => (await volume('export', name, 'out.img', '--force')).code === 0);
       expect(readFileSync(join(cwd, 'out.img')).equals(images.get(name)!), name).toBe(true);
