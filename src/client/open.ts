@@ -3,6 +3,7 @@ import type { Result } from '../protocol/messages.js';
 import { type BootId, type Member as MemberRecord, type OstInfo, sameBootId } from '../protocol/records.js';
 import type { ControlLink } from './control-link.js';
 import { Member, type MemberOwner } from './member.js';
+import { notWhole } from './not-whole.js';
 import { follow, newestStored } from './rebuilt.js';
 import { listRegions } from './recovery/copy.js';
 import { keepShared } from './recovery/newer.js';
@@ -26,6 +27,8 @@ export interface OpenVolumeOptions {
 
 const ATTACH_TIMEOUT_MS = 3000;
 const RETRY_MS = 300;
+/** Times somebody else may be faster. */
+const OPEN_TRIES = 5;
 
 type Opened = Result<'mds.open'>;
 
@@ -41,12 +44,7 @@ export async function openVolume(
   options: OpenVolumeOptions,
   holder: string,
 ): Promise<Volume> {
-  const opened = await mds.call('mds.open', {
-    ref,
-    mode: options.mode,
-    holder,
-    force: options.force ?? false,
-  });
+  const opened = await askForSession(mds, ref, options, holder);
   const opening = new Opening(env, mds, opened, options);
   try {
     return await opening.run();
@@ -61,6 +59,24 @@ export async function openVolume(
         .catch(() => {});
     }
     throw failure;
+  }
+}
+
+/** Names the session it comes after, so that this very call does not shut out a later one when it is late. */
+async function askForSession(
+  mds: ControlLink,
+  ref: string,
+  { mode, force = false }: OpenVolumeOptions,
+  holder: string,
+): Promise<Opened> {
+  for (let tries = 1; ; tries++) {
+    const { sessionEpoch: after } = await mds.call('mds.getObj', { ref });
+    try {
+      return await mds.call('mds.open', { ref, mode, holder, force, after });
+    } catch (error) {
+      const failure = asRawstorError(error);
+      if (failure.code !== 'CONFLICT' || tries === OPEN_TRIES) throw failure;
+    }
   }
 }
 
@@ -98,7 +114,7 @@ class Opening implements MemberOwner {
   }
 
   async run(): Promise<Volume> {
-    const { options, opened, state } = this;
+    const { options, opened } = this;
     if (options.mode === 'read') return this.openForReading();
     const decision = await this.settle();
     if (decision.loss) await this.outwait();
@@ -106,7 +122,6 @@ class Opening implements MemberOwner {
     if (!opened.wasClean) {
       this.findUnreconciled();
       await this.outwait();
-      state.unsealed = true;
     }
     return this.hand(false);
   }
@@ -156,24 +171,10 @@ class Opening implements MemberOwner {
         // Only what does not come back in time is given up.
         const last = decide(this.options.acceptLoss ?? false);
         if (last.waitFor.length === 0) return last;
-        throw this.notWhole(last.waitFor);
+        throw notWhole(this.state, last.waitFor);
       }
       await clock.sleep(RETRY_MS);
     }
-  }
-
-  private notWhole(waitFor: readonly string[]): RawstorError {
-    const where = waitFor.map((id) => `OST ${id} ${this.state.member(id)?.addresses.join(' ')}`);
-    return new RawstorError(
-      'UNAVAILABLE',
-      `volume ${this.state.name} has no complete replica that can be reached`,
-      {
-        where: where.join(', '),
-        hint:
-          'start that OST again: no other has everything that was written. To give its newest data up for good: ' +
-          '`rawstor-volume attach --accept-loss`',
-      },
-    );
   }
 
   /** @returns OSTs that may know better, and are not there */
@@ -264,9 +265,15 @@ class Opening implements MemberOwner {
   private findUnreconciled(): void {
     const { state } = this;
     const inSync = state.inSyncMembers();
-    if (inSync.length < 2) return;
+    const nowMs = this.env.clock.nowMs();
+    state.unsealed.any = true;
+    state.unsealed.sinceMs = nowMs;
     for (const member of inSync) {
-      for (const [chunk, region] of this.newer.get(member) ?? []) state.unreconciled.add(chunk, region);
+      for (const [chunk, region] of this.newer.get(member) ?? []) {
+        const start = (chunk * state.regionsPerChunk + region) * state.regionSizeBytes;
+        state.unsealed.note(start, start + state.regionSizeBytes, nowMs);
+        if (inSync.length > 1) state.unreconciled.add(chunk, region);
+      }
     }
     keepShared(state, state.unreconciled);
   }

@@ -54,6 +54,11 @@ export class Osts {
     return this.known.size;
   }
 
+  /** Whether the OST's last word came over this connection. */
+  isOver(ostId: string, caller: Caller): boolean {
+    return this.known.get(ostId)?.caller === caller;
+  }
+
   /** @throws RawstorError CONFLICT when an OST of this id is alive at another address; LIMIT */
   async register(info: OstInfo, caller: Caller): Promise<void> {
     const nowMs = this.clock.nowMs();

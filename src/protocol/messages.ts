@@ -1,11 +1,11 @@
 import { z } from 'zod';
 import { RawstorError } from '../common/errors.js';
 import { LIMITS } from '../common/limits.js';
+import { DUMP_METHODS, KEPT_METHODS } from './kept-messages.js';
 import {
   addressSchema,
   bootIdSchema,
   idSchema,
-  keptObjectSchema,
   labelsSchema,
   memberSchema,
   nameSchema,
@@ -77,26 +77,20 @@ export const OST_METHODS = {
       /** Under which the writer attached the source: what another has may be older (I8). */
       sourceBootId: bootIdSchema,
     }),
-    result: z.object({ copiedBytes: count, zeroedBytes: count }),
+    /** `sourceStatus`: wire status of what the source refused, which ended the copy; 0: all is copied. */
+    result: z.object({ copiedBytes: count, zeroedBytes: count, sourceStatus: count }),
   },
+  /**
+   * Before a seal: raises the epochs of regions written lately to `tag`, which the writer will use from then on, so that
+   * a steady workload does not wait for intents (I2).
+   */
+  'ost.mark': { params: z.object({ handle, tag: epoch }), result: z.object({ regions: count }) },
   /** Durable before the answer. */
   'ost.storeSet': {
-    params: z.object({
-      handle,
-      set: storedSetSchema,
-      lastSeal: epoch,
-      /** A loss that nobody has acknowledged yet (I8): its mark must outlive the MDS too. */
-      lossWallMs: z.number().nullable().optional(),
-    }),
+    params: z.object({ handle, set: storedSetSchema, lastSeal: epoch, lossWallMs: z.number().nullish() }),
     result: nothing,
   },
-  /** From creation on each OST has the record (I13): durable before the answer, fences nobody. */
-  'ost.keepObject': { params: z.object({ object: objectRecordSchema }), result: nothing },
-  /** All that is kept here of objects, removed ones included, by id, for who rebuilds the metadata (I13). */
-  'ost.objects': {
-    params: z.object({ after: idSchema.nullable() }),
-    result: z.object({ objects: z.array(keptObjectSchema), next: idSchema.nullable() }),
-  },
+  ...KEPT_METHODS,
   /** Allocation map: flat pairs of length and state (0 data, 1 hole), from `offset` on. */
   'ost.extents': {
     params: z.object({ handle, chunk: count, chunkVersion: count, offset: count, length: count }),
@@ -129,6 +123,8 @@ export const objectInfoSchema = objectRecordSchema.extend({
   /** Wall time of a loss that nobody has acknowledged yet (I8), else null. */
   lossWallMs: z.number().nullable(),
   lease: leaseSchema.nullable(),
+  /** Of the latest open for write, 0 before the first. */
+  sessionEpoch: epoch,
 });
 export type ObjectInfo = z.infer<typeof objectInfoSchema>;
 
@@ -187,10 +183,17 @@ export const MDS_METHODS = {
   'mds.remove': { params: objectRef.extend({ force: z.boolean() }), result: nothing },
   /**
    * Gives a session. For write it takes the lease (BUSY when held by a live holder and not forced) and a new
-   * epoch, and marks the object unclean. For read it gives the current epoch and no lease.
+   * epoch, and marks the object unclean. For read it gives the current epoch and no lease. CONFLICT when
+   * it has been opened since the session named `after`: a late open of a process that is dead shuts nobody out.
    */
   'mds.open': {
-    params: objectRef.extend({ mode: openModeSchema, holder: z.string().max(255), force: z.boolean() }),
+    params: objectRef.extend({
+      mode: openModeSchema,
+      holder: z.string().max(255),
+      force: z.boolean(),
+      /** `sessionEpoch` of the object as the asker knows it; absent: whatever it is. */
+      after: epoch.optional(),
+    }),
     result: z.object({
       object: objectInfoSchema,
       sessionEpoch: epoch,
@@ -234,14 +237,16 @@ export const MDS_METHODS = {
     result: nothing,
   },
   'mds.acknowledgeLoss': { params: objectRef, result: nothing },
-  /** Lines of a dump (docs/formats-mds.md), a page at a time; `after` '' for the first. */
-  'mds.dump': {
-    params: z.object({ after: z.string().max(512) }),
-    result: z.object({ lines: z.array(z.string()), next: z.string().nullable() }),
-  },
+  ...DUMP_METHODS,
   'mds.stat': {
     params: nothing,
-    result: z.object({ clusterId: z.string(), objects: count, osts: count, leases: count }),
+    result: z.object({
+      clusterId: z.string(),
+      objects: count,
+      osts: count,
+      leases: count,
+      loopStallMaxMs: z.number(),
+    }),
   },
 } as const;
 
@@ -252,6 +257,8 @@ export const serverInfoSchema = z.object({
   labels: labelsSchema,
   capacityBytes: count,
   freeBytes: count,
+  /** Longest time its event loop was held up; absent: not told. */
+  loopStallMaxMs: z.number().nonnegative().optional(),
 });
 export type ServerInfo = z.infer<typeof serverInfoSchema>;
 

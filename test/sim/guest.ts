@@ -3,6 +3,7 @@ import type { Volume } from '../../src/client/index.js';
 import { type OpenVolumeOptions, openVolume } from '../../src/client/open.js';
 import { asRawstorError, type RawstorError } from '../../src/common/errors.js';
 import { silentLogger } from '../../src/common/log.js';
+import { MiB } from '../../src/common/units.js';
 import { heapMemory, type Memory } from '../../src/io/memory.js';
 import { REBUILT_HOLDER } from '../../src/mds/rebuild/judge.js';
 import type { Cluster } from './cluster.js';
@@ -94,7 +95,8 @@ export class Guest {
       host: this.name,
       confirmMs: 1000,
       silenceMs: 2000,
-      sealIdleMs: 5000,
+      // Often, so that many seals meet a fault.
+      seals: { idleMs: 5000, periodMs: 700, leastMs: 200, bytes: 8 * MiB },
       degradedGraceMs: 5000,
     };
     openVolume(env, link as never, 'v', { ...options, timeoutMs: 5000 }, this.holder).then(
@@ -179,11 +181,6 @@ export class Guest {
       return this.die();
     }
     if (error.code === 'FENCED' && this.cluster.successorOpens(this)) return;
-    if (error.code === 'FENCED' && this.cluster.holder === this.holder) {
-      // An open that its own killed gateway had sent arrived late: what starts gateways opens once more.
-      this.cluster.world.count('fencedByGhost');
-      return this.restartGateway();
-    }
     if (error.code === 'FENCED' && this.cluster.holder === REBUILT_HOLDER) {
       // The MDS that had given this session is gone, and no OST had heard of it when the new one was made.
       this.cluster.world.count('fencedByRebuild');

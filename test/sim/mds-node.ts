@@ -5,7 +5,14 @@ import { Mds, MemoryStore, type MetadataStore, type RebuildPlan } from '../../sr
 import { fillStore } from '../../src/mds/rebuild/write.js';
 import type { StoreOutcome, StoreTransaction } from '../../src/mds/store.js';
 import { decodeStored, OBJECT_PREFIX, type StoredObject } from '../../src/mds/stored-object.js';
-import type { MethodName, ObjectRecord, Params, Result } from '../../src/protocol/index.js';
+import {
+  EVENT_NOTICE,
+  type MethodName,
+  type Notice,
+  type ObjectRecord,
+  type Params,
+  type Result,
+} from '../../src/protocol/index.js';
 import type { Network, Pipe } from './network.js';
 import { roundTrip } from './ost-node.js';
 import { SimProcess } from './process.js';
@@ -41,6 +48,10 @@ export class MdsNode {
   /** A fault that waits for the next compare-and-swap to be recorded. */
   onNextSwap: (() => void) | null = null;
   private peeked: { bytes: Uint8Array; stored: StoredObject } | null = null;
+  /** Changes of the set that record a loss: from then on it is legal. */
+  lossesAsked = 0;
+  /** By connection: who is told what the MDS says unasked. */
+  readonly listeners = new WeakMap<object, (name: string, params: unknown) => void>();
   private readonly world: World;
   /** Its store is lost, and not made anew yet. */
   rebuilding = false;
@@ -58,15 +69,23 @@ export class MdsNode {
     this.process = process;
     this.mds = null;
     const store = slowStore(this.store, process);
-    Mds.start({ store, clusterId: 'sim', clock: process.clock, random: this.random }).then((mds) => {
+    const onNotice = (caller: object, notice: Notice) => {
+      this.world.count('notices');
+      const pipe = caller as Pipe;
+      pipe.send(1, `notice ${notice.what}`, () => this.listeners.get(pipe)?.(EVENT_NOTICE, { ...notice }));
+    };
+    const { clock } = process;
+    Mds.start({ store, clusterId: 'sim', clock, random: this.random, onNotice }).then((mds) => {
       if (this.process === process) this.mds = mds;
     });
   }
 
   /** Everything it knew is lost; this is what it knows from now on. */
   async replace(plan: RebuildPlan): Promise<void> {
+    const { onObject } = this.store;
     this.store = new PeekableStore();
     await fillStore(this.store, plan, 0);
+    this.store.onObject = onObject;
   }
 
   kill(): void {
@@ -126,6 +145,7 @@ export class MdsLink {
   private readonly node: MdsNode;
   private pipe: Pipe | null = null;
   private connecting: Promise<Pipe> | null = null;
+  private readonly told = new Set<(name: string, params: unknown) => void>();
   private failers = new Set<(error: RawstorError) => void>();
 
   constructor(world: World, network: Network, from: SimProcess, node: MdsNode) {
@@ -187,6 +207,11 @@ export class MdsLink {
     return () => void this.watchers.delete(changed);
   }
 
+  onEvent(told: (name: string, params: unknown) => void): () => void {
+    this.told.add(told);
+    return () => void this.told.delete(told);
+  }
+
   close(): void {
     this.pipe?.close(0);
   }
@@ -213,6 +238,9 @@ export class MdsLink {
       for (const watcher of [...this.watchers]) watcher(false);
     };
     pipe.ends[1].onClosed = () => mds.lost(pipe);
+    this.node.listeners.set(pipe, (name, params) => {
+      for (const told of [...this.told]) told(name, params);
+    });
     this.pipe = pipe;
     for (const watcher of [...this.watchers]) watcher(true);
     return pipe;

@@ -14,6 +14,8 @@ interface ServerRow {
   health: string;
   host: string;
   addresses: readonly string[];
+  /** Longest time its event loop was held up, null where it has not told. */
+  loopStallMaxMs: number | null;
 }
 
 interface VolumeRow {
@@ -126,7 +128,14 @@ async function askRegistry(context: Context): Promise<Registry> {
   }
   const place = context.location();
   const addresses = place.kind === 'config' ? place.config.mgs : place.addresses;
-  const own = (health: string): ServerRow => ({ role: 'mgs', id: '', health, host: '', addresses });
+  const own = (health: string): ServerRow => ({
+    role: 'mgs',
+    id: '',
+    health,
+    host: '',
+    addresses,
+    loopStallMaxMs: null,
+  });
   try {
     const { servers, clusterId } = await mgs.call('mgs.cluster', {}, context.globals.timeout);
     const rows = servers.map((server) => ({
@@ -135,6 +144,7 @@ async function askRegistry(context: Context): Promise<Registry> {
       health: server.health,
       host: server.labels.host ?? '',
       addresses: server.addresses,
+      loopStallMaxMs: server.loopStallMaxMs ?? null,
     }));
     return { clusterId, servers: rows, own: [own('up')], notes: [] };
   } catch (error) {
@@ -150,6 +160,7 @@ function serversOf(registered: readonly ServerRow[], osts: readonly KnownOst[]):
     health: ost.alive ? 'up' : 'down',
     host: ost.labels.host ?? '',
     addresses: ost.addresses,
+    loopStallMaxMs: registered.find((server) => server.id === ost.ostId)?.loopStallMaxMs ?? null,
   }));
   return [...rows, ...registered.filter((server) => server.role !== 'ost')];
 }
@@ -157,6 +168,11 @@ function serversOf(registered: readonly ServerRow[], osts: readonly KnownOst[]):
 function rowOf(volume: ObjectInfo, alive: (ostId: string) => boolean): VolumeRow {
   const inSync = volume.members.filter((m) => m.state === 'in-sync' && alive(m.ostId)).length;
   return { name: volume.name, health: volumeHealth(volume, alive), replicas: volume.replicas, inSync };
+}
+
+/** Up to half a second is of no consequence: signs of life are due every second. */
+function stallText(stallMs: number | null): string {
+  return stallMs === null ? '-' : `${Math.round(stallMs)} ms`;
 }
 
 function describe(found: Status): string[] {
@@ -177,6 +193,7 @@ function describe(found: Status): string[] {
       { header: 'ROLE', cell: (row) => row.role },
       { header: 'HEALTH', cell: (row) => row.health },
       { header: 'HOST', cell: (row) => row.host },
+      { header: 'STALL', cell: (row) => stallText(row.loopStallMaxMs), right: true },
       { header: 'ADDRESSES', cell: (row) => row.addresses.join(' ') },
       { header: 'ID', cell: (row) => row.id },
     ]),

@@ -28,11 +28,19 @@ export interface Finding {
 }
 
 /**
- * Epochs of a rebuilt object begin at the next multiple: above what any OST that answered has seen, and also above
- * what others may have seen or a client may still hold (an open that reached no OST, a change that was answered
- * but not stored): a writer of before with a higher epoch would shut out one of after.
+ * Epochs of a rebuilt object begin at a multiple of this: the next one above what any OST that answered has seen, and not
+ * below that of the second in which it is rebuilt. So they are also above what others may have seen or a client may
+ * still hold (an open that reached no OST, a change that was answered but not stored), of this MDS and of one that
+ * was rebuilt and lost again: a writer of before with such an epoch would shut out one of after, or be taken for it.
  */
-export const EPOCH_STEP = 2 ** 24;
+export const EPOCH_STEP = 2 ** 22;
+const EPOCHS_SINCE_WALL_MS = Date.UTC(2020, 0, 1);
+
+/** 2^53 is reached in 2088. */
+export function firstEpoch(highestSeen: number, nowWallMs: number): number {
+  const seconds = Math.max(0, Math.floor((nowWallMs - EPOCHS_SINCE_WALL_MS) / 1000));
+  return Math.max(Math.floor(highestSeen / EPOCH_STEP) + 1, seconds) * EPOCH_STEP;
+}
 
 /** Holder of the sessions that a rebuild puts on record. */
 export const REBUILT_HOLDER = 'its writer of before the rebuild';
@@ -92,6 +100,7 @@ export function judge(evidence: Evidence, answered: ReadonlySet<string>, nowWall
     return { ...member, state: 'stale', staleSince: 0 };
   });
   const stored = restored(evidence, newestRecord, members, {
+    nowWallMs,
     claimEpoch: newest.epoch,
     lastSeal: newest.lastSeal,
     lossWallMs: newest.lossWallMs ?? (loss ? nowWallMs : null),
@@ -106,7 +115,7 @@ function restored(
   evidence: Evidence,
   record: ObjectRecord,
   members: readonly Member[],
-  marks: { claimEpoch: number; lastSeal: number; lossWallMs: number | null },
+  marks: { nowWallMs: number; claimEpoch: number; lastSeal: number; lossWallMs: number | null },
 ): StoredObject {
   const { kept, dumped } = evidence;
   let highest = Math.max(record.epoch, dumped?.object.epoch ?? 0);
@@ -115,7 +124,7 @@ function restored(
     session = Math.max(session, fence?.sessionEpoch ?? 0);
     highest = Math.max(highest, own.epoch, set?.epoch ?? 0, regionEpoch, session);
   }
-  const epoch = (Math.floor(highest / EPOCH_STEP) + 1) * EPOCH_STEP;
+  const epoch = firstEpoch(highest, marks.nowWallMs);
   const object = { ...record, epoch, lastSeal: marks.lastSeal, members: [...members] };
   return {
     ...newStoredObject(object),

@@ -172,6 +172,9 @@ describe('volumes of a running cluster', () => {
     expect(status.health).toBe('ok');
     const roles = status.servers.map((server: { role: string }) => server.role);
     expect(roles.sort()).toEqual(['mds', 'mgs', 'nbd', 'ost', 'ost', 'ost']);
+    for (const { role, loopStallMaxMs } of status.servers) {
+      if (role !== 'mgs') expect(loopStallMaxMs, role).toBeTypeOf('number');
+    }
     const df = json(await cluster.rawstor('df', '--output', 'json'));
     expect(df).toHaveLength(4);
     expect(df[3].capacityBytes).toBe(df[0].capacityBytes + df[1].capacityBytes + df[2].capacityBytes);

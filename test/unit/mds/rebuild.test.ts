@@ -3,12 +3,15 @@ import { describe, expect, test } from 'vitest';
 import { RawstorError } from '../../../src/common/errors.js';
 import { GiB, MiB } from '../../../src/common/units.js';
 import { type DumpedMds, EPOCH_STEP, makePlan, type OstScan } from '../../../src/mds/index.js';
+import { firstEpoch } from '../../../src/mds/rebuild/judge.js';
 import { newObjectRecord, newStoredObject } from '../../../src/mds/stored-object.js';
 import type { ChunkMap, KeptObject, Member, ObjectRecord, StoredSet } from '../../../src/protocol/index.js';
 import { createSpec, ostInfo, testId } from './support.js';
 
 const CLUSTER = testId(0xc1);
 const NOW = 1_800_000_000_000;
+/** Above what the clock gives. */
+const FAR = firstEpoch(0, NOW) + 10 * EPOCH_STEP;
 const BOOT = { kernel: 'k', generation: 1 };
 
 function map(osts: readonly number[], rule: ChunkMap['rule'] = 'fixed'): ChunkMap {
@@ -69,6 +72,15 @@ const failure = (act: () => unknown): RawstorError => {
 const states = (of: readonly Member[]) =>
   Object.fromEntries(of.map(({ ostId, state, staleSince }) => [ostId.at(-1), [state, staleSince]]));
 
+test('epochs are above all seen, and rise with time where nothing was', () => {
+  expect(firstEpoch(0, Date.UTC(2020, 0, 1))).toBe(EPOCH_STEP);
+  expect(firstEpoch(EPOCH_STEP - 1, 0)).toBe(EPOCH_STEP);
+  expect(firstEpoch(EPOCH_STEP, 0)).toBe(2 * EPOCH_STEP);
+  expect(firstEpoch(5, NOW + 1000)).toBe(firstEpoch(5, NOW) + EPOCH_STEP);
+  expect(firstEpoch(FAR, NOW)).toBe(FAR + EPOCH_STEP);
+  expect(Number.isSafeInteger(firstEpoch(0, Date.UTC(2088, 0, 1)) + EPOCH_STEP)).toBe(true);
+});
+
 describe('one object', () => {
   test('gets the set of the highest epoch, and is unclean', () => {
     const v = record(0x10, [1, 2]);
@@ -92,13 +104,13 @@ describe('one object', () => {
   });
 
   test.each([
-    ['a record', { record: record(0x10, [1], { epoch: EPOCH_STEP + 5 }) }],
-    ['a set', { set: { epoch: EPOCH_STEP + 5, members: members([1]) } }],
-    ['a fence', { fence: { sessionEpoch: EPOCH_STEP + 5, sessionNumber: 3 } }],
-    ['a region', { regionEpoch: EPOCH_STEP + 5 }],
+    ['a record', { record: record(0x10, [1], { epoch: FAR + 5 }) }],
+    ['a set', { set: { epoch: FAR + 5, members: members([1]) } }],
+    ['a fence', { fence: { sessionEpoch: FAR + 5, sessionNumber: 3 } }],
+    ['a region', { regionEpoch: FAR + 5 }],
   ])('gets an epoch well above that of %s', (_what, change) => {
     const { objects } = plan([scan(1, [kept(record(0x10, [1]), change)])]);
-    expect(objects[0]!.object.epoch).toBe(2 * EPOCH_STEP);
+    expect(objects[0]!.object.epoch).toBe(FAR + EPOCH_STEP);
   });
 
   test('is the session that was fenced last', () => {
@@ -255,7 +267,7 @@ describe('a dump as one more witness', () => {
   test('of long ago it does not bring a dropped replica back', () => {
     const { objects } = plan(scans, dumped({ epoch: 5, members: members([1, 2]) }));
     expect(states(objects[0]!.object.members)).toEqual({ 1: ['in-sync', 0], 2: ['stale', 4] });
-    expect(objects[0]!.object.epoch).toBe(EPOCH_STEP);
+    expect(objects[0]!.object.epoch).toBe(firstEpoch(0, NOW));
   });
   test('of just now it knows of a drop that no OST had stored', () => {
     const { objects } = plan(scans, dumped({ epoch: 8, members: members([1], { 2: 2 }) }));
