@@ -84,6 +84,8 @@ it('acknowledge-loss says what it did', async () => {
 
 it('an MDS that has lost its directory is made anew while the rest of the cluster runs', async () => {
   const dir = join(cluster.facts.dir, 'mds');
+  // What was fenced in this gateway is done with.
+  expect(await cluster.volume('detach', 'v', '--force')).toMatchObject({ code: 0 });
   const open = await RawNbd.open(`unix:${cluster.facts.dir}/nbd.sock`, { name: 'v' });
   expect(await open.simple(WRITE, 4096, 4096, block(5))).toBe(0);
   process.kill(cluster.facts.pids.mds!, 'SIGKILL');
