@@ -6,11 +6,12 @@ import { Guest } from './guest.js';
 import { MdsLink, MdsNode } from './mds-node.js';
 import { Network } from './network.js';
 import { BLOCK_BYTES, Oracle } from './oracle.js';
-import { connectOst, OstNode } from './ost-node.js';
+import { OstNode } from './ost-node.js';
+import { connectOst } from './peer.js';
 import { SimProcess } from './process.js';
 import { Violation, type World } from './world.js';
 
-const CHUNK_BYTES = MiB;
+export const CHUNK_BYTES = MiB;
 const BLOCKS_PER_CHUNK = 2;
 const FAULTS_MIN = 5;
 const HEARTBEAT_MS = 2000;

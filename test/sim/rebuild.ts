@@ -1,7 +1,7 @@
 import { asRawstorError } from '../../src/common/errors.js';
 import { makePlan, type OstScan, scanOst } from '../../src/mds/index.js';
 import type { Cluster } from './cluster.js';
-import { connectOst } from './ost-node.js';
+import { connectOst } from './peer.js';
 import { SimProcess } from './process.js';
 
 const CALL_TIMEOUT_MS = 2000;
