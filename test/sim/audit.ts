@@ -12,7 +12,7 @@ import type { Cluster } from './cluster.js';
 
 interface Swap {
   readonly loss: boolean;
-  /** Of a seal: what was acknowledged when the first tag beyond it was used, or, without one, when it was asked for. */
+  /** Of a seal: what it covers of the writes acknowledged when it was asked for. */
   readonly floors: Int32Array[] | null;
 }
 
@@ -26,8 +26,6 @@ const inSync = (members: readonly Member[]) => members.filter((member) => member
 export class Audit {
   private readonly cluster: Cluster;
   private readonly swaps = new Map<string, Swap>();
-  /** By session: the highest tag used, and what was acknowledged before it was: all of that has lower tags. */
-  private readonly tags = new Map<number, { tag: number; floors: Int32Array[] }>();
   private readonly sets = new WeakMap<Buffer, StoredSet>();
   private keys: string[] = [];
 
@@ -38,24 +36,11 @@ export class Audit {
   /** A client sends a change, perhaps again. */
   asked(method: string, params: unknown): void {
     if (method !== 'mds.changeMembers' && method !== 'mds.seal') return;
-    const { requestId, loss } = params as Params<'mds.changeMembers'>;
-    const { world } = this.cluster;
+    const { requestId, loss, seal } = params as Params<'mds.changeMembers'> & Params<'mds.seal'>;
+    const { world, oracle } = this.cluster;
     if (this.swaps.has(requestId)) return world.count('swapsAskedAgain');
-    const floors = method === 'mds.seal' ? this.floorsOf(params as Params<'mds.seal'>) : null;
+    const floors = method === 'mds.seal' ? oracle.taggedUpTo(seal) : null;
     this.swaps.set(requestId, { loss: loss === true, floors });
-  }
-
-  /** A client sends something to an OST: a seal of this tag's epoch, or a later one, covers what it has acknowledged by now. */
-  sent(sessionEpoch: number, tag: number): void {
-    if ((this.tags.get(sessionEpoch)?.tag ?? 0) >= tag) return;
-    this.tags.set(sessionEpoch, { tag, floors: this.cluster.oracle.beginFlush().floors });
-  }
-
-  private floorsOf({ sessionEpoch, seal }: Params<'mds.seal'>): Int32Array[] {
-    const latest = this.tags.get(sessionEpoch);
-    if (latest === undefined || latest.tag <= seal) return this.cluster.oracle.beginFlush().floors;
-    if (latest.tag > seal + 1) this.cluster.world.fail(`tag ${latest.tag} is used while ${seal} is sealed`);
-    return latest.floors;
   }
 
   /** The record has changed. */

@@ -5,10 +5,11 @@ import { asRawstorError, type RawstorError } from '../../src/common/errors.js';
 import { silentLogger } from '../../src/common/log.js';
 import { MiB } from '../../src/common/units.js';
 import { heapMemory, type Memory } from '../../src/io/memory.js';
-import type { Cluster } from './cluster.js';
+import { REBUILT_HOLDER } from '../../src/mds/rebuild/judge.js';
+import { CHUNK_BYTES, type Cluster } from './cluster.js';
 import { MdsLink } from './mds-node.js';
 import { BLOCK_BYTES, type Flush, type ReadCheck, type Write } from './oracle.js';
-import { connectOst } from './ost-node.js';
+import { connectOst } from './peer.js';
 import { SimProcess } from './process.js';
 
 const DEPTH = 6;
@@ -54,6 +55,8 @@ export class Guest {
   private readonly takesOver: boolean;
   private attempt = 0;
   private readonly outstanding = new Set<GuestRequest>();
+  /** By offset, of the last write: one at a time is on its way. */
+  private readonly sentTags = new Map<number, number>();
   private readonly busyBlocks = new Map<number, number>();
   private stopping = false;
 
@@ -91,11 +94,7 @@ export class Guest {
       connector: {
         connect: async (ostId: string) => {
           const peer = await connectOst(world, network, process, nodes, ostId);
-          const submit = peer.submit.bind(peer);
-          peer.submit = (op) => {
-            cluster.audit.sent(op.sessionEpoch, op.tag);
-            submit(op);
-          };
+          peer.onSent = (op) => this.sentTags.set(op.chunk * CHUNK_BYTES + op.offset, op.tag);
           return peer;
         },
       },
@@ -188,6 +187,11 @@ export class Guest {
       return this.die();
     }
     if (error.code === 'FENCED' && this.cluster.successorOpens(this)) return;
+    if (error.code === 'FENCED' && this.cluster.holder === REBUILT_HOLDER) {
+      // The MDS that had given this session is gone, and no OST had heard of it when the new one was made.
+      this.cluster.world.count('fencedByRebuild');
+      return this.restartGateway();
+    }
     this.cluster.world.fail(`${this.name} was ended by ${error.code}: ${error.message} ${error.cause ?? ''}`);
   }
 
@@ -267,8 +271,7 @@ export class Guest {
       } else {
         world.fail(`${this.name}: operation ${block.op} failed with ${error.code}: ${error.message}`);
       }
-    } else if (this.superseded && !(flushed !== null && request.submittedAtMs === world.nowMs)) {
-      // A flush that found everything durable needs nobody's answer, and is true whoever writes now.
+    } else if (this.superseded) {
       world.fail(`${this.name} was answered (operation ${block.op}) after another had opened the volume`);
     }
     this.outstanding.delete(request);
@@ -279,7 +282,7 @@ export class Guest {
       if (error !== null) oracle.forgotten(write);
       else {
         if (cluster.guest === this) cluster.audit.checkStoredSets(this.volume!.object.members);
-        oracle.acknowledged(write, (block.flags & BlockFlag.FUA) !== 0);
+        oracle.acknowledged(write, (block.flags & BlockFlag.FUA) !== 0, this.sentTags.get(block.offset)!);
       }
     } else if (read !== null && error === null) {
       oracle.readDone(read, request.memory.bytes, this.name);

@@ -1,7 +1,8 @@
 import { asRawstorError, RawstorError } from '../../src/common/errors.js';
 import { placeChunk } from '../../src/common/placement.js';
 import { type Random, seededRandom } from '../../src/common/random.js';
-import { Mds, MemoryStore, type MetadataStore } from '../../src/mds/index.js';
+import { Mds, MemoryStore, type MetadataStore, type RebuildPlan } from '../../src/mds/index.js';
+import { fillStore } from '../../src/mds/rebuild/write.js';
 import type { StoreOutcome, StoreTransaction } from '../../src/mds/store.js';
 import { decodeStored, OBJECT_PREFIX, type StoredObject } from '../../src/mds/stored-object.js';
 import {
@@ -13,7 +14,7 @@ import {
   type Result,
 } from '../../src/protocol/index.js';
 import type { Network, Pipe } from './network.js';
-import { roundTrip } from './ost-node.js';
+import { roundTrip } from './peer.js';
 import { SimProcess } from './process.js';
 import type { World } from './world.js';
 
@@ -44,13 +45,15 @@ export class MdsNode {
   readonly name = 'mds';
   process: SimProcess | null = null;
   mds: Mds | null = null;
-  /** By connection: who is told what the MDS says unasked. */
-  readonly listeners = new WeakMap<object, (name: string, params: unknown) => void>();
   /** A fault that waits for the next compare-and-swap to be recorded. */
   onNextSwap: (() => void) | null = null;
   private peeked: { bytes: Uint8Array; stored: StoredObject } | null = null;
+  /** By connection: who is told what the MDS says unasked. */
+  readonly listeners = new WeakMap<object, (name: string, params: unknown) => void>();
   private readonly world: World;
-  private readonly store = new PeekableStore();
+  /** Its store is lost, and not made anew yet. */
+  rebuilding = false;
+  private store = new PeekableStore();
   private readonly random: Random;
 
   constructor(world: World, onObject: (before: StoredObject, after: StoredObject) => void) {
@@ -73,6 +76,14 @@ export class MdsNode {
     Mds.start({ store, clusterId: 'sim', clock, random: this.random, onNotice }).then((mds) => {
       if (this.process === process) this.mds = mds;
     });
+  }
+
+  /** Everything it knew is lost; this is what it knows from now on. */
+  async replace(plan: RebuildPlan): Promise<void> {
+    const { onObject } = this.store;
+    this.store = new PeekableStore();
+    await fillStore(this.store, plan, 0);
+    this.store.onObject = onObject;
   }
 
   kill(): void {

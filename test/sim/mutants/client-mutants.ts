@@ -127,8 +127,13 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: 'client/sealing.ts',
-        from: '(this.writes.drained());\n      await wait(this.flusher.flush());\n',
-        to: '(this.writes.drained());\n',
+        from: '      await wait(this.flusher.flush());\n      marked',
+        to: '      marked',
+      },
+      {
+        file: 'client/sealing.ts',
+        from: '      await wait(this.flusher.flush());\n      // A write',
+        to: '      // A write',
       },
     ],
   },
@@ -181,8 +186,11 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: 'client/io-path.ts',
-        from: 'if (isFlush ? !member.required || !member.dirty : !member.takesWrites) continue;',
-        to: 'if (isFlush ? !member.required || !member.dirty || piece.opCount > 0 : !member.takesWrites) continue;',
+        from: '      if (isFlush ? !member.required || !member.dirty : !member.takesWrites) continue;\n      if (isFlush) member.dirty = false;\n',
+        to: `      if (isFlush ? !member.required || !member.dirty : !member.takesWrites) continue;
+      if (isFlush) member.dirty = false;
+      if (isFlush && piece.opCount > 0) continue;
+`,
       },
     ],
   },

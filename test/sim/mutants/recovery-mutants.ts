@@ -96,8 +96,8 @@ export const RECOVERY_MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: 'client/membership.ts',
-        from: 'this.unless(() => this.lost.any(), flushMember(state, member))',
-        to: 'this.unless(() => this.lost.any(), Promise.resolve(true))',
+        from: '    const flushed = await this.unless(() => this.lost.any(), flushMember(state, member)).catch(() => false);\n',
+        to: '    const flushed = await this.unless(() => this.lost.any(), Promise.resolve(true)).catch(() => false);\n',
       },
       {
         file: 'client/membership.ts',
