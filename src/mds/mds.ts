@@ -7,7 +7,8 @@ import { allocate } from './allocate.js';
 import { fitting, placements } from './answers.js';
 import { type Change, changeMembers, checkCurrent, nextEpoch, seal } from './in-sync-sets.js';
 import { type Caller, DEFAULT_LEASE_TIMES, Leases, type LeaseTimes } from './leases.js';
-import { Objects, ostsOf } from './objects.js';
+import { Moves } from './moves.js';
+import { everywhere, Objects } from './objects.js';
 import { Osts } from './osts.js';
 import { Serial } from './serial.js';
 import type { MetadataStore } from './store.js';
@@ -33,6 +34,8 @@ const TOMBSTONES_PER_ANSWER = 1000;
  */
 export class Mds {
   readonly clusterId: string;
+  /** Draining, replacing, rebalancing. */
+  readonly moves: Moves;
   private readonly clock: Clock;
   private readonly random: Random;
   private readonly objects: Objects;
@@ -51,6 +54,16 @@ export class Mds {
     this.tombstones = new Tombstones(options.store);
     this.leases = new Leases(options.clock, options.leaseTimes ?? DEFAULT_LEASE_TIMES);
     this.onRemoved = options.onRemoved ?? (() => {});
+    this.moves = new Moves({
+      store: options.store,
+      clock: options.clock,
+      objects: this.objects,
+      osts: this.osts,
+      leases: this.leases,
+      serial: this.serial,
+      info: (stored) => this.info(stored),
+      onLeft: (objectId, ostIds) => this.onRemoved(objectId, ostIds),
+    });
   }
 
   /** Reads what earlier runs left in the store. @throws RawstorError BAD_DATA */
@@ -59,6 +72,7 @@ export class Mds {
     await mds.objects.start();
     await mds.osts.start();
     await mds.tombstones.start();
+    await mds.moves.start();
     return mds;
   }
 
@@ -71,7 +85,8 @@ export class Mds {
   async registerOst(info: Params<'mds.registerOst'>, caller: Caller): Promise<Result<'mds.registerOst'>> {
     await this.osts.register(info, caller);
     const deletedObjects = this.tombstones.pending(info.ostId, TOMBSTONES_PER_ANSWER);
-    return { clusterId: this.clusterId, deletedObjects };
+    const leftObjects = this.moves.leftOn(info.ostId, TOMBSTONES_PER_ANSWER);
+    return { clusterId: this.clusterId, deletedObjects, leftObjects };
   }
 
   async confirmDeleted({
@@ -83,9 +98,10 @@ export class Mds {
   }
 
   async listOsts(): Promise<Result<'mds.listOsts'>> {
-    const osts = this.osts.list().map(({ info, alive, seenWallMs }) => ({
+    const osts = this.osts.list().map(({ info, alive, draining, seenWallMs }) => ({
       ...info,
       alive,
+      draining,
       lastSeenWallMs: seenWallMs,
     }));
     return { osts };
@@ -125,11 +141,12 @@ export class Mds {
   async remove({ ref, force }: Params<'mds.remove'>): Promise<Result<'mds.remove'>> {
     const id = await this.objects.resolve(ref);
     await this.serial.run(id, async () => {
-      const object = await this.objects.remove(id, (stored) => {
-        if (!force && this.leases.isHeld(stored)) throw busy(stored, 'remove it all the same');
+      const removed = await this.objects.remove(id, (stored) => {
+        const inUse = this.leases.isHeld(stored) && !stored.session.yields;
+        if (!force && inUse) throw busy(stored, 'remove it all the same');
       });
       this.leases.release(id);
-      this.onRemoved(id, ostsOf(object));
+      this.onRemoved(id, everywhere(removed));
     });
     return {};
   }
@@ -148,7 +165,9 @@ export class Mds {
       let wasClean = false;
       const next = await this.objects.update(id, (stored) => {
         const { session, object } = stored;
-        const other = this.leases.isHeld(stored) && session.holder !== params.holder;
+        const yields = params.yields === true;
+        const gives = session.yields && !yields;
+        const other = this.leases.isHeld(stored) && session.holder !== params.holder && !gives;
         if (other && !params.force) throw busy(stored, 'take it over');
         wasClean = stored.clean;
         const epoch = nextEpoch(object);
@@ -156,7 +175,7 @@ export class Mds {
         return {
           ...stored,
           clean: false,
-          session: { epoch, open: true, holder: params.holder, sinceWallMs },
+          session: { epoch, open: true, holder: params.holder, sinceWallMs, yields },
           object: { ...object, epoch },
         };
       });
@@ -166,12 +185,17 @@ export class Mds {
   }
 
   /** @throws RawstorError NOT_FOUND, FENCED */
-  async renew({ id, sessionEpoch }: Params<'mds.renew'>, caller: Caller): Promise<Result<'mds.renew'>> {
+  async renew(
+    { id, sessionEpoch, recovery }: Params<'mds.renew'>,
+    caller: Caller,
+  ): Promise<Result<'mds.renew'>> {
     return this.serial.run(id, async () => {
       const { stored } = await this.objects.load(id);
       checkCurrent(stored, sessionEpoch);
       if (!this.leases.renew(id, sessionEpoch, caller)) this.leases.take(id, sessionEpoch, caller);
-      return { osts: this.osts.pick(ostsOf(stored.object)) };
+      this.moves.progressed(id, recovery ?? []);
+      const { wanted, left } = stored;
+      return { osts: this.osts.pick(everywhere(stored)), wanted, left };
     });
   }
 
@@ -194,6 +218,7 @@ export class Mds {
         return { ...stored, clean, session: { ...stored.session, open: false } };
       });
       this.leases.release(id);
+      this.moves.progressed(id, []);
     });
     return {};
   }
@@ -239,15 +264,16 @@ export class Mds {
       sessionEpoch: stored.session.epoch,
       wasClean,
       leaseMs: this.leases.leaseMs,
-      osts: this.osts.pick(ostsOf(stored.object)),
+      osts: this.osts.pick(everywhere(stored)),
     };
   }
 
   private info(stored: StoredObject): ObjectInfo {
-    const { session, object, clean, lossWallMs } = stored;
+    const { session, object, clean, lossWallMs, wanted, left } = stored;
     const { holder, sinceWallMs } = session;
     const lease = this.leases.isHeld(stored) ? { holder, sessionEpoch: session.epoch, sinceWallMs } : null;
-    return { ...object, clean, lossWallMs, lease };
+    const recovery = lease === null ? [] : this.moves.progress(object.id);
+    return { ...object, clean, lossWallMs, lease, wanted, left, recovery };
   }
 
   private newObjectId(): string {

@@ -1,11 +1,11 @@
 import { RawstorError } from '../common/errors.js';
 import { LIMITS } from '../common/limits.js';
-import type { MethodName, OstInfo, Params, StoredSet } from '../protocol/index.js';
+import type { MethodName, ObjectRecord, OstInfo, Params } from '../protocol/index.js';
 import type { ChunkWaiter } from './chunk-file.js';
 import type { CopyEngine } from './copy.js';
 import type { OstCore } from './core.js';
 import { REGIONS_PER_PAGE } from './record-codec.js';
-import { setChange } from './records.js';
+import { objectChange, setChange } from './records.js';
 import type { Session, SessionHolder } from './session.js';
 
 /** Region pages looked at for one answer. */
@@ -55,8 +55,9 @@ export class OstControl {
         return this.copies.copy(this.core.session(asked.handle, holder), asked);
       }
       case 'ost.storeSet': {
-        const { handle, set, lastSeal } = params as Params<'ost.storeSet'>;
-        await this.storeSet(this.core.session(handle, holder), set, lastSeal);
+        const asked = params as Params<'ost.storeSet'>;
+        const { handle } = asked;
+        await this.storeSet(this.core.session(handle, holder), asked);
         this.core.session(handle, holder);
         return {};
       }
@@ -80,13 +81,32 @@ export class OstControl {
   }
 
   /** After a seal the regions written lately are marked for the next tag, so that a steady writer does not wait. */
-  private async storeSet({ object }: Session, set: StoredSet, lastSeal: number): Promise<void> {
+  private async storeSet(session: Session, asked: Params<'ost.storeSet'>): Promise<void> {
     const { core } = this;
+    const { object } = session;
+    const { set, lastSeal } = asked;
     const known = core.records.set(object.record.id);
     if (known !== null && known.set.epoch > set.epoch) return;
     const sealed = known === null || known.lastSeal < lastSeal;
     const marked = sealed ? core.intents.mark([...object.chunks.values()], set.epoch) : Promise.resolve();
-    await Promise.all([core.commit([setChange(object.record.id, { set, lastSeal })]), marked]);
+    const stored = core.commit([setChange(object.record.id, { set, lastSeal })]);
+    await Promise.all([stored, marked, asked.object && this.storeRecord(session, asked.object)]);
+  }
+
+  /** In turn with attaches, which bring records too: the newest stays. */
+  private async storeRecord(session: Session, brought: ObjectRecord): Promise<void> {
+    const { object } = session;
+    if (brought.id !== object.record.id) {
+      throw new RawstorError('INVALID', 'the record is of another object', { where: object.record.id });
+    }
+    const stored = object.turn.then(async () => {
+      const record = object.newerRecord(brought);
+      if (session.ended !== 0 || record !== brought) return;
+      await this.core.commit([objectChange(record)]);
+      object.record = record;
+    });
+    object.turn = stored.catch(() => {});
+    await stored;
   }
 
   private regions(asked: Params<'ost.regions'>, holder: SessionHolder): unknown {

@@ -10,6 +10,7 @@ import {
   nameSchema,
   objectRecordSchema,
   ostInfoSchema,
+  wantedMoveSchema,
 } from './records.js';
 
 /**
@@ -83,7 +84,13 @@ export const OST_METHODS = {
   },
   /** Durable before the answer. */
   'ost.storeSet': {
-    params: z.object({ handle, set: storedSetSchema, lastSeal: epoch }),
+    params: z.object({
+      handle,
+      set: storedSetSchema,
+      lastSeal: epoch,
+      /** Where more than the set has changed since the attach: the map (I13). */
+      object: objectRecordSchema.optional(),
+    }),
     result: nothing,
   },
   /** Allocation map: flat pairs of length and state (0 data, 1 hole), from `offset` on. */
@@ -113,11 +120,24 @@ export const leaseSchema = z.object({
 });
 export type Lease = z.infer<typeof leaseSchema>;
 
+/** What is still to be copied to one OST of an object, as its holder told last. */
+export const recoveryProgressSchema = z.object({
+  ostId: idSchema,
+  regionsTotal: count,
+  regionsDone: count,
+  copiedBytes: count,
+});
+export type RecoveryProgress = z.infer<typeof recoveryProgressSchema>;
+
 export const objectInfoSchema = objectRecordSchema.extend({
   clean: z.boolean(),
   /** Wall time of a loss that nobody has acknowledged yet (I8), else null. */
   lossWallMs: z.number().nullable(),
   lease: leaseSchema.nullable(),
+  wanted: wantedMoveSchema.nullable(),
+  /** OSTs that may hold copies which are no longer the object's, not yet told to delete them. */
+  left: z.array(idSchema),
+  recovery: z.array(recoveryProgressSchema),
 });
 export type ObjectInfo = z.infer<typeof objectInfoSchema>;
 
@@ -143,19 +163,66 @@ export const MDS_METHODS = {
   /** Sent by each OST every few seconds; answers objects whose removal it has missed. */
   'mds.registerOst': {
     params: ostInfoSchema,
-    result: z.object({ clusterId: z.string(), deletedObjects: z.array(idSchema) }),
+    result: z.object({
+      clusterId: z.string(),
+      deletedObjects: z.array(idSchema),
+      /** Copies of objects that live elsewhere by now: to be deleted unless a session later than the epoch was there. */
+      leftObjects: z.array(z.object({ id: idSchema, epoch })).default([]),
+    }),
   },
   /** The OST has removed these. */
   'mds.confirmDeleted': {
     params: z.object({ ostId: idSchema, objects: z.array(idSchema) }),
     result: nothing,
   },
+  /** The OST has deleted its copies of these, or keeps them for a later session. */
+  'mds.confirmLeft': {
+    params: z.object({ ostId: idSchema, objects: z.array(idSchema) }),
+    result: nothing,
+  },
   'mds.listOsts': {
     params: nothing,
     result: z.object({
-      osts: z.array(ostInfoSchema.extend({ alive: z.boolean(), lastSeenWallMs: z.number() })),
+      osts: z.array(
+        ostInfoSchema.extend({ alive: z.boolean(), draining: z.boolean(), lastSeenWallMs: z.number() }),
+      ),
     }),
   },
+  /** A draining OST gets nothing new. */
+  'mds.setOst': { params: z.object({ ostId: idSchema, draining: z.boolean() }), result: nothing },
+  /** Forgets an OST for good; BUSY while an object is on it. */
+  'mds.removeOst': { params: z.object({ ostId: idSchema }), result: nothing },
+  /** Objects that have something on an OST, or are to get something there, by name; an empty list is the end. */
+  'mds.objectsOn': {
+    params: z.object({ ostId: idSchema, after: z.string().max(LIMITS.nameBytes), limit: z.number().int().min(1).max(1000) }),
+    result: z.object({ objects: z.array(objectInfoSchema) }),
+  },
+  /**
+   * Asks the writer of an object, present or next, to move what is on `from` to `to`, or (null) to an OST chosen
+   * by the rules of allocation; `from` null: to let the pool grow by `to`. A wish that is there already stays
+   * unless its OST cannot take it any more.
+   */
+  'mds.move': {
+    params: z.object({
+      id: idSchema,
+      from: idSchema.nullable(),
+      to: idSchema.nullable(),
+      dryRun: z.boolean(),
+    }),
+    result: z.object({ wanted: wantedMoveSchema }),
+  },
+  /** Takes a wish back. */
+  'mds.cancelMove': { params: z.object({ id: idSchema }), result: nothing },
+  /** From the writer: every in-sync OST has stored the present map, and these are not attached any more. */
+  'mds.moveStored': {
+    params: z.object({ id: idSchema, sessionEpoch: epoch, ostIds: z.array(idSchema).max(64) }),
+    result: nothing,
+  },
+  /**
+   * Goes on without an OST that has the only complete copy of something, with what others have of it, or nothing:
+   * the loss is on record. BUSY while somebody has the object open.
+   */
+  'mds.giveUpCopy': { params: z.object({ id: idSchema, ostId: idSchema }), result: nothing },
   /** Some OSTs with room for `sizeBytes`, best first: candidates, not all. */
   'mds.getFreeOst': {
     params: z.object({ sizeBytes: count, count: z.number().int().min(1).max(64) }),
@@ -179,7 +246,13 @@ export const MDS_METHODS = {
    * epoch, and marks the object unclean. For read it gives the current epoch and no lease.
    */
   'mds.open': {
-    params: objectRef.extend({ mode: openModeSchema, holder: z.string().max(255), force: z.boolean() }),
+    params: objectRef.extend({
+      mode: openModeSchema,
+      holder: z.string().max(255),
+      force: z.boolean(),
+      /** Only to repair: whoever else opens gets the lease at once. */
+      yields: z.boolean().optional(),
+    }),
     result: z.object({
       object: objectInfoSchema,
       sessionEpoch: epoch,
@@ -191,8 +264,16 @@ export const MDS_METHODS = {
   },
   /** Keeps the lease; FENCED when another session has the object. */
   'mds.renew': {
-    params: z.object({ id: idSchema, sessionEpoch: epoch }),
-    result: z.object({ osts: z.array(ostInfoSchema) }),
+    params: z.object({
+      id: idSchema,
+      sessionEpoch: epoch,
+      recovery: z.array(recoveryProgressSchema).max(64).optional(),
+    }),
+    result: z.object({
+      osts: z.array(ostInfoSchema),
+      wanted: wantedMoveSchema.nullable().default(null),
+      left: z.array(idSchema).default([]),
+    }),
   },
   /**
    * Compare-and-swap of the members on the epoch. The same request id again answers the same, so that a
@@ -207,6 +288,8 @@ export const MDS_METHODS = {
       members: z.array(memberSchema).max(LIMITS.poolMembers),
       /** A loss was decided on: every open reports it until it is acknowledged. */
       loss: z.boolean(),
+      /** Takes the map of this wish with the change; NOT_FOUND when it is not wanted any more. */
+      adopt: z.string().max(64).optional(),
     }),
     result: z.object({ epoch }),
   },
