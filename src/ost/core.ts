@@ -1,8 +1,6 @@
-import type { Clock } from '../common/clock.js';
 import { asRawstorError, RawstorError } from '../common/errors.js';
 import { LIMITS } from '../common/limits.js';
-import type { Logger } from '../common/log.js';
-import type { BatchTask, Io } from '../io/types.js';
+import type { BatchTask } from '../io/types.js';
 import {
   type BootId,
   type ChunkOp,
@@ -15,6 +13,7 @@ import { Boot } from './boot.js';
 import { ChunkCache } from './chunk-cache.js';
 import { DirtyTracker } from './dirty.js';
 import { DirtyWatch } from './dirty-watch.js';
+import type { OstEnvironment } from './environment.js';
 import { IntentLog } from './intents.js';
 import { judge } from './judge.js';
 import { OstObject } from './object.js';
@@ -27,18 +26,6 @@ import { SpaceGuard } from './space.js';
 import type { ChunkName, ChunkStorage } from './storage.js';
 import type { Change } from './store.js';
 import type { OstTuning } from './tuning.js';
-
-export interface OstEnvironment {
-  readonly io: Io;
-  readonly clock: Clock;
-  readonly log: Logger;
-  /** /proc/sys/kernel/random/boot_id when left out. */
-  readonly kernelBootId?: string | undefined;
-  /** The kernel's counters of dirty pages, as /proc/vmstat has them; that file when left out. */
-  readonly dirtyCounters?: (() => string) | undefined;
-  /** When nothing can be promised any more; ends the process when left out. */
-  readonly onFatal?: (() => void) | undefined;
-}
 
 /** The storage target itself: sessions, operations, chunk files. Knows nothing of sockets or replicas. */
 export class OstCore implements BatchTask {
@@ -72,11 +59,7 @@ export class OstCore implements BatchTask {
     this.env = env;
     this.storage = storage;
     this.records = records;
-    this.dirty = new DirtyTracker(
-      tuning.writebackBytes,
-      tuning.dirtyLimitBytes,
-      new DirtyWatch(env.clock, env.dirtyCounters),
-    );
+    this.dirty = new DirtyTracker(tuning, new DirtyWatch(env.clock, env.dirtyCounters));
     this.regions = new RegionMirror(records, tuning.regionPages);
     this.space = new SpaceGuard(storage, tuning.capacityBytes, tuning.reserveBytes);
     this.chunks = new ChunkCache(this, tuning.openFiles, (reason) => this.lose(reason));

@@ -10,8 +10,9 @@ import {
 } from '../protocol/index.js';
 import { OstControl } from './control.js';
 import { CopyEngine } from './copy.js';
-import { OstCore, type OstEnvironment } from './core.js';
+import { OstCore } from './core.js';
 import { openOstDirectory } from './directory.js';
+import type { OstEnvironment } from './environment.js';
 import { Heartbeat } from './heartbeat.js';
 import { LocalConnector } from './local-peer.js';
 import { OstServer } from './server.js';
