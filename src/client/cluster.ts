@@ -10,6 +10,7 @@ import { Connector } from '../protocol/connector.js';
 import type { OstConnector } from '../protocol/ost-peer.js';
 import { ControlLink } from './control-link.js';
 import { type OpenVolumeOptions, openVolume } from './open.js';
+import { CopyThrottle } from './recovery/throttle.js';
 import type { Volume } from './volume.js';
 
 export interface ClusterOptions {
@@ -31,6 +32,8 @@ export interface ClusterOptions {
   readonly silenceMs?: number;
   /** How long replicas may be missing before I/O fails, where a volume's policy is to fail; 5000. */
   readonly degradedGraceMs?: number;
+  /** Most that resyncs and moves copy, over all volumes; null for no bound. */
+  readonly recoveryBytesPerSecond?: number | null;
   /** After how long without a write a volume is sealed, 5000. */
   readonly sealIdleMs?: number;
 }
@@ -43,6 +46,7 @@ export class Cluster {
   /** Null where the cluster is known without one. */
   readonly mgs: ControlLink | null;
   private readonly options: ClusterOptions;
+  private readonly throttle: CopyThrottle | null;
   private readonly identity: { role: 'client'; clusterId: string; name: string };
 
   private constructor(
@@ -52,6 +56,8 @@ export class Cluster {
     mgsAddresses: readonly string[],
   ) {
     this.options = options;
+    const rate = options.recoveryBytesPerSecond ?? null;
+    this.throttle = rate === null ? null : new CopyThrottle(options.clock, rate);
     this.identity = identity;
     const env = { io: options.io, clock: options.clock, log: options.log, identity };
     this.mds = new ControlLink(env, 'mds', mdsAddresses);
@@ -84,6 +90,7 @@ export class Cluster {
       clock,
       log,
       connector,
+      throttle: this.throttle,
       host: this.options.host ?? '',
       confirmMs: this.options.confirmMs ?? 1000,
       silenceMs: this.options.silenceMs ?? 2000,

@@ -149,8 +149,10 @@ export class IoPath implements ChunkOpOwner {
   }
 
   private sendWrite(piece: Piece): void {
-    const { placement } = piece;
     const isFlush = piece.opcode === Opcode.FLUSH;
+    // It may have moved since the piece was cut.
+    if (!isFlush) piece.placement = this.state.placement(piece.chunk);
+    const { placement } = piece;
     piece.opCount = 0;
     piece.unsettled = 0;
     if (!isFlush && !enoughInSync(placement, this.state.object.minReplicas)) {
@@ -197,6 +199,7 @@ export class IoPath implements ChunkOpOwner {
   }
 
   private sendRead(piece: Piece): void {
+    piece.placement = this.state.placement(piece.chunk);
     const member = chooseReplica(piece, this.rotor++, this.state.env.host);
     if (member === null) {
       this.parked.push(piece);

@@ -4,6 +4,7 @@ import type { ControlLink } from './control-link.js';
 import { type Flusher, flushMember } from './flusher.js';
 import type { IoPath } from './io-path.js';
 import type { Member } from './member.js';
+import { endAll, recordJoin } from './recovery/move.js';
 import { canDrop, changedMembers } from './replica-set.js';
 import { SetRecorder } from './set-recorder.js';
 import type { VolumeState } from './volume-state.js';
@@ -240,13 +241,15 @@ export class Membership {
       this.path.review();
       return false;
     }
-    await this.recorder.changeMembers(
-      changedMembers(state.object.members, { join: new Map([[member.ostId, bootId]]) }),
-      false,
-    );
+    const gone = await recordJoin(state, this.recorder, member, bootId);
+    member.counts = false;
+    if (gone === null) {
+      this.path.review();
+      return false;
+    }
     member.inSync = true;
     member.receiving = false;
-    member.counts = false;
+    endAll(gone, this.path);
     member.recordedBootId = bootId;
     member.staleSince = 0;
     state.env.log.info({ volume: state.name, ostId: member.ostId }, 'replica is in sync again');

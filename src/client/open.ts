@@ -16,6 +16,8 @@ export interface OpenVolumeOptions {
   readonly force?: boolean;
   /** Who holds the lease: the same holder takes it back at once after a crash. */
   readonly holder?: string;
+  /** Only to repair: whoever else opens gets the lease at once. */
+  readonly yields?: boolean;
   /** Goes on without replicas that may hold newer data; the loss is recorded. */
   readonly acceptLoss?: boolean;
   /** How long to wait for replicas that may not be given up. */
@@ -44,6 +46,7 @@ export async function openVolume(
     mode: options.mode,
     holder,
     force: options.force ?? false,
+    yields: options.yields ?? false,
   });
   const opening = new Opening(env, mds, opened, options);
   try {
@@ -127,7 +130,8 @@ class Opening implements MemberOwner {
   private hand(readOnly: boolean): Volume {
     const { leaseMs } = this.opened;
     this.volume = new Volume(this.state, this.mds, { readOnly, leaseMs });
-    this.volume.start();
+    const { object, osts } = this.opened;
+    this.volume.start({ osts, wanted: object.wanted, left: object.left });
     return this.volume;
   }
 

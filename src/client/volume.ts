@@ -8,7 +8,7 @@ import {
 } from '../block/device.js';
 import { asRawstorError, RawstorError } from '../common/errors.js';
 import { LIMITS } from '../common/limits.js';
-import type { ObjectInfo } from '../protocol/messages.js';
+import type { ObjectInfo } from '../protocol/object-info.js';
 import type { ControlLink } from './control-link.js';
 import { readExtents } from './extents.js';
 import { Flusher } from './flusher.js';
@@ -17,19 +17,13 @@ import type { Member, MemberOwner } from './member.js';
 import { Membership } from './membership.js';
 import { OnDegraded } from './on-degraded.js';
 import { type Piece, ReplicaState } from './records.js';
+import { Move, type MoveNews } from './recovery/move.js';
 import { Reconcile } from './recovery/reconcile.js';
 import { Resync } from './recovery/resync.js';
+import { recoveryProgress, type VolumeStatus, volumeStatus } from './recovery/status.js';
 import { allocatesZeroes, RequestQueue } from './request-queue.js';
 import type { VolumeState } from './volume-state.js';
 import { VolumeTimers } from './volume-timers.js';
-
-export interface MemberStatus {
-  readonly ostId: string;
-  readonly state: 'in-sync' | 'resyncing' | 'stale';
-  readonly attached: boolean;
-  readonly regionsTotal: number;
-  readonly regionsDone: number;
-}
 
 /**
  * An open mutable object as a block device: cuts requests into pieces, keeps overlapping ones apart, and hands
@@ -47,6 +41,7 @@ export class Volume implements BlockDevice, MemberOwner {
   private readonly flusher: Flusher;
   private readonly membership: Membership;
   private readonly resync: Resync;
+  private readonly move: Move;
   private readonly reconcile: Reconcile;
   private readonly timers: VolumeTimers;
   private readonly requests: RequestQueue;
@@ -77,14 +72,22 @@ export class Volume implements BlockDevice, MemberOwner {
     });
     this.reconcile = new Reconcile(state, (request) => this.requests.begin(request));
     this.resync = new Resync(state, {
-      join: (member) => this.membership.join(member),
+      join: (member) => this.join(member),
       reconciled: () => this.reconcile.done(),
       fenced: (error) => this.fail(error),
+    });
+    this.move = new Move(state, mds, {
+      memberEnded: (member) => this.memberEnded(member),
+      memberConfirmed: (member) => this.memberConfirmed(member),
+      resync: (member) => this.resync.start(member),
+      giveUp: (member) => this.path.giveUp(member),
     });
     const degraded = new OnDegraded(state, this.path, this.requests, this.reconcile);
     this.timers = new VolumeTimers(state, mds, options, {
       look: () => degraded.look(),
       fail: (error) => this.fail(error),
+      renewed: (news) => this.move.follow(news),
+      recovery: () => recoveryProgress(this.status()),
       idleSeal: () => this.membership.seal(),
     });
   }
@@ -98,26 +101,17 @@ export class Volume implements BlockDevice, MemberOwner {
   }
 
   /** Begins the background work of a volume just opened. */
-  start(): void {
+  start(news: MoveNews): void {
     this.timers.start();
     this.membership.wake();
     this.reconcile.wake();
     if (!this.readOnly)
       for (const member of this.state.members) if (!member.inSync) this.resync.start(member);
+    if (!this.readOnly) this.move.follow(news);
   }
 
-  status(): { epoch: number; unreconciledRegions: number; members: MemberStatus[] } {
-    const members = this.state.members.map((member): MemberStatus => {
-      const progress = this.resync.progress(member);
-      return {
-        ostId: member.ostId,
-        state: member.inSync ? 'in-sync' : member.receiving ? 'resyncing' : 'stale',
-        attached: member.attached,
-        regionsTotal: progress?.regionsTotal ?? 0,
-        regionsDone: progress?.regionsDone ?? 0,
-      };
-    });
-    return { epoch: this.state.epoch, unreconciledRegions: this.state.unreconciled.size, members };
+  status(): VolumeStatus {
+    return volumeStatus(this.state, this.resync);
   }
 
   submit(block: BlockRequest): void {
@@ -173,6 +167,12 @@ export class Volume implements BlockDevice, MemberOwner {
     this.membership.wake();
   }
 
+  private async join(member: Member): Promise<boolean> {
+    const joined = await this.membership.join(member);
+    if (joined) this.move.stored();
+    return joined;
+  }
+
   memberEnded(member: Member): void {
     const { state } = this;
     if (state.fatal !== null || state.closing) {
@@ -186,7 +186,7 @@ export class Volume implements BlockDevice, MemberOwner {
     } else {
       member.receiving = false;
       this.path.giveUp(member);
-      if (!this.readOnly) this.resync.start(member);
+      if (!this.readOnly && state.member(member.ostId) === member) this.resync.start(member);
     }
     this.path.review();
   }

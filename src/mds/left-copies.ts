@@ -8,11 +8,7 @@ const leftSchema = z.object({ epoch: z.number().int().nonnegative() });
 const PAGE = 1000;
 
 /** `left/<OST>/<object>`: put by the transaction after which nobody needs that copy. */
-export function putLeft(
-  ostId: string,
-  objectId: string,
-  epoch: number,
-): { key: string; value: Uint8Array } {
+export function putLeft(ostId: string, objectId: string, epoch: number): { key: string; value: Uint8Array } {
   return { key: `${LEFT_PREFIX}${ostId}/${objectId}`, value: encodeBody({ epoch }) };
 }
 

@@ -230,10 +230,11 @@ export class Moves {
     }
     const excluded = (to: string) => (this.leftCopies.has(to, object.id) ? 'has an older copy of it' : null);
     const target = chooseTarget(object, { from: ostId, to: null }, this.parts.osts.candidates(), excluded);
-    const members = object.members.map((member): Member =>
-      member.ostId === ostId
-        ? { ostId: target.ostId, state: 'in-sync', bootId: null, staleSince: 0 }
-        : member,
+    const members = object.members.map(
+      (member): Member =>
+        member.ostId === ostId
+          ? { ostId: target.ostId, state: 'in-sync', bootId: null, staleSince: 0 }
+          : member,
     );
     const moved = { ...object, epoch, lossEpoch: epoch, members, map: mapWith(object, ostId, target) };
     const dropped = stored.wanted === null ? [] : [stored.wanted.to];
@@ -244,7 +245,9 @@ export class Moves {
 /** Some chunk has no other replica in sync. */
 export function isOnlyCopy({ object }: Pick<StoredObject, 'object'>, ostId: string): boolean {
   const { map, id, replicas, members } = object;
-  const others = new Set(members.filter((m) => m.state === 'in-sync' && m.ostId !== ostId).map((m) => m.ostId));
+  const others = new Set(
+    members.filter((m) => m.state === 'in-sync' && m.ostId !== ostId).map((m) => m.ostId),
+  );
   if (map.rule === 'fixed' && map.exceptions.length === 0) return others.size === 0;
   const chunks = Math.min(CHUNKS_SEARCHED, Math.ceil(object.sizeBytes / object.chunkSizeBytes));
   for (let chunk = 0; chunk < chunks; chunk++) {

@@ -97,7 +97,9 @@ export class Osts {
   async mark(ostId: string, change: { draining?: boolean; removed?: boolean }): Promise<void> {
     const known = this.known.get(ostId);
     if (known === undefined || known.removed) {
-      throw new RawstorError('NOT_FOUND', `there is no OST ${ostId}`, { hint: '`rawstor ost ls` lists them' });
+      throw new RawstorError('NOT_FOUND', `there is no OST ${ostId}`, {
+        hint: '`rawstor ost ls` lists them',
+      });
     }
     await this.persist({ ...known, ...change });
     Object.assign(this.known.get(ostId)!, change);
@@ -159,7 +161,9 @@ export class Osts {
 
   /** Alive ones with room for `sizeBytes` besides their reserve, the emptiest first. */
   withRoom(sizeBytes: number, limit: number): OstInfo[] {
-    const room = this.list().filter((o) => o.alive && !o.draining && o.info.freeBytes - reserveBytes(o.info) >= sizeBytes);
+    const room = this.list().filter(
+      (o) => o.alive && !o.draining && o.info.freeBytes - reserveBytes(o.info) >= sizeBytes,
+    );
     room.sort((a, b) => b.info.freeBytes - a.info.freeBytes);
     return room.slice(0, limit).map((o) => o.info);
   }

@@ -85,7 +85,8 @@ function checkWish({ map, name: where }: ObjectRecord, { from, to }: PlaceWish):
   if (map.rule === 'fixed') {
     throw new RawstorError('INVALID', 'all chunks are on the same OSTs: its pool does not grow', { where });
   }
-  if (to === null) throw new RawstorError('INVALID', 'which OST the pool is to grow by is not said', { where });
+  if (to === null)
+    throw new RawstorError('INVALID', 'which OST the pool is to grow by is not said', { where });
 }
 
 /**

@@ -8,6 +8,7 @@ export * from './frame.js';
 export * from './hello.js';
 export * from './messages.js';
 export * from './mgs-reporter.js';
+export * from './object-info.js';
 export * from './ost-peer.js';
 export * from './records.js';
 export * from './remote-peer.js';

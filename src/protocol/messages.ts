@@ -1,6 +1,8 @@
 import { z } from 'zod';
 import { RawstorError } from '../common/errors.js';
 import { LIMITS } from '../common/limits.js';
+import { MOVE_METHODS } from './move-messages.js';
+import { objectInfoSchema, recoveryProgressSchema } from './object-info.js';
 import {
   addressSchema,
   bootIdSchema,
@@ -113,34 +115,6 @@ export const OST_METHODS = {
 
 const openModeSchema = z.enum(['write', 'read']);
 
-export const leaseSchema = z.object({
-  holder: z.string().max(255),
-  sessionEpoch: epoch,
-  sinceWallMs: z.number(),
-});
-export type Lease = z.infer<typeof leaseSchema>;
-
-/** What is still to be copied to one OST of an object, as its holder told last. */
-export const recoveryProgressSchema = z.object({
-  ostId: idSchema,
-  regionsTotal: count,
-  regionsDone: count,
-  copiedBytes: count,
-});
-export type RecoveryProgress = z.infer<typeof recoveryProgressSchema>;
-
-export const objectInfoSchema = objectRecordSchema.extend({
-  clean: z.boolean(),
-  /** Wall time of a loss that nobody has acknowledged yet (I8), else null. */
-  lossWallMs: z.number().nullable(),
-  lease: leaseSchema.nullable(),
-  wanted: wantedMoveSchema.nullable(),
-  /** OSTs that may hold copies which are no longer the object's, not yet told to delete them. */
-  left: z.array(idSchema),
-  recovery: z.array(recoveryProgressSchema),
-});
-export type ObjectInfo = z.infer<typeof objectInfoSchema>;
-
 const createSpecSchema = z.object({
   name: nameSchema,
   sizeBytes: count.max(LIMITS.volumeSizeBytes),
@@ -175,11 +149,6 @@ export const MDS_METHODS = {
     params: z.object({ ostId: idSchema, objects: z.array(idSchema) }),
     result: nothing,
   },
-  /** The OST has deleted its copies of these, or keeps them for a later session. */
-  'mds.confirmLeft': {
-    params: z.object({ ostId: idSchema, objects: z.array(idSchema) }),
-    result: nothing,
-  },
   'mds.listOsts': {
     params: nothing,
     result: z.object({
@@ -188,41 +157,6 @@ export const MDS_METHODS = {
       ),
     }),
   },
-  /** A draining OST gets nothing new. */
-  'mds.setOst': { params: z.object({ ostId: idSchema, draining: z.boolean() }), result: nothing },
-  /** Forgets an OST for good; BUSY while an object is on it. */
-  'mds.removeOst': { params: z.object({ ostId: idSchema }), result: nothing },
-  /** Objects that have something on an OST, or are to get something there, by name; an empty list is the end. */
-  'mds.objectsOn': {
-    params: z.object({ ostId: idSchema, after: z.string().max(LIMITS.nameBytes), limit: z.number().int().min(1).max(1000) }),
-    result: z.object({ objects: z.array(objectInfoSchema) }),
-  },
-  /**
-   * Asks the writer of an object, present or next, to move what is on `from` to `to`, or (null) to an OST chosen
-   * by the rules of allocation; `from` null: to let the pool grow by `to`. A wish that is there already stays
-   * unless its OST cannot take it any more.
-   */
-  'mds.move': {
-    params: z.object({
-      id: idSchema,
-      from: idSchema.nullable(),
-      to: idSchema.nullable(),
-      dryRun: z.boolean(),
-    }),
-    result: z.object({ wanted: wantedMoveSchema }),
-  },
-  /** Takes a wish back. */
-  'mds.cancelMove': { params: z.object({ id: idSchema }), result: nothing },
-  /** From the writer: every in-sync OST has stored the present map, and these are not attached any more. */
-  'mds.moveStored': {
-    params: z.object({ id: idSchema, sessionEpoch: epoch, ostIds: z.array(idSchema).max(64) }),
-    result: nothing,
-  },
-  /**
-   * Goes on without an OST that has the only complete copy of something, with what others have of it, or nothing:
-   * the loss is on record. BUSY while somebody has the object open.
-   */
-  'mds.giveUpCopy': { params: z.object({ id: idSchema, ostId: idSchema }), result: nothing },
   /** Some OSTs with room for `sizeBytes`, best first: candidates, not all. */
   'mds.getFreeOst': {
     params: z.object({ sizeBytes: count, count: z.number().int().min(1).max(64) }),
@@ -334,7 +268,7 @@ export const MGS_METHODS = {
   },
 } as const;
 
-export const METHODS = { ...OST_METHODS, ...MDS_METHODS, ...MGS_METHODS } as const;
+export const METHODS = { ...OST_METHODS, ...MDS_METHODS, ...MOVE_METHODS, ...MGS_METHODS } as const;
 export type Methods = typeof METHODS;
 export type MethodName = keyof Methods;
 export type Params<M extends MethodName> = z.infer<Methods[M]['params']>;

@@ -78,7 +78,7 @@ export async function orderCopy(
   const { peer } = target;
   if (peer === null || source.bootId === null) return false;
   try {
-    await peer.call(
+    const { copiedBytes } = await peer.call(
       'ost.copy',
       {
         handle: target.handle,
@@ -93,6 +93,8 @@ export async function orderCopy(
       COPY_TIMEOUT_MS,
     );
     target.dirty = true;
+    target.copiedBytes += copiedBytes;
+    state.env.throttle?.spend(copiedBytes);
     return true;
   } catch (error) {
     const failure = asRawstorError(error);

@@ -14,6 +14,7 @@ const JOIN_TRIES = 5;
 export interface ResyncProgress {
   readonly regionsTotal: number;
   readonly regionsDone: number;
+  readonly copiedBytes: number;
 }
 
 /** What a resync needs of the volume. */
@@ -37,7 +38,8 @@ export class Resync {
 
   progress(member: Member): ResyncProgress | null {
     const at = this.active.get(member);
-    return at === undefined ? null : { regionsTotal: at.total, regionsDone: at.done };
+    if (at === undefined) return null;
+    return { regionsTotal: at.total, regionsDone: at.done, copiedBytes: member.copiedBytes };
   }
 
   /** Tries until the member is in the set again or the volume closes. */
@@ -54,7 +56,9 @@ export class Resync {
   }
 
   private wanted(member: Member): boolean {
-    return !member.inSync && this.state.fatal === null && !this.state.closing;
+    const { state } = this;
+    const present = state.member(member.ostId) === member;
+    return present && !member.inSync && state.fatal === null && !state.closing;
   }
 
   private async loop(member: Member): Promise<void> {
@@ -135,6 +139,7 @@ export class Resync {
     const { state } = this;
     const range = regionRange(state, chunk, region);
     if (range === null) return;
+    await state.env.throttle?.turn();
     await withRangeLocked(state, range, async () => {
       while (member.receiving && member.attached) {
         const source = copySource(state.placement(chunk), member);
