@@ -48,6 +48,11 @@ export class Member {
   emptied = false;
   /** Bytes that were copied to it. */
   copiedBytes = 0;
+  /**
+   * A loss of its is on record and regions are still unreconciled: where another in sync holds a chunk too, that
+   * one is read and copied from (I7).
+   */
+  behind = false;
   /** Losses recorded while it was the last to have the data (I8): what it answered before is to be sent again. */
   losses = 0;
   /** Operations whose answer was lost with the session; re-sent after an attach, or given up by a drop. */

@@ -21,6 +21,8 @@ if (values.help) {
   process.exit(0);
 }
 
+// Errors are an everyday thing here, and their stacks are costly.
+Error.stackTraceLimit = values.trace ? 10 : 0;
 const steps = Number(values.steps);
 const from = Number(values.seed ?? values.from);
 const count = values.seed === undefined ? Number(values.seeds) : 1;
