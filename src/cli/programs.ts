@@ -1,6 +1,9 @@
 import type { ProgramSpec, VerbSpec } from './command.js';
 import { df } from './verbs/df.js';
+import { drain } from './verbs/ost/drain.js';
 import { ostLs } from './verbs/ost/ls.js';
+import { ostRm } from './verbs/ost/rm.js';
+import { recover } from './verbs/recover.js';
 import { serveMds } from './verbs/serve/mds.js';
 import { serveMgs } from './verbs/serve/mgs.js';
 import { serveNbd } from './verbs/serve/nbd.js';
@@ -30,15 +33,15 @@ const serve: VerbSpec = {
 
 const ost: VerbSpec = {
   name: 'ost',
-  summary: 'look at the OSTs',
-  verbs: [ostLs],
-  examples: ostLs.examples,
+  summary: 'look at the OSTs, empty and remove them',
+  verbs: [ostLs, drain, ostRm],
+  examples: [...ostLs.examples.slice(0, 1), ...drain.examples.slice(0, 1)],
 };
 
 export const RAWSTOR: ProgramSpec = {
   name: 'rawstor',
   summary: 'block storage for virtual machines: run and look at a cluster (volumes: rawstor-volume)',
-  verbs: [up, serve, status, df, ost],
+  verbs: [up, serve, status, df, ost, recover],
   examples: [
     { command: 'rawstor up', what: 'a cluster on this machine, with a volume to try' },
     { command: 'rawstor status', what: 'how it is' },

@@ -5,5 +5,12 @@ export { RemotePeer } from '../protocol/remote-peer.js';
 export { Cluster, type ClusterOptions } from './cluster.js';
 export { ControlLink } from './control-link.js';
 export type { OpenVolumeOptions } from './open.js';
+export {
+  isOnlyCopy,
+  needsRecovery,
+  type RecoverOptions,
+  type RecoverOutcome,
+  recoverVolume,
+} from './recovery/recover.js';
 export type { MemberStatus, VolumeStatus } from './recovery/status.js';
 export { Volume } from './volume.js';

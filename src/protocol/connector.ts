@@ -28,7 +28,7 @@ export class Connector implements OstConnector {
     let failure: RawstorError | null = null;
     for (const address of addresses) {
       try {
-        return await RemotePeer.connect(this.io, this.clock, this.identity, address, timeoutMs);
+        return await RemotePeer.connect(this.io, this.clock, this.identity, address, timeoutMs, ostId);
       } catch (error) {
         failure = asRawstorError(error, address);
       }

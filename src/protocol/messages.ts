@@ -36,6 +36,8 @@ export const helloSchema = z.object({
   clusterId: z.string().max(64),
   /** For logs and `status`: program, host and process. */
   name: z.string().max(255),
+  /** Of an OST: its id, so that one that took over the address of another is not taken for it. */
+  serverId: z.string().max(64).optional(),
 });
 export type Hello = z.infer<typeof helloSchema>;
 

@@ -46,6 +46,7 @@ export class RemotePeer implements OstPeer, BatchTask {
     identity: Identity,
     address: string,
     timeoutMs: number,
+    ostId?: string,
   ): Promise<RemotePeer> {
     const peer = new RemotePeer(io, clock);
     peer.connection = await Connection.connect(io, address, {
@@ -54,9 +55,15 @@ export class RemotePeer implements OstPeer, BatchTask {
       handler: peer.handler(),
       timeoutMs,
     });
-    if (peer.connection.remote?.role !== 'ost') {
+    const { remote } = peer.connection;
+    if (remote?.role !== 'ost') {
       peer.connection.destroy();
       throw new RawstorError('PROTOCOL', 'there is no OST at this address', { where: address });
+    }
+    if (ostId !== undefined && remote.serverId !== ostId) {
+      peer.connection.destroy();
+      const other = `OST ${remote.serverId} answers there, not ${ostId}`;
+      throw new RawstorError('UNAVAILABLE', other, { where: address });
     }
     return peer;
   }

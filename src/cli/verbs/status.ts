@@ -4,7 +4,15 @@ import type { ObjectInfo } from '../../protocol/index.js';
 import { defineVerb } from '../command.js';
 import type { Context } from '../context.js';
 import { factLines, tableLines } from '../output.js';
-import { allOsts, allVolumes, type KnownOst, type VolumeHealth, volumeHealth } from '../volumes.js';
+import {
+  allOsts,
+  allVolumes,
+  copiedText,
+  type KnownOst,
+  shortId,
+  type VolumeHealth,
+  volumeHealth,
+} from '../volumes.js';
 
 const UNWELL_EXIT = ERROR_CODES.BUSY.exit;
 
@@ -21,6 +29,8 @@ interface VolumeRow {
   health: VolumeHealth;
   replicas: number;
   inSync: number;
+  /** What is being copied or moved, for people. */
+  doing: string;
 }
 
 type Health = 'ok' | 'degraded' | 'down';
@@ -35,6 +45,8 @@ interface Status {
   inUse: number;
   /** Only those that are not well. */
   unwell: VolumeRow[];
+  /** Volumes with copies on their way. */
+  recovering: VolumeRow[];
   notes: string[];
 }
 
@@ -63,9 +75,8 @@ async function gather(context: Context): Promise<Status> {
     askRegistry(context),
   ]);
   const alive = new Set(osts.filter((ost) => ost.alive).map((ost) => ost.ostId));
-  const unwell = volumes
-    .map((volume) => rowOf(volume, (id) => alive.has(id)))
-    .filter((row) => row.health !== 'ok');
+  const rows = volumes.map((volume) => rowOf(volume, (id) => alive.has(id)));
+  const unwell = rows.filter((row) => row.health !== 'ok');
   const servers = [...serversOf(registry.servers, osts), ...registry.own];
   const down = servers.some((server) => server.health === 'down');
   const lost = unwell.some((row) => row.health === 'unavailable' || row.health === 'loss');
@@ -78,6 +89,7 @@ async function gather(context: Context): Promise<Status> {
     volumes: volumes.length,
     inUse: volumes.filter((volume) => volume.lease !== null).length,
     unwell,
+    recovering: rows.filter((row) => row.doing !== ''),
     notes: registry.notes,
   };
 }
@@ -115,7 +127,7 @@ function serversOf(registered: readonly ServerRow[], osts: readonly KnownOst[]):
   const rows = osts.map((ost) => ({
     role: 'ost',
     id: ost.ostId,
-    health: ost.alive ? 'up' : 'down',
+    health: ost.alive ? (ost.draining ? 'draining' : 'up') : 'down',
     host: ost.labels.host ?? '',
     addresses: ost.addresses,
   }));
@@ -124,7 +136,20 @@ function serversOf(registered: readonly ServerRow[], osts: readonly KnownOst[]):
 
 function rowOf(volume: ObjectInfo, alive: (ostId: string) => boolean): VolumeRow {
   const inSync = volume.members.filter((m) => m.state === 'in-sync' && alive(m.ostId)).length;
-  return { name: volume.name, health: volumeHealth(volume, alive), replicas: volume.replicas, inSync };
+  const { name, replicas } = volume;
+  return { name, health: volumeHealth(volume, alive), replicas, inSync, doing: doingOf(volume) };
+}
+
+function doingOf(volume: ObjectInfo): string {
+  const { wanted, recovery, lease, members } = volume;
+  const copies = recovery.map(({ ostId }) => `${shortId(ostId)}${copiedText(volume, ostId)}`);
+  if (wanted !== null) {
+    const move = `${wanted.from === null ? '' : shortId(wanted.from)} to ${shortId(wanted.to)}`;
+    const told = recovery.some(({ ostId }) => ostId === wanted.to) || lease !== null;
+    return [`move ${move}${told ? '' : ', when it is opened'}`, ...copies].join('; ');
+  }
+  const waits = lease === null && members.some(({ state }) => state === 'stale');
+  return copies.length === 0 && waits ? 'resync, when it is opened' : copies.join('; ');
 }
 
 function describe(found: Status): string[] {
@@ -154,6 +179,15 @@ function describe(found: Status): string[] {
         { header: 'VOLUME', cell: (row) => row.name },
         { header: 'HEALTH', cell: (row) => row.health },
         { header: 'IN SYNC', cell: (row) => `${row.inSync} of ${row.replicas}`, right: true },
+      ]),
+    );
+  }
+  if (found.recovering.length > 0) {
+    lines.push('');
+    lines.push(
+      ...tableLines(found.recovering, [
+        { header: 'VOLUME', cell: (row) => row.name },
+        { header: 'RECOVERY', cell: (row) => row.doing },
       ]),
     );
   }

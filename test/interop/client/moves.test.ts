@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { Volume } from '../../../src/client/index.js';
 import { MiB } from '../../../src/common/units.js';
-import { ClientRig, expectBytes, flush, states, until, write } from './rig.js';
+import { ClientRig, until } from './rig.js';
 import { VerifyingLoad } from './verifying-load.js';
 
 /** Replacing one OST of an object by another, while it is in use and after (docs/consistency, I9, I13). */

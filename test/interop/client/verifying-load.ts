@@ -86,7 +86,7 @@ function request(
   memory: ReturnType<typeof mapAnonymous>,
 ): Promise<string | null> {
   return new Promise((resolve) => {
-    const block = new BlockRequest({ blockDone: (_, error) => resolve(error && error.toUserText()) });
+    const block = new BlockRequest({ blockDone: (_, error) => resolve(error?.toUserText() ?? null) });
     block.op = op;
     block.offset = offset;
     block.length = length;
