@@ -7,6 +7,8 @@ import { changedMembers } from './replica-set.js';
 import type { SetRecorder } from './set-recorder.js';
 import type { VolumeState } from './volume-state.js';
 
+const RETRY_MS = 20;
+
 /**
  * Records that `members`, which came back without what was not flushed there, stay in the set (I8): some chunk
  * has nobody else. What they hold of chunks that others hold too may be older than there, so those regions are
@@ -26,6 +28,8 @@ export async function acceptLoss(
     differing = await newerRegions(state, members);
   } catch {
     for (const member of members) member.end(false);
+    // That they have ended may take a moment to be told.
+    await state.env.clock.sleep(RETRY_MS);
     return false;
   }
   // A flush without an answer covers what was dirty before it.

@@ -30,6 +30,7 @@ const totals: Record<string, number> = {};
 let failed = 0;
 const startedMs = performance.now();
 for (let seed = from; seed < from + count; seed++) {
+  if (process.env.SIM_PROGRESS) process.stderr.write(`${seed} ${process.memoryUsage().heapUsed >> 20}\n`);
   const onTrace = values.trace ? (line: string) => process.stdout.write(`${line}\n`) : undefined;
   const result = await runSeed({ seed, steps, ...(onTrace === undefined ? {} : { onTrace }) });
   for (const [name, times] of Object.entries(result.counts)) totals[name] = (totals[name] ?? 0) + times;
