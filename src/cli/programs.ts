@@ -2,6 +2,7 @@ import type { ProgramSpec, VerbSpec } from './command.js';
 import { df } from './verbs/df.js';
 import { drain } from './verbs/ost/drain.js';
 import { ostLs } from './verbs/ost/ls.js';
+import { rebalance } from './verbs/ost/rebalance.js';
 import { ostRm } from './verbs/ost/rm.js';
 import { recover } from './verbs/recover.js';
 import { serveMds } from './verbs/serve/mds.js';
@@ -34,7 +35,7 @@ const serve: VerbSpec = {
 const ost: VerbSpec = {
   name: 'ost',
   summary: 'look at the OSTs, empty and remove them',
-  verbs: [ostLs, drain, ostRm],
+  verbs: [ostLs, drain, rebalance, ostRm],
   examples: [...ostLs.examples.slice(0, 1), ...drain.examples.slice(0, 1)],
 };
 

@@ -100,6 +100,12 @@ class Opening implements MemberOwner {
     const { options, opened, state } = this;
     if (options.mode === 'read') return this.openForReading();
     const decision = await this.settle();
+    if (decision.loss && options.yields === true) {
+      throw new RawstorError('LOSS', 'acknowledged writes are lost: whoever uses the volume is to be told', {
+        where: `volume ${opened.object.name}`,
+        hint: 'open it, and check what is inside',
+      });
+    }
     if (decision.loss) await this.outwait();
     await this.record(decision);
     if (!opened.wasClean) {

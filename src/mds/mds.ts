@@ -1,6 +1,7 @@
 import type { Clock } from '../common/clock.js';
 import { RawstorError } from '../common/errors.js';
 import { newId } from '../common/ids.js';
+import type { Logger } from '../common/log.js';
 import type { Random } from '../common/random.js';
 import type { ObjectInfo, Params, Result } from '../protocol/index.js';
 import { allocate } from './allocate.js';
@@ -23,6 +24,9 @@ export interface MdsOptions {
   readonly random: Random;
   readonly leaseTimes?: LeaseTimes;
   /** Told when an object was removed, so that its OSTs can be told before they ask. */
+  /** An OST that nobody has heard of for so long is replaced where there is room; 0, the default: never. */
+  readonly replaceAfterMs?: number;
+  readonly log?: Logger;
   readonly onRemoved?: (objectId: string, ostIds: readonly string[]) => void;
 }
 
@@ -62,6 +66,8 @@ export class Mds {
       leases: this.leases,
       serial: this.serial,
       info: (stored) => this.info(stored),
+      replaceAfterMs: options.replaceAfterMs ?? 0,
+      log: options.log,
       onLeft: (objectId, ostIds) => this.onRemoved(objectId, ostIds),
     });
   }

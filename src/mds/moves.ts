@@ -1,10 +1,11 @@
-import type { Clock } from '../common/clock.js';
-import { RawstorError } from '../common/errors.js';
+import type { Clock, Timer } from '../common/clock.js';
+import { asRawstorError, RawstorError } from '../common/errors.js';
 import { newId } from '../common/ids.js';
-import { placeChunk } from '../common/placement.js';
-import type { Member, ObjectInfo, Params, RecoveryProgress, Result, WantedMove } from '../protocol/index.js';
+import type { Logger } from '../common/log.js';
+import type { ObjectInfo, Params, RecoveryProgress, Result, WantedMove } from '../protocol/index.js';
 import { fitting } from './answers.js';
-import { checkCurrent, nextEpoch } from './in-sync-sets.js';
+import { isOnlyCopy, withoutCopy } from './give-up.js';
+import { checkCurrent } from './in-sync-sets.js';
 import type { Leases } from './leases.js';
 import { LeftCopies, putLeft } from './left-copies.js';
 import { everywhere, type Objects } from './objects.js';
@@ -21,14 +22,16 @@ export interface MovesParts {
   readonly osts: Osts;
   readonly leases: Leases;
   readonly serial: Serial;
+  readonly replaceAfterMs: number;
+  readonly log: Logger | undefined;
   readonly info: (stored: StoredObject) => ObjectInfo;
   /** These OSTs have copies to delete. */
   readonly onLeft: (objectId: string, ostIds: readonly string[]) => void;
 }
 
-/** Chunks looked at for one that would be lost. */
-const CHUNKS_SEARCHED = 1 << 20;
 const PAGE = 200;
+/** Between two looks for OSTs that are away for long. */
+const LOOK_MS = 60_000;
 
 /**
  * Moving objects from OST to OST. The MDS only says what is wanted and where to; the object's writer copies, and
@@ -39,6 +42,8 @@ export class Moves {
   private readonly parts: MovesParts;
   private readonly leftCopies: LeftCopies;
   /** As holders told last, by object. */
+  private timer: Timer | null = null;
+  private looking: Promise<void> | null = null;
   private readonly told = new Map<string, readonly RecoveryProgress[]>();
 
   constructor(parts: MovesParts) {
@@ -46,8 +51,51 @@ export class Moves {
     this.leftCopies = new LeftCopies(parts.store);
   }
 
-  start(): Promise<void> {
-    return this.leftCopies.start();
+  async start(): Promise<void> {
+    await this.leftCopies.start();
+    const { clock, replaceAfterMs } = this.parts;
+    if (replaceAfterMs === 0) return;
+    const periodMs = Math.max(100, Math.min(LOOK_MS, replaceAfterMs / 4));
+    this.timer = clock.every(periodMs, () => {
+      this.looking ??= this.replaceSilent().finally(() => {
+        this.looking = null;
+      });
+    });
+  }
+
+  async close(): Promise<void> {
+    this.timer?.cancel();
+    await this.looking;
+  }
+
+  /** Wishes all that is on OSTs which have been away for long to be elsewhere, where there is room. */
+  private async replaceSilent(): Promise<void> {
+    const { osts, log, replaceAfterMs } = this.parts;
+    for (const ostId of osts.silentFor(replaceAfterMs)) {
+      let after = '';
+      for (;;) {
+        const { objects } = await this.objectsOn({ ostId, after, limit: PAGE });
+        if (objects.length === 0) break;
+        after = objects.at(-1)!.name;
+        for (const object of objects) {
+          const from = object.wanted === null ? ostId : object.wanted.from;
+          const placed = object.map.pool.some((target) => target.ostId === from);
+          if (!placed || (object.wanted !== null && object.wanted.to !== ostId)) continue;
+          // Without it nothing could be copied.
+          if (isOnlyCopy({ object }, ostId)) continue;
+          try {
+            const { wanted } = await this.move({ id: object.id, from, to: null, dryRun: false });
+            log?.warn(
+              { volume: object.name, from, to: wanted.to },
+              'an OST is away for long: it is replaced',
+            );
+          } catch (error) {
+            const reason = asRawstorError(error).toUserText();
+            log?.debug({ volume: object.name, from, reason }, 'an OST that is away cannot be replaced');
+          }
+        }
+      }
+    }
   }
 
   leftOn(ostId: string, limit: number): { id: string; epoch: number }[] {
@@ -177,7 +225,9 @@ export class Moves {
             hint: 'what it waits for is not coming back: end its guest, then try again',
           });
         }
-        return this.withoutCopy(stored, ostId);
+        const candidates = this.parts.osts.candidates();
+        const refused = (to: string) => (this.leftCopies.has(to, id) ? 'has an older copy of it' : null);
+        return withoutCopy(stored, ostId, candidates, refused, this.parts.clock.wallMs());
       });
       leases.release(id);
     });
@@ -194,65 +244,4 @@ export class Moves {
       hint: 'one move of an object at a time: wait until it is done',
     });
   }
-
-  /**
-   * What is left: an older copy becomes the newest, or nothing does and zeros are. Either is a loss on record.
-   */
-  private withoutCopy(stored: StoredObject, ostId: string): StoredObject | null {
-    const { object, session } = stored;
-    const { map, name: where } = object;
-    if (!isOnlyCopy(stored, ostId)) return null;
-    const epoch = nextEpoch(object);
-    const lossWallMs = stored.lossWallMs ?? this.parts.clock.wallMs();
-    const next = { ...stored, lossWallMs, session: { ...session, epoch, open: false }, clean: false };
-    if (object.replicas > 1 && map.rule !== 'fixed') {
-      throw new RawstorError('NOT_SUPPORTED', 'some chunks would be older than others of the same OST', {
-        where,
-        hint: 'export what can be read, remove the volume and create it anew',
-      });
-    }
-    const others = object.members.filter((member) => member.state === 'stale' && member.ostId !== ostId);
-    const older = others.find((member) => this.parts.osts.isAlive(member.ostId));
-    if (older === undefined && others.length > 0 && object.replicas > 1) {
-      throw new RawstorError('UNAVAILABLE', `OST ${others[0]!.ostId} has an older copy, and is away`, {
-        where,
-        hint: 'start it, then try again',
-      });
-    }
-    if (older !== undefined) {
-      const lastSeal = Math.min(object.lastSeal, Math.max(0, older.staleSince - 1));
-      const members = object.members.map((member): Member => {
-        if (member === older) return { ...member, state: 'in-sync', staleSince: 0 };
-        const since = member.state === 'stale' ? Math.min(member.staleSince, lastSeal + 1) : lastSeal + 1;
-        return { ...member, state: 'stale', staleSince: since };
-      });
-      return { ...next, object: { ...object, epoch, lastSeal, lossEpoch: epoch, members } };
-    }
-    const excluded = (to: string) => (this.leftCopies.has(to, object.id) ? 'has an older copy of it' : null);
-    const target = chooseTarget(object, { from: ostId, to: null }, this.parts.osts.candidates(), excluded);
-    const members = object.members.map(
-      (member): Member =>
-        member.ostId === ostId
-          ? { ostId: target.ostId, state: 'in-sync', bootId: null, staleSince: 0 }
-          : member,
-    );
-    const moved = { ...object, epoch, lossEpoch: epoch, members, map: mapWith(object, ostId, target) };
-    const dropped = stored.wanted === null ? [] : [stored.wanted.to];
-    return { ...next, wanted: null, left: [...stored.left, ...dropped], object: moved };
-  }
-}
-
-/** Some chunk has no other replica in sync. */
-export function isOnlyCopy({ object }: Pick<StoredObject, 'object'>, ostId: string): boolean {
-  const { map, id, replicas, members } = object;
-  const others = new Set(
-    members.filter((m) => m.state === 'in-sync' && m.ostId !== ostId).map((m) => m.ostId),
-  );
-  if (map.rule === 'fixed' && map.exceptions.length === 0) return others.size === 0;
-  const chunks = Math.min(CHUNKS_SEARCHED, Math.ceil(object.sizeBytes / object.chunkSizeBytes));
-  for (let chunk = 0; chunk < chunks; chunk++) {
-    const placed = placeChunk(map, id, replicas, chunk);
-    if (placed.includes(ostId) && !placed.some((other) => others.has(other))) return true;
-  }
-  return false;
 }

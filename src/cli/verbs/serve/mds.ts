@@ -1,5 +1,6 @@
 import { resolve } from 'node:path';
 import { runService } from '../../../common/lifecycle.js';
+import { parseDurationMs } from '../../../common/units.js';
 import { defineVerb } from '../../command.js';
 import {
   closeAll,
@@ -17,6 +18,7 @@ interface Options {
   label?: Record<string, string>;
   mgs?: string[];
   clusterId?: string;
+  replaceAfter?: number;
 }
 
 const POOL_BYTES = 16 * 1024 * 1024;
@@ -31,6 +33,11 @@ export const serveMds = defineVerb<Options>({
     SERVER_OPTIONS.advertise,
     SERVER_OPTIONS.label,
     SERVER_OPTIONS.mgs,
+    {
+      flags: '--replace-after <time>',
+      help: 'how long an OST may be away before it is replaced where there is room; 0: never; default: 1h',
+      parse: parseDurationMs,
+    },
     { flags: '--cluster-id <id>', help: 'id of a new cluster; default: made up at the first start' },
   ],
   examples: [
@@ -55,6 +62,7 @@ export const serveMds = defineVerb<Options>({
         advertise: options.advertise,
         labels: options.label,
         mgsAddresses: known.mgs,
+        replaceAfterMs: options.replaceAfter ?? section['replace-after'],
         clusterId: options.clusterId ?? known.config?.clusterId,
       });
       return { mds, close: () => closeAll([() => mds.close(), () => env.io.close()]) };
