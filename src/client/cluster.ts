@@ -11,6 +11,7 @@ import type { OstConnector } from '../protocol/ost-peer.js';
 import { ControlLink } from './control-link.js';
 import { type OpenVolumeOptions, openVolume } from './open.js';
 import { CopyThrottle } from './recovery/throttle.js';
+import { DEFAULT_SEAL_TIMES, type SealTimes } from './seal-due.js';
 import type { Volume } from './volume.js';
 
 export interface ClusterOptions {
@@ -34,8 +35,7 @@ export interface ClusterOptions {
   readonly degradedGraceMs?: number;
   /** Most that resyncs and moves copy, over all volumes; null for no bound. */
   readonly recoveryBytesPerSecond?: number | null;
-  /** After how long without a write a volume is sealed, 5000. */
-  readonly sealIdleMs?: number;
+  readonly seals?: Partial<SealTimes>;
 }
 
 const CONNECT_TIMEOUT_MS = 3000;
@@ -95,7 +95,7 @@ export class Cluster {
       confirmMs: this.options.confirmMs ?? 1000,
       silenceMs: this.options.silenceMs ?? 2000,
       degradedGraceMs: this.options.degradedGraceMs ?? 5000,
-      sealIdleMs: this.options.sealIdleMs ?? 5000,
+      seals: { ...DEFAULT_SEAL_TIMES, ...this.options.seals },
     };
     return openVolume(env, this.mds, ref, options, options.holder ?? this.identity.name);
   }

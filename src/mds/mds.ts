@@ -1,15 +1,14 @@
 import type { Clock } from '../common/clock.js';
-import { RawstorError } from '../common/errors.js';
-import { newId } from '../common/ids.js';
 import type { Logger } from '../common/log.js';
 import type { Random } from '../common/random.js';
-import type { ObjectInfo, Params, Result } from '../protocol/index.js';
+import type { Notice, ObjectInfo, Params, Result } from '../protocol/index.js';
 import { allocate } from './allocate.js';
 import { fitting, placements } from './answers.js';
 import { type Change, changeMembers, checkCurrent, nextEpoch, seal } from './in-sync-sets.js';
 import { type Caller, DEFAULT_LEASE_TIMES, Leases, type LeaseTimes } from './leases.js';
 import { Moves } from './moves.js';
-import { everywhere, Objects } from './objects.js';
+import { everywhere, newObjectId, Objects } from './objects.js';
+import { busy, checkNoneSince } from './open-checks.js';
 import { Osts } from './osts.js';
 import { Serial } from './serial.js';
 import type { MetadataStore } from './store.js';
@@ -23,11 +22,15 @@ export interface MdsOptions {
   readonly clock: Clock;
   readonly random: Random;
   readonly leaseTimes?: LeaseTimes;
-  /** Told when an object was removed, so that its OSTs can be told before they ask. */
+  /** Of the process, for `stat`. */
+  readonly loopStallMaxMs?: () => number;
   /** An OST that nobody has heard of for so long is replaced where there is room; 0, the default: never. */
   readonly replaceAfterMs?: number;
   readonly log?: Logger;
+  /** Told when an object was removed, so that its OSTs can be told before they ask. */
   readonly onRemoved?: (objectId: string, ostIds: readonly string[]) => void;
+  /** Tells the holder of a lease; nothing depends on that it arrives. */
+  readonly onNotice?: (caller: Caller, notice: Notice) => void;
 }
 
 /** Removed objects told an OST at a time. */
@@ -48,6 +51,8 @@ export class Mds {
   private readonly leases: Leases;
   private readonly serial = new Serial();
   private readonly onRemoved: (objectId: string, ostIds: readonly string[]) => void;
+  private readonly loopStallMaxMs: () => number;
+  private readonly onNotice: (caller: Caller, notice: Notice) => void;
 
   private constructor(options: MdsOptions) {
     this.clusterId = options.clusterId;
@@ -58,18 +63,16 @@ export class Mds {
     this.tombstones = new Tombstones(options.store);
     this.leases = new Leases(options.clock, options.leaseTimes ?? DEFAULT_LEASE_TIMES);
     this.onRemoved = options.onRemoved ?? (() => {});
+    const { objects, osts, leases, serial } = this;
     this.moves = new Moves({
-      store: options.store,
-      clock: options.clock,
-      objects: this.objects,
-      osts: this.osts,
-      leases: this.leases,
-      serial: this.serial,
+      ...options,
+      ...{ objects, osts, leases, serial },
       info: (stored) => this.info(stored),
-      replaceAfterMs: options.replaceAfterMs ?? 0,
-      log: options.log,
-      onLeft: (objectId, ostIds) => this.onRemoved(objectId, ostIds),
+      look: (id, reason) => this.notify(id, 'look', reason),
+      onLeft: this.onRemoved,
     });
+    this.loopStallMaxMs = options.loopStallMaxMs ?? (() => 0);
+    this.onNotice = options.onNotice ?? (() => {});
   }
 
   /** Reads what earlier runs left in the store. @throws RawstorError BAD_DATA */
@@ -89,7 +92,9 @@ export class Mds {
   }
 
   async registerOst(info: Params<'mds.registerOst'>, caller: Caller): Promise<Result<'mds.registerOst'>> {
+    const again = this.osts.isOver(info.ostId, caller);
     await this.osts.register(info, caller);
+    if (!again) for (const id of this.leases.objects()) this.notify(id, 'look', `OST ${info.ostId} is there`);
     const deletedObjects = this.tombstones.pending(info.ostId, TOMBSTONES_PER_ANSWER);
     const leftObjects = this.moves.leftOn(info.ostId, TOMBSTONES_PER_ANSWER);
     return { clusterId: this.clusterId, deletedObjects, leftObjects };
@@ -121,7 +126,7 @@ export class Mds {
   async createObject(spec: Params<'mds.createObject'>): Promise<Result<'mds.createObject'>> {
     validateCreate(spec);
     await this.objects.checkNameFree(spec.name);
-    const id = this.newObjectId();
+    const id = newObjectId(this.clock, this.random);
     const map = allocate(spec, this.osts.candidates(), id);
     const object = newObjectRecord(id, spec, map, this.clock.wallMs());
     return this.info(await this.objects.create(object));
@@ -151,6 +156,7 @@ export class Mds {
         const inUse = this.leases.isHeld(stored) && !stored.session.yields;
         if (!force && inUse) throw busy(stored, 'remove it all the same');
       });
+      this.notify(id, 'fenced', 'the object was removed');
       this.leases.release(id);
       this.onRemoved(id, everywhere(removed));
     });
@@ -171,6 +177,7 @@ export class Mds {
       let wasClean = false;
       const next = await this.objects.update(id, (stored) => {
         const { session, object } = stored;
+        checkNoneSince(stored, params.after);
         const yields = params.yields === true;
         const gives = session.yields && !yields;
         const other = this.leases.isHeld(stored) && session.holder !== params.holder && !gives;
@@ -185,21 +192,27 @@ export class Mds {
           object: { ...object, epoch },
         };
       });
+      this.notify(id, 'fenced', `'${params.holder}' opened it (session ${next.session.epoch})`);
       this.leases.take(id, next.session.epoch, caller);
       return this.opened(next, wasClean);
     });
   }
 
+  /** Tells whoever holds the object's lease, over the connection that renewed it last. */
+  notify(id: string, what: 'look' | 'fenced', reason: string): void {
+    const holder = this.leases.holderOf(id);
+    if (holder === null) return;
+    this.onNotice(holder.caller, { id, sessionEpoch: holder.sessionEpoch, what, reason });
+  }
+
   /** @throws RawstorError NOT_FOUND, FENCED */
-  async renew(
-    { id, sessionEpoch, recovery }: Params<'mds.renew'>,
-    caller: Caller,
-  ): Promise<Result<'mds.renew'>> {
+  async renew(params: Params<'mds.renew'>, caller: Caller): Promise<Result<'mds.renew'>> {
+    const { id, sessionEpoch, recovery = [] } = params;
     return this.serial.run(id, async () => {
       const { stored } = await this.objects.load(id);
       checkCurrent(stored, sessionEpoch);
       if (!this.leases.renew(id, sessionEpoch, caller)) this.leases.take(id, sessionEpoch, caller);
-      this.moves.progressed(id, recovery ?? []);
+      this.moves.progressed(id, recovery);
       const { wanted, left } = stored;
       return { osts: this.osts.pick(everywhere(stored)), wanted, left };
     });
@@ -245,6 +258,7 @@ export class Mds {
       objects: this.objects.count,
       osts: this.osts.count,
       leases: this.leases.count,
+      loopStallMaxMs: this.loopStallMaxMs(),
     };
   }
 
@@ -279,21 +293,7 @@ export class Mds {
     const { holder, sinceWallMs } = session;
     const lease = this.leases.isHeld(stored) ? { holder, sessionEpoch: session.epoch, sinceWallMs } : null;
     const recovery = lease === null ? [] : this.moves.progress(object.id);
-    return { ...object, clean, lossWallMs, lease, wanted, left, recovery };
+    const sessionEpoch = session.epoch;
+    return { ...object, clean, lossWallMs, lease, sessionEpoch, wanted, left, recovery };
   }
-
-  private newObjectId(): string {
-    const random = new Uint8Array(10);
-    for (let i = 0; i < random.length; i++) random[i] = this.random.below(256);
-    return newId(this.clock.wallMs(), random);
-  }
-}
-
-function busy(stored: StoredObject, what: string): RawstorError {
-  const { name } = stored.object;
-  const { holder, sinceWallMs } = stored.session;
-  const since = new Date(sinceWallMs).toISOString();
-  return new RawstorError('BUSY', `'${name}' is open for writing by ${holder} since ${since}`, {
-    hint: `close it there, or use --force to ${what}: that writer is then shut out`,
-  });
 }

@@ -22,8 +22,11 @@ export interface MovesParts {
   readonly osts: Osts;
   readonly leases: Leases;
   readonly serial: Serial;
-  readonly replaceAfterMs: number;
-  readonly log: Logger | undefined;
+  /** 0, the default: never. */
+  readonly replaceAfterMs?: number;
+  readonly log?: Logger;
+  /** Tells the object's holder that there is something new. */
+  readonly look: (id: string, reason: string) => void;
   readonly info: (stored: StoredObject) => ObjectInfo;
   /** These OSTs have copies to delete. */
   readonly onLeft: (objectId: string, ostIds: readonly string[]) => void;
@@ -53,7 +56,7 @@ export class Moves {
 
   async start(): Promise<void> {
     await this.leftCopies.start();
-    const { clock, replaceAfterMs } = this.parts;
+    const { clock, replaceAfterMs = 0 } = this.parts;
     if (replaceAfterMs === 0) return;
     const periodMs = Math.max(100, Math.min(LOOK_MS, replaceAfterMs / 4));
     this.timer = clock.every(periodMs, () => {
@@ -70,7 +73,7 @@ export class Moves {
 
   /** Wishes all that is on OSTs which have been away for long to be elsewhere, where there is room. */
   private async replaceSilent(): Promise<void> {
-    const { osts, log, replaceAfterMs } = this.parts;
+    const { osts, log, replaceAfterMs = 0 } = this.parts;
     for (const ostId of osts.silentFor(replaceAfterMs)) {
       let after = '';
       for (;;) {
@@ -175,6 +178,7 @@ export class Moves {
         if (dryRun) return null;
         return { ...stored, wanted, left: before === null ? stored.left : [...stored.left, before.to] };
       });
+      if (!dryRun) this.parts.look(id, `a move to OST ${wanted.to} is wanted`);
       return { wanted };
     });
   }
@@ -188,6 +192,7 @@ export class Moves {
         return wanted === null ? null : { ...stored, wanted: null, left: [...left, wanted.to] };
       }),
     );
+    this.parts.look(id, 'a move is not wanted any more');
     return {};
   }
 

@@ -1,5 +1,7 @@
+import type { Clock } from '../common/clock.js';
 import { RawstorError } from '../common/errors.js';
-import { isId } from '../common/ids.js';
+import { isId, newId } from '../common/ids.js';
+import type { Random } from '../common/random.js';
 import { decodeBody, encodeBody, type ObjectRecord } from '../protocol/index.js';
 import { type MetadataStore, prefixRange } from './store.js';
 import {
@@ -154,6 +156,12 @@ export function ostsOf(object: ObjectRecord): string[] {
 export function everywhere({ object, wanted, left }: StoredObject): string[] {
   const members = object.members.map((member) => member.ostId);
   return [...new Set([...ostsOf(object), ...members, ...(wanted === null ? [] : [wanted.to]), ...left])];
+}
+
+export function newObjectId(clock: Clock, random: Random): string {
+  const bytes = new Uint8Array(10);
+  for (let i = 0; i < bytes.length; i++) bytes[i] = random.below(256);
+  return newId(clock.wallMs(), bytes);
 }
 
 function nameTaken(name: string): RawstorError {

@@ -54,6 +54,11 @@ export class OstControl {
         const asked = params as Params<'ost.copy'>;
         return this.copies.copy(this.core.session(asked.handle, holder), asked);
       }
+      case 'ost.mark': {
+        const { handle, tag } = params as Params<'ost.mark'>;
+        const { object } = this.core.session(handle, holder);
+        return { regions: await this.core.intents.mark([...object.chunks.values()], tag) };
+      }
       case 'ost.storeSet': {
         const asked = params as Params<'ost.storeSet'>;
         const { handle } = asked;
@@ -80,17 +85,14 @@ export class OstControl {
     }
   }
 
-  /** After a seal the regions written lately are marked for the next tag, so that a steady writer does not wait. */
   private async storeSet(session: Session, asked: Params<'ost.storeSet'>): Promise<void> {
     const { core } = this;
     const { object } = session;
     const { set, lastSeal } = asked;
     const known = core.records.set(object.record.id);
     if (known !== null && known.set.epoch > set.epoch) return;
-    const sealed = known === null || known.lastSeal < lastSeal;
-    const marked = sealed ? core.intents.mark([...object.chunks.values()], set.epoch) : Promise.resolve();
     const stored = core.commit([setChange(object.record.id, { set, lastSeal })]);
-    await Promise.all([stored, marked, asked.object && this.storeRecord(session, asked.object)]);
+    await Promise.all([stored, asked.object && this.storeRecord(session, asked.object)]);
   }
 
   /** In turn with attaches, which bring records too: the newest stays. */

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { RawstorError } from '../common/errors.js';
 import { LIMITS } from '../common/limits.js';
 import { MOVE_METHODS } from './move-messages.js';
-import { objectInfoSchema, recoveryProgressSchema } from './object-info.js';
+import { createSpecSchema, objectInfoSchema, recoveryProgressSchema } from './object-info.js';
 import {
   addressSchema,
   bootIdSchema,
@@ -84,8 +84,14 @@ export const OST_METHODS = {
       /** Under which the writer attached the source: what another has may be older (I8). */
       sourceBootId: bootIdSchema,
     }),
-    result: z.object({ copiedBytes: count, zeroedBytes: count }),
+    /** `sourceStatus`: wire status of what the source refused, which ended the copy; 0: all is copied. */
+    result: z.object({ copiedBytes: count, zeroedBytes: count, sourceStatus: count }),
   },
+  /**
+   * Before a seal: raises the epochs of regions written lately to `tag`, which the writer will use from then on, so that
+   * a steady workload does not wait for intents (I2).
+   */
+  'ost.mark': { params: z.object({ handle, tag: epoch }), result: z.object({ regions: count }) },
   /** Durable before the answer. */
   'ost.storeSet': {
     params: z.object({
@@ -116,20 +122,6 @@ export const OST_METHODS = {
 } as const;
 
 const openModeSchema = z.enum(['write', 'read']);
-
-const createSpecSchema = z.object({
-  name: nameSchema,
-  sizeBytes: count.max(LIMITS.volumeSizeBytes),
-  chunkSizeBytes: count,
-  replicas: z.number().int(),
-  minReplicas: z.number().int(),
-  stripeWidth: z.union([z.number().int(), z.literal('all')]),
-  failureDomain: z.string().max(64),
-  /** Host label that the first replica should be on, null for no wish. */
-  near: z.string().max(255).nullable(),
-  onDegraded: z.enum(['pause', 'error']),
-});
-export type CreateSpec = z.infer<typeof createSpecSchema>;
 
 /** By name or by id. */
 const objectRef = z.object({ ref: z.string().min(1).max(LIMITS.nameBytes) });
@@ -179,7 +171,8 @@ export const MDS_METHODS = {
   'mds.remove': { params: objectRef.extend({ force: z.boolean() }), result: nothing },
   /**
    * Gives a session. For write it takes the lease (BUSY when held by a live holder and not forced) and a new
-   * epoch, and marks the object unclean. For read it gives the current epoch and no lease.
+   * epoch, and marks the object unclean. For read it gives the current epoch and no lease. CONFLICT when
+   * it has been opened since the session named `after`: a late open of a process that is dead shuts nobody out.
    */
   'mds.open': {
     params: objectRef.extend({
@@ -188,6 +181,8 @@ export const MDS_METHODS = {
       force: z.boolean(),
       /** Only to repair: whoever else opens gets the lease at once. */
       yields: z.boolean().optional(),
+      /** `sessionEpoch` of the object as the asker knows it; absent: whatever it is. */
+      after: epoch.optional(),
     }),
     result: z.object({
       object: objectInfoSchema,
@@ -242,7 +237,13 @@ export const MDS_METHODS = {
   'mds.acknowledgeLoss': { params: objectRef, result: nothing },
   'mds.stat': {
     params: nothing,
-    result: z.object({ clusterId: z.string(), objects: count, osts: count, leases: count }),
+    result: z.object({
+      clusterId: z.string(),
+      objects: count,
+      osts: count,
+      leases: count,
+      loopStallMaxMs: z.number(),
+    }),
   },
 } as const;
 
@@ -253,6 +254,8 @@ export const serverInfoSchema = z.object({
   labels: labelsSchema,
   capacityBytes: count,
   freeBytes: count,
+  /** Longest time its event loop was held up; absent: not told. */
+  loopStallMaxMs: z.number().nonnegative().optional(),
 });
 export type ServerInfo = z.infer<typeof serverInfoSchema>;
 

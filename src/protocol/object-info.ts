@@ -1,5 +1,6 @@
 import { z } from 'zod';
-import { idSchema, objectRecordSchema, wantedMoveSchema } from './records.js';
+import { LIMITS } from '../common/limits.js';
+import { idSchema, nameSchema, objectRecordSchema, wantedMoveSchema } from './records.js';
 
 /** An object as the MDS tells of it: its record, and what changes without an epoch. */
 
@@ -26,9 +27,26 @@ export const objectInfoSchema = objectRecordSchema.extend({
   /** Wall time of a loss that nobody has acknowledged yet (I8), else null. */
   lossWallMs: z.number().nullable(),
   lease: leaseSchema.nullable(),
+  /** Of the latest open for write, 0 before the first. */
+  sessionEpoch: count,
   wanted: wantedMoveSchema.nullable(),
   /** OSTs that may hold copies which are no longer the object's, not yet told to delete them. */
   left: z.array(idSchema),
   recovery: z.array(recoveryProgressSchema),
 });
 export type ObjectInfo = z.infer<typeof objectInfoSchema>;
+
+/** What an object is created by. */
+export const createSpecSchema = z.object({
+  name: nameSchema,
+  sizeBytes: count.max(LIMITS.volumeSizeBytes),
+  chunkSizeBytes: count,
+  replicas: z.number().int(),
+  minReplicas: z.number().int(),
+  stripeWidth: z.union([z.number().int(), z.literal('all')]),
+  failureDomain: z.string().max(64),
+  /** Host label that the first replica should be on, null for no wish. */
+  near: z.string().max(255).nullable(),
+  onDegraded: z.enum(['pause', 'error']),
+});
+export type CreateSpec = z.infer<typeof createSpecSchema>;

@@ -14,6 +14,7 @@ export interface MemberStatus {
 export interface VolumeStatus {
   readonly epoch: number;
   readonly unreconciledRegions: number;
+  readonly unsealedBytes: number;
   readonly members: readonly MemberStatus[];
   /** Which OST's place another is to take. */
   readonly move: { readonly from: string | null; readonly to: string } | null;
@@ -33,11 +34,12 @@ export function volumeStatus(state: VolumeState, resync: Resync): VolumeStatus {
       copiedBytes: member.copiedBytes,
     };
   });
-  const { epoch, unreconciled, move, left, acksHeld } = state;
+  const { epoch, unreconciled, unsealed, move, left, acksHeld } = state;
   const inSync = members.every((member) => member.state === 'in-sync');
   return {
     epoch,
     unreconciledRegions: unreconciled.size,
+    unsealedBytes: unsealed.bytes,
     members,
     move: move === null ? null : { from: move.wanted.from, to: move.wanted.to },
     recovered: inSync && unreconciled.size === 0 && move === null && left.length === 0 && !acksHeld,
