@@ -9,7 +9,6 @@ import {
   idSchema,
   labelsSchema,
   memberSchema,
-  nameSchema,
   objectRecordSchema,
   ostInfoSchema,
   wantedMoveSchema,
