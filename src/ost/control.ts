@@ -113,22 +113,31 @@ export class OstControl {
 
   private regions(asked: Params<'ost.regions'>, holder: SessionHolder): unknown {
     const session = this.core.session(asked.handle, holder);
-    const { key, record } = session.object;
+    const { key, record, copied } = session.object;
     const from = asked.from ?? { chunk: 0, region: 0 };
     const fromPage = Math.floor(from.region / REGIONS_PER_PAGE);
     const since = Math.max(1, asked.since);
     const version = record.headVersion;
     const pages = this.core.records.scanRegions(key, from.chunk, version, fromPage, PAGES_AT_ONCE);
     const rows: number[] = [];
+    const remembered: number[] = [];
     for (const { chunk, version: of, page, epochs } of pages) {
       if (of !== version) continue;
       for (let i = 0; i < epochs.length; i++) {
-        if (epochs[i]! >= since) rows.push(chunk, page * REGIONS_PER_PAGE + i, epochs[i]!);
+        if (epochs[i]! < since) continue;
+        const region = page * REGIONS_PER_PAGE + i;
+        if (copied.has(chunk, region)) remembered.push(rows.length / 3);
+        rows.push(chunk, region, epochs[i]!);
       }
     }
     const last = pages.at(-1);
     const more = pages.length === PAGES_AT_ONCE && last !== undefined;
-    return { rows, next: more ? { chunk: last.chunk, region: (last.page + 1) * REGIONS_PER_PAGE } : null };
+    const told = { copied: remembered, copiedSince: copied.since };
+    return {
+      rows,
+      ...told,
+      next: more ? { chunk: last.chunk, region: (last.page + 1) * REGIONS_PER_PAGE } : null,
+    };
   }
 
   private async extents(asked: Params<'ost.extents'>, holder: SessionHolder): Promise<unknown> {

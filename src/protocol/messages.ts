@@ -49,6 +49,9 @@ const regionListSchema = z.object({
   rows: z.array(z.number()).max(LIMITS.regionsPerAnswer * 3),
   /** Where to go on, null at the end. */
   next: z.object({ chunk: count, region: count }).nullable(),
+  /** Which of the rows were copied here whole, and the lowest session epoch under which one was. */
+  copied: z.array(count).max(LIMITS.regionsPerAnswer),
+  copiedSince: epoch,
 });
 
 /** Methods an OST answers. Handles belong to the connection that attached. */
@@ -82,6 +85,8 @@ export const OST_METHODS = {
       sourceOstId: idSchema,
       /** Under which the writer attached the source: what another has may be older (I8). */
       sourceBootId: bootIdSchema,
+      /** The range is a region that is sealed at the source: `ost.regions` tells of it from then on. */
+      remember: z.boolean().optional(),
     }),
     /** `sourceStatus`: wire status of what the source refused, which ended the copy; 0: all is copied. */
     result: z.object({ copiedBytes: count, zeroedBytes: count, sourceStatus: count }),

@@ -141,10 +141,45 @@ describe('a move that is cut short', () => {
     for (let at = 0; at < SIZE; at += MiB) await expectBytes(next, at, 1 + at / MiB);
     await until(() => next.status().recovered);
     expect((await poolOf()).sort()).toEqual([stays, wanted.to].sort());
+    // Two of the four regions were there already.
+    const target = next.status().members.find(({ ostId }) => ostId === wanted.to)!;
+    expect(target.copiedBytes).toBe(SIZE / 2);
     const other = rig.watched.get(stays!)!;
     other.away = true;
     other.cut();
     for (let at = 0; at < SIZE; at += MiB) await expectBytes(next, at, 1 + at / MiB);
+    other.away = false;
+    await next.close();
+    await engine.close();
+  });
+
+  test('copies again what was written since, whoever wrote it', async () => {
+    const volume = await open({ chunkSizeBytes: 16 * MiB });
+    for (let at = 0; at < SIZE; at += MiB) await write(volume, at, 1 + at / MiB, MiB);
+    await volume.close();
+    const [from, stays] = await poolOf();
+    const wanted = await move(from!);
+    const engine = await rig.connect('engine');
+    const { stopped, go } = stopAfter(wanted.to, 2);
+    const recovering = recoverVolume(engine, 'v', { clock: systemClock });
+    await stopped;
+    const target = rig.watched.get(wanted.to)!;
+    target.away = true;
+    target.cut();
+    go();
+    const guest = await rig.cluster.openVolume('v', { mode: 'write', holder: 'guest' });
+    expect(await recovering).toBe('taken');
+    await write(guest, MiB, 99, MiB);
+    await guest.close();
+    target.away = false;
+    const next = await rig.cluster.openVolume('v', { mode: 'write', holder: 'guest' });
+    await until(() => next.status().recovered);
+    const { copiedBytes } = next.status().members.find(({ ostId }) => ostId === wanted.to)!;
+    expect(copiedBytes).toBe((SIZE * 3) / 4);
+    const other = rig.watched.get(stays!)!;
+    other.away = true;
+    other.cut();
+    for (let at = 0; at < SIZE; at += MiB) await expectBytes(next, at, at === MiB ? 99 : 1 + at / MiB);
     other.away = false;
     await next.close();
     await engine.close();
