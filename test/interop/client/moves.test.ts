@@ -102,6 +102,9 @@ describe('an OST whose disk is gone', () => {
   });
 });
 
+/** What was written in the last two seconds before a seal counts as written after it. */
+const cool = () => systemClock.sleep(2500);
+
 describe('a move that is cut short', () => {
   /** Lets so many copies to an OST end, then none. */
   const stopAfter = (ostId: string, copies: number) => {
@@ -126,6 +129,7 @@ describe('a move that is cut short', () => {
   test('by the end of its engine is finished by the next, and the old copy serves until then', async () => {
     const volume = await open({ chunkSizeBytes: 16 * MiB });
     for (let at = 0; at < SIZE; at += MiB) await write(volume, at, 1 + at / MiB, MiB);
+    await cool();
     await volume.close();
     const [from, stays] = await poolOf();
     const wanted = await move(from!);
@@ -156,6 +160,7 @@ describe('a move that is cut short', () => {
   test('copies again what was written since, whoever wrote it', async () => {
     const volume = await open({ chunkSizeBytes: 16 * MiB });
     for (let at = 0; at < SIZE; at += MiB) await write(volume, at, 1 + at / MiB, MiB);
+    await cool();
     await volume.close();
     const [from, stays] = await poolOf();
     const wanted = await move(from!);
