@@ -90,22 +90,23 @@ export class SetRecorder {
     if (object.epoch === state.epoch) state.recorded(object);
   }
 
-  /** Every in-sync member keeps the new set before anything is acknowledged under it (I6, I13). */
-  async storeSet(): Promise<boolean> {
+  /**
+   * Every in-sync member keeps the new set before anything is acknowledged under it (I6, I13).
+   * @param joining who will be in the next set, when that is recorded
+   */
+  async storeSet(joining: string[] = []): Promise<boolean> {
     const { state } = this;
     const { object } = state;
-    const set = { epoch: object.epoch, members: object.members };
+    const { lastSeal, lossWallMs, members } = object;
+    const set = { epoch: object.epoch, members, joining };
     const withMap = state.mapToStore ? { object: recordOf(object) } : {};
     const stored = await Promise.all(
       state.inSyncMembers().map(async (member) => {
         const { peer } = member;
         if (peer === null) return false;
         try {
-          await peer.call(
-            'ost.storeSet',
-            { handle: member.handle, set, lastSeal: object.lastSeal, ...withMap },
-            5000,
-          );
+          const kept = { set, lastSeal, lossWallMs, ...withMap };
+          await peer.call('ost.storeSet', { handle: member.handle, ...kept }, 5000);
           return true;
         } catch (error) {
           state.env.log.warn(

@@ -4,7 +4,8 @@ import type { Random } from '../common/random.js';
 import type { Notice, ObjectInfo, Params, Result } from '../protocol/index.js';
 import { allocate } from './allocate.js';
 import { fitting, placements } from './answers.js';
-import { type Change, changeMembers, checkCurrent, nextEpoch, seal } from './in-sync-sets.js';
+import { dumpPage } from './dump.js';
+import { type Change, changeMembers, checkCurrent, isRebuilt, nextEpoch, seal } from './in-sync-sets.js';
 import { type Caller, DEFAULT_LEASE_TIMES, Leases, type LeaseTimes } from './leases.js';
 import { Moves } from './moves.js';
 import { everywhere, newObjectId, Objects } from './objects.js';
@@ -45,6 +46,7 @@ export class Mds {
   readonly moves: Moves;
   private readonly clock: Clock;
   private readonly random: Random;
+  private readonly store: MetadataStore;
   private readonly objects: Objects;
   private readonly osts: Osts;
   private readonly tombstones: Tombstones;
@@ -58,19 +60,16 @@ export class Mds {
     this.clusterId = options.clusterId;
     this.clock = options.clock;
     this.random = options.random;
+    this.store = options.store;
     this.objects = new Objects(options.store);
     this.osts = new Osts(options.store, options.clock);
     this.tombstones = new Tombstones(options.store);
     this.leases = new Leases(options.clock, options.leaseTimes ?? DEFAULT_LEASE_TIMES);
     this.onRemoved = options.onRemoved ?? (() => {});
     const { objects, osts, leases, serial } = this;
-    this.moves = new Moves({
-      ...options,
-      ...{ objects, osts, leases, serial },
-      info: (stored) => this.info(stored),
-      look: (id, reason) => this.notify(id, 'look', reason),
-      onLeft: this.onRemoved,
-    });
+    const info = (stored: StoredObject) => this.info(stored);
+    const look = (id: string, reason: string) => this.notify(id, 'look', reason);
+    this.moves = new Moves({ ...options, objects, osts, leases, serial, info, look, onLeft: this.onRemoved });
     this.loopStallMaxMs = options.loopStallMaxMs ?? (() => 0);
     this.onNotice = options.onNotice ?? (() => {});
   }
@@ -100,22 +99,13 @@ export class Mds {
     return { clusterId: this.clusterId, deletedObjects, leftObjects };
   }
 
-  async confirmDeleted({
-    ostId,
-    objects,
-  }: Params<'mds.confirmDeleted'>): Promise<Result<'mds.confirmDeleted'>> {
-    await this.tombstones.confirm(ostId, objects);
+  async confirmDeleted(asked: Params<'mds.confirmDeleted'>): Promise<Result<'mds.confirmDeleted'>> {
+    await this.tombstones.confirm(asked.ostId, asked.objects);
     return {};
   }
 
   async listOsts(): Promise<Result<'mds.listOsts'>> {
-    const osts = this.osts.list().map(({ info, alive, draining, seenWallMs }) => ({
-      ...info,
-      alive,
-      draining,
-      lastSeenWallMs: seenWallMs,
-    }));
-    return { osts };
+    return { osts: this.osts.told() };
   }
 
   async getFreeOst({ sizeBytes, count }: Params<'mds.getFreeOst'>): Promise<Result<'mds.getFreeOst'>> {
@@ -234,7 +224,9 @@ export class Mds {
       await this.objects.update(id, (stored) => {
         checkCurrent(stored, sessionEpoch, 'closed');
         if (!stored.session.open) return null;
-        return { ...stored, clean, session: { ...stored.session, open: false } };
+        // What an adopted writer calls clean is said of seals that this MDS may not know.
+        const known = clean && !isRebuilt(stored);
+        return { ...stored, clean: known, session: { ...stored.session, open: false } };
       });
       this.leases.release(id);
       this.moves.progressed(id, []);
@@ -250,6 +242,11 @@ export class Mds {
       ),
     );
     return {};
+  }
+
+  /** Records change meanwhile: each line is of one moment, the whole is not. */
+  dump({ after }: Params<'mds.dump'>): Promise<Result<'mds.dump'>> {
+    return dumpPage(this.store, after);
   }
 
   async stat(): Promise<Result<'mds.stat'>> {
@@ -283,6 +280,7 @@ export class Mds {
       object: this.info(stored),
       sessionEpoch: stored.session.epoch,
       wasClean,
+      rebuiltFrom: stored.rebuiltFrom ?? null,
       leaseMs: this.leases.leaseMs,
       osts: this.osts.pick(everywhere(stored)),
     };

@@ -2,13 +2,13 @@ import { z } from 'zod';
 import type { Clock } from '../common/clock.js';
 import { RawstorError } from '../common/errors.js';
 import { LIMITS } from '../common/limits.js';
-import { encodeBody, type OstInfo, ostInfoSchema } from '../protocol/index.js';
+import { encodeBody, type OstInfo, ostInfoSchema, type Result } from '../protocol/index.js';
 import { type Candidate, reserveBytes } from './allocate.js';
 import type { Caller } from './leases.js';
 import { type MetadataStore, prefixRange } from './store.js';
 import { decodeAs, OST_PREFIX } from './stored-object.js';
 
-const storedOstSchema = z.object({
+export const storedOstSchema = z.object({
   info: ostInfoSchema,
   seenWallMs: z.number(),
   draining: z.boolean().default(false),
@@ -162,6 +162,12 @@ export class Osts {
       heardAtMs,
     }));
     return all.sort((a, b) => (a.info.ostId < b.info.ostId ? -1 : 1));
+  }
+
+  told(): Result<'mds.listOsts'>['osts'] {
+    return this.list().map(({ info, alive, draining, seenWallMs }) => {
+      return { ...info, alive, draining, lastSeenWallMs: seenWallMs };
+    });
   }
 
   candidates(): Candidate[] {

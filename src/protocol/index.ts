@@ -8,6 +8,7 @@ export * from './events.js';
 export * from './frame.js';
 export * from './hello.js';
 export * from './messages.js';
+export * from './mgs-messages.js';
 export * from './mgs-reporter.js';
 export * from './object-info.js';
 export * from './ost-peer.js';

@@ -1,16 +1,18 @@
 import { z } from 'zod';
 import { RawstorError } from '../common/errors.js';
 import { LIMITS } from '../common/limits.js';
+import { DUMP_METHODS, KEPT_METHODS } from './kept-messages.js';
+import { MGS_METHODS } from './mgs-messages.js';
 import { MOVE_METHODS } from './move-messages.js';
 import { createSpecSchema, objectInfoSchema, recoveryProgressSchema } from './object-info.js';
 import {
   addressSchema,
   bootIdSchema,
   idSchema,
-  labelsSchema,
   memberSchema,
   objectRecordSchema,
   ostInfoSchema,
+  storedSetSchema,
   wantedMoveSchema,
 } from './records.js';
 
@@ -40,10 +42,6 @@ export const helloSchema = z.object({
 });
 export type Hello = z.infer<typeof helloSchema>;
 
-/** [ost id, boot id] pairs of a set and the epoch that made it: what survivors store before acks go out (I6). */
-export const storedSetSchema = z.object({ epoch, members: z.array(memberSchema).max(LIMITS.poolMembers) });
-export type StoredSet = z.infer<typeof storedSetSchema>;
-
 const regionListSchema = z.object({
   /** Flat rows of three: chunk, region index in the chunk, region epoch. Head version only. */
   rows: z.array(z.number()).max(LIMITS.regionsPerAnswer * 3),
@@ -59,7 +57,7 @@ export const OST_METHODS = {
   /** Fences earlier sessions, drains what they have in flight, then answers (I4). Keeps the object record (I13). */
   'ost.attach': {
     params: z.object({ object: objectRecordSchema, sessionEpoch: epoch, sessionNumber: count }),
-    result: z.object({ handle, bootId: bootIdSchema }),
+    result: z.object({ handle, bootId: bootIdSchema, set: storedSetSchema.nullable() }),
   },
   /** For another OST that copies from here: reads only, under the copying session's fence. */
   'ost.attachReader': {
@@ -102,11 +100,13 @@ export const OST_METHODS = {
       handle,
       set: storedSetSchema,
       lastSeal: epoch,
+      lossWallMs: z.number().nullish(),
       /** Where more than the set has changed since the attach: the map (I13). */
       object: objectRecordSchema.optional(),
     }),
     result: nothing,
   },
+  ...KEPT_METHODS,
   /** Allocation map: flat pairs of length and state (0 data, 1 hole), from `offset` on. */
   'ost.extents': {
     params: z.object({ handle, chunk: count, chunkVersion: count, offset: count, length: count }),
@@ -193,6 +193,8 @@ export const MDS_METHODS = {
       sessionEpoch: epoch,
       /** As it was before this open. */
       wasClean: z.boolean(),
+      /** After a rebuild, until a change is recorded: OSTs may have stored a set of a later epoch than this. */
+      rebuiltFrom: epoch.nullable(),
       leaseMs: count,
       osts: z.array(ostInfoSchema),
     }),
@@ -239,6 +241,7 @@ export const MDS_METHODS = {
     result: nothing,
   },
   'mds.acknowledgeLoss': { params: objectRef, result: nothing },
+  ...DUMP_METHODS,
   'mds.stat': {
     params: nothing,
     result: z.object({
@@ -247,32 +250,6 @@ export const MDS_METHODS = {
       osts: count,
       leases: count,
       loopStallMaxMs: z.number(),
-    }),
-  },
-} as const;
-
-export const serverInfoSchema = z.object({
-  role: z.enum(['ost', 'mds', 'nbd']),
-  id: z.string().max(64),
-  addresses: z.array(addressSchema).max(8),
-  labels: labelsSchema,
-  capacityBytes: count,
-  freeBytes: count,
-  /** Longest time its event loop was held up; absent: not told. */
-  loopStallMaxMs: z.number().nonnegative().optional(),
-});
-export type ServerInfo = z.infer<typeof serverInfoSchema>;
-
-/** Methods the MGS answers. */
-export const MGS_METHODS = {
-  'mgs.register': { params: serverInfoSchema, result: z.object({ clusterId: z.string() }) },
-  'mgs.cluster': {
-    params: nothing,
-    result: z.object({
-      clusterId: z.string(),
-      servers: z.array(
-        serverInfoSchema.extend({ health: z.enum(['up', 'late', 'down']), lastSeenWallMs: z.number() }),
-      ),
     }),
   },
 } as const;

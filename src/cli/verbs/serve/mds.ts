@@ -19,6 +19,7 @@ interface Options {
   mgs?: string[];
   clusterId?: string;
   replaceAfter?: number;
+  existing: boolean;
 }
 
 /** Touched as it is used. Each of the connections a server may have holds 16 KiB of it while it waits. */
@@ -40,6 +41,11 @@ export const serveMds = defineVerb<Options>({
       parse: parseDurationMs,
     },
     { flags: '--cluster-id <id>', help: 'id of a new cluster; default: made up at the first start' },
+    {
+      flags: '--existing',
+      help: 'begin no new cluster: refuse a directory that is empty, as when a disk was not mounted',
+      default: false,
+    },
   ],
   examples: [
     {
@@ -62,6 +68,7 @@ export const serveMds = defineVerb<Options>({
         listen: options.listen ?? section.listen ?? [`tcp://127.0.0.1:${MDS_PORT}`],
         advertise: options.advertise,
         labels: options.label,
+        existing: options.existing,
         mgsAddresses: known.mgs,
         replaceAfterMs: options.replaceAfter ?? section['replace-after'],
         clusterId: options.clusterId ?? known.config?.clusterId,
