@@ -66,7 +66,7 @@ async function finish(cluster: TortureCluster, guest: Guest, values: LegalValues
   await within(WAIT_MS, 'all replicas are in sync', () => cluster.whole());
   await guest.readAll();
   await guest.closed();
-  for (const server of [...cluster.gateways, ...cluster.osts.map((ost) => ost.server)]) await server.stop();
+  await cluster.stopIo();
   await cluster.compareReplicas(values);
 }
 
@@ -144,12 +144,12 @@ export function olderWriterWakes(root?: string): Promise<void> {
     cluster.mds.server.freeze();
     let served = '';
     const before = older.answered;
-    void older.write(0, PIECE_SECTORS).then((errno) => {
-      if (errno === 0) served = 'a write of a writer that was replaced was acknowledged';
-    });
-    void older.read(0, PIECE_SECTORS).then((errno) => {
-      if (errno === 0) served ||= 'a read of a writer that was replaced was served';
-    });
+    // Errors, and no answer at all, are as it should be.
+    const noteWhat = (what: string) => (errno: number) => {
+      if (errno === 0) served ||= `a ${what} of a writer that was replaced was served`;
+    };
+    older.write(0, PIECE_SECTORS).then(noteWhat('write'), () => {});
+    older.read(0, PIECE_SECTORS).then(noteWhat('read'), () => {});
     cluster.gateways[0]!.thaw();
     await within(WAIT_MS, 'the older writer learns that it was replaced', () => {
       return older.answered > before || older.failure !== null || !older.connected;

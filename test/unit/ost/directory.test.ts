@@ -121,6 +121,16 @@ test('records that are gone, empty or overwritten are found too', async () => {
   expect((await failure('BAD_DATA', start(io, dir))).where).toBe(records(dir));
 });
 
+test('chunks that are gone are not replaced by none, which would read as zeros', async () => {
+  const io = openIo();
+  const dir = await filled();
+  const chunks = join(dir, 'chunks');
+  await rm(chunks, { recursive: true });
+  const error = await failure('BAD_DATA', start(io, dir));
+  expect(error.where).toBe(chunks);
+  expect(await readdir(dir)).not.toContain('chunks');
+});
+
 test('whatever is damaged in the records, a start ends with an error or serves, never by a signal', {
   timeout: 600_000,
 }, async () => {
