@@ -2,8 +2,8 @@ import type { Clock } from '../common/clock.js';
 import { asRawstorError, type ErrorCode, RawstorError } from '../common/errors.js';
 import type { Logger } from '../common/log.js';
 import type { Io } from '../io/types.js';
-import { ASKS_ONLY } from '../protocol/asks-only.js';
-import { Connection, type ConnectionHandler } from '../protocol/connection.js';
+import { Connection } from '../protocol/connection.js';
+import { ASKS_ONLY, type ConnectionHandler } from '../protocol/connection-handler.js';
 import type { Identity } from '../protocol/hello.js';
 import type { MethodName, Params, Result } from '../protocol/messages.js';
 

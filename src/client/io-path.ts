@@ -3,7 +3,7 @@ import type { ChunkOp, ChunkOpOwner } from '../protocol/chunk-op.js';
 import { errorOfStatus, STATUS_CONNECTION_LOST } from '../protocol/control.js';
 import { Opcode } from '../protocol/frame.js';
 import type { Member } from './member.js';
-import { changesData, failedMembers, isEmptied, isSessionLoss } from './piece-outcome.js';
+import { changesData, failedMembers, isEmptied, isOutdated, isSessionLoss } from './piece-outcome.js';
 import { Piece, type ReplicaOp, ReplicaState } from './records.js';
 import { chooseReplica, enoughInSync } from './replica-choice.js';
 import type { VolumeState } from './volume-state.js';
@@ -16,6 +16,8 @@ export interface IoPathOwner {
   /** No replica took the whole of it: they may differ now. The piece stays open until `finish`. */
   allFailed(piece: Piece, error: RawstorError): void;
   resyncFailed(member: Member, error: RawstorError): void;
+  /** What a read wants to have became unreconciled under it: it has to wait for that like any other (I7). */
+  readDiffers(piece: Piece): void;
 }
 
 /**
@@ -197,6 +199,7 @@ export class IoPath implements ChunkOpOwner {
   }
 
   private sendRead(piece: Piece): void {
+    if (this.state.differs(piece)) return this.owner.readDiffers(piece);
     const member = chooseReplica(piece, this.rotor++, this.state.env.host);
     if (member === null) {
       this.parked.push(piece);
@@ -247,8 +250,7 @@ export class IoPath implements ChunkOpOwner {
     if (changesData(piece) && !enoughInSync(piece.placement, this.state.object.minReplicas)) {
       return this.hold(piece);
     }
-    if (piece.opcode === Opcode.READ && !piece.ops[0]!.member!.inSync) {
-      // It left the set while it answered: what it read may be old by now.
+    if (piece.opcode === Opcode.READ && (isOutdated(piece.ops[0]!) || this.state.differs(piece))) {
       piece.opCount = 0;
       return this.sendRead(piece);
     }

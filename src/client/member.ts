@@ -46,6 +46,11 @@ export class Member {
   dirty = false;
   /** Attached under another boot id than recorded: what was not flushed there is lost, so nothing is read from it. */
   emptied = false;
+  /**
+   * A loss of its is on record and regions are still unreconciled: where another in sync holds a chunk too, that
+   * one is read and copied from (I7).
+   */
+  behind = false;
   /** Losses recorded while it was the last to have the data (I8): what it answered before is to be sent again. */
   losses = 0;
   /** Operations whose answer was lost with the session; re-sent after an attach, or given up by a drop. */

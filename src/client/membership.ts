@@ -1,5 +1,6 @@
 import { asRawstorError, RawstorError } from '../common/errors.js';
-import type { BootId, Member as MemberRecord } from '../protocol/records.js';
+import type { Member as MemberRecord } from '../protocol/records.js';
+import { acceptLoss } from './accept-loss.js';
 import type { ControlLink } from './control-link.js';
 import { type Flusher, flushMember } from './flusher.js';
 import type { IoPath } from './io-path.js';
@@ -20,6 +21,8 @@ export interface MembershipOwner {
   /** Resolves when no write is in flight; new ones wait until `writesHeld` is taken back. */
   holdWrites(): Promise<void>;
   releaseWrites(): void;
+  /** Regions have become unreconciled, perhaps. */
+  regionsDiffer(): void;
 }
 
 /**
@@ -189,23 +192,8 @@ export class Membership {
   }
 
   private async acceptLoss(members: readonly Member[]): Promise<void> {
-    const { state } = this;
-    const bootIds = new Map<string, BootId>();
-    for (const member of members) bootIds.set(member.ostId, member.bootId!);
-    // A flush without an answer covers what was dirty before it.
-    const lost = members.some((one) => one.dirty || this.flusher.awaits(one));
-    await this.change(changedMembers(state.object.members, { bootIds }), lost);
-    for (const member of members) {
-      member.recordedBootId = member.bootId;
-      member.emptied = false;
-      member.losses++;
-    }
-    if (lost) {
-      state.noteLoss();
-      state.env.log.error({ volume: state.name }, 'unflushed writes were lost');
-    }
-    // What was copied from here before may not be here any more: those resyncs begin anew.
-    for (const member of state.members) if (member.receiving) member.end(false);
+    if (!(await acceptLoss(this.state, this.recorder, this.flusher, members))) return;
+    this.owner.regionsDiffer();
     for (const member of members) this.path.resend(member);
     if (await this.recorder.storeSet()) this.releaseAcks();
   }
@@ -236,7 +224,11 @@ export class Membership {
     if (!stillGood || this.lostMembers().length > 0) {
       member.counts = false;
       member.dirty = true;
-      if (!member.attached) this.path.giveUp(member);
+      if (!member.attached) {
+        // Its session ended while it counted: from here on it gets nothing, or that would wait for it for ever (I9).
+        member.receiving = false;
+        this.path.giveUp(member);
+      }
       this.path.review();
       return false;
     }

@@ -4,6 +4,7 @@ import { type BootId, type OstInfo, sameBootId } from '../protocol/records.js';
 import type { ControlLink } from './control-link.js';
 import { Member, type MemberOwner } from './member.js';
 import { listRegions } from './recovery/copy.js';
+import { keepShared } from './recovery/newer.js';
 import { RegionSet } from './region-set.js';
 import { changedMembers, decideOpen, type OpenDecision, type OpenFinding } from './replica-set.js';
 import { SetRecorder } from './set-recorder.js';
@@ -210,6 +211,8 @@ class Opening implements MemberOwner {
     for (const member of state.members) {
       const bootId = bootIds.get(member.ostId);
       if (bootId !== undefined) {
+        // Of suspects that stay for the chunks that nobody else holds the others' chunks are not to be read (I7).
+        if (decision.loss && !sameBootId(member.recordedBootId, bootId)) member.behind = true;
         member.recordedBootId = bootId;
         member.emptied = false;
       }
@@ -233,10 +236,7 @@ class Opening implements MemberOwner {
     for (const member of inSync) {
       for (const [chunk, region] of this.newer.get(member) ?? []) state.unreconciled.add(chunk, region);
     }
-    for (const [chunk, region] of state.unreconciled) {
-      const copies = state.placement(chunk).filter((member) => member.inSync).length;
-      if (copies < 2) state.unreconciled.delete(chunk, region);
-    }
+    keepShared(state, state.unreconciled);
   }
 
   /**

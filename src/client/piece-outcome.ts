@@ -1,7 +1,7 @@
 import { STATUS_CONNECTION_LOST, STATUS_FENCED, STATUS_STALE_SESSION } from '../protocol/control.js';
 import { Opcode } from '../protocol/frame.js';
 import type { Member } from './member.js';
-import { type Piece, ReplicaState } from './records.js';
+import { type Piece, type ReplicaOp, ReplicaState } from './records.js';
 
 /** What the answers to a piece say together. */
 
@@ -41,3 +41,7 @@ export function changesData(piece: Piece): boolean {
 
 /** It came back without what was not flushed, and that is not on record yet. */
 export const isEmptied = (member: Member): boolean => member.required && member.emptied;
+
+/** A read's member left the set since it answered, or lost what it had read (I8): the next read would go back behind this one. */
+export const isOutdated = ({ member, losses }: ReplicaOp): boolean =>
+  !member!.inSync || member!.losses !== losses;

@@ -101,8 +101,14 @@ export class RequestQueue implements VolumeRequestOwner {
     if (error !== null) request.error ??= error;
     request.piecesInFlight--;
     const block = request.block!;
-    if (request.error === null && request.cursor < block.length) this.cut(request);
+    if (request.error === null && !request.again && request.cursor < block.length) this.cut(request);
     else if (request.piecesInFlight === 0) this.end(request);
+  }
+
+  /** A piece of a read cannot be answered now: when no other is in flight, the read waits without its lock. */
+  pieceTooEarly(request: VolumeRequest): void {
+    request.again = true;
+    this.pieceDone(request, null);
   }
 
   /** Ends everything that waits and holds no lock. */
@@ -113,6 +119,7 @@ export class RequestQueue implements VolumeRequestOwner {
   private take(request: VolumeRequest, block: BlockRequest): void {
     request.block = block;
     request.error = null;
+    request.again = false;
     request.cursor = 0;
     request.piecesInFlight = 0;
     request.lockStart = block.offset;
@@ -144,6 +151,11 @@ export class RequestQueue implements VolumeRequestOwner {
 
   /** Starts the next pieces of a request, as many as may be under way. */
   private cut(request: VolumeRequest): void {
+    if (request.opcode === Opcode.READ && request.cursor > 0 && this.mustWait(request)) {
+      request.again = true;
+      if (request.piecesInFlight === 0) this.end(request);
+      return;
+    }
     const block = request.block!;
     const { chunkSizeBytes } = this.state.object;
     const isZeroWrite = request.opcode === Opcode.WRITE && block.op === BlockOp.WRITE_ZEROES;
@@ -175,6 +187,11 @@ export class RequestQueue implements VolumeRequestOwner {
       if (this.writesInFlight === 0) this.writesDrained?.();
     }
     this.state.locks.release(request);
+    if (request.again && error === null) {
+      request.again = false;
+      request.cursor = 0;
+      return this.begin(request);
+    }
     this.recycle(request);
     block.owner.blockDone(block, error);
   }

@@ -114,6 +114,13 @@ export class VolumeState {
     return this.nextSessionNumber++;
   }
 
+  /** Replicas may differ in the range: nothing is answered from one of them (I7). */
+  differs({ chunk, offset, length }: { chunk: number; offset: number; length: number }): boolean {
+    if (this.unreconciled.size === 0) return false;
+    const start = chunk * this.object.chunkSizeBytes + offset;
+    return this.unreconciled.overlaps(start, start + length, this.regionSizeBytes);
+  }
+
   inSyncMembers(): Member[] {
     return this.members.filter((member) => member.inSync);
   }

@@ -66,6 +66,7 @@ export class Volume implements BlockDevice, MemberOwner {
       membersFailed: (piece, failed, error) => this.membersFailed(piece, failed, error),
       allFailed: (piece, error) => this.allFailed(piece, error),
       resyncFailed: (member, error) => this.resyncFailed(member, error),
+      readDiffers: (piece) => this.readDiffers(piece),
     });
     this.requests = new RequestQueue(state, this.path, (request) => this.reconcile.park(request));
     this.flusher = new Flusher(state, this.path, (block, error) => block.owner.blockDone(block, error));
@@ -74,6 +75,7 @@ export class Volume implements BlockDevice, MemberOwner {
       memberLeft: (member) => this.resync.start(member),
       holdWrites: () => this.requests.holdWrites(),
       releaseWrites: () => this.requests.releaseWrites(),
+      regionsDiffer: () => this.reconcile.wake(),
     });
     this.reconcile = new Reconcile(state, (request) => this.requests.begin(request));
     this.resync = new Resync(state, {
@@ -232,6 +234,12 @@ export class Volume implements BlockDevice, MemberOwner {
       this.reconcile.wake();
     }
     this.pieceDone(piece, error);
+  }
+
+  private readDiffers(piece: Piece): void {
+    const request = piece.request!;
+    this.path.recycle(piece);
+    this.requests.pieceTooEarly(request);
   }
 
   private resyncFailed(member: Member, error: RawstorError): void {

@@ -17,8 +17,16 @@ export interface Listening {
   readonly inode: number;
 }
 
-/** @throws RawstorError BUSY when somebody else listens there, USAGE, DENIED ... naming the address */
+/** A socket that listens already and was passed to this process as a descriptor. */
+const INHERITED = /^fd:(\d+)$/;
+
+/**
+ * `fd:N` takes over a socket that the process was started with.
+ * @throws RawstorError BUSY when somebody else listens there, USAGE, DENIED ... naming the address
+ */
 export async function openListening(address: Address): Promise<Listening> {
+  const inherited = INHERITED.exec(address);
+  if (inherited !== null) return adopt(Number(inherited[1]), address);
   const parsed = parseAddress(address);
   if (parsed.kind === 'unix') return listenUnix(parsed.path, address);
   const native = loadNative();
@@ -43,6 +51,18 @@ export function stopListening(listening: Listening): void {
 export function removeSocketFile(listening: Listening): void {
   // Another server may have taken the path over; its socket is not ours to remove.
   if (listening.path !== null && inodeOf(listening.path) === listening.inode) unlinkSync(listening.path);
+}
+
+/** Its socket file stays when we end: whoever made it goes on listening. */
+function adopt(fd: number, where: Address): Listening {
+  const address = loadNative().socketName(fd, false);
+  if (address === '' || address === 'unix:') {
+    throw new RawstorError('USAGE', 'this descriptor is no socket that listens', {
+      where,
+      hint: 'LISTEN_FDS says how many sockets there are from descriptor 3 on: see sd_listen_fds(3)',
+    });
+  }
+  return { fd, address, path: null, inode: 0 };
 }
 
 function listenUnix(path: string, address: Address): Listening {

@@ -1,5 +1,6 @@
 import { LIMITS } from '../common/limits.js';
 import { KiB } from '../common/units.js';
+import { cutShort } from './connection-lost.js';
 import { FrameReceiver } from './frame-receiver.js';
 import { heapMemory, type Memory, type Releasable } from './memory.js';
 import { type BufferPool, LARGEST_BUFFER_BYTES } from './pool.js';
@@ -36,6 +37,7 @@ export type Phase = (typeof Phase)[keyof typeof Phase];
 export abstract class StreamBase implements Stream, BatchTask {
   readonly peer: string;
   onClose: ((error: Error | null) => void) | null = null;
+  onPeerEnd: (() => void) | null = null;
   onDrain: (() => void) | null = null;
   protected readonly host: StreamHost;
   protected readonly queue = new SendQueue();
@@ -44,6 +46,7 @@ export abstract class StreamBase implements Stream, BatchTask {
   protected failure: Error | null = null;
   /** The peer has ended its side. */
   protected peerEnded = false;
+  private peerEndTold = false;
   private overLimit = false;
   private scheduled = false;
   private waitsForPool = false;
@@ -138,6 +141,18 @@ export abstract class StreamBase implements Stream, BatchTask {
     this.host.scheduleUnchecked(this);
   }
 
+  /** The peer has ended: in the middle of a frame that is a loss; else answers may still leave. */
+  protected peerEnd(): void {
+    if (this.receiver.paused) return; // There may be whole frames that nobody has seen.
+    const { onPeerEnd } = this;
+    if (this.receiver.insideFrame) this.destroy(cutShort(this.peer));
+    else if (onPeerEnd === null) this.end();
+    else if (!this.peerEndTold) {
+      this.peerEndTold = true;
+      onPeerEnd();
+    }
+  }
+
   /** Bytes have come where the receiver wanted them. */
   protected received(lengthBytes: number): void {
     this.receiver.received(lengthBytes);
@@ -192,6 +207,7 @@ export abstract class StreamBase implements Stream, BatchTask {
     this.host.streamClosed(this);
     const { onClose } = this;
     this.onClose = null;
+    this.onPeerEnd = null;
     this.onDrain = null;
     onClose?.(this.failure);
   }

@@ -78,7 +78,7 @@ export class UringIo implements Io, RoundWork, StreamHost {
     const listener = new UringListener(
       this.ring,
       listening,
-      (fd) => onStream(this.addStream(fd, address)),
+      (fd) => onStream(this.addStream(fd, listening.address)),
       (closed) => this.listeners.delete(closed),
     );
     this.listeners.add(listener);

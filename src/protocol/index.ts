@@ -1,6 +1,6 @@
-export * from './asks-only.js';
 export * from './chunk-op.js';
 export * from './connection.js';
+export * from './connection-handler.js';
 export * from './connector.js';
 export * from './control.js';
 export * from './crc32c.js';

@@ -54,11 +54,11 @@ export class Cluster {
     return [...this.nodes.values()];
   }
 
-  async start(): Promise<void> {
+  start(): void {
     const { world, mds, plan } = this;
     mds.start();
     for (const node of this.osts) node.start();
-    await world.run(() => mds.mds !== null && this.osts.every((node) => node.serving), 10_000, 'start');
+    world.run(() => mds.mds !== null && this.osts.every((node) => node.serving), 10_000, 'start');
     const admin = new SimProcess(world, 'admin');
     const link = new MdsLink(world, this.network, admin, mds);
     this.beat(admin, link);
@@ -78,7 +78,7 @@ export class Cluster {
       });
     };
     create().catch((error) => world.fail(`create: ${error}`));
-    await world.run(() => made !== null, 10_000, 'create');
+    world.run(() => made !== null, 10_000, 'create');
     this.object = made;
   }
 
@@ -91,9 +91,9 @@ export class Cluster {
     });
   }
 
-  newGuest(): Guest {
+  newGuest(takesOver: boolean): Guest {
     const number = this.guests++;
-    const guest = new Guest(this, `host${number % 2}`, `guest${number}`);
+    const guest = new Guest(this, `host${number % 2}`, `guest${number}`, takesOver);
     this.guest = guest;
     return guest;
   }
@@ -106,7 +106,7 @@ export class Cluster {
       if (kill) before.die();
       else this.former.push(before);
     }
-    this.newGuest().open({ mode: 'write', force: true, acceptLoss: false });
+    this.newGuest(true).open();
   }
 
   opened(guest: Guest, _loss: boolean): void {

@@ -5,7 +5,8 @@ import type { Change, DurableStore } from '../../src/ost/store.js';
 import type { SimProcess } from './process.js';
 import type { World } from './world.js';
 
-const BLOCK = 4096;
+/** A page of the simulated kernel; small, because the simulation spends its time on these. */
+const BLOCK = 1024;
 const SECTOR = 512;
 const EIO = -5;
 const HUGE = 2 ** 40;

@@ -23,6 +23,7 @@ class GuestRequest implements BlockOwner {
   flushed: Int32Array[] | null = null;
   /** Which of the guest's gateways has it. */
   attempt = 0;
+  submittedAtMs = 0;
 
   constructor(guest: Guest) {
     this.guest = guest;
@@ -45,13 +46,16 @@ export class Guest {
   /** Another guest has opened the volume since: nothing of this one may succeed any more. */
   superseded = false;
   opening = false;
-  done_ = 0;
+  /** A takeover is one until it has succeeded, also when its gateway is started again meanwhile. */
+  private hasOpened = false;
+  private readonly takesOver: boolean;
   private attempt = 0;
   private readonly outstanding = new Set<GuestRequest>();
   private readonly busyBlocks = new Set<number>();
   private stopping = false;
 
-  constructor(cluster: Cluster, name: string, holder: string) {
+  constructor(cluster: Cluster, name: string, holder: string, takesOver: boolean) {
+    this.takesOver = takesOver;
     this.holder = holder;
     this.cluster = cluster;
     this.name = name;
@@ -63,7 +67,10 @@ export class Guest {
   }
 
   /** Opens the volume, again and again until it works, and begins (or goes on) with the load. */
-  open(options: OpenVolumeOptions): void {
+  open(): void {
+    // Whose turn it is has been decided since: no tug of war.
+    if (this.cluster.former.includes(this) && !this.hasOpened) return this.die();
+    const options: OpenVolumeOptions = { mode: 'write', force: this.takesOver && !this.hasOpened };
     const { cluster, process } = this;
     const { world, network, mds, nodes } = cluster;
     this.opening = true;
@@ -86,6 +93,7 @@ export class Guest {
         if (!process.alive || process !== this.process) return;
         this.opening = false;
         this.volume = volume;
+        this.hasOpened = true;
         volume.onFatal = (error) => this.fatal(error);
         world.trace(`${this.name} has opened, epoch ${volume.object.epoch}`);
         cluster.opened(this, volume.object.lossWallMs !== null);
@@ -101,7 +109,7 @@ export class Guest {
         world.count(`open ${failure.code}`);
         // By one that came later, whose turn it is.
         if (cluster.former.includes(this)) return this.die();
-        process.later(OPEN_RETRY_MS, 'opens again', () => this.open(options));
+        process.later(OPEN_RETRY_MS, 'opens again', () => this.open());
       },
     );
   }
@@ -111,7 +119,7 @@ export class Guest {
     this.killGateway();
     this.process = new SimProcess(this.cluster.world, this.name);
     const delayMs = this.cluster.world.between(10, 1500);
-    this.process.later(delayMs, 'gateway restarts', () => this.open({ mode: 'write' }));
+    this.process.later(delayMs, 'gateway restarts', () => this.open());
   }
 
   die(): void {
@@ -209,6 +217,7 @@ export class Guest {
   private submit(request: GuestRequest): void {
     const { block } = request;
     request.attempt = this.attempt;
+    request.submittedAtMs = this.cluster.world.nowMs;
     const carries = block.op === BlockOp.READ || block.op === BlockOp.WRITE;
     // A request of an earlier gateway may still be named by its buffers: a new one gets its own.
     block.slices.clear();
@@ -232,11 +241,11 @@ export class Guest {
       } else {
         world.fail(`${this.name}: operation ${block.op} failed with ${error.code}: ${error.message}`);
       }
-    } else if (this.superseded) {
+    } else if (this.superseded && !(flushed !== null && request.submittedAtMs === world.nowMs)) {
+      // A flush that found everything durable needs nobody's answer, and is true whoever writes now.
       world.fail(`${this.name} was answered (operation ${block.op}) after another had opened the volume`);
     }
     this.outstanding.delete(request);
-    this.done_++;
     if (write !== null) {
       this.busyBlocks.delete(write.block);
       if (error === null) oracle.acknowledged(write, (block.flags & BlockFlag.FUA) !== 0);

@@ -21,6 +21,8 @@ if (values.help) {
   process.exit(0);
 }
 
+// Errors are an everyday thing here, and their stacks are costly.
+Error.stackTraceLimit = values.trace ? 10 : 0;
 const steps = Number(values.steps);
 const from = Number(values.seed ?? values.from);
 const count = values.seed === undefined ? Number(values.seeds) : 1;
@@ -28,6 +30,7 @@ const totals: Record<string, number> = {};
 let failed = 0;
 const startedMs = performance.now();
 for (let seed = from; seed < from + count; seed++) {
+  if (process.env.SIM_PROGRESS) process.stderr.write(`${seed} ${process.memoryUsage().heapUsed >> 20}\n`);
   const onTrace = values.trace ? (line: string) => process.stdout.write(`${line}\n`) : undefined;
   const result = await runSeed({ seed, steps, ...(onTrace === undefined ? {} : { onTrace }) });
   for (const [name, times] of Object.entries(result.counts)) totals[name] = (totals[name] ?? 0) + times;

@@ -1,6 +1,6 @@
 import type { World } from './world.js';
 
-export const BLOCK_BYTES = 4096;
+export const BLOCK_BYTES = 1024;
 export const SECTOR_BYTES = 512;
 const SECTORS = BLOCK_BYTES / SECTOR_BYTES;
 

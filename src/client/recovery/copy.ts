@@ -2,6 +2,7 @@ import { asRawstorError } from '../../common/errors.js';
 import type { Member } from '../member.js';
 import type { LockHolder } from '../range-locks.js';
 import type { RegionSet } from '../region-set.js';
+import { mayServe } from '../replica-choice.js';
 import { chunkLength } from '../slicing.js';
 import type { VolumeState } from '../volume-state.js';
 
@@ -108,5 +109,5 @@ export async function orderCopy(
 
 /** A member to copy from, preferring one that is not `target`. */
 export function copySource(placement: readonly Member[], target: Member): Member | null {
-  return placement.find((member) => member !== target && member.readable) ?? null;
+  return placement.find((member) => member !== target && mayServe(member, placement)) ?? null;
 }

@@ -6,6 +6,7 @@ import { defineVerb } from '../../command.js';
 import { Gateway } from '../../gateway/gateway.js';
 import { mgsLink } from '../../gateway/registration.js';
 import { address, list } from '../../options.js';
+import { activatedSockets } from '../../roles/activation.js';
 import {
   closeAll,
   knownCluster,
@@ -65,7 +66,7 @@ export const serveNbd = defineVerb<Options>({
       const gateway = await Gateway.start({
         ...env,
         cluster,
-        listen: required(options.listen ?? section.listen, '--listen', 'serve-nbd'),
+        listen: required(options.listen ?? activatedSockets() ?? section.listen, '--listen', 'serve-nbd'),
         mgs,
         ...(options.label === undefined ? {} : { labels: options.label }),
         ...(control === undefined ? {} : { controlPath: resolve(control) }),
