@@ -96,6 +96,11 @@ describe.skipIf(!(await canMakeNamespaces()))('the directory of an OST', () => {
       const [{ server, disk }] = cluster.osts as [(typeof cluster.osts)[0]];
       await write(0, values.sectors);
       await guest.flush();
+      // What is sealed is in no list of what may differ.
+      await within(WAIT_MS, 'the volume is sealed', async () => {
+        const { lastSeal } = await cluster.volume();
+        return lastSeal > 0;
+      });
       const before = ostIdOf(disk);
       server.kill();
       await server.ended();
@@ -112,6 +117,7 @@ describe.skipIf(!(await canMakeNamespaces()))('the directory of an OST', () => {
       await write(0, values.sectors / 2);
       for (let i = 0; i < 4; i++) await guest.readAll();
       const { members } = await cluster.volume();
+      expect(members.map((member) => member.state).sort()).toEqual(['in-sync', 'stale']);
       expect(members.find((member) => member.ostId === before)?.state).toBe('stale');
     },
     3 * MINUTES,
@@ -120,7 +126,7 @@ describe.skipIf(!(await canMakeNamespaces()))('the directory of an OST', () => {
 
 describe.skipIf(!(await canMakeNamespaces()))('full disks of all replicas', () => {
   it.each<{ disk: DiskKind; diskSizeMiB: number; volumeMiB: number }>([
-    { disk: 'ext4', diskSizeMiB: 64, volumeMiB: 96 },
+    { disk: 'ext4', diskSizeMiB: 160, volumeMiB: 192 },
     { disk: 'xfs', diskSizeMiB: 320, volumeMiB: 384 },
   ])(
     'are told to the writer, and lose nothing: $disk',
