@@ -32,6 +32,7 @@ export class ControlLink {
   private connecting: Promise<Connection> | null = null;
   private closed = false;
   private readonly watchers = new Set<(connected: boolean) => void>();
+  private readonly listeners = new Set<(name: string, params: unknown) => void>();
 
   constructor(
     env: { io: Io; clock: Clock; log: Logger; identity: Identity },
@@ -77,6 +78,12 @@ export class ControlLink {
   watch(changed: (connected: boolean) => void): () => void {
     this.watchers.add(changed);
     return () => void this.watchers.delete(changed);
+  }
+
+  /** Gives on what the server tells unasked. @returns ends it */
+  onEvent(told: (name: string, params: unknown) => void): () => void {
+    this.listeners.add(told);
+    return () => void this.listeners.delete(told);
   }
 
   close(): void {
@@ -130,6 +137,9 @@ export class ControlLink {
   private handler(): ConnectionHandler {
     return {
       ...ASKS_ONLY,
+      event: (_connection, name, params) => {
+        for (const told of [...this.listeners]) told(name, params);
+      },
       closed: (connection) => {
         if (this.connection !== connection) return;
         this.connection = null;

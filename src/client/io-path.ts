@@ -67,7 +67,7 @@ export class IoPath implements ChunkOpOwner {
     const op = chunkOp as ReplicaOp;
     const member = op.member!;
     const { piece, status } = op;
-    member.answeredOne(op.generation);
+    member.sent.end(op.generation);
     if (status === 0) {
       member.confirm(op.sentAtMs);
       if (changesData(piece)) member.dirty = true;
@@ -160,7 +160,8 @@ export class IoPath implements ChunkOpOwner {
       return;
     }
     for (const member of placement) {
-      if (isFlush ? !member.required : !member.takesWrites) continue;
+      if (isFlush ? !member.required || !member.dirty : !member.takesWrites) continue;
+      if (isFlush) member.dirty = false;
       const op = piece.nextOp();
       op.opcode = piece.opcode;
       op.fua = piece.fua;
@@ -173,6 +174,7 @@ export class IoPath implements ChunkOpOwner {
       op.member = member;
       piece.unsettled++;
     }
+    if (piece.opCount === 0) return this.settle(piece);
     // Two loops: an answer never comes from within submit, but the count must be whole before any can.
     for (let i = 0; i < piece.opCount; i++) {
       const op = piece.ops[i]!;
@@ -192,9 +194,8 @@ export class IoPath implements ChunkOpOwner {
     op.sessionEpoch = this.state.sessionEpoch;
     op.sessionNumber = member.sessionNumber;
     op.tag = this.state.tag;
-    op.generation = member.generation;
+    op.generation = member.sent.begin();
     op.losses = member.losses;
-    member.outstanding[member.generation]!++;
     peer.submit(op);
   }
 

@@ -91,6 +91,8 @@ export class VolumeRequest implements LockHolder {
   lockEnd = 0;
   lockExclusive = false;
   lockSlot = -1;
+  /** Of a write under way: see Drain. */
+  generation = 0;
   private readonly owner: VolumeRequestOwner;
 
   constructor(owner: VolumeRequestOwner) {

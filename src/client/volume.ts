@@ -15,11 +15,13 @@ import { Flusher } from './flusher.js';
 import { IoPath } from './io-path.js';
 import type { Member, MemberOwner } from './member.js';
 import { Membership } from './membership.js';
+import { Notices } from './notices.js';
 import { OnDegraded } from './on-degraded.js';
 import { type Piece, ReplicaState } from './records.js';
 import { Reconcile } from './recovery/reconcile.js';
 import { Resync } from './recovery/resync.js';
 import { allocatesZeroes, RequestQueue } from './request-queue.js';
+import { Sealer } from './sealer.js';
 import type { VolumeState } from './volume-state.js';
 import { VolumeTimers } from './volume-timers.js';
 
@@ -49,6 +51,7 @@ export class Volume implements BlockDevice, MemberOwner {
   private readonly resync: Resync;
   private readonly reconcile: Reconcile;
   private readonly timers: VolumeTimers;
+  private readonly notices: Notices;
   private readonly requests: RequestQueue;
 
   constructor(state: VolumeState, mds: ControlLink, options: { readOnly: boolean; leaseMs: number }) {
@@ -70,11 +73,9 @@ export class Volume implements BlockDevice, MemberOwner {
     });
     this.requests = new RequestQueue(state, this.path, (request) => this.reconcile.park(request));
     this.flusher = new Flusher(state, this.path, (block, error) => block.owner.blockDone(block, error));
-    this.membership = new Membership(state, mds, this.path, this.flusher, {
+    this.membership = new Membership(state, mds, this.path, this.flusher, this.requests.writes, {
       fail: (error) => this.fail(error),
       memberLeft: (member) => this.resync.start(member),
-      holdWrites: () => this.requests.holdWrites(),
-      releaseWrites: () => this.requests.releaseWrites(),
       regionsDiffer: () => this.reconcile.wake(),
     });
     this.reconcile = new Reconcile(state, (request) => this.requests.begin(request));
@@ -83,11 +84,17 @@ export class Volume implements BlockDevice, MemberOwner {
       reconciled: () => this.reconcile.done(),
       fenced: (error) => this.fail(error),
     });
+    const sealer = new Sealer(state, this.requests.writes, () => this.membership.seal());
+    this.flusher.onFlushed = () => sealer.look(true);
     const degraded = new OnDegraded(state, this.path, this.requests, this.reconcile);
     this.timers = new VolumeTimers(state, mds, options, {
       look: () => degraded.look(),
       fail: (error) => this.fail(error),
-      idleSeal: () => this.membership.seal(),
+      lookForSeal: () => sealer.look(),
+    });
+    this.notices = new Notices(state, mds, {
+      look: () => this.look(),
+      fail: (error) => this.fail(error),
     });
   }
 
@@ -108,7 +115,7 @@ export class Volume implements BlockDevice, MemberOwner {
       for (const member of this.state.members) if (!member.inSync) this.resync.start(member);
   }
 
-  status(): { epoch: number; unreconciledRegions: number; members: MemberStatus[] } {
+  status(): { epoch: number; unreconciledRegions: number; unsealedBytes: number; members: MemberStatus[] } {
     const members = this.state.members.map((member): MemberStatus => {
       const progress = this.resync.progress(member);
       return {
@@ -119,7 +126,8 @@ export class Volume implements BlockDevice, MemberOwner {
         regionsDone: progress?.regionsDone ?? 0,
       };
     });
-    return { epoch: this.state.epoch, unreconciledRegions: this.state.unreconciled.size, members };
+    const { epoch, unreconciled, unsealed } = this.state;
+    return { epoch, unreconciledRegions: unreconciled.size, unsealedBytes: unsealed.bytes, members };
   }
 
   submit(block: BlockRequest): void {
@@ -144,14 +152,14 @@ export class Volume implements BlockDevice, MemberOwner {
   async close(): Promise<void> {
     if (this.state.closing) return;
     this.state.closing = true;
-    this.timers.stop();
+    this.stopTimers();
     let clean = false;
     if (this.state.fatal === null && !this.readOnly) {
       try {
         await this.requests.drainAll();
         await this.flusher.flush();
         if (this.state.unreconciled.size === 0) {
-          if (this.state.unsealed) await this.membership.seal();
+          if (this.state.unsealed.any) await this.membership.seal();
           clean = true;
         }
       } catch (error) {
@@ -254,11 +262,23 @@ export class Volume implements BlockDevice, MemberOwner {
     if (this.state.fatal !== null) return;
     this.state.fatal = error;
     this.state.env.log.error({ volume: this.state.name, code: error.code }, error.message);
-    this.timers.stop();
+    this.stopTimers();
     for (const member of this.state.members) member.end(false);
     this.path.failAll(error);
     this.requests.failWaiting(this.reconcile.takeParked(), error);
     this.onFatal?.(error);
+  }
+
+  /** The MDS says that something may have changed, or could not say so for a while. */
+  private look(): void {
+    if (this.readOnly) return;
+    this.timers.renew();
+    this.resync.hurry();
+  }
+
+  private stopTimers(): void {
+    this.timers.stop();
+    this.notices.stop();
   }
 
   private gone(): RawstorError {

@@ -1,8 +1,9 @@
 import { lstatSync, unlinkSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { RawstorError } from '../common/errors.js';
 import { loadNative } from '../native/index.js';
 import { formatTcp, parseAddress, resolveHost } from './address.js';
-import { EADDRINUSE, errnoError } from './errno.js';
+import { EADDRINUSE, ENAMETOOLONG, ENOENT, errnoError } from './errno.js';
 import type { Address } from './types.js';
 
 const BACKLOG = 1024;
@@ -71,6 +72,18 @@ function listenUnix(path: string, address: Address): Listening {
   if (fd === -EADDRINUSE) {
     removeStale(path, address);
     fd = native.socketListen(path, 0, BACKLOG);
+  }
+  if (fd === -ENOENT) {
+    throw new RawstorError('NOT_FOUND', 'there is no directory for this socket', {
+      where: path,
+      hint: `make it first: mkdir -p ${dirname(path)}`,
+    });
+  }
+  if (fd === -ENAMETOOLONG) {
+    throw new RawstorError('USAGE', 'the path is too long for a Unix socket, 107 bytes at most', {
+      where: path,
+      hint: 'choose a shorter one',
+    });
   }
   if (fd < 0) throw errnoError(fd, 'listen', address);
   return { fd, address, path, inode: inodeOf(path) };

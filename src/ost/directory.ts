@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
-import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { makeDirectory } from '../common/directories.js';
 import { asRawstorError, RawstorError } from '../common/errors.js';
 import { checkClusterId, readIdentityFile, writeIdentityFile } from '../common/identity-file.js';
 import { newId } from '../common/ids.js';
@@ -40,7 +40,7 @@ export interface OstDirectory {
  */
 export async function openOstDirectory(io: Io, path: string, wallMs: number): Promise<OstDirectory> {
   try {
-    await mkdir(path, { recursive: true });
+    makeDirectory(path);
   } catch (error) {
     throw asRawstorError(error, path);
   }
@@ -90,7 +90,7 @@ async function openLocked(io: Io, path: string, wallMs: number, release: () => v
 
 /** Chunks that are not there read as zeros: a directory of them that has gone must not become an empty one. */
 async function openChunks(path: string, mayBeNew: boolean): Promise<void> {
-  if (mayBeNew) await mkdir(path, { recursive: true });
+  if (mayBeNew) makeDirectory(path);
   else if (!existsSync(path)) {
     throw new RawstorError('BAD_DATA', 'the data of this OST is gone', {
       where: path,

@@ -4,6 +4,7 @@ export * from './connection-handler.js';
 export * from './connector.js';
 export * from './control.js';
 export * from './crc32c.js';
+export * from './events.js';
 export * from './frame.js';
 export * from './hello.js';
 export * from './messages.js';

@@ -81,8 +81,14 @@ export const OST_METHODS = {
       /** Under which the writer attached the source: what another has may be older (I8). */
       sourceBootId: bootIdSchema,
     }),
-    result: z.object({ copiedBytes: count, zeroedBytes: count }),
+    /** `sourceStatus`: wire status of what the source refused, which ended the copy; 0: all is copied. */
+    result: z.object({ copiedBytes: count, zeroedBytes: count, sourceStatus: count }),
   },
+  /**
+   * Before a seal: raises the epochs of regions written lately to `tag`, which the writer will use from then on, so that
+   * a steady workload does not wait for intents (I2).
+   */
+  'ost.mark': { params: z.object({ handle, tag: epoch }), result: z.object({ regions: count }) },
   /** Durable before the answer. */
   'ost.storeSet': {
     params: z.object({ handle, set: storedSetSchema, lastSeal: epoch }),
@@ -120,6 +126,8 @@ export const objectInfoSchema = objectRecordSchema.extend({
   /** Wall time of a loss that nobody has acknowledged yet (I8), else null. */
   lossWallMs: z.number().nullable(),
   lease: leaseSchema.nullable(),
+  /** Of the latest open for write, 0 before the first. */
+  sessionEpoch: epoch,
 });
 export type ObjectInfo = z.infer<typeof objectInfoSchema>;
 
@@ -178,10 +186,17 @@ export const MDS_METHODS = {
   'mds.remove': { params: objectRef.extend({ force: z.boolean() }), result: nothing },
   /**
    * Gives a session. For write it takes the lease (BUSY when held by a live holder and not forced) and a new
-   * epoch, and marks the object unclean. For read it gives the current epoch and no lease.
+   * epoch, and marks the object unclean. For read it gives the current epoch and no lease. CONFLICT when
+   * it has been opened since the session named `after`: a late open of a process that is dead shuts nobody out.
    */
   'mds.open': {
-    params: objectRef.extend({ mode: openModeSchema, holder: z.string().max(255), force: z.boolean() }),
+    params: objectRef.extend({
+      mode: openModeSchema,
+      holder: z.string().max(255),
+      force: z.boolean(),
+      /** `sessionEpoch` of the object as the asker knows it; absent: whatever it is. */
+      after: epoch.optional(),
+    }),
     result: z.object({
       object: objectInfoSchema,
       sessionEpoch: epoch,
@@ -225,7 +240,13 @@ export const MDS_METHODS = {
   'mds.acknowledgeLoss': { params: objectRef, result: nothing },
   'mds.stat': {
     params: nothing,
-    result: z.object({ clusterId: z.string(), objects: count, osts: count, leases: count }),
+    result: z.object({
+      clusterId: z.string(),
+      objects: count,
+      osts: count,
+      leases: count,
+      loopStallMaxMs: z.number(),
+    }),
   },
 } as const;
 
@@ -236,6 +257,8 @@ export const serverInfoSchema = z.object({
   labels: labelsSchema,
   capacityBytes: count,
   freeBytes: count,
+  /** Longest time its event loop was held up; absent: not told. */
+  loopStallMaxMs: z.number().nonnegative().optional(),
 });
 export type ServerInfo = z.infer<typeof serverInfoSchema>;
 

@@ -59,6 +59,7 @@ export class SimDisk {
   kernelBootId: string;
   failSyncs = 0;
   full = false;
+  timesFull = 0;
   slowUntilMs = 0;
   losses = 0;
   failedSyncs = 0;

@@ -35,6 +35,7 @@ export class OstNode {
   control: OstControl | null = null;
   /** The present process answers. */
   serving = false;
+  onCalled: (method: string) => void = () => {};
   private readonly world: World;
   private readonly network: Network;
   private readonly nodes: Map<string, OstNode>;
@@ -107,6 +108,8 @@ export class OstNode {
   }
 
   powerLoss(): void {
+    // Half of the time the others are not told: no kernel is left to close the connections.
+    if (this.process !== null) this.process.silentDeath = this.world.chance(0.5);
     this.kill();
     this.disk.powerLoss();
   }
@@ -160,12 +163,14 @@ class SimPeer implements OstPeer {
   private readonly calls = new Set<PendingCall>();
   private queue: ChunkOp[] = [];
   private over = false;
+  private readonly node: OstNode;
 
   constructor(world: World, pipe: Pipe, node: OstNode) {
     this.world = world;
     this.pipe = pipe;
     this.client = pipe.ends[0].process;
     this.where = node.name;
+    this.node = node;
     this.served = new ServedClient(pipe, node);
     pipe.ends[0].onClosed = () => this.ended();
   }
@@ -184,6 +189,7 @@ class SimPeer implements OstPeer {
       this.client.later(timeoutMs, '', () => call.settle({ error: new RawstorError('TIMEOUT', method) }));
       const sent = structuredClone(params);
       this.pipe.send(0, method, () => {
+        this.node.onCalled(method);
         this.served.call(method, sent, (answer) => {
           this.pipe.send(1, '', () => call.settle(answer));
         });

@@ -34,11 +34,16 @@ export function runSeed(options: RunOptions): Promise<RunResult> {
     violation,
   });
   return outsideReactions(() => {
+    const { stackTraceLimit } = Error;
+    // Errors are an everyday thing here, and their stacks are costly.
+    Error.stackTraceLimit = options.onTrace === undefined ? 0 : 10;
     try {
       history(world, options.steps);
       return result(null);
     } catch (error) {
       return result(error instanceof Error ? `${error.message}` : String(error));
+    } finally {
+      Error.stackTraceLimit = stackTraceLimit;
     }
   });
 }
@@ -46,9 +51,9 @@ export function runSeed(options: RunOptions): Promise<RunResult> {
 function history(world: World, steps: number): void {
   const { random } = world;
   const osts = 2 + random.below(2);
-  const replicas = Math.min(osts, world.chance(0.1) ? 1 : 2 + random.below(2));
-  const stripeWidth = osts === 3 && replicas === 2 && world.chance(0.5) ? 'all' : 1;
-  const cluster = new Cluster(world, { osts, replicas, chunks: 3, stripeWidth, steps });
+  const replicas = Math.min(osts, world.chance(0.1) ? 1 : world.chance(0.7) ? 2 : 3);
+  const stripeWidth = osts === 3 && replicas === 2 && world.chance(0.6) ? 'all' : 1;
+  const cluster = new Cluster(world, { osts, replicas, chunks: 8, stripeWidth, steps });
   cluster.start();
   cluster.newGuest(false).open();
   let faulty = true;
@@ -60,7 +65,7 @@ function history(world: World, steps: number): void {
     });
   };
   next();
-  world.run(() => cluster.stepsLeft <= 0, LOAD_LIMIT_MS, 'the load');
+  world.run(() => cluster.loadOver, LOAD_LIMIT_MS, 'the load');
   faulty = false;
   calm(world, cluster);
 }
@@ -68,16 +73,25 @@ function history(world: World, steps: number): void {
 /** Every fault is over: all goes on, all replicas come together, and what they hold is right. */
 function calm(world: World, cluster: Cluster): void {
   world.trace('CALM');
+  cluster.calm = true;
+  cluster.onNextCopy = null;
+  cluster.mds.onNextSwap = null;
   const { network, mds } = cluster;
   network.heal();
   network.slowUntilMs = 0;
   for (const node of cluster.osts) {
     node.disk.failSyncs = 0;
+    node.disk.full = false;
     node.disk.slowUntilMs = 0;
     if (!node.process?.alive) node.start();
   }
   if (!mds.process?.alive) mds.start();
   const guest = cluster.guest!;
+  const stopped = [guest.process, mds.process!, ...cluster.osts.map((node) => node.process!)];
+  const goOnMs = Math.max(world.nowMs, ...stopped.map((process) => process.pausedUntilMs)) + 100;
+  // And a moment for lost connections to be told.
+  const up = () => world.nowMs >= goOnMs && mds.mds !== null && cluster.osts.every((node) => node.serving);
+  world.run(up, CALM_LIMIT_MS, 'every server');
   guest.stop();
   world.run(() => guest.volume !== null && guest.idle, CALM_LIMIT_MS, 'the last requests');
   const volume = guest.volume!;

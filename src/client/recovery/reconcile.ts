@@ -104,9 +104,10 @@ export class Reconcile {
     const range = regionRange(state, chunk, region);
     if (range === null) return state.unreconciled.delete(chunk, region);
     await withRangeLocked(state, range, async () => {
+      let failed: Member[] = [];
       while (state.fatal === null) {
         const inSync = state.placement(chunk).filter((member) => member.inSync);
-        const source = inSync.find((member) => mayServe(member, inSync));
+        const source = inSync.find((member) => mayServe(member, inSync) && !failed.includes(member));
         if (source !== undefined && inSync.every((member) => member.readable)) {
           const offset = region * state.regionSizeBytes;
           const losses = lossesOf(inSync);
@@ -116,11 +117,12 @@ export class Reconcile {
           );
           // All from one source in one round, or the round is done again with who is left. What somebody lost since
           // was listed again, and may be what was copied here (I8).
-          const whole = copied.every((one) => one) && source.inSync && source.attached;
+          const whole = copied.every((one) => one === 'copied') && source.inSync && source.attached;
           if (whole && lossesOf(inSync) === losses) {
             return state.unreconciled.delete(chunk, region);
           }
-        }
+          if (copied.includes('source')) failed.push(source);
+        } else if (source === undefined) failed = [];
         await state.env.clock.sleep(50);
       }
     });
