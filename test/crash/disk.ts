@@ -1,4 +1,4 @@
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { execa } from 'execa';
 import { until } from '../interop/cli/programs.js';
@@ -35,6 +35,7 @@ export class TortureDisk {
     kind: DiskKind,
     sizeMiB = SIZE_MIB[kind],
   ): Promise<TortureDisk> {
+    removeLeftOver();
     const disk = new TortureDisk(host, name);
     mkdirSync(disk.path);
     writeFileSync(disk.image, '');
@@ -95,5 +96,13 @@ export class TortureDisk {
       () => 0,
       (error: { exitCode?: number }) => error.exitCode ?? -1,
     );
+  }
+}
+
+/** Of runs that were killed: their mounts went with their namespaces. */
+function removeLeftOver(): void {
+  for (const file of readdirSync(IMAGES)) {
+    const pid = /^rawstor-torture-(\d+)-/.exec(file)?.[1];
+    if (pid !== undefined && !existsSync(`/proc/${pid}`)) rmSync(join(IMAGES, file), { force: true });
   }
 }
