@@ -12,7 +12,7 @@ import type { Cluster } from './cluster.js';
 
 interface Swap {
   readonly loss: boolean;
-  /** Of a seal: what was acknowledged when it was asked for. */
+  /** Of a seal: what it covers of the writes acknowledged when it was asked for. */
   readonly floors: Int32Array[] | null;
 }
 
@@ -36,10 +36,10 @@ export class Audit {
   /** A client sends a change, perhaps again. */
   asked(method: string, params: unknown): void {
     if (method !== 'mds.changeMembers' && method !== 'mds.seal') return;
-    const { requestId, loss } = params as Params<'mds.changeMembers'>;
+    const { requestId, loss, seal } = params as Params<'mds.changeMembers'> & Params<'mds.seal'>;
     const { world, oracle } = this.cluster;
     if (this.swaps.has(requestId)) return world.count('swapsAskedAgain');
-    const floors = method === 'mds.seal' ? oracle.beginFlush().floors : null;
+    const floors = method === 'mds.seal' ? oracle.taggedUpTo(seal) : null;
     this.swaps.set(requestId, { loss: loss === true, floors });
   }
 

@@ -9,7 +9,7 @@ import { OstNode } from './ost-node.js';
 import { SimProcess } from './process.js';
 import { Violation, type World } from './world.js';
 
-const CHUNK_BYTES = MiB;
+export const CHUNK_BYTES = MiB;
 const BLOCKS_PER_CHUNK = 2;
 const FAULTS_MIN = 5;
 const HEARTBEAT_MS = 2000;

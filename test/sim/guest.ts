@@ -5,10 +5,10 @@ import { asRawstorError, type RawstorError } from '../../src/common/errors.js';
 import { silentLogger } from '../../src/common/log.js';
 import { MiB } from '../../src/common/units.js';
 import { heapMemory, type Memory } from '../../src/io/memory.js';
-import type { Cluster } from './cluster.js';
+import { CHUNK_BYTES, type Cluster } from './cluster.js';
 import { MdsLink } from './mds-node.js';
 import { BLOCK_BYTES, type Flush, type ReadCheck, type Write } from './oracle.js';
-import { connectOst } from './ost-node.js';
+import { connectOst } from './peer.js';
 import { SimProcess } from './process.js';
 
 const DEPTH = 6;
@@ -54,6 +54,8 @@ export class Guest {
   private readonly takesOver: boolean;
   private attempt = 0;
   private readonly outstanding = new Set<GuestRequest>();
+  /** By offset, of the last write: one at a time is on its way. */
+  private readonly sentTags = new Map<number, number>();
   private readonly busyBlocks = new Map<number, number>();
   private stopping = false;
 
@@ -89,7 +91,11 @@ export class Guest {
       clock: process.clock,
       log: silentLogger,
       connector: {
-        connect: (ostId: string) => connectOst(world, network, process, nodes, ostId),
+        connect: async (ostId: string) => {
+          const peer = await connectOst(world, network, process, nodes, ostId);
+          peer.onSent = (op) => this.sentTags.set(op.chunk * CHUNK_BYTES + op.offset, op.tag);
+          return peer;
+        },
       },
       host: this.name,
       confirmMs: 1000,
@@ -259,8 +265,7 @@ export class Guest {
       } else {
         world.fail(`${this.name}: operation ${block.op} failed with ${error.code}: ${error.message}`);
       }
-    } else if (this.superseded && !(flushed !== null && request.submittedAtMs === world.nowMs)) {
-      // A flush that found everything durable needs nobody's answer, and is true whoever writes now.
+    } else if (this.superseded) {
       world.fail(`${this.name} was answered (operation ${block.op}) after another had opened the volume`);
     }
     this.outstanding.delete(request);
@@ -271,7 +276,7 @@ export class Guest {
       if (error !== null) oracle.forgotten(write);
       else {
         if (cluster.guest === this) cluster.audit.checkStoredSets(this.volume!.object.members);
-        oracle.acknowledged(write, (block.flags & BlockFlag.FUA) !== 0);
+        oracle.acknowledged(write, (block.flags & BlockFlag.FUA) !== 0, this.sentTags.get(block.offset)!);
       }
     } else if (read !== null && error === null) {
       oracle.readDone(read, request.memory.bytes, this.name);

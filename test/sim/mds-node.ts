@@ -13,7 +13,7 @@ import {
   type Result,
 } from '../../src/protocol/index.js';
 import type { Network, Pipe } from './network.js';
-import { roundTrip } from './ost-node.js';
+import { roundTrip } from './peer.js';
 import { SimProcess } from './process.js';
 import type { World } from './world.js';
 
@@ -47,8 +47,6 @@ export class MdsNode {
   /** A fault that waits for the next compare-and-swap to be recorded. */
   onNextSwap: (() => void) | null = null;
   private peeked: { bytes: Uint8Array; stored: StoredObject } | null = null;
-  /** Changes of the set that record a loss: from then on it is legal. */
-  lossesAsked = 0;
   /** By connection: who is told what the MDS says unasked. */
   readonly listeners = new WeakMap<object, (name: string, params: unknown) => void>();
   private readonly world: World;

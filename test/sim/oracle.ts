@@ -15,6 +15,8 @@ export interface Write {
 
 interface BlockHistory {
   readonly values: number[];
+  /** Acknowledged, with the tag under which it was sent last: what a seal of that tag covers. */
+  readonly tagged: { tag: number; least: number }[];
   /** Issued and not acknowledged. */
   readonly open: Set<number>;
   /** Per sector: index of the oldest write that a read may still give. */
@@ -50,6 +52,7 @@ export class Oracle {
     this.blocks = Array.from({ length: blockCount }, () => ({
       values: [0],
       open: new Set(),
+      tagged: [],
       floor: new Int32Array(SECTORS),
       flushed: new Int32Array(SECTORS),
     }));
@@ -74,8 +77,9 @@ export class Oracle {
     }
   }
 
-  acknowledged(write: Write, durable: boolean): void {
-    const { floor, flushed, open } = this.blocks[write.block]!;
+  acknowledged(write: Write, durable: boolean, tag: number): void {
+    const { floor, flushed, open, tagged } = this.blocks[write.block]!;
+    tagged.push({ tag, least: write.least });
     open.delete(write.index);
     for (let sector = 0; sector < SECTORS; sector++) {
       floor[sector] = Math.max(floor[sector]!, write.least);
@@ -116,6 +120,15 @@ export class Oracle {
   readDone(check: ReadCheck, bytes: Buffer, who: string): void {
     const problem = this.judge(check, bytes, true);
     if (problem !== null) this.world.fail(`${who} read ${problem}`);
+  }
+
+  /** What was acknowledged and carried this tag or an older one. */
+  taggedUpTo(seal: number): Int32Array[] {
+    return this.blocks.map(({ tagged }) => {
+      let least = 0;
+      for (const one of tagged) if (one.tag <= seal) least = Math.max(least, one.least);
+      return new Int32Array(SECTORS).fill(least);
+    });
   }
 
   /** What must be durable by now wherever the block is, as known when `floors` was taken. */

@@ -23,8 +23,8 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: 'client/membership.ts',
-        from: '    await this.recorder.changeMembers(\n',
-        to: '    member.counts = false;\n    await this.recorder.changeMembers(\n',
+        from: '    await this.lost.answered(this.recorder.changeMembers(joined, false));\n',
+        to: '    member.counts = false;\n    await this.lost.answered(this.recorder.changeMembers(joined, false));\n',
       },
     ],
   },
@@ -116,8 +116,8 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
     name: 'seal while writes flow',
     edits: [
       {
-        file: 'client/membership.ts',
-        from: '      await this.unlessLost(this.owner.holdWrites());\n',
+        file: 'client/sealing.ts',
+        from: '      await wait(this.writes.drained());\n',
         to: '',
       },
     ],
@@ -125,7 +125,16 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
   {
     name: 'seal without flush',
     edits: [
-      { file: 'client/membership.ts', from: '      await this.unlessLost(this.flusher.flush());\n', to: '' },
+      {
+        file: 'client/sealing.ts',
+        from: '      await wait(this.flusher.flush());\n      marked',
+        to: '      marked',
+      },
+      {
+        file: 'client/sealing.ts',
+        from: '      await wait(this.flusher.flush());\n      // A write',
+        to: '      // A write',
+      },
     ],
   },
   {
@@ -133,7 +142,7 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: 'client/member.ts',
-        from: '      this.inSync && this.recordedBootId !== null && !sameBootId(this.recordedBootId, answer.bootId);',
+        from: '      this.required && this.recordedBootId !== null && !sameBootId(this.recordedBootId, answer.bootId);',
         to: '      this.recordedBootId !== null && this.recordedBootId === answer.bootId;',
       },
     ],
@@ -176,9 +185,12 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
     name: 'I10 flush on one member',
     edits: [
       {
-        file: 'client/flusher.ts',
-        from: 'state.members.filter((member) => member.required && member.dirty);',
-        to: 'state.members.filter((member) => member.required && member.dirty).slice(0, 1);',
+        file: 'client/io-path.ts',
+        from: '      if (isFlush ? !member.required || !member.dirty : !member.takesWrites) continue;\n      if (isFlush) member.dirty = false;\n',
+        to: `      if (isFlush ? !member.required || !member.dirty : !member.takesWrites) continue;
+      if (isFlush) member.dirty = false;
+      if (isFlush && piece.opCount > 0) continue;
+`,
       },
     ],
   },

@@ -55,6 +55,7 @@ async function work(): Promise<void> {
       const after = found.seed - from + 1;
       process.stdout.write(`${mutant.name} | seed ${found.seed} | after ${after} | ${found.violation}\n`);
       recorded[mutant.name] = { seed: found.seed, after, violation: found.violation };
+      if (values.record) keep();
     } finally {
       await planted.remove();
     }
@@ -62,7 +63,9 @@ async function work(): Promise<void> {
 }
 
 await Promise.all(Array.from({ length: Number(values.jobs) }, work));
-if (values.record) {
+
+/** In the order of the table; after each catch, so that a run that is cut short has kept what it found. */
+function keep(): void {
   const sorted = Object.fromEntries(
     MUTANTS.flatMap(({ name }) => (recorded[name] === undefined ? [] : [[name, recorded[name]]])),
   );

@@ -96,8 +96,8 @@ export const RECOVERY_MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: 'client/membership.ts',
-        from: '    const flushed = await this.unlessLost(flushMember(state, member)).catch(() => false);\n',
-        to: '    const flushed = await this.unlessLost(Promise.resolve(true)).catch(() => false);\n',
+        from: '    const flushed = await this.unless(() => this.lost.any(), flushMember(state, member)).catch(() => false);\n',
+        to: '    const flushed = await this.unless(() => this.lost.any(), Promise.resolve(true)).catch(() => false);\n',
       },
       {
         file: 'client/membership.ts',
