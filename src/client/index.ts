@@ -4,5 +4,6 @@ export { Connector } from '../protocol/connector.js';
 export { RemotePeer } from '../protocol/remote-peer.js';
 export { Cluster, type ClusterOptions } from './cluster.js';
 export { ControlLink } from './control-link.js';
+export type { CreatedVolume } from './create.js';
 export type { OpenVolumeOptions } from './open.js';
 export { type MemberStatus, Volume } from './volume.js';

@@ -2,8 +2,15 @@ import type { Clock } from '../common/clock.js';
 import { RawstorError } from '../common/errors.js';
 import { ChunkOp } from '../protocol/chunk-op.js';
 import { Opcode } from '../protocol/frame.js';
+import type { Result } from '../protocol/messages.js';
 import type { OstConnector, OstPeer } from '../protocol/ost-peer.js';
-import { type BootId, type ObjectRecord, type OstInfo, sameBootId } from '../protocol/records.js';
+import {
+  type BootId,
+  type ObjectRecord,
+  type OstInfo,
+  type StoredSet,
+  sameBootId,
+} from '../protocol/records.js';
 import { Drain } from './drain.js';
 import type { ReplicaOp } from './records.js';
 
@@ -35,6 +42,8 @@ export class Member {
   peer: OstPeer | null = null;
   handle = 0;
   bootId: BootId | null = null;
+  /** What the OST had stored when it was attached. */
+  storedSet: StoredSet | null = null;
   sessionNumber = 0;
   /** It was given up for silence, so that trying the same again at once is no use. */
   silent = false;
@@ -118,7 +127,7 @@ export class Member {
       this.ended(peer);
     };
     const askedAtMs = clock.nowMs();
-    let answer: { handle: number; bootId: BootId };
+    let answer: Result<'ost.attach'>;
     try {
       answer = await peer.call(
         'ost.attach',
@@ -135,6 +144,7 @@ export class Member {
     this.peer = peer;
     this.handle = answer.handle;
     this.bootId = answer.bootId;
+    this.storedSet = answer.set;
     this.emptied =
       this.required && this.recordedBootId !== null && !sameBootId(this.recordedBootId, answer.bootId);
     this.sessionNumber = session.number;
