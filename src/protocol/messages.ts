@@ -35,6 +35,8 @@ export const helloSchema = z.object({
   clusterId: z.string().max(64),
   /** For logs and `status`: program, host and process. */
   name: z.string().max(255),
+  /** Of an OST, so that nobody takes what was started at its address for it. */
+  serverId: idSchema.optional(),
 });
 export type Hello = z.infer<typeof helloSchema>;
 
