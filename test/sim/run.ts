@@ -1,5 +1,5 @@
 import { Cluster } from './cluster.js';
-import { randomFault } from './faults.js';
+import { Swarm } from './swarm.js';
 import { outsideReactions, World } from './world.js';
 
 export interface RunOptions {
@@ -56,11 +56,12 @@ function history(world: World, steps: number): void {
   const cluster = new Cluster(world, { osts, replicas, chunks: 8, stripeWidth, steps });
   cluster.start();
   cluster.newGuest(false).open();
+  const swarm = new Swarm(world);
   let faulty = true;
   const next = () => {
     world.post(world.between(50, 3000), null, '', () => {
       if (!faulty) return;
-      randomFault(cluster);
+      swarm.act(cluster);
       next();
     });
   };
@@ -75,6 +76,8 @@ function calm(world: World, cluster: Cluster): void {
   world.trace('CALM');
   cluster.calm = true;
   cluster.onNextCopy = null;
+  cluster.onNextWrite = null;
+  cluster.onOpened = null;
   cluster.mds.onNextSwap = null;
   const { network, mds } = cluster;
   network.heal();
