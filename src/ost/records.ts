@@ -49,12 +49,18 @@ const setSchema = z.object({
 });
 export type SetRecord = z.infer<typeof setSchema>;
 
-/** An object whose removal was begun or, `done`, finished. */
+/**
+ * An object whose removal was begun or, `done`, finished. One that is `leaving` lives elsewhere: nothing is
+ * remembered of it at the end but its fence, so that it may come back and earlier sessions may not.
+ */
 export interface Tombstone {
   id: string;
   wallMs: number;
   done: boolean;
+  leaving: boolean;
 }
+
+const TombstoneState = { BEGUN: 0, DONE: 1, LEAVING: 2 } as const;
 
 /** Region epochs of one page, as a scan gives them. */
 export interface RegionRow {
@@ -174,8 +180,8 @@ export class Records {
     return this.store.commit(changes);
   }
 
-  /** Removes every record of an object but its tombstone, in bounded transactions. */
-  async removeObject(id: string): Promise<void> {
+  /** Removes every record of an object but its tombstone, and when it is leaving its fence, in bounded transactions. */
+  async removeObject(id: string, leaving: boolean): Promise<void> {
     const bytes = parseId(id);
     for (const type of [RecordType.REGIONS, RecordType.CHUNK]) {
       const prefix = objectKey(type, bytes);
@@ -185,12 +191,8 @@ export class Records {
         await this.store.commit(pairs.map(({ key }) => ({ key, value: null })));
       }
     }
-    await this.store.commit(
-      [RecordType.OBJECT, RecordType.FENCE, RecordType.SET].map((type) => ({
-        key: objectKey(type, bytes),
-        value: null,
-      })),
-    );
+    const last = [RecordType.OBJECT, RecordType.SET, ...(leaving ? [] : [RecordType.FENCE])];
+    await this.store.commit(last.map((type) => ({ key: objectKey(type, bytes), value: null })));
   }
 
   close(): Promise<void> {
@@ -221,12 +223,16 @@ export function setChange(id: string, record: SetRecord): Change {
 }
 
 /** `body` null forgets the removal. */
-export function tombstoneChange(id: string, body: { wallMs: number; done: boolean } | null): Change {
+export function tombstoneChange(
+  id: string,
+  body: { wallMs: number; done: boolean; leaving?: boolean } | null,
+): Change {
   const key = objectKey(RecordType.TOMBSTONE, parseId(id));
   if (body === null) return { key, value: null };
   const value = Buffer.alloc(9);
   value.writeDoubleLE(body.wallMs, 0);
-  value[8] = body.done ? 1 : 0;
+  const { BEGUN, DONE, LEAVING } = TombstoneState;
+  value[8] = body.done ? DONE : body.leaving === true ? LEAVING : BEGUN;
   return { key, value };
 }
 
@@ -249,7 +255,9 @@ export function regionsChange(
 
 function decodeTombstone(id: string, value: Buffer): Tombstone {
   if (value.length !== 9) throw damaged(`the tombstone of object ${id}`);
-  return { id, wallMs: value.readDoubleLE(0), done: value[8] === 1 };
+  const state = value[8];
+  const leaving = state === TombstoneState.LEAVING;
+  return { id, wallMs: value.readDoubleLE(0), done: state === TombstoneState.DONE, leaving };
 }
 
 /** @throws RawstorError BAD_DATA */

@@ -46,6 +46,7 @@ export class RemotePeer implements OstPeer, BatchTask {
     identity: Identity,
     address: string,
     timeoutMs: number,
+    ostId?: string,
   ): Promise<RemotePeer> {
     const peer = new RemotePeer(io, clock);
     peer.connection = await Connection.connect(io, address, {
@@ -54,20 +55,25 @@ export class RemotePeer implements OstPeer, BatchTask {
       handler: peer.handler(),
       timeoutMs,
     });
-    if (peer.connection.remote?.role !== 'ost') {
+    const { remote } = peer.connection;
+    if (remote?.role !== 'ost') {
       peer.connection.destroy();
       throw new RawstorError('PROTOCOL', 'there is no OST at this address', { where: address });
+    }
+    if (ostId !== undefined && remote.serverId !== ostId) {
+      peer.connection.destroy();
+      const other = `OST ${remote.serverId} answers there, not ${ostId}`;
+      // One that was started on an empty directory has the same address, and may have the same boot id.
+      throw new RawstorError('UNAVAILABLE', other, {
+        where: address,
+        hint: 'start it on its own directory: is its disk mounted?',
+      });
     }
     return peer;
   }
 
   get where(): string {
     return this.connection.peer;
-  }
-
-  /** Id of the OST that answered. */
-  get ostId(): string | undefined {
-    return this.connection.remote?.serverId;
   }
 
   async call<M extends MethodName>(method: M, params: Params<M>, timeoutMs?: number): Promise<Result<M>> {
