@@ -1,6 +1,7 @@
 import { RawstorError } from '../common/errors.js';
 import { LIMITS } from '../common/limits.js';
 import type { MethodName, OstInfo, Params, StoredSet } from '../protocol/index.js';
+import { integrityCall, integrityFigures } from './checksums/integrity-calls.js';
 import type { ChunkWaiter } from './chunk-file.js';
 import type { CopyEngine } from './copy.js';
 import type { OstCore } from './core.js';
@@ -67,12 +68,18 @@ export class OstControl {
         return {};
       case 'ost.usage':
         return this.core.storage.usage((params as Params<'ost.usage'>).objectId);
+      case 'ost.damage':
+      case 'ost.scrub':
+      case 'ost.scrubStatus':
+      case 'ost.scrubCancel':
+        return integrityCall(this.core, method, params);
       case 'ost.stat':
         return {
           ...this.self.info(),
           objects: this.core.objects.size,
           sessions: this.core.sessionCount,
           loopStallMaxMs: this.self.loopStallMaxMs(),
+          integrity: integrityFigures(this.core),
         };
       default:
         throw new RawstorError('NOT_SUPPORTED', `an OST does not answer ${method}`);
@@ -87,6 +94,7 @@ export class OstControl {
     const sealed = known === null || known.lastSeal < lastSeal;
     const marked = sealed ? core.intents.mark([...object.chunks.values()], set.epoch) : Promise.resolve();
     await Promise.all([core.commit([setChange(object.record.id, { set, lastSeal })]), marked]);
+    core.sealed(object, lastSeal);
   }
 
   private regions(asked: Params<'ost.regions'>, holder: SessionHolder): unknown {

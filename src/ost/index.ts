@@ -81,6 +81,7 @@ export async function startOst(options: StartOstOptions): Promise<RunningOst> {
     lookedAtMs = nowMs;
     core.regions.tick++;
   });
+  core.integrity?.start();
   const owner = {
     joined: (clusterId: string) => directory.joinCluster(clusterId),
     deleteObject: (id: string) => core.removal.remove(id),

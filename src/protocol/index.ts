@@ -6,6 +6,7 @@ export * from './control.js';
 export * from './crc32c.js';
 export * from './frame.js';
 export * from './hello.js';
+export * from './integrity-messages.js';
 export * from './messages.js';
 export * from './mgs-reporter.js';
 export * from './ost-peer.js';

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { RawstorError } from '../common/errors.js';
 import { LIMITS } from '../common/limits.js';
+import { INTEGRITY_METHODS, integritySchema } from './integrity-messages.js';
 import {
   addressSchema,
   bootIdSchema,
@@ -100,7 +101,12 @@ export const OST_METHODS = {
   },
   'ost.stat': {
     params: nothing,
-    result: ostInfoSchema.extend({ objects: count, sessions: count, loopStallMaxMs: z.number() }),
+    result: ostInfoSchema.extend({
+      objects: count,
+      sessions: count,
+      loopStallMaxMs: z.number(),
+      integrity: integritySchema.nullable(),
+    }),
   },
 } as const;
 
@@ -251,7 +257,7 @@ export const MGS_METHODS = {
   },
 } as const;
 
-export const METHODS = { ...OST_METHODS, ...MDS_METHODS, ...MGS_METHODS } as const;
+export const METHODS = { ...OST_METHODS, ...INTEGRITY_METHODS, ...MDS_METHODS, ...MGS_METHODS } as const;
 export type Methods = typeof METHODS;
 export type MethodName = keyof Methods;
 export type Params<M extends MethodName> = z.infer<Methods[M]['params']>;
