@@ -1,6 +1,7 @@
 import type { ProgramSpec, VerbSpec } from './command.js';
 import { df } from './verbs/df.js';
 import { ostLs } from './verbs/ost/ls.js';
+import { scrub } from './verbs/scrub.js';
 import { serveMds } from './verbs/serve/mds.js';
 import { serveMgs } from './verbs/serve/mgs.js';
 import { serveNbd } from './verbs/serve/nbd.js';
@@ -38,7 +39,7 @@ const ost: VerbSpec = {
 export const RAWSTOR: ProgramSpec = {
   name: 'rawstor',
   summary: 'block storage for virtual machines: run and look at a cluster (volumes: rawstor-volume)',
-  verbs: [up, serve, status, df, ost],
+  verbs: [up, serve, status, df, ost, scrub],
   examples: [
     { command: 'rawstor up', what: 'a cluster on this machine, with a volume to try' },
     { command: 'rawstor status', what: 'how it is' },

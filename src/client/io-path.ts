@@ -1,9 +1,9 @@
 import type { RawstorError } from '../common/errors.js';
 import type { ChunkOp, ChunkOpOwner } from '../protocol/chunk-op.js';
-import { errorOfStatus, STATUS_CONNECTION_LOST } from '../protocol/control.js';
+import { errorOfStatus, STATUS_CHECKSUM, STATUS_CONNECTION_LOST } from '../protocol/control.js';
 import { Opcode } from '../protocol/frame.js';
 import type { Member } from './member.js';
-import { changesData, failedMembers, isEmptied, isSessionLoss } from './piece-outcome.js';
+import { changesData, failedMembers, isEmptied, isSessionLoss, whereRead } from './piece-outcome.js';
 import { Piece, type ReplicaOp, ReplicaState } from './records.js';
 import { chooseReplica, enoughInSync } from './replica-choice.js';
 import type { VolumeState } from './volume-state.js';
@@ -16,6 +16,8 @@ export interface IoPathOwner {
   /** No replica took the whole of it: they may differ now. The piece stays open until `finish`. */
   allFailed(piece: Piece, error: RawstorError): void;
   resyncFailed(member: Member, error: RawstorError): void;
+  /** A block of it is not what was written. */
+  memberDamaged(member: Member): void;
 }
 
 /**
@@ -225,13 +227,11 @@ export class IoPath implements ChunkOpOwner {
     // A lost session says nothing about the data: the member may answer the next time.
     const hardError = !isSessionLoss(op.status);
     if (hardError) {
+      if (op.status === STATUS_CHECKSUM) this.owner.memberDamaged(member);
       piece.tried.push(member);
       const someLeft = piece.placement.some((other) => other.inSync && !piece.tried.includes(other));
       if (!someLeft) {
-        return this.owner.pieceDone(
-          piece,
-          errorOfStatus(op.status, `chunk ${piece.chunk} at ${piece.offset}`),
-        );
+        return this.owner.pieceDone(piece, errorOfStatus(op.status, whereRead(piece, op, member)));
       }
     }
     this.sendRead(piece);

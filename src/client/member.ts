@@ -2,6 +2,7 @@ import type { Clock } from '../common/clock.js';
 import { RawstorError } from '../common/errors.js';
 import { ChunkOp } from '../protocol/chunk-op.js';
 import { Opcode } from '../protocol/frame.js';
+import { EVENT_DAMAGED } from '../protocol/integrity-messages.js';
 import type { OstConnector, OstPeer } from '../protocol/ost-peer.js';
 import { type BootId, type ObjectRecord, type OstInfo, sameBootId } from '../protocol/records.js';
 import type { ReplicaOp } from './records.js';
@@ -12,6 +13,8 @@ export interface MemberOwner {
   memberEnded(member: Member): void;
   /** The OST has answered a ping. */
   memberConfirmed(member: Member): void;
+  /** The OST tells that it has damaged blocks of the object. */
+  memberDamaged(member: Member): void;
 }
 
 /**
@@ -109,6 +112,9 @@ export class Member {
     peer.onClosed = () => {
       ended = true;
       this.ended(peer);
+    };
+    peer.onEvent = (name) => {
+      if (name === EVENT_DAMAGED) this.owner.memberDamaged(this);
     };
     const askedAtMs = clock.nowMs();
     let answer: { handle: number; bootId: BootId };

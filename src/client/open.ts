@@ -71,6 +71,8 @@ class Opening implements MemberOwner {
   private readonly options: OpenVolumeOptions;
   private readonly state: VolumeState;
   private volume: Volume | null = null;
+  /** Have told of damaged blocks before there was a volume to repair them. */
+  private readonly damaged = new Set<Member>();
   private attachedAtMs = 0;
   /** Regions newer than the last seal, as listed after the attach: the fence keeps them as they are. */
   private readonly newer = new Map<Member, RegionSet>();
@@ -124,10 +126,16 @@ class Opening implements MemberOwner {
     this.volume?.memberConfirmed(member);
   }
 
+  memberDamaged(member: Member): void {
+    if (this.volume === null) this.damaged.add(member);
+    else this.volume.memberDamaged(member);
+  }
+
   private hand(readOnly: boolean): Volume {
     const { leaseMs } = this.opened;
     this.volume = new Volume(this.state, this.mds, { readOnly, leaseMs });
     this.volume.start();
+    for (const member of this.damaged) this.volume.memberDamaged(member);
     return this.volume;
   }
 

@@ -1,7 +1,12 @@
-import { STATUS_CONNECTION_LOST, STATUS_FENCED, STATUS_STALE_SESSION } from '../protocol/control.js';
+import {
+  STATUS_CHECKSUM,
+  STATUS_CONNECTION_LOST,
+  STATUS_FENCED,
+  STATUS_STALE_SESSION,
+} from '../protocol/control.js';
 import { Opcode } from '../protocol/frame.js';
 import type { Member } from './member.js';
-import { type Piece, ReplicaState } from './records.js';
+import { type Piece, type ReplicaOp, ReplicaState } from './records.js';
 
 /** What the answers to a piece say together. */
 
@@ -41,3 +46,8 @@ export function changesData(piece: Piece): boolean {
 
 /** It came back without what was not flushed, and that is not on record yet. */
 export const isEmptied = (member: Member): boolean => member.required && member.emptied;
+
+/** What a read failed on: the damaged block, where the OST has named it. */
+export function whereRead({ chunk, offset }: Piece, { status, tag }: ReplicaOp, { ostId }: Member): string {
+  return `chunk ${chunk} at ${status === STATUS_CHECKSUM ? tag : offset} on OST ${ostId}`;
+}

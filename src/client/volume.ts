@@ -18,6 +18,7 @@ import { Membership } from './membership.js';
 import { OnDegraded } from './on-degraded.js';
 import { type Piece, ReplicaState } from './records.js';
 import { Reconcile } from './recovery/reconcile.js';
+import { Repair } from './recovery/repair.js';
 import { Resync } from './recovery/resync.js';
 import { allocatesZeroes, RequestQueue } from './request-queue.js';
 import type { VolumeState } from './volume-state.js';
@@ -29,6 +30,16 @@ export interface MemberStatus {
   readonly attached: boolean;
   readonly regionsTotal: number;
   readonly regionsDone: number;
+}
+
+export interface VolumeStatus {
+  readonly epoch: number;
+  readonly unreconciledRegions: number;
+  readonly members: MemberStatus[];
+  /** Blocks with a wrong checksum on some replica that were repaired from another, since the open. */
+  readonly repairedBlocks: number;
+  /** Those that no other replica could give. */
+  readonly damagedBlocks: number;
 }
 
 /**
@@ -48,6 +59,7 @@ export class Volume implements BlockDevice, MemberOwner {
   private readonly membership: Membership;
   private readonly resync: Resync;
   private readonly reconcile: Reconcile;
+  private readonly repair: Repair;
   private readonly timers: VolumeTimers;
   private readonly requests: RequestQueue;
 
@@ -66,6 +78,7 @@ export class Volume implements BlockDevice, MemberOwner {
       membersFailed: (piece, failed, error) => this.membersFailed(piece, failed, error),
       allFailed: (piece, error) => this.allFailed(piece, error),
       resyncFailed: (member, error) => this.resyncFailed(member, error),
+      memberDamaged: (member) => this.memberDamaged(member),
     });
     this.requests = new RequestQueue(state, this.path, (request) => this.reconcile.park(request));
     this.flusher = new Flusher(state, this.path, (block, error) => block.owner.blockDone(block, error));
@@ -81,6 +94,7 @@ export class Volume implements BlockDevice, MemberOwner {
       reconciled: () => this.reconcile.done(),
       fenced: (error) => this.fail(error),
     });
+    this.repair = new Repair(state);
     const degraded = new OnDegraded(state, this.path, this.requests, this.reconcile);
     this.timers = new VolumeTimers(state, mds, options, {
       look: () => degraded.look(),
@@ -106,7 +120,7 @@ export class Volume implements BlockDevice, MemberOwner {
       for (const member of this.state.members) if (!member.inSync) this.resync.start(member);
   }
 
-  status(): { epoch: number; unreconciledRegions: number; members: MemberStatus[] } {
+  status(): VolumeStatus {
     const members = this.state.members.map((member): MemberStatus => {
       const progress = this.resync.progress(member);
       return {
@@ -117,7 +131,9 @@ export class Volume implements BlockDevice, MemberOwner {
         regionsDone: progress?.regionsDone ?? 0,
       };
     });
-    return { epoch: this.state.epoch, unreconciledRegions: this.state.unreconciled.size, members };
+    const { repairedBlocks, damagedBlocks } = this.repair;
+    const unreconciledRegions = this.state.unreconciled.size;
+    return { epoch: this.state.epoch, unreconciledRegions, members, repairedBlocks, damagedBlocks };
   }
 
   submit(block: BlockRequest): void {
@@ -143,6 +159,7 @@ export class Volume implements BlockDevice, MemberOwner {
     if (this.state.closing) return;
     this.state.closing = true;
     this.timers.stop();
+    this.repair.stop();
     let clean = false;
     if (this.state.fatal === null && !this.readOnly) {
       try {
@@ -189,6 +206,10 @@ export class Volume implements BlockDevice, MemberOwner {
       if (!this.readOnly) this.resync.start(member);
     }
     this.path.review();
+  }
+
+  memberDamaged(member: Member): void {
+    if (!this.readOnly) this.repair.look(member);
   }
 
   memberConfirmed(_member: Member): void {
@@ -247,6 +268,7 @@ export class Volume implements BlockDevice, MemberOwner {
     this.state.fatal = error;
     this.state.env.log.error({ volume: this.state.name, code: error.code }, error.message);
     this.timers.stop();
+    this.repair.stop();
     for (const member of this.state.members) member.end(false);
     this.path.failAll(error);
     this.requests.failWaiting(this.reconcile.takeParked(), error);

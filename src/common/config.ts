@@ -4,7 +4,9 @@ import { join, resolve } from 'node:path';
 import { parse, TomlError } from 'smol-toml';
 import { z } from 'zod';
 import { RawstorError } from './errors.js';
+import { LIMITS } from './limits.js';
 import { nearestName } from './nearest.js';
+import { parseSizeBytes } from './units.js';
 
 /** Name of the file that says where a cluster is. */
 export const CLUSTER_FILE = 'cluster.toml';
@@ -32,6 +34,17 @@ const addresses = z.array(address);
 const path = z.string().min(1);
 const labels = z.record(z.string(), z.string());
 
+const sizePerSecond = z.union([z.number(), z.string()]).transform((text, context) => {
+  try {
+    const bytes = typeof text === 'number' ? text : parseSizeBytes(text);
+    if (bytes === 0 || bytes >= LIMITS.scrubBytesPerSecMin) return bytes;
+  } catch {
+    // Told below.
+  }
+  context.addIssue({ code: 'custom', message: `'${text}' is neither 0 nor a size of at least 1M` });
+  return z.NEVER;
+});
+
 const mgsSection = z.strictObject({
   dir: path.optional().describe('directory of the registry'),
   listen: addresses.optional().describe('addresses to listen on'),
@@ -47,6 +60,10 @@ const ostSection = z.strictObject({
   labels: labels
     .optional()
     .describe('labels such as host and rack; replicas sit in distinct failure domains'),
+  checksums: z.boolean().optional().describe('checksums of stored blocks, verified when they are read; true'),
+  'scrub-rate': sizePerSecond
+    .optional()
+    .describe('bytes a second that the background scrub reads, such as 4M; 0: none; 4M'),
 });
 const nbdSection = z.strictObject({
   listen: addresses.optional().describe('addresses to listen on for NBD clients'),

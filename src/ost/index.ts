@@ -61,6 +61,7 @@ export async function startOst(options: StartOstOptions): Promise<RunningOst> {
     labels,
     ...core.space.figures(),
     bootId: core.bootId,
+    damagedBlocks: core.integrity?.damage.count ?? 0,
   });
   const copies = new CopyEngine(core, new Connector({ io, clock, identity }), tuning.copies);
   const control = new OstControl(core, copies, { info, loopStallMaxMs: () => stallMs });

@@ -240,6 +240,8 @@ export const serverInfoSchema = z.object({
   labels: labelsSchema,
   capacityBytes: count,
   freeBytes: count,
+  /** Of an OST: blocks known to be damaged there. */
+  damagedBlocks: count.optional(),
 });
 export type ServerInfo = z.infer<typeof serverInfoSchema>;
 

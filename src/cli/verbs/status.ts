@@ -66,20 +66,25 @@ async function gather(context: Context): Promise<Status> {
   const unwell = volumes
     .map((volume) => rowOf(volume, (id) => alive.has(id)))
     .filter((row) => row.health !== 'ok');
+  const damaged = osts.filter((ost) => (ost.damagedBlocks ?? 0) > 0);
   const servers = [...serversOf(registry.servers, osts), ...registry.own];
   const down = servers.some((server) => server.health === 'down');
   const lost = unwell.some((row) => row.health === 'unavailable' || row.health === 'loss');
   return {
     clusterId: stat.clusterId,
-    health: lost ? 'down' : down || unwell.length > 0 ? 'degraded' : 'ok',
+    health: lost ? 'down' : down || unwell.length > 0 || damaged.length > 0 ? 'degraded' : 'ok',
     servers,
     capacityBytes: osts.reduce((sum, ost) => sum + ost.capacityBytes, 0),
     freeBytes: osts.reduce((sum, ost) => sum + ost.freeBytes, 0),
     volumes: volumes.length,
     inUse: volumes.filter((volume) => volume.lease !== null).length,
     unwell,
-    notes: registry.notes,
+    notes: [...registry.notes, ...damaged.map(damageNote)],
   };
+}
+
+function damageNote({ ostId, damagedBlocks }: KnownOst): string {
+  return `${damagedBlocks} damaged blocks on OST ${ostId}: \`rawstor scrub --ost ${ostId}\` repairs what it can`;
 }
 
 interface Registry {

@@ -1,5 +1,7 @@
 import { resolve } from 'node:path';
+import type { ClusterConfig } from '../../../common/config.js';
 import { runService } from '../../../common/lifecycle.js';
+import type { OstTuning } from '../../../ost/index.js';
 import { defineVerb } from '../../command.js';
 import {
   advertised,
@@ -19,6 +21,15 @@ interface Options {
   mds?: string[];
   mgs?: string[];
   poolSize?: number;
+}
+
+/** What [serve-ost] says about checksums. */
+export function integrityTuning(section: ClusterConfig['serve']['ost']): Partial<OstTuning> {
+  const scrubRate = section['scrub-rate'];
+  return {
+    ...(section.checksums === undefined ? {} : { checksums: section.checksums }),
+    ...(scrubRate === undefined ? {} : { scrubBytesPerSec: scrubRate }),
+  };
 }
 
 export const serveOst = defineVerb<Options>({
@@ -57,6 +68,7 @@ export const serveOst = defineVerb<Options>({
         labels: { ...section.labels, ...options.label },
         mdsAddresses: required(known.mds.length > 0 ? known.mds : undefined, '--mds', 'mds'),
         mgsAddresses: known.mgs,
+        tuning: integrityTuning(section),
       });
       return { ost, close: () => closeAll([() => ost.close(), () => env.io.close()]) };
     };
