@@ -49,7 +49,7 @@ export class OstCore {
   readonly checksums: Checksums | null;
   /** Data operations taken so far, for those who work when nobody else does. */
   operations = 0;
-  private readonly boot: Boot;
+  readonly boot: Boot;
   private readonly sessions = new Map<number, Session>();
   private readonly freeOperations: Operation[] = [];
   private readonly answers: DeferredAnswers;

@@ -34,6 +34,8 @@ export class PageSums {
   readonly changes = new Uint32Array(REGIONS_PER_PAGE);
   /** Number of the file's first sync that covers the last change; 0 when all are covered. */
   readonly changedAtSync = new Uint32Array(REGIONS_PER_PAGE);
+  /** Regions whose sums somebody is taking: one at a time. */
+  readonly beingTaken = new Uint8Array(REGIONS_PER_PAGE);
   /** Records that the commit being prepared removes. */
   private dropping: number[] = [];
 

@@ -38,16 +38,19 @@ export class RegionSummer {
   /** One region at a time. The chunk is held by the caller. @throws RawstorError IO, NO_SPACE */
   async sum(chunk: ChunkFile, region: number, seal: number, throttle: Throttle): Promise<SumOutcome> {
     const { core } = this;
+    // After a failed sync the cache shows for a while what the disk does not have.
+    await core.boot.settled();
     const page = this.checksums.page(chunk, region);
     const slot = region % REGIONS_PER_PAGE;
     const sums = page.sums!;
     const epoch = page.durable[slot]!;
     if (epoch === 0 || epoch > seal) return 'unsealed';
     if (sums.trustedOnDisk(slot)) return 'current';
-    if (sums.changing[slot] !== 0) return 'busy';
+    if (sums.changing[slot] !== 0 || sums.beingTaken[slot] !== 0) return 'busy';
     const changes = sums.changes[slot]!;
     const { generation } = core.bootId;
     page.pins++;
+    sums.beingTaken[slot] = 1;
     try {
       await this.compute(chunk, region, sums, slot, throttle);
       if (!(await this.isDurable(chunk, sums, slot))) return 'busy';
@@ -68,6 +71,7 @@ export class RegionSummer {
       }
       return 'summed';
     } finally {
+      sums.beingTaken[slot] = 0;
       page.pins--;
     }
   }

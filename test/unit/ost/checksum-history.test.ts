@@ -19,6 +19,6 @@ test('over writes, seals, crashes and flipped bits: no false alarm, and no bit g
     for (const [what, count] of Object.entries(history.counts)) counts[what] = (counts[what] ?? 0) + count;
   }
   for (const what of ['changes', 'reads', 'seals', 'flips', 'found', 'scrubs', 'kills', 'power losses']) {
-    expect(counts[what], what).toBeGreaterThan(SEEDS);
+    expect(counts[what], what).toBeGreaterThan(SEEDS / 2);
   }
 });

@@ -103,12 +103,21 @@ export class ChecksumHistory {
     else if (dice < 0.6) this.read();
     else if (dice < 0.66) await this.pass(world.between(0, 20));
     else if (dice < 0.75) await this.seal();
-    else if (dice < 0.84) await this.pass(world.between(1000, 6000));
+    else if (dice < 0.84) await this.rest();
     else if (dice < 0.93) await this.flip();
     else if (dice < 0.95) await this.scrub();
     else if (dice < 0.975) await this.crash(world.chance(0.5));
     else if (dice < 0.98) this.disk.failSyncs++;
+    else if (dice < 0.99) this.disk.slowUntilMs = world.nowMs + world.between(0, 4000);
     else await this.settle();
+  }
+
+  /** Time for checksums to be taken, in which a change comes now and then. */
+  private async rest(): Promise<void> {
+    for (let i = this.world.random.below(8); i >= 0; i--) {
+      await this.pass(this.world.between(100, 1200));
+      if (this.world.chance(0.15)) this.change(Opcode.WRITE);
+    }
   }
 
   private async start(): Promise<void> {
@@ -134,6 +143,8 @@ export class ChecksumHistory {
       ...DEFAULT_TUNING,
       reserveBytes: 0,
       sumDelayMs: 500,
+      // Slow, so that changes come in the middle.
+      sumBytesPerSec: MiB,
       scrubPeriodMs: 10_000,
       sumCacheRegions: this.forgetful ? 1 : 64,
       regionPages: this.forgetful ? 1 : 64,
@@ -202,8 +213,7 @@ export class ChecksumHistory {
     this.core.submit(op, this.holder);
   }
 
-  private read(): void {
-    const range = this.range(10 * BLOCK);
+  private read(range = this.range(10 * BLOCK)): void {
     if (range === null) return;
     this.count('reads');
     const memory = heapMemory(range.length);
@@ -280,7 +290,8 @@ export class ChecksumHistory {
 
   private async flip(): Promise<void> {
     await this.settle();
-    const { random } = this.world;
+    const { world } = this;
+    const { random } = world;
     const chunk = random.below(CHUNKS);
     const file = this.disk.files.get(`${RECORD.id}/${chunk}.1`);
     if (!this.isProtected(chunk) || file === undefined) return;
@@ -294,6 +305,12 @@ export class ChecksumHistory {
     file.cached.set(block, after);
     file.durable.set(block, after);
     this.flips.push({ chunk, block, must: true, gone: false });
+    // All of it, or a sector that need not be the one.
+    const part = SECTOR * random.below(8);
+    const range = world.chance(0.5)
+      ? { chunk, offset: block * BLOCK, length: BLOCK }
+      : { chunk, offset: block * BLOCK + part, length: SECTOR };
+    if (world.chance(0.7)) this.read(range);
   }
 
   private async scrub(): Promise<void> {
