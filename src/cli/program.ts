@@ -32,12 +32,24 @@ export async function main(
   spec: ProgramSpec,
   argv: readonly string[] = process.argv.slice(2),
 ): Promise<void> {
-  // A reader that has seen enough (`| head`) is no error.
-  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code !== 'EPIPE') throw error;
-  });
-  const exitCode = await runProgram(spec, argv);
+  // A reader that has seen enough (`| head`, `2>&1 | head`) is no error.
+  let unwritten: RawstorError | null = null;
+  for (const [stream, name] of [
+    [process.stdout, 'stdout'],
+    [process.stderr, 'stderr'],
+  ] as const) {
+    stream.on('error', (error: NodeJS.ErrnoException) => {
+      // Not thrown: a verb under way has a volume to close.
+      if (error.code !== 'EPIPE') unwritten ??= asRawstorError(error, name);
+    });
+  }
+  let exitCode = await runProgram(spec, argv);
   await Promise.all([process.stdout, process.stderr].map(drained));
+  const failure = unwritten as RawstorError | null;
+  if (failure !== null && exitCode === 0) {
+    process.stderr.write(`${spec.name}: ${failure.toUserText()}\n`);
+    exitCode = failure.exitCode;
+  }
   process.exit(exitCode);
 }
 
@@ -103,7 +115,10 @@ function addVerb(program: Command, parent: Command, verb: VerbSpec, run: Runner)
 }
 
 function fillVerb(program: Command, command: Command, verb: VerbSpec, run: Runner): void {
-  if (command !== program) command.summary(verb.summary);
+  if (command !== program) {
+    command.summary(verb.summary);
+    command.showHelpAfterError(`  see '${nameOf(command)} --help'`);
+  }
   command.description(
     verb.description === undefined ? verb.summary : `${verb.summary}\n\n${verb.description}`,
   );
@@ -120,6 +135,11 @@ function fillVerb(program: Command, command: Command, verb: VerbSpec, run: Runne
   command.action(async () => {
     await run(verb, program.opts<Globals>(), command.args, command.opts());
   });
+}
+
+/** `rawstor serve ost` */
+function nameOf(command: Command): string {
+  return command.parent === null ? command.name() : `${nameOf(command.parent)} ${command.name()}`;
 }
 
 function toOption(spec: OptionSpec): Option {

@@ -4,12 +4,13 @@ import { resolveLocation } from '../common/config.js';
 import { asRawstorError, RawstorError } from '../common/errors.js';
 import type { Logger } from '../common/log.js';
 import type { Io } from '../io/types.js';
-import { ASKS_ONLY } from '../protocol/asks-only.js';
 import { Connection } from '../protocol/connection.js';
+import { ASKS_ONLY } from '../protocol/connection-handler.js';
 import { Connector } from '../protocol/connector.js';
 import type { OstConnector } from '../protocol/ost-peer.js';
 import { ControlLink } from './control-link.js';
 import { type OpenVolumeOptions, openVolume } from './open.js';
+import { DEFAULT_SEAL_TIMES, type SealTimes } from './seal-due.js';
 import type { Volume } from './volume.js';
 
 export interface ClusterOptions {
@@ -31,8 +32,7 @@ export interface ClusterOptions {
   readonly silenceMs?: number;
   /** How long replicas may be missing before I/O fails, where a volume's policy is to fail; 5000. */
   readonly degradedGraceMs?: number;
-  /** After how long without a write a volume is sealed, 5000. */
-  readonly sealIdleMs?: number;
+  readonly seals?: Partial<SealTimes>;
 }
 
 const CONNECT_TIMEOUT_MS = 3000;
@@ -88,7 +88,7 @@ export class Cluster {
       confirmMs: this.options.confirmMs ?? 1000,
       silenceMs: this.options.silenceMs ?? 2000,
       degradedGraceMs: this.options.degradedGraceMs ?? 5000,
-      sealIdleMs: this.options.sealIdleMs ?? 5000,
+      seals: { ...DEFAULT_SEAL_TIMES, ...this.options.seals },
     };
     return openVolume(env, this.mds, ref, options, options.holder ?? this.identity.name);
   }

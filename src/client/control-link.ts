@@ -2,8 +2,8 @@ import type { Clock } from '../common/clock.js';
 import { asRawstorError, type ErrorCode, RawstorError } from '../common/errors.js';
 import type { Logger } from '../common/log.js';
 import type { Io } from '../io/types.js';
-import { ASKS_ONLY } from '../protocol/asks-only.js';
-import { Connection, type ConnectionHandler } from '../protocol/connection.js';
+import { Connection } from '../protocol/connection.js';
+import { ASKS_ONLY, type ConnectionHandler } from '../protocol/connection-handler.js';
 import type { Identity } from '../protocol/hello.js';
 import type { MethodName, Params, Result } from '../protocol/messages.js';
 
@@ -32,6 +32,7 @@ export class ControlLink {
   private connecting: Promise<Connection> | null = null;
   private closed = false;
   private readonly watchers = new Set<(connected: boolean) => void>();
+  private readonly listeners = new Set<(name: string, params: unknown) => void>();
 
   constructor(
     env: { io: Io; clock: Clock; log: Logger; identity: Identity },
@@ -77,6 +78,12 @@ export class ControlLink {
   watch(changed: (connected: boolean) => void): () => void {
     this.watchers.add(changed);
     return () => void this.watchers.delete(changed);
+  }
+
+  /** Gives on what the server tells unasked. @returns ends it */
+  onEvent(told: (name: string, params: unknown) => void): () => void {
+    this.listeners.add(told);
+    return () => void this.listeners.delete(told);
   }
 
   close(): void {
@@ -130,6 +137,9 @@ export class ControlLink {
   private handler(): ConnectionHandler {
     return {
       ...ASKS_ONLY,
+      event: (_connection, name, params) => {
+        for (const told of [...this.listeners]) told(name, params);
+      },
       closed: (connection) => {
         if (this.connection !== connection) return;
         this.connection = null;

@@ -35,6 +35,8 @@ async function chunkRuns(
   length: number,
 ): Promise<number[]> {
   for (let attempt = 0; ; attempt++) {
+    // A hole of one replica may be another's data.
+    if (state.differs({ chunk, offset, length })) return [length, 0];
     const attached = state.placement(chunk).filter((member) => member.readable);
     const member = attached.find((one) => one.peer?.local) ?? attached[0];
     if (member?.peer != null) {

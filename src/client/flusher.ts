@@ -15,6 +15,8 @@ export class Flusher {
   private readonly state: VolumeState;
   private readonly path: IoPath;
   private readonly finish: (request: BlockRequest, error: RawstorError | null) => void;
+  /** A flush of the guest has succeeded and been answered. */
+  onFlushed: () => void = () => {};
   private running: BlockRequest[] | null = null;
   private piece: Piece | null = null;
   private next: BlockRequest[] = [];
@@ -57,9 +59,6 @@ export class Flusher {
     this.waiters = [];
     const { state } = this;
     if (state.fatal !== null) return this.end(state.fatal);
-    const dirty: Member[] = state.members.filter((member) => member.required && member.dirty);
-    if (dirty.length === 0) return this.end(null);
-    for (const member of dirty) member.dirty = false;
     const piece = this.path.piece();
     piece.request = null;
     piece.opcode = Opcode.FLUSH;
@@ -67,7 +66,8 @@ export class Flusher {
     piece.chunk = 0;
     piece.offset = 0;
     piece.length = 0;
-    piece.placement = dirty;
+    // Sent to those that are dirty; but answered only while every one has confirmed the session (I14).
+    piece.placement = state.members.filter((member) => member.required);
     this.piece = piece;
     this.path.start(piece);
   }
@@ -109,6 +109,7 @@ export class Flusher {
     this.running = null;
     this.runningWaiters = [];
     for (const request of requests) this.finish(request, told);
+    if (told === null && requests.length > 0) this.onFlushed();
     for (const waiter of waiters) error === null ? waiter.resolve() : waiter.reject(error);
     if (this.next.length > 0 || this.waiters.length > 0) this.state.env.io.schedule(this);
   }

@@ -5,4 +5,5 @@ export { RemotePeer } from '../protocol/remote-peer.js';
 export { Cluster, type ClusterOptions } from './cluster.js';
 export { ControlLink } from './control-link.js';
 export type { OpenVolumeOptions } from './open.js';
-export { type MemberStatus, Volume } from './volume.js';
+export { Volume } from './volume.js';
+export type { MemberStatus } from './volume-status.js';

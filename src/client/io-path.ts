@@ -3,7 +3,14 @@ import type { ChunkOp, ChunkOpOwner } from '../protocol/chunk-op.js';
 import { errorOfStatus, STATUS_CHECKSUM, STATUS_CONNECTION_LOST } from '../protocol/control.js';
 import { Opcode } from '../protocol/frame.js';
 import type { Member } from './member.js';
-import { changesData, failedMembers, isEmptied, isSessionLoss, whereRead } from './piece-outcome.js';
+import {
+  changesData,
+  failedMembers,
+  isEmptied,
+  isOutdated,
+  isSessionLoss,
+  whereRead,
+} from './piece-outcome.js';
 import { Piece, type ReplicaOp, ReplicaState } from './records.js';
 import { chooseReplica, enoughInSync } from './replica-choice.js';
 import type { VolumeState } from './volume-state.js';
@@ -18,6 +25,8 @@ export interface IoPathOwner {
   resyncFailed(member: Member, error: RawstorError): void;
   /** A block of it is not what was written. */
   memberDamaged(member: Member): void;
+  /** What a read wants to have became unreconciled under it: it has to wait for that like any other (I7). */
+  readDiffers(piece: Piece): void;
 }
 
 /**
@@ -67,7 +76,7 @@ export class IoPath implements ChunkOpOwner {
     const op = chunkOp as ReplicaOp;
     const member = op.member!;
     const { piece, status } = op;
-    member.answeredOne(op.generation);
+    member.sent.end(op.generation);
     if (status === 0) {
       member.confirm(op.sentAtMs);
       if (changesData(piece)) member.dirty = true;
@@ -160,7 +169,8 @@ export class IoPath implements ChunkOpOwner {
       return;
     }
     for (const member of placement) {
-      if (isFlush ? !member.required : !member.takesWrites) continue;
+      if (isFlush ? !member.required || !member.dirty : !member.takesWrites) continue;
+      if (isFlush) member.dirty = false;
       const op = piece.nextOp();
       op.opcode = piece.opcode;
       op.fua = piece.fua;
@@ -173,6 +183,7 @@ export class IoPath implements ChunkOpOwner {
       op.member = member;
       piece.unsettled++;
     }
+    if (piece.opCount === 0) return this.settle(piece);
     // Two loops: an answer never comes from within submit, but the count must be whole before any can.
     for (let i = 0; i < piece.opCount; i++) {
       const op = piece.ops[i]!;
@@ -192,13 +203,13 @@ export class IoPath implements ChunkOpOwner {
     op.sessionEpoch = this.state.sessionEpoch;
     op.sessionNumber = member.sessionNumber;
     op.tag = this.state.tag;
-    op.generation = member.generation;
+    op.generation = member.sent.begin();
     op.losses = member.losses;
-    member.outstanding[member.generation]!++;
     peer.submit(op);
   }
 
   private sendRead(piece: Piece): void {
+    if (this.state.differs(piece)) return this.owner.readDiffers(piece);
     const member = chooseReplica(piece, this.rotor++, this.state.env.host);
     if (member === null) {
       this.parked.push(piece);
@@ -247,8 +258,7 @@ export class IoPath implements ChunkOpOwner {
     if (changesData(piece) && !enoughInSync(piece.placement, this.state.object.minReplicas)) {
       return this.hold(piece);
     }
-    if (piece.opcode === Opcode.READ && !piece.ops[0]!.member!.inSync) {
-      // It left the set while it answered: what it read may be old by now.
+    if (piece.opcode === Opcode.READ && (isOutdated(piece.ops[0]!) || this.state.differs(piece))) {
       piece.opCount = 0;
       return this.sendRead(piece);
     }

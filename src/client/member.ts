@@ -5,6 +5,7 @@ import { Opcode } from '../protocol/frame.js';
 import { EVENT_DAMAGED } from '../protocol/integrity-messages.js';
 import type { OstConnector, OstPeer } from '../protocol/ost-peer.js';
 import { type BootId, type ObjectRecord, type OstInfo, sameBootId } from '../protocol/records.js';
+import { Drain } from './drain.js';
 import type { ReplicaOp } from './records.js';
 
 /** What a member tells the volume. */
@@ -49,14 +50,19 @@ export class Member {
   dirty = false;
   /** Attached under another boot id than recorded: what was not flushed there is lost, so nothing is read from it. */
   emptied = false;
+  /** Its drop is asked for and not answered: it counts as before, but nothing is read from it (I14). */
+  leaving = false;
+  /**
+   * A loss of its is on record and regions are still unreconciled: where another in sync holds a chunk too, that
+   * one is read and copied from (I7).
+   */
+  behind = false;
   /** Losses recorded while it was the last to have the data (I8): what it answered before is to be sent again. */
   losses = 0;
   /** Operations whose answer was lost with the session; re-sent after an attach, or given up by a drop. */
   lost: ReplicaOp[] = [];
-  /** Unanswered operations, by the parity of the generation they were sent in: see `drained`. */
-  readonly outstanding = [0, 0];
-  generation = 0;
-  private drainWaiter: (() => void) | null = null;
+  /** Operations without an answer. */
+  readonly sent = new Drain();
   private readonly owner: MemberOwner;
   private readonly ping: ChunkOp;
   private pinging = false;
@@ -77,9 +83,14 @@ export class Member {
     return this.peer !== null;
   }
 
+  /** Attached, with all that it had. */
+  get whole(): boolean {
+    return this.peer !== null && !this.emptied;
+  }
+
   /** Holds all that was acknowledged, as far as is known. */
   get readable(): boolean {
-    return this.inSync && this.peer !== null && !this.emptied;
+    return this.inSync && this.whole && !this.leaving;
   }
 
   /** Its answer is needed before anything is acknowledged. */
@@ -90,10 +101,6 @@ export class Member {
   /** Gets new writes. */
   get takesWrites(): boolean {
     return this.inSync || this.receiving;
-  }
-
-  get inFlight(): number {
-    return this.outstanding[0]! + this.outstanding[1]!;
   }
 
   /**
@@ -135,7 +142,7 @@ export class Member {
     this.handle = answer.handle;
     this.bootId = answer.bootId;
     this.emptied =
-      this.inSync && this.recordedBootId !== null && !sameBootId(this.recordedBootId, answer.bootId);
+      this.required && this.recordedBootId !== null && !sameBootId(this.recordedBootId, answer.bootId);
     this.sessionNumber = session.number;
     this.silent = false;
     this.confirmedAtMs = askedAtMs;
@@ -159,34 +166,12 @@ export class Member {
   }
 
   get waitsForAnswer(): boolean {
-    return this.pinging || this.inFlight > 0;
+    return this.pinging || this.sent.size > 0;
   }
 
   confirm(sentAtMs: number): void {
     this.answered = true;
     if (sentAtMs > this.confirmedAtMs) this.confirmedAtMs = sentAtMs;
-  }
-
-  /** Counts an operation out; the generation it went with is kept in the operation. */
-  answeredOne(generation: number): void {
-    if (
-      --this.outstanding[generation]! === 0 &&
-      this.drainWaiter !== null &&
-      generation !== this.generation
-    ) {
-      this.drainWaiter();
-      this.drainWaiter = null;
-    }
-  }
-
-  /** Resolves when everything sent before now has been answered (or lost). One caller at a time. */
-  drained(): Promise<void> {
-    const before = this.generation;
-    this.generation = 1 - before;
-    if (this.outstanding[before] === 0) return Promise.resolve();
-    return new Promise((resolve) => {
-      this.drainWaiter = resolve;
-    });
   }
 
   private ended(peer: OstPeer): void {

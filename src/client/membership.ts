@@ -1,14 +1,17 @@
 import { asRawstorError, RawstorError } from '../common/errors.js';
-import type { BootId, Member as MemberRecord } from '../protocol/records.js';
+import type { Member as MemberRecord } from '../protocol/records.js';
+import { acceptLoss } from './accept-loss.js';
 import type { ControlLink } from './control-link.js';
+import type { Drain } from './drain.js';
 import { type Flusher, flushMember } from './flusher.js';
 import type { IoPath } from './io-path.js';
+import { LostMembers } from './lost-members.js';
 import type { Member } from './member.js';
 import { canDrop, changedMembers } from './replica-set.js';
+import { Sealing } from './sealing.js';
 import { SetRecorder } from './set-recorder.js';
 import type { VolumeState } from './volume-state.js';
 
-const REATTACH_TIMEOUT_MS = 1000;
 const RETRY_MS = 300;
 const STORE_RETRY_MS = 20;
 
@@ -17,10 +20,12 @@ export interface MembershipOwner {
   fail(error: RawstorError): void;
   /** A member has left the set, or one that was away may come back: recovery looks after it. */
   memberLeft(member: Member): void;
-  /** Resolves when no write is in flight; new ones wait until `writesHeld` is taken back. */
-  holdWrites(): Promise<void>;
-  releaseWrites(): void;
+  /** Regions have become unreconciled, perhaps. */
+  regionsDiffer(): void;
 }
+
+/** Why a join or seal begins anew. */
+const URGENT = new RawstorError('BUSY', 'something more urgent came');
 
 /**
  * The one place where the in-sync set changes. A single loop, so that at most one compare-and-swap is
@@ -31,25 +36,37 @@ export class Membership {
   private readonly recorder: SetRecorder;
   private readonly path: IoPath;
   private readonly flusher: Flusher;
+  private readonly lost: LostMembers;
+  private readonly sealing: Sealing;
   private readonly owner: MembershipOwner;
   private joins: { member: Member; resolve: (joined: boolean) => void }[] = [];
   private seals: { resolve: () => void; reject: (error: RawstorError) => void }[] = [];
   private running: Promise<void> | null = null;
   private again = false;
-  private interrupt: (() => void) | null = null;
+  /** What is waited for is given up when this becomes true. */
+  private interrupt: { when: () => boolean; give: () => void } | null = null;
 
-  constructor(state: VolumeState, mds: ControlLink, path: IoPath, flusher: Flusher, owner: MembershipOwner) {
+  constructor(
+    state: VolumeState,
+    mds: ControlLink,
+    path: IoPath,
+    flusher: Flusher,
+    writes: Drain,
+    owner: MembershipOwner,
+  ) {
     this.state = state;
     this.recorder = new SetRecorder(state, mds);
     this.path = path;
     this.flusher = flusher;
+    this.lost = new LostMembers(state, path);
+    this.sealing = new Sealing(state, this.recorder, flusher, writes);
     this.owner = owner;
   }
 
   /** Something has changed: look. */
   wake(): void {
     this.again = true;
-    if (this.interrupt !== null && this.lostMembers().length > 0) this.interrupt();
+    if (this.interrupt?.when()) this.interrupt.give();
     this.running ??= this.loop().finally(() => {
       this.running = null;
       // Asked for after the loop had looked for the last time, and before it was known to have ended.
@@ -65,7 +82,7 @@ export class Membership {
     });
   }
 
-  /** Records "identical up to now" at the MDS: writes pause while it is done. */
+  /** Records "identical up to now" at the MDS, while writes go on. */
   seal(): Promise<void> {
     return new Promise((resolve, reject) => {
       this.seals.push({ resolve, reject });
@@ -86,7 +103,7 @@ export class Membership {
   }
 
   private async step(): Promise<void> {
-    const lost = this.lostMembers();
+    const lost = this.lost.members();
     if (lost.length > 0) {
       await this.handleLost(lost);
       return this.wake();
@@ -110,31 +127,27 @@ export class Membership {
         await this.handleSeal();
         for (const seal of seals) seal.resolve();
       } catch (error) {
-        for (const seal of seals) seal.reject(asRawstorError(error));
+        // A close does not wait for who is lost.
+        const { closing } = this.state;
+        if (error === URGENT && !(closing && this.lost.any())) {
+          this.seals.unshift(...seals);
+        } else {
+          const failure = asRawstorError(error);
+          for (const seal of seals) seal.reject(failure);
+          if (!closing && (failure.code === 'FENCED' || failure.code === 'CONFLICT')) throw failure;
+        }
       }
       this.wake();
     }
-  }
-
-  private lostMembers(): Member[] {
-    return this.state.members.filter((member) => member.inSync && !member.readable);
   }
 
   /** Attach again where that is likely to work, drop the rest, wait where nothing may be dropped (I6, I8). */
   private async handleLost(lost: readonly Member[]): Promise<void> {
     const { state } = this;
     const alone = !this.droppable(lost);
-    await Promise.all(
-      lost.map(async (member) => {
-        if (member.attached || (member.silent && !alone)) return;
-        await this.attach(member).catch((error) => {
-          if (asRawstorError(error).code === 'FENCED') throw error;
-        });
-      }),
-    );
-    for (const member of lost) if (member.readable) this.path.resend(member);
+    await this.lost.attachAgain(lost.filter((member) => alone || !member.silent));
     // Decided for all that are lost by now together.
-    if (this.lostMembers().some((member) => !lost.includes(member))) return;
+    if (this.lost.members().some((member) => !lost.includes(member))) return;
     const gone = lost.filter((member) => !member.attached);
     const emptied = lost.filter((member) => member.attached && member.emptied);
     const leaving = [...emptied, ...gone];
@@ -161,19 +174,15 @@ export class Membership {
     return canDrop(this.state.object, inSync, new Set(members.map((member) => member.ostId)));
   }
 
-  private async attach(member: Member): Promise<void> {
-    const { state } = this;
-    const session = { epoch: state.sessionEpoch, number: state.sessionNumber() };
-    await member.attach(state.env.connector, state.env.clock, state.object, session, REATTACH_TIMEOUT_MS);
-  }
-
   private async drop(leaving: readonly Member[]): Promise<void> {
     const { state } = this;
     const ids = new Set(leaving.map((member) => member.ostId));
     state.env.log.warn({ volume: state.name, dropped: [...ids] }, 'replicas leave the in-sync set');
     const since = state.object.lastSeal + 1;
+    for (const member of leaving) member.leaving = true;
     await this.change(changedMembers(state.object.members, { drop: ids }), false);
     for (const member of leaving) {
+      member.leaving = false;
       member.inSync = false;
       member.staleSince = since;
     }
@@ -189,32 +198,18 @@ export class Membership {
   }
 
   private async acceptLoss(members: readonly Member[]): Promise<void> {
-    const { state } = this;
-    const bootIds = new Map<string, BootId>();
-    for (const member of members) bootIds.set(member.ostId, member.bootId!);
-    // A flush without an answer covers what was dirty before it.
-    const lost = members.some((one) => one.dirty || this.flusher.awaits(one));
-    await this.change(changedMembers(state.object.members, { bootIds }), lost);
-    for (const member of members) {
-      member.recordedBootId = member.bootId;
-      member.emptied = false;
-      member.losses++;
-    }
-    if (lost) {
-      state.noteLoss();
-      state.env.log.error({ volume: state.name }, 'unflushed writes were lost');
-    }
-    // What was copied from here before may not be here any more: those resyncs begin anew.
-    for (const member of state.members) if (member.receiving) member.end(false);
+    if (!(await acceptLoss(this.state, this.recorder, this.flusher, members))) return;
+    this.owner.regionsDiffer();
     for (const member of members) this.path.resend(member);
     if (await this.recorder.storeSet()) this.releaseAcks();
   }
 
   /** From the answer until every survivor has stored the set nothing is acknowledged. */
   private change(members: MemberRecord[], loss: boolean): Promise<void> {
-    return this.recorder.changeMembers(members, loss, () => {
+    const hold = () => {
       this.state.acksHeld = true;
-    });
+    };
+    return this.lost.answered(this.recorder.changeMembers(members, loss, hold));
   }
 
   /** I9, the end of a resync: drain, flush, compare-and-swap; everything counts from the flush on. */
@@ -222,7 +217,7 @@ export class Membership {
     const { state } = this;
     if (!member.receiving || !member.attached) return false;
     try {
-      await this.unlessLost(member.drained());
+      await this.unless(() => this.lost.any(), member.sent.drained());
     } catch {
       return false;
     }
@@ -231,23 +226,26 @@ export class Membership {
     const bootId = member.bootId!;
     member.counts = true;
     member.dirty = false;
-    const flushed = await this.unlessLost(flushMember(state, member)).catch(() => false);
+    // From here on another boot id of it would mean a loss of what the join counts on.
+    member.recordedBootId = bootId;
+    const flushed = await this.unless(() => this.lost.any(), flushMember(state, member)).catch(() => false);
     const stillGood = flushed && member.attached && member.sessionNumber === session;
-    if (!stillGood || this.lostMembers().length > 0) {
+    if (!stillGood || this.lost.members().length > 0) {
       member.counts = false;
       member.dirty = true;
-      if (!member.attached) this.path.giveUp(member);
+      if (!member.attached) {
+        // Its session ended while it counted: from here on it gets nothing, or that would wait for it for ever (I9).
+        member.receiving = false;
+        this.path.giveUp(member);
+      }
       this.path.review();
       return false;
     }
-    await this.recorder.changeMembers(
-      changedMembers(state.object.members, { join: new Map([[member.ostId, bootId]]) }),
-      false,
-    );
+    const joined = changedMembers(state.object.members, { join: new Map([[member.ostId, bootId]]) });
+    await this.lost.answered(this.recorder.changeMembers(joined, false));
     member.inSync = true;
     member.receiving = false;
     member.counts = false;
-    member.recordedBootId = bootId;
     member.staleSince = 0;
     state.env.log.info({ volume: state.name, ostId: member.ostId }, 'replica is in sync again');
     // A survivor that cannot store it is lost, and the next round sees to it.
@@ -255,37 +253,22 @@ export class Membership {
     return true;
   }
 
-  /**
-   * Waits for work that a lost member may hold up: gives up as soon as one is lost, because it is this loop
-   * that would have to see to it.
-   */
-  private unlessLost<T>(work: Promise<T>): Promise<T> {
+  /** Waits for work that something may hold up which this loop would have to see to: gives up as soon as `when`. */
+  private unless<T>(when: () => boolean, work: Promise<T>): Promise<T> {
     return new Promise((resolve, reject) => {
-      this.interrupt = () => reject(new RawstorError('BUSY', 'a replica was lost meanwhile'));
+      this.interrupt = { when, give: () => reject(URGENT) };
       work.then(resolve, reject);
-      if (this.lostMembers().length > 0) this.interrupt();
+      if (when()) reject(URGENT);
     });
   }
 
   private async handleSeal(): Promise<void> {
-    const { state } = this;
-    if (state.unreconciled.size > 0) throw new RawstorError('BUSY', 'regions are still to be reconciled');
-    try {
-      await this.unlessLost(this.owner.holdWrites());
-      await this.unlessLost(this.flusher.flush());
-      if (state.unreconciled.size > 0) throw new RawstorError('BUSY', 'a write failed meanwhile');
-      // What is written from here on is tagged newer, and need not wait for the answer of the MDS.
-      state.tag = state.epoch + 1;
-      state.unsealed = false;
-    } finally {
-      this.owner.releaseWrites();
-    }
-    try {
-      await this.recorder.seal();
-    } catch (error) {
-      state.unsealed = true;
-      throw error;
-    }
+    // A write may wait for a replica that waits for its join.
+    const urgent = () => this.lost.any() || this.joins.length > 0;
+    await this.sealing.run(
+      (step) => this.unless(urgent, step),
+      (answer) => this.lost.answered(answer),
+    );
     await this.recorder.storeSet();
   }
 

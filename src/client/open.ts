@@ -4,6 +4,7 @@ import { type BootId, type OstInfo, sameBootId } from '../protocol/records.js';
 import type { ControlLink } from './control-link.js';
 import { Member, type MemberOwner } from './member.js';
 import { listRegions } from './recovery/copy.js';
+import { keepShared } from './recovery/newer.js';
 import { RegionSet } from './region-set.js';
 import { changedMembers, decideOpen, type OpenDecision, type OpenFinding } from './replica-set.js';
 import { SetRecorder } from './set-recorder.js';
@@ -24,6 +25,8 @@ export interface OpenVolumeOptions {
 
 const ATTACH_TIMEOUT_MS = 3000;
 const RETRY_MS = 300;
+/** Times somebody else may be faster. */
+const OPEN_TRIES = 5;
 
 type Opened = Result<'mds.open'>;
 
@@ -39,12 +42,7 @@ export async function openVolume(
   options: OpenVolumeOptions,
   holder: string,
 ): Promise<Volume> {
-  const opened = await mds.call('mds.open', {
-    ref,
-    mode: options.mode,
-    holder,
-    force: options.force ?? false,
-  });
+  const opened = await askForSession(mds, ref, options, holder);
   const opening = new Opening(env, mds, opened, options);
   try {
     return await opening.run();
@@ -59,6 +57,24 @@ export async function openVolume(
         .catch(() => {});
     }
     throw failure;
+  }
+}
+
+/** Names the session it comes after, so that this very call does not shut out a later one when it is late. */
+async function askForSession(
+  mds: ControlLink,
+  ref: string,
+  { mode, force = false }: OpenVolumeOptions,
+  holder: string,
+): Promise<Opened> {
+  for (let tries = 1; ; tries++) {
+    const { sessionEpoch: after } = await mds.call('mds.getObj', { ref });
+    try {
+      return await mds.call('mds.open', { ref, mode, holder, force, after });
+    } catch (error) {
+      const failure = asRawstorError(error);
+      if (failure.code !== 'CONFLICT' || tries === OPEN_TRIES) throw failure;
+    }
   }
 }
 
@@ -95,7 +111,7 @@ class Opening implements MemberOwner {
   }
 
   async run(): Promise<Volume> {
-    const { options, opened, state } = this;
+    const { options, opened } = this;
     if (options.mode === 'read') return this.openForReading();
     const decision = await this.settle();
     if (decision.loss) await this.outwait();
@@ -103,7 +119,6 @@ class Opening implements MemberOwner {
     if (!opened.wasClean) {
       this.findUnreconciled();
       await this.outwait();
-      state.unsealed = true;
     }
     return this.hand(false);
   }
@@ -218,6 +233,8 @@ class Opening implements MemberOwner {
     for (const member of state.members) {
       const bootId = bootIds.get(member.ostId);
       if (bootId !== undefined) {
+        // Of suspects that stay for the chunks that nobody else holds the others' chunks are not to be read (I7).
+        if (decision.loss && !sameBootId(member.recordedBootId, bootId)) member.behind = true;
         member.recordedBootId = bootId;
         member.emptied = false;
       }
@@ -237,14 +254,17 @@ class Opening implements MemberOwner {
   private findUnreconciled(): void {
     const { state } = this;
     const inSync = state.inSyncMembers();
-    if (inSync.length < 2) return;
+    const nowMs = this.env.clock.nowMs();
+    state.unsealed.any = true;
+    state.unsealed.sinceMs = nowMs;
     for (const member of inSync) {
-      for (const [chunk, region] of this.newer.get(member) ?? []) state.unreconciled.add(chunk, region);
+      for (const [chunk, region] of this.newer.get(member) ?? []) {
+        const start = (chunk * state.regionsPerChunk + region) * state.regionSizeBytes;
+        state.unsealed.note(start, start + state.regionSizeBytes, nowMs);
+        if (inSync.length > 1) state.unreconciled.add(chunk, region);
+      }
     }
-    for (const [chunk, region] of state.unreconciled) {
-      const copies = state.placement(chunk).filter((member) => member.inSync).length;
-      if (copies < 2) state.unreconciled.delete(chunk, region);
-    }
+    keepShared(state, state.unreconciled);
   }
 
   /**

@@ -51,3 +51,7 @@ export const isEmptied = (member: Member): boolean => member.required && member.
 export function whereRead({ chunk, offset }: Piece, { status, tag }: ReplicaOp, { ostId }: Member): string {
   return `chunk ${chunk} at ${status === STATUS_CHECKSUM ? tag : offset} on OST ${ostId}`;
 }
+
+/** A read's member left the set since it answered, or lost what it had read (I8): the next read would go back behind this one. */
+export const isOutdated = ({ member, losses }: ReplicaOp): boolean =>
+  !member!.inSync || member!.losses !== losses;

@@ -85,10 +85,14 @@ export class VolumeRequest implements LockHolder {
   /** Bytes of the request already cut into pieces. */
   cursor = 0;
   piecesInFlight = 0;
+  /** It has to be done from its beginning once more. */
+  again = false;
   lockStart = 0;
   lockEnd = 0;
   lockExclusive = false;
   lockSlot = -1;
+  /** Of a write under way: see Drain. */
+  generation = 0;
   private readonly owner: VolumeRequestOwner;
 
   constructor(owner: VolumeRequestOwner) {

@@ -12,13 +12,18 @@ export function chooseReplica(piece: Piece, turn: number, host: string): Member 
   const start = turn % count;
   for (let i = 0; i < count; i++) {
     const member = placement[(start + i) % count]!;
-    if (!member.readable || (piece.tried.length > 0 && piece.tried.includes(member))) continue;
+    if (!mayServe(member, placement) || (piece.tried.length > 0 && piece.tried.includes(member))) continue;
     if (member.peer!.local) return member;
     const near = host !== '' && member.labels.host === host;
     if (near) best = member;
     else best ??= member;
   }
   return best;
+}
+
+/** Nobody else in sync has newer contents of the chunk, as far as is known (I7). */
+export function mayServe(member: Member, placement: readonly Member[]): boolean {
+  return member.readable && (!member.behind || !placement.some((other) => other.inSync && !other.behind));
 }
 
 /** I1: a set below `minReplicas` acknowledges nothing. */

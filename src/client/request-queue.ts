@@ -2,6 +2,7 @@ import { BlockFlag, BlockOp, type BlockRequest } from '../block/device.js';
 import type { RawstorError } from '../common/errors.js';
 import { LIMITS } from '../common/limits.js';
 import { Opcode } from '../protocol/frame.js';
+import { Drain } from './drain.js';
 import type { IoPath } from './io-path.js';
 import { VolumeRequest, type VolumeRequestOwner } from './records.js';
 import { chunkOf, pieceLength, pieceLimitBytes } from './slicing.js';
@@ -12,8 +13,8 @@ import { ZERO_SOURCE_BYTES, zeroSource } from './zero-source.js';
 const PIECES_IN_FLIGHT = 32;
 
 /**
- * The requests of one volume from the facade's submit to its answer: waits for what has to come first (a seal,
- * a reconcile, the range lock), cuts into pieces, answers when the last piece is done.
+ * The requests of one volume from the facade's submit to its answer: waits for what has to come first (a
+ * reconcile, the range lock), cuts into pieces, answers when the last piece is done.
  */
 export class RequestQueue implements VolumeRequestOwner {
   private readonly state: VolumeState;
@@ -26,9 +27,8 @@ export class RequestQueue implements VolumeRequestOwner {
   private readonly queued: BlockRequest[] = [];
   /** Done in submit already: answered at the end of the turn. */
   private readonly early: { block: BlockRequest; error: RawstorError | null }[] = [];
-  private heldWrites: VolumeRequest[] = [];
-  private writesInFlight = 0;
-  private writesDrained: (() => void) | null = null;
+  /** Writes that hold their range. */
+  readonly writes = new Drain();
   private inFlight = 0;
   private allDrained: (() => void) | null = null;
 
@@ -46,11 +46,7 @@ export class RequestQueue implements VolumeRequestOwner {
 
   begin(request: VolumeRequest): void {
     if (this.state.fatal !== null) return this.endLater(request, this.state.fatal);
-    if (this.mustWait(request)) {
-      if (this.state.writesHeld && request.lockExclusive) this.heldWrites.push(request);
-      else this.park(request);
-      return;
-    }
+    if (this.mustWait(request)) return this.park(request);
     if (this.state.locks.acquire(request)) this.issue(request);
   }
 
@@ -78,41 +74,30 @@ export class RequestQueue implements VolumeRequestOwner {
     });
   }
 
-  holdWrites(): Promise<void> {
-    this.state.writesHeld = true;
-    if (this.writesInFlight === 0) return Promise.resolve();
-    return new Promise((resolve) => {
-      this.writesDrained = () => {
-        this.writesDrained = null;
-        resolve();
-      };
-    });
-  }
-
-  releaseWrites(): void {
-    this.state.writesHeld = false;
-    const held = this.heldWrites;
-    this.heldWrites = [];
-    for (const request of held) this.begin(request);
-  }
-
   /** A piece of a request has ended; the piece's record is free again. */
   pieceDone(request: VolumeRequest, error: RawstorError | null): void {
     if (error !== null) request.error ??= error;
     request.piecesInFlight--;
     const block = request.block!;
-    if (request.error === null && request.cursor < block.length) this.cut(request);
+    if (request.error === null && !request.again && request.cursor < block.length) this.cut(request);
     else if (request.piecesInFlight === 0) this.end(request);
+  }
+
+  /** A piece of a read cannot be answered now: when no other is in flight, the read waits without its lock. */
+  pieceTooEarly(request: VolumeRequest): void {
+    request.again = true;
+    this.pieceDone(request, null);
   }
 
   /** Ends everything that waits and holds no lock. */
   failWaiting(parked: readonly VolumeRequest[], error: RawstorError): void {
-    for (const request of [...this.heldWrites.splice(0), ...parked]) this.endLater(request, error);
+    for (const request of parked) this.endLater(request, error);
   }
 
   private take(request: VolumeRequest, block: BlockRequest): void {
     request.block = block;
     request.error = null;
+    request.again = false;
     request.cursor = 0;
     request.piecesInFlight = 0;
     request.lockStart = block.offset;
@@ -125,7 +110,6 @@ export class RequestQueue implements VolumeRequestOwner {
 
   private mustWait(request: VolumeRequest): boolean {
     const { state } = this;
-    if (state.writesHeld && request.lockExclusive) return true;
     const { unreconciled } = state;
     return (
       unreconciled.size > 0 &&
@@ -135,15 +119,21 @@ export class RequestQueue implements VolumeRequestOwner {
 
   private issue(request: VolumeRequest): void {
     if (request.lockExclusive && request.cursor === 0) {
-      this.writesInFlight++;
-      this.state.unsealed = true;
-      this.state.lastWriteAtMs = this.state.env.clock.nowMs();
+      const nowMs = this.state.env.clock.nowMs();
+      request.generation = this.writes.begin();
+      this.state.unsealed.note(request.lockStart, request.lockEnd, nowMs);
+      this.state.lastWriteAtMs = nowMs;
     }
     this.cut(request);
   }
 
   /** Starts the next pieces of a request, as many as may be under way. */
   private cut(request: VolumeRequest): void {
+    if (request.opcode === Opcode.READ && request.cursor > 0 && this.mustWait(request)) {
+      request.again = true;
+      if (request.piecesInFlight === 0) this.end(request);
+      return;
+    }
     const block = request.block!;
     const { chunkSizeBytes } = this.state.object;
     const isZeroWrite = request.opcode === Opcode.WRITE && block.op === BlockOp.WRITE_ZEROES;
@@ -170,11 +160,13 @@ export class RequestQueue implements VolumeRequestOwner {
   private end(request: VolumeRequest): void {
     const block = request.block!;
     const { error } = request;
-    if (request.lockExclusive) {
-      this.writesInFlight--;
-      if (this.writesInFlight === 0) this.writesDrained?.();
-    }
+    if (request.lockExclusive) this.writes.end(request.generation);
     this.state.locks.release(request);
+    if (request.again && error === null) {
+      request.again = false;
+      request.cursor = 0;
+      return this.begin(request);
+    }
     this.recycle(request);
     block.owner.blockDone(block, error);
   }

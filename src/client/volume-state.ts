@@ -9,6 +9,8 @@ import type { OstConnector } from '../protocol/ost-peer.js';
 import type { Member } from './member.js';
 import { RangeLocks } from './range-locks.js';
 import { RegionSet } from './region-set.js';
+import type { SealTimes } from './seal-due.js';
+import { Unsealed } from './unsealed.js';
 
 /** What a volume is made with. */
 export interface VolumeEnvironment {
@@ -24,8 +26,7 @@ export interface VolumeEnvironment {
   readonly silenceMs: number;
   /** With policy `error`: I/O waits this long for missing replicas; an OST started again is back by then. */
   readonly degradedGraceMs: number;
-  /** Without a write for this long, what was written is made durable and sealed. */
-  readonly sealIdleMs: number;
+  readonly seals: SealTimes;
 }
 
 /**
@@ -37,7 +38,7 @@ export class VolumeState {
   /** As last recorded at the MDS; `epoch` and `members` follow every change. */
   object: ObjectInfo;
   readonly sessionEpoch: number;
-  /** What writes are tagged with: the epoch held, or the next one while a seal of that is on its way. */
+  /** What writes are tagged with: the epoch held, or the next one from the beginning of a seal of that on. */
   tag: number;
   /** All OSTs of the object's pool, in its order. */
   readonly members: readonly Member[];
@@ -48,16 +49,15 @@ export class VolumeState {
   readonly unreconciled: RegionSet;
   /** A change of the set is recorded but not yet stored on every survivor: nothing is acknowledged (I6). */
   acksHeld = false;
-  /** New writes wait: a seal is on its way. */
-  writesHeld = false;
   closing = false;
   /** Why nothing works any more: fenced, or closed. */
   fatal: RawstorError | null = null;
   /** A recorded loss that the next flush has to report (I8). */
   lossToReport: RawstorError | null = null;
-  /** Something was written since the last seal. */
-  unsealed = false;
+  /** Written since the last seal. */
+  readonly unsealed: Unsealed;
   lastWriteAtMs = 0;
+  lastSealAtMs: number;
   private readonly byId = new Map<string, Member>();
   private readonly placements: (readonly Member[])[] = [];
   private readonly fixedPlacement: readonly Member[] | null;
@@ -73,6 +73,8 @@ export class VolumeState {
     this.regionSizeBytes = Math.min(LIMITS.regionSizeBytes, object.chunkSizeBytes);
     this.regionsPerChunk = object.chunkSizeBytes / this.regionSizeBytes;
     this.unreconciled = new RegionSet(this.regionsPerChunk);
+    this.unsealed = new Unsealed(this.regionSizeBytes, this.regionsPerChunk, env.seals.bytes);
+    this.lastSealAtMs = env.clock.nowMs();
     const plain = object.map.rule === 'fixed' && object.map.exceptions.length === 0;
     this.fixedPlacement = plain ? this.place(0) : null;
   }
@@ -112,6 +114,13 @@ export class VolumeState {
   /** Rising: each attach of this session has its own (I4). */
   sessionNumber(): number {
     return this.nextSessionNumber++;
+  }
+
+  /** Replicas may differ in the range: nothing is answered from one of them (I7). */
+  differs({ chunk, offset, length }: { chunk: number; offset: number; length: number }): boolean {
+    if (this.unreconciled.size === 0) return false;
+    const start = chunk * this.object.chunkSizeBytes + offset;
+    return this.unreconciled.overlaps(start, start + length, this.regionSizeBytes);
   }
 
   inSyncMembers(): Member[] {

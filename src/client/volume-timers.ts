@@ -10,10 +10,11 @@ export interface VolumeTimersOwner {
   /** A tick has passed. */
   look(): void;
   fail(error: RawstorError): void;
-  idleSeal(): Promise<void>;
+  /** A second has passed, or less. */
+  lookForSeal(): void;
 }
 
-/** What a volume does by the clock: keeps sessions confirmed, notices silence, renews the lease, seals when idle. */
+/** What a volume does by the clock: keeps sessions confirmed, notices silence, renews the lease, seals. */
 export class VolumeTimers {
   private readonly state: VolumeState;
   private readonly mds: ControlLink;
@@ -24,7 +25,6 @@ export class VolumeTimers {
   private retry: Timer | null = null;
   private lastTickAtMs = 0;
   private renewing = false;
-  private sealing = false;
 
   constructor(
     state: VolumeState,
@@ -39,14 +39,15 @@ export class VolumeTimers {
   }
 
   start(): void {
-    const { clock, confirmMs, sealIdleMs } = this.state.env;
+    const { clock, confirmMs, seals } = this.state.env;
     this.lastTickAtMs = clock.nowMs();
     this.timers.push(clock.every(Math.max(20, confirmMs / 4), () => this.tick()));
     if (this.options.readOnly) return;
     this.timers.push(clock.every(Math.max(100, this.options.leaseMs / 3), () => this.renew()));
     // The MDS soon lets go of a lease whose connection is lost, and a restarted one knows of none.
     this.unwatch = this.mds.watch(() => this.renew());
-    this.timers.push(clock.every(Math.min(1000, sealIdleMs), () => this.sealWhenIdle()));
+    const sealPeriodMs = Math.min(1000, seals.idleMs, seals.periodMs);
+    this.timers.push(clock.every(sealPeriodMs, () => this.owner.lookForSeal()));
   }
 
   stop(): void {
@@ -79,7 +80,8 @@ export class VolumeTimers {
     this.owner.look();
   }
 
-  private renew(): void {
+  /** Keeps the lease, and learns where the OSTs are. */
+  renew(): void {
     if (this.renewing) return;
     this.renewing = true;
     this.retry?.cancel();
@@ -103,20 +105,6 @@ export class VolumeTimers {
       )
       .finally(() => {
         this.renewing = false;
-      });
-  }
-
-  /** After some idle seconds everything is made durable and recorded, so that a crash then costs nothing. */
-  private sealWhenIdle(): void {
-    const { state } = this;
-    const idle = state.env.clock.nowMs() - state.lastWriteAtMs > state.env.sealIdleMs;
-    if (!idle || !state.unsealed || this.sealing || state.unreconciled.size > 0) return;
-    this.sealing = true;
-    this.owner
-      .idleSeal()
-      .catch((error) => state.env.log.debug({ reason: asRawstorError(error).message }, 'no seal now'))
-      .finally(() => {
-        this.sealing = false;
       });
   }
 }

@@ -15,32 +15,17 @@ import { Flusher } from './flusher.js';
 import { IoPath } from './io-path.js';
 import type { Member, MemberOwner } from './member.js';
 import { Membership } from './membership.js';
+import { Notices } from './notices.js';
 import { OnDegraded } from './on-degraded.js';
 import { type Piece, ReplicaState } from './records.js';
 import { Reconcile } from './recovery/reconcile.js';
 import { Repair } from './recovery/repair.js';
 import { Resync } from './recovery/resync.js';
 import { allocatesZeroes, RequestQueue } from './request-queue.js';
+import { Sealer } from './sealer.js';
 import type { VolumeState } from './volume-state.js';
+import type { MemberStatus, VolumeStatus } from './volume-status.js';
 import { VolumeTimers } from './volume-timers.js';
-
-export interface MemberStatus {
-  readonly ostId: string;
-  readonly state: 'in-sync' | 'resyncing' | 'stale';
-  readonly attached: boolean;
-  readonly regionsTotal: number;
-  readonly regionsDone: number;
-}
-
-export interface VolumeStatus {
-  readonly epoch: number;
-  readonly unreconciledRegions: number;
-  readonly members: MemberStatus[];
-  /** Blocks with a wrong checksum on some replica that were repaired from another, since the open. */
-  readonly repairedBlocks: number;
-  /** Those that no other replica could give. */
-  readonly damagedBlocks: number;
-}
 
 /**
  * An open mutable object as a block device: cuts requests into pieces, keeps overlapping ones apart, and hands
@@ -61,6 +46,7 @@ export class Volume implements BlockDevice, MemberOwner {
   private readonly reconcile: Reconcile;
   private readonly repair: Repair;
   private readonly timers: VolumeTimers;
+  private readonly notices: Notices;
   private readonly requests: RequestQueue;
 
   constructor(state: VolumeState, mds: ControlLink, options: { readOnly: boolean; leaseMs: number }) {
@@ -79,14 +65,14 @@ export class Volume implements BlockDevice, MemberOwner {
       allFailed: (piece, error) => this.allFailed(piece, error),
       resyncFailed: (member, error) => this.resyncFailed(member, error),
       memberDamaged: (member) => this.memberDamaged(member),
+      readDiffers: (piece) => this.readDiffers(piece),
     });
     this.requests = new RequestQueue(state, this.path, (request) => this.reconcile.park(request));
     this.flusher = new Flusher(state, this.path, (block, error) => block.owner.blockDone(block, error));
-    this.membership = new Membership(state, mds, this.path, this.flusher, {
+    this.membership = new Membership(state, mds, this.path, this.flusher, this.requests.writes, {
       fail: (error) => this.fail(error),
       memberLeft: (member) => this.resync.start(member),
-      holdWrites: () => this.requests.holdWrites(),
-      releaseWrites: () => this.requests.releaseWrites(),
+      regionsDiffer: () => this.reconcile.wake(),
     });
     this.reconcile = new Reconcile(state, (request) => this.requests.begin(request));
     this.resync = new Resync(state, {
@@ -95,11 +81,17 @@ export class Volume implements BlockDevice, MemberOwner {
       fenced: (error) => this.fail(error),
     });
     this.repair = new Repair(state);
+    const sealer = new Sealer(state, this.requests.writes, () => this.membership.seal());
+    this.flusher.onFlushed = () => sealer.look(true);
     const degraded = new OnDegraded(state, this.path, this.requests, this.reconcile);
     this.timers = new VolumeTimers(state, mds, options, {
       look: () => degraded.look(),
       fail: (error) => this.fail(error),
-      idleSeal: () => this.membership.seal(),
+      lookForSeal: () => sealer.look(),
+    });
+    this.notices = new Notices(state, mds, {
+      look: () => this.look(),
+      fail: (error) => this.fail(error),
     });
   }
 
@@ -131,9 +123,17 @@ export class Volume implements BlockDevice, MemberOwner {
         regionsDone: progress?.regionsDone ?? 0,
       };
     });
+    const { epoch, unreconciled, unsealed } = this.state;
     const { repairedBlocks, damagedBlocks } = this.repair;
-    const unreconciledRegions = this.state.unreconciled.size;
-    return { epoch: this.state.epoch, unreconciledRegions, members, repairedBlocks, damagedBlocks };
+    const unsealedBytes = unsealed.bytes;
+    return {
+      epoch,
+      unreconciledRegions: unreconciled.size,
+      unsealedBytes,
+      members,
+      repairedBlocks,
+      damagedBlocks,
+    };
   }
 
   submit(block: BlockRequest): void {
@@ -158,15 +158,14 @@ export class Volume implements BlockDevice, MemberOwner {
   async close(): Promise<void> {
     if (this.state.closing) return;
     this.state.closing = true;
-    this.timers.stop();
-    this.repair.stop();
+    this.stopTimers();
     let clean = false;
     if (this.state.fatal === null && !this.readOnly) {
       try {
         await this.requests.drainAll();
         await this.flusher.flush();
         if (this.state.unreconciled.size === 0) {
-          if (this.state.unsealed) await this.membership.seal();
+          if (this.state.unsealed.any) await this.membership.seal();
           clean = true;
         }
       } catch (error) {
@@ -255,6 +254,12 @@ export class Volume implements BlockDevice, MemberOwner {
     this.pieceDone(piece, error);
   }
 
+  private readDiffers(piece: Piece): void {
+    const request = piece.request!;
+    this.path.recycle(piece);
+    this.requests.pieceTooEarly(request);
+  }
+
   private resyncFailed(member: Member, error: RawstorError): void {
     this.state.env.log.warn(
       { ostId: member.ostId, error: error.message },
@@ -267,12 +272,24 @@ export class Volume implements BlockDevice, MemberOwner {
     if (this.state.fatal !== null) return;
     this.state.fatal = error;
     this.state.env.log.error({ volume: this.state.name, code: error.code }, error.message);
-    this.timers.stop();
-    this.repair.stop();
+    this.stopTimers();
     for (const member of this.state.members) member.end(false);
     this.path.failAll(error);
     this.requests.failWaiting(this.reconcile.takeParked(), error);
     this.onFatal?.(error);
+  }
+
+  /** The MDS says that something may have changed, or could not say so for a while. */
+  private look(): void {
+    if (this.readOnly) return;
+    this.timers.renew();
+    this.resync.hurry();
+  }
+
+  private stopTimers(): void {
+    this.timers.stop();
+    this.notices.stop();
+    this.repair.stop();
   }
 
   private gone(): RawstorError {

@@ -109,16 +109,36 @@ const CODE_OF_ERRNO: Record<string, ErrorCode> = {
   EIO: 'IO',
 };
 
+/** What people can do about what the system says. */
+const HINT_OF_ERRNO: Record<string, string> = {
+  EACCES: 'run this as a user who may, or change the permissions',
+  EPERM: 'run this as a user who may, or change the permissions',
+  EROFS: 'choose a place that can be written to',
+  ENOENT: 'check the path, every directory of it',
+  ENOTDIR: 'a part of the path is a file: check the path',
+  ENOSPC: 'free some space, or choose another place',
+  EDQUOT: 'free some space, or choose another place',
+};
+
+/** Node writes `ENOENT: no such file or directory, open '/x'`; the path is told as the place. */
+function ofSystem(code: ErrorCode, system: NodeJS.ErrnoException, where?: string): RawstorError {
+  const said = /^[A-Z0-9]+: ([^,]+), (\w+)/.exec(system.message);
+  const text = said === null ? system.message : `cannot ${said[2]}: ${said[1]}`;
+  // Of paths only: a connection that is refused is another matter.
+  const hint = said === null ? undefined : HINT_OF_ERRNO[system.code ?? ''];
+  return new RawstorError(code, text, { where: where ?? system.path, hint, cause: system });
+}
+
 /** Any thrown value as a RawstorError; system errors keep their meaning and their path. */
 export function asRawstorError(error: unknown, where?: string): RawstorError {
   if (error instanceof RawstorError) return error;
   const system = error as NodeJS.ErrnoException;
   if (typeof system?.code === 'string' && system.code in CODE_OF_ERRNO) {
     const code = CODE_OF_ERRNO[system.code] ?? 'OS_ERROR';
-    return new RawstorError(code, system.message, { where: where ?? system.path, cause: error });
+    return ofSystem(code, system, where);
   }
   if (typeof system?.code === 'string' && system.syscall !== undefined) {
-    return new RawstorError('OS_ERROR', system.message, { where: where ?? system.path, cause: error });
+    return ofSystem('OS_ERROR', system, where);
   }
   const message = error instanceof Error ? error.message : String(error);
   return new RawstorError('INTERNAL', message, { where, cause: error });

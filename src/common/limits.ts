@@ -31,6 +31,8 @@ export const LIMITS = {
   connectionQueuedBytes: 16 * MiB,
   /** Control messages queued for sending on one connection; a peer that takes none of them is dropped. */
   connectionControlBytes: 16 * MiB,
+  /** Known to one MDS, dead ones included: each is kept for good, and lists of all fit a message. */
+  ostsPerCluster: 2048,
   connectionsPerServer: 4096,
   exportsPerServer: 1024,
   objectsPerConnection: 1024,

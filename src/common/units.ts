@@ -15,6 +15,11 @@ export function parseSizeBytes(text: string): number {
   const match = /^(\d+(?:\.\d+)?)\s*([BKMGTP]?)(?:iB)?$/i.exec(text.trim());
   const factor = match ? SUFFIXES[(match[2] ?? '').toUpperCase()] : undefined;
   const sizeBytes = match && factor !== undefined ? Number(match[1]) * factor : Number.NaN;
+  if (sizeBytes > Number.MAX_SAFE_INTEGER) {
+    throw new RawstorError('USAGE', `'${text}' is larger than anything here`, {
+      hint: 'volumes have at most 4 PiB',
+    });
+  }
   if (!Number.isSafeInteger(sizeBytes)) {
     throw new RawstorError('USAGE', `'${text}' is not a size`, {
       hint: 'write a whole number of bytes, or a number with K, M, G, T or P (binary), such as 10G',

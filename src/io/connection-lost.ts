@@ -11,6 +11,16 @@ export function streamError(errno: number, call: string, peer: string): RawstorE
   });
 }
 
+export function stoodStill(peer: string): RawstorError {
+  return new RawstorError(
+    'TIMEOUT',
+    'the other side stopped in the middle of a message, and memory is short',
+    {
+      where: peer,
+    },
+  );
+}
+
 export function cutShort(peer: string): RawstorError {
   const message = 'the connection was closed by the other side in the middle of a message';
   return new RawstorError('CONNECTION_LOST', message, { where: peer });

@@ -2,6 +2,7 @@ import { getSystemErrorName } from 'node:util';
 import { asRawstorError, type RawstorError } from '../common/errors.js';
 
 /** Errnos that the data path itself looks at. */
+export const ENOENT = 2;
 export const EINTR = 4;
 export const EIO = 5;
 export const ENXIO = 6;
@@ -11,6 +12,7 @@ export const EINVAL = 22;
 export const ENFILE = 23;
 export const EMFILE = 24;
 export const EPIPE = 32;
+export const ENAMETOOLONG = 36;
 export const ENOBUFS = 105;
 export const EADDRINUSE = 98;
 export const ECONNRESET = 104;

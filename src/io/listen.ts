@@ -1,8 +1,9 @@
 import { lstatSync, unlinkSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { RawstorError } from '../common/errors.js';
 import { loadNative } from '../native/index.js';
 import { formatTcp, parseAddress, resolveHost } from './address.js';
-import { EADDRINUSE, errnoError } from './errno.js';
+import { EADDRINUSE, ENAMETOOLONG, ENOENT, errnoError } from './errno.js';
 import type { Address } from './types.js';
 
 const BACKLOG = 1024;
@@ -17,8 +18,16 @@ export interface Listening {
   readonly inode: number;
 }
 
-/** @throws RawstorError BUSY when somebody else listens there, USAGE, DENIED ... naming the address */
+/** A socket that listens already and was passed to this process as a descriptor. */
+const INHERITED = /^fd:(\d+)$/;
+
+/**
+ * `fd:N` takes over a socket that the process was started with.
+ * @throws RawstorError BUSY when somebody else listens there, USAGE, DENIED ... naming the address
+ */
 export async function openListening(address: Address): Promise<Listening> {
+  const inherited = INHERITED.exec(address);
+  if (inherited !== null) return adopt(Number(inherited[1]), address);
   const parsed = parseAddress(address);
   if (parsed.kind === 'unix') return listenUnix(parsed.path, address);
   const native = loadNative();
@@ -45,12 +54,36 @@ export function removeSocketFile(listening: Listening): void {
   if (listening.path !== null && inodeOf(listening.path) === listening.inode) unlinkSync(listening.path);
 }
 
+/** Its socket file stays when we end: whoever made it goes on listening. */
+function adopt(fd: number, where: Address): Listening {
+  const address = loadNative().socketName(fd, false);
+  if (address === '' || address === 'unix:') {
+    throw new RawstorError('USAGE', 'this descriptor is no socket that listens', {
+      where,
+      hint: 'LISTEN_FDS says how many sockets there are from descriptor 3 on: see sd_listen_fds(3)',
+    });
+  }
+  return { fd, address, path: null, inode: 0 };
+}
+
 function listenUnix(path: string, address: Address): Listening {
   const native = loadNative();
   let fd = native.socketListen(path, 0, BACKLOG);
   if (fd === -EADDRINUSE) {
     removeStale(path, address);
     fd = native.socketListen(path, 0, BACKLOG);
+  }
+  if (fd === -ENOENT) {
+    throw new RawstorError('NOT_FOUND', 'there is no directory for this socket', {
+      where: path,
+      hint: `make it first: mkdir -p ${dirname(path)}`,
+    });
+  }
+  if (fd === -ENAMETOOLONG) {
+    throw new RawstorError('USAGE', 'the path is too long for a Unix socket, 107 bytes at most', {
+      where: path,
+      hint: 'choose a shorter one',
+    });
   }
   if (fd < 0) throw errnoError(fd, 'listen', address);
   return { fd, address, path, inode: inodeOf(path) };

@@ -8,6 +8,7 @@ import { mapAnonymous } from './mapping.js';
 import { type FileHost, NodeFile } from './node-file.js';
 import { NodeStream } from './node-stream.js';
 import { BufferPool } from './pool.js';
+import { StalledStreams } from './stalled-streams.js';
 import type { StreamBase, StreamHost } from './stream-base.js';
 import { TaskQueue } from './tasks.js';
 import type { Address, BatchTask, Io, IoFile, Listener, OpenOptions, Stream } from './types.js';
@@ -25,6 +26,7 @@ export class NodeIo implements Io, StreamHost, FileHost {
   private readonly memory: ReturnType<typeof mapAnonymous>;
   private readonly tasks = new TaskQueue();
   private readonly streams = new Set<StreamBase>();
+  private readonly stalled: StalledStreams;
   private readonly files = new Set<FileBase>();
   private readonly listeners = new Set<NodeListener>();
   private readonly attempts = new Set<Socket>();
@@ -34,6 +36,7 @@ export class NodeIo implements Io, StreamHost, FileHost {
   constructor(poolBytes: number) {
     this.memory = mapAnonymous(poolBytes);
     this.pool = new BufferPool(this.memory);
+    this.stalled = new StalledStreams(this.pool, this.streams);
   }
 
   schedule(task: BatchTask): void {
@@ -105,6 +108,7 @@ export class NodeIo implements Io, StreamHost, FileHost {
 
   private async shutDown(): Promise<void> {
     for (const socket of this.attempts) socket.destroy();
+    this.stalled.close();
     for (const stream of this.streams) stream.destroy();
     await Promise.all(Array.from(this.listeners, (listener) => listener.close()));
     while (this.streams.size > 0 || this.jobs > 0 || this.arranged) {

@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net';
 import { MiB } from '../common/units.js';
-import { cutShort, streamError } from './connection-lost.js';
+import { streamError } from './connection-lost.js';
 import { errnoOf } from './errno.js';
 import { Phase, StreamBase, type StreamHost } from './stream-base.js';
 
@@ -103,12 +103,6 @@ export class NodeStream extends StreamBase {
     this.taken(this.queue.length(0));
     if (this.handed === 0) this.wake();
   };
-
-  private peerEnd(): void {
-    if (this.receiver.paused) return;
-    if (this.receiver.insideFrame) this.destroy(cutShort(this.peer));
-    else this.end();
-  }
 
   private ownEnd(): void {
     this.phase = Phase.DRAINING;

@@ -53,6 +53,8 @@ export class BufferPool {
   readonly memory: Memory;
   readonly capacityBytes: number;
   usedBytes = 0;
+  /** Told of every `acquire` that answers null. */
+  onRefused: ((sizeBytes: number) => void) | null = null;
   private readonly stock: number[] = [];
   private readonly partial: Slab[][] = CLASS_BYTES.map(() => []);
   private waiters: (() => void)[] = [];
@@ -71,7 +73,10 @@ export class BufferPool {
     let slab = slabs[slabs.length - 1];
     if (slab === undefined) {
       const offset = this.stock.pop() ?? this.reclaim();
-      if (offset === undefined) return null;
+      if (offset === undefined) {
+        this.onRefused?.(sizeBytes);
+        return null;
+      }
       slab = this.cut(offset, classIndex);
       slabs.push(slab);
     }

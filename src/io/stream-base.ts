@@ -1,9 +1,11 @@
 import { LIMITS } from '../common/limits.js';
 import { KiB } from '../common/units.js';
+import { cutShort, stoodStill } from './connection-lost.js';
 import { FrameReceiver } from './frame-receiver.js';
 import { heapMemory, type Memory, type Releasable } from './memory.js';
 import { type BufferPool, LARGEST_BUFFER_BYTES } from './pool.js';
 import { SendQueue } from './send-queue.js';
+import type { Stallable } from './stalled-streams.js';
 import type { BatchTask, FrameHandler, Stream } from './types.js';
 
 const STAGE_BYTES = 64 * KiB;
@@ -33,9 +35,10 @@ export type Phase = (typeof Phase)[keyof typeof Phase];
  * which everything happens (`runBatch`). Calls from outside only note what is wanted, so that a handler may
  * call anything from anywhere.
  */
-export abstract class StreamBase implements Stream, BatchTask {
+export abstract class StreamBase implements Stream, BatchTask, Stallable {
   readonly peer: string;
   onClose: ((error: Error | null) => void) | null = null;
+  onPeerEnd: (() => void) | null = null;
   onDrain: (() => void) | null = null;
   protected readonly host: StreamHost;
   protected readonly queue = new SendQueue();
@@ -44,6 +47,9 @@ export abstract class StreamBase implements Stream, BatchTask {
   protected failure: Error | null = null;
   /** The peer has ended its side. */
   protected peerEnded = false;
+  private peerEndTold = false;
+  private arrivals = 0;
+  private departures = 0;
   private overLimit = false;
   private scheduled = false;
   private waitsForPool = false;
@@ -61,6 +67,20 @@ export abstract class StreamBase implements Stream, BatchTask {
 
   get queuedBytes(): number {
     return this.queue.bytes;
+  }
+
+  get arriving(): number {
+    // Who waits for a buffer itself is not to blame for receiving nothing.
+    const awaited = this.receiver.wanting && this.receiver.insideFrame && !this.waitsForPool;
+    return awaited ? this.arrivals : -1;
+  }
+
+  get leaving(): number {
+    return this.queue.count > 0 && !this.waitsForPool ? this.departures : -1;
+  }
+
+  stalled(): void {
+    this.destroy(stoodStill(this.peer));
   }
 
   receive(handler: FrameHandler): void {
@@ -138,8 +158,21 @@ export abstract class StreamBase implements Stream, BatchTask {
     this.host.scheduleUnchecked(this);
   }
 
+  /** The peer has ended: in the middle of a frame that is a loss; else answers may still leave. */
+  protected peerEnd(): void {
+    if (this.receiver.paused) return; // There may be whole frames that nobody has seen.
+    const { onPeerEnd } = this;
+    if (this.receiver.insideFrame) this.destroy(cutShort(this.peer));
+    else if (onPeerEnd === null) this.end();
+    else if (!this.peerEndTold) {
+      this.peerEndTold = true;
+      onPeerEnd();
+    }
+  }
+
   /** Bytes have come where the receiver wanted them. */
   protected received(lengthBytes: number): void {
+    this.arrivals++;
     this.receiver.received(lengthBytes);
     this.afterParse();
   }
@@ -158,6 +191,7 @@ export abstract class StreamBase implements Stream, BatchTask {
 
   /** The kernel took bytes of the queue. */
   protected taken(lengthBytes: number): void {
+    this.departures++;
     this.queue.taken(lengthBytes);
     if (this.overLimit && this.queue.bytes <= LIMITS.connectionQueuedBytes / 2) {
       this.overLimit = false;
@@ -192,6 +226,7 @@ export abstract class StreamBase implements Stream, BatchTask {
     this.host.streamClosed(this);
     const { onClose } = this;
     this.onClose = null;
+    this.onPeerEnd = null;
     this.onDrain = null;
     onClose?.(this.failure);
   }

@@ -108,6 +108,11 @@ export interface Stream {
   readonly queuedBytes: number;
   /** Called once with null for an orderly end by the peer, or the error. All queued owners are released before. */
   onClose: ((error: Error | null) => void) | null;
+  /**
+   * Called once when the peer has ended its side, between two frames, and may still read answers. Whoever sets
+   * it calls `end` when all are queued; without it the stream ends by itself after what is queued by then.
+   */
+  onPeerEnd: (() => void) | null;
   /** Called when queuedBytes falls to half of LIMITS.connectionQueuedBytes after having passed it. */
   onDrain: (() => void) | null;
   /** Begins to receive, or goes on with other framing (NBD's phases) from the bytes not yet consumed. */

@@ -6,6 +6,7 @@ import { openListening } from './listen.js';
 import { mapAnonymous } from './mapping.js';
 import { BufferPool } from './pool.js';
 import { Ring, type RingOptions, type RoundWork } from './ring.js';
+import { StalledStreams } from './stalled-streams.js';
 import type { StreamBase, StreamHost } from './stream-base.js';
 import { TaskQueue } from './tasks.js';
 import type { Address, BatchTask, Io, IoFile, Listener, OpenOptions, Stream } from './types.js';
@@ -24,6 +25,7 @@ export class UringIo implements Io, RoundWork, StreamHost {
   private readonly tasks = new TaskQueue();
   private readonly writes = new WriteBatch();
   private readonly streams = new Set<StreamBase>();
+  private readonly stalled: StalledStreams;
   private readonly files = new Set<FileBase>();
   private readonly listeners = new Set<UringListener>();
   private readonly attempts: Attempts = new Set();
@@ -39,6 +41,7 @@ export class UringIo implements Io, RoundWork, StreamHost {
       throw error;
     }
     this.pool = new BufferPool(this.memory);
+    this.stalled = new StalledStreams(this.pool, this.streams);
   }
 
   get pending(): boolean {
@@ -78,7 +81,7 @@ export class UringIo implements Io, RoundWork, StreamHost {
     const listener = new UringListener(
       this.ring,
       listening,
-      (fd) => onStream(this.addStream(fd, address)),
+      (fd) => onStream(this.addStream(fd, listening.address)),
       (closed) => this.listeners.delete(closed),
     );
     this.listeners.add(listener);
@@ -102,6 +105,7 @@ export class UringIo implements Io, RoundWork, StreamHost {
 
   private async shutDown(): Promise<void> {
     for (const cancel of this.attempts) cancel();
+    this.stalled.close();
     for (const stream of this.streams) stream.destroy();
     await Promise.all(Array.from(this.listeners, (listener) => listener.close()));
     do {

@@ -1,6 +1,6 @@
 import { MiB } from '../common/units.js';
 import { loadNative } from '../native/index.js';
-import { cutShort, streamError } from './connection-lost.js';
+import { streamError } from './connection-lost.js';
 import { EAGAIN, ECANCELED, EINTR, ENOBUFS, EPIPE } from './errno.js';
 import type { Ring, RingUser } from './ring.js';
 import { IOVECS_MAX, MSG_NOSIGNAL, MSG_WAITALL, RingOp } from './ring-abi.js';
@@ -154,13 +154,6 @@ export class UringStream extends StreamBase implements RingUser {
   private fail(errno: number, call: string): void {
     if (this.phase === Phase.DRAINING) this.destroy();
     else this.destroy(streamError(errno, call, this.peer));
-  }
-
-  /** The peer has ended: in the middle of a frame that is a loss; else our last answers still leave. */
-  private peerEnd(): void {
-    if (this.receiver.paused) return; // There may be whole frames that nobody has seen.
-    if (this.receiver.insideFrame) this.destroy(cutShort(this.peer));
-    else this.end();
   }
 
   private ownEnd(): void {

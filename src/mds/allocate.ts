@@ -38,6 +38,7 @@ const DRAW_SEED = 0x616c6c63;
  * @throws RawstorError UNSATISFIABLE saying what was wanted and what there is; never a thinner placement
  */
 export function allocate(spec: AllocationSpec, osts: readonly Candidate[], objectId: string): ChunkMap {
+  checkDomain(spec, osts);
   const usable = osts.filter((o) => o.alive && o.info.freeBytes >= reserveBytes(o.info));
   const scored = usable.map((o) => score(o.info, spec, objectId)).sort(byScore);
   checkNear(spec, osts, scored);
@@ -60,7 +61,7 @@ export function reserveBytes(info: Pick<OstInfo, 'capacityBytes'>): number {
   return Math.min(10 * GiB, Math.max(64 * MiB, Math.floor(info.capacityBytes / 100)));
 }
 
-/** An OST without the label is a domain of its own. */
+/** An OST without the label, where others have it or it is `ost`, is a domain of its own. */
 export function domainOf(info: OstInfo, failureDomain: string): string {
   return info.labels[failureDomain] || info.ostId;
 }
@@ -98,6 +99,21 @@ function spread(scored: readonly Scored[], count: number): Scored[] {
     used.set(taken!.domain, (used.get(taken!.domain) ?? 0) + 1);
   }
   return chosen;
+}
+
+/** A label that no OST has is a mistake: every OST would count as a domain, two on one host included. */
+function checkDomain({ failureDomain }: AllocationSpec, osts: readonly Candidate[]): void {
+  if (failureDomain === 'ost' || osts.length === 0) return;
+  if (osts.some((o) => o.info.labels[failureDomain])) return;
+  const known = [...new Set(osts.flatMap((o) => Object.keys(o.info.labels)))].sort();
+  throw new RawstorError(
+    'UNSATISFIABLE',
+    `no OST has a label '${failureDomain}' to tell failure domains apart`,
+    {
+      where: describe(osts),
+      hint: `labels there are: ${listed(known)}; 'ost' tells single OSTs apart. Start OSTs with --label ${failureDomain}=...`,
+    },
+  );
 }
 
 function checkNear(spec: AllocationSpec, osts: readonly Candidate[], scored: readonly Scored[]): void {

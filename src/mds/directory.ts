@@ -1,6 +1,7 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
+import { makeDirectory } from '../common/directories.js';
 import { asRawstorError, RawstorError } from '../common/errors.js';
 import { checkClusterId, readIdentityFile, writeIdentityFile } from '../common/identity-file.js';
 import { newId } from '../common/ids.js';
@@ -37,7 +38,7 @@ export interface MdsDirectory {
  */
 export async function openMdsDirectory(path: string, clusterId?: string): Promise<MdsDirectory> {
   try {
-    await mkdir(path, { recursive: true });
+    makeDirectory(path);
   } catch (error) {
     throw asRawstorError(error, path);
   }

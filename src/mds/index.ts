@@ -1,9 +1,10 @@
 import { hostname } from 'node:os';
 import type { Clock } from '../common/clock.js';
 import type { Logger } from '../common/log.js';
+import { LoopStall } from '../common/loop-stall.js';
 import { type Random, systemRandom } from '../common/random.js';
 import type { Address, Io } from '../io/index.js';
-import { MgsReporter } from '../protocol/index.js';
+import { type Connection, MgsReporter } from '../protocol/index.js';
 import { openMdsDirectory } from './directory.js';
 import type { LeaseTimes } from './leases.js';
 import { Mds } from './mds.js';
@@ -49,6 +50,7 @@ export async function startMds(options: StartMdsOptions): Promise<RunningMds> {
   const directory = await openMdsDirectory(options.dir, options.clusterId);
   const { clusterId, serverId, store } = directory;
   const name = `rawstor-mds@${hostname()}:${process.pid}`;
+  const stall = new LoopStall(clock);
   let server: MdsServer | null = null;
   try {
     const mds = await Mds.start({
@@ -56,7 +58,9 @@ export async function startMds(options: StartMdsOptions): Promise<RunningMds> {
       clusterId,
       clock,
       random: options.random ?? systemRandom,
+      loopStallMaxMs: () => stall.maxMs,
       onRemoved: (objectId, ostIds) => server?.tellDeleted(objectId, ostIds),
+      onNotice: (caller, notice) => server?.tellHolder(caller as Connection, notice),
       ...(options.leaseTimes === undefined ? {} : { leaseTimes: options.leaseTimes }),
     });
     server = new MdsServer(env, mds, name);
@@ -73,6 +77,7 @@ export async function startMds(options: StartMdsOptions): Promise<RunningMds> {
           labels,
           capacityBytes: 0,
           freeBytes: 0,
+          loopStallMaxMs: stall.maxMs,
         })),
     );
     log.info({ addresses, dir: options.dir, ...(await mds.stat()) }, 'MDS serves');
@@ -81,12 +86,14 @@ export async function startMds(options: StartMdsOptions): Promise<RunningMds> {
       addresses,
       clusterId,
       close: async () => {
+        stall.stop();
         await Promise.all(reporters.map((reporter) => reporter.close()));
         await running.close();
         await directory.close();
       },
     };
   } catch (error) {
+    stall.stop();
     await server?.close();
     await directory.close();
     throw directory.located(error);

@@ -68,6 +68,16 @@ export class Leases {
     return true;
   }
 
+  /** Who renewed the lease last; it may have lapsed since. */
+  holderOf(objectId: string): { caller: Caller; sessionEpoch: number } | null {
+    return this.held.get(objectId) ?? null;
+  }
+
+  /** Objects with a lease, lapsed ones among them. */
+  objects(): string[] {
+    return [...this.held.keys()];
+  }
+
   release(objectId: string): void {
     this.held.delete(objectId);
   }

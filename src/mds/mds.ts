@@ -1,13 +1,13 @@
 import type { Clock } from '../common/clock.js';
-import { RawstorError } from '../common/errors.js';
 import { newId } from '../common/ids.js';
 import type { Random } from '../common/random.js';
-import type { ObjectInfo, Params, Result } from '../protocol/index.js';
+import type { Notice, ObjectInfo, Params, Result } from '../protocol/index.js';
 import { allocate } from './allocate.js';
 import { fitting, placements } from './answers.js';
 import { type Change, changeMembers, checkCurrent, nextEpoch, seal } from './in-sync-sets.js';
 import { type Caller, DEFAULT_LEASE_TIMES, Leases, type LeaseTimes } from './leases.js';
 import { Objects, ostsOf } from './objects.js';
+import { busy, checkNoneSince } from './open-checks.js';
 import { Osts } from './osts.js';
 import { Serial } from './serial.js';
 import type { MetadataStore } from './store.js';
@@ -21,8 +21,12 @@ export interface MdsOptions {
   readonly clock: Clock;
   readonly random: Random;
   readonly leaseTimes?: LeaseTimes;
+  /** Of the process, for `stat`. */
+  readonly loopStallMaxMs?: () => number;
   /** Told when an object was removed, so that its OSTs can be told before they ask. */
   readonly onRemoved?: (objectId: string, ostIds: readonly string[]) => void;
+  /** Tells the holder of a lease; nothing depends on that it arrives. */
+  readonly onNotice?: (caller: Caller, notice: Notice) => void;
 }
 
 /** Removed objects told an OST at a time. */
@@ -41,6 +45,8 @@ export class Mds {
   private readonly leases: Leases;
   private readonly serial = new Serial();
   private readonly onRemoved: (objectId: string, ostIds: readonly string[]) => void;
+  private readonly loopStallMaxMs: () => number;
+  private readonly onNotice: (caller: Caller, notice: Notice) => void;
 
   private constructor(options: MdsOptions) {
     this.clusterId = options.clusterId;
@@ -51,6 +57,8 @@ export class Mds {
     this.tombstones = new Tombstones(options.store);
     this.leases = new Leases(options.clock, options.leaseTimes ?? DEFAULT_LEASE_TIMES);
     this.onRemoved = options.onRemoved ?? (() => {});
+    this.loopStallMaxMs = options.loopStallMaxMs ?? (() => 0);
+    this.onNotice = options.onNotice ?? (() => {});
   }
 
   /** Reads what earlier runs left in the store. @throws RawstorError BAD_DATA */
@@ -69,7 +77,9 @@ export class Mds {
   }
 
   async registerOst(info: Params<'mds.registerOst'>, caller: Caller): Promise<Result<'mds.registerOst'>> {
+    const again = this.osts.isOver(info.ostId, caller);
     await this.osts.register(info, caller);
+    if (!again) for (const id of this.leases.objects()) this.notify(id, 'look', `OST ${info.ostId} is there`);
     const deletedObjects = this.tombstones.pending(info.ostId, TOMBSTONES_PER_ANSWER);
     return { clusterId: this.clusterId, deletedObjects };
   }
@@ -128,6 +138,7 @@ export class Mds {
       const object = await this.objects.remove(id, (stored) => {
         if (!force && this.leases.isHeld(stored)) throw busy(stored, 'remove it all the same');
       });
+      this.notify(id, 'fenced', 'the object was removed');
       this.leases.release(id);
       this.onRemoved(id, ostsOf(object));
     });
@@ -148,6 +159,7 @@ export class Mds {
       let wasClean = false;
       const next = await this.objects.update(id, (stored) => {
         const { session, object } = stored;
+        checkNoneSince(stored, params.after);
         const other = this.leases.isHeld(stored) && session.holder !== params.holder;
         if (other && !params.force) throw busy(stored, 'take it over');
         wasClean = stored.clean;
@@ -160,9 +172,17 @@ export class Mds {
           object: { ...object, epoch },
         };
       });
+      this.notify(id, 'fenced', `'${params.holder}' opened it (session ${next.session.epoch})`);
       this.leases.take(id, next.session.epoch, caller);
       return this.opened(next, wasClean);
     });
+  }
+
+  /** Tells whoever holds the object's lease, over the connection that renewed it last. */
+  notify(id: string, what: 'look' | 'fenced', reason: string): void {
+    const holder = this.leases.holderOf(id);
+    if (holder === null) return;
+    this.onNotice(holder.caller, { id, sessionEpoch: holder.sessionEpoch, what, reason });
   }
 
   /** @throws RawstorError NOT_FOUND, FENCED */
@@ -214,6 +234,7 @@ export class Mds {
       objects: this.objects.count,
       osts: this.osts.count,
       leases: this.leases.count,
+      loopStallMaxMs: this.loopStallMaxMs(),
     };
   }
 
@@ -247,7 +268,7 @@ export class Mds {
     const { session, object, clean, lossWallMs } = stored;
     const { holder, sinceWallMs } = session;
     const lease = this.leases.isHeld(stored) ? { holder, sessionEpoch: session.epoch, sinceWallMs } : null;
-    return { ...object, clean, lossWallMs, lease };
+    return { ...object, clean, lossWallMs, lease, sessionEpoch: session.epoch };
   }
 
   private newObjectId(): string {
@@ -255,13 +276,4 @@ export class Mds {
     for (let i = 0; i < random.length; i++) random[i] = this.random.below(256);
     return newId(this.clock.wallMs(), random);
   }
-}
-
-function busy(stored: StoredObject, what: string): RawstorError {
-  const { name } = stored.object;
-  const { holder, sinceWallMs } = stored.session;
-  const since = new Date(sinceWallMs).toISOString();
-  return new RawstorError('BUSY', `'${name}' is open for writing by ${holder} since ${since}`, {
-    hint: `close it there, or use --force to ${what}: that writer is then shut out`,
-  });
 }

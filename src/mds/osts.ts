@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import type { Clock } from '../common/clock.js';
 import { RawstorError } from '../common/errors.js';
+import { LIMITS } from '../common/limits.js';
 import { encodeBody, type OstInfo, ostInfoSchema } from '../protocol/index.js';
 import { type Candidate, reserveBytes } from './allocate.js';
 import type { Caller } from './leases.js';
@@ -53,11 +54,19 @@ export class Osts {
     return this.known.size;
   }
 
-  /** @throws RawstorError CONFLICT when an OST of this id is alive at another address */
+  /** Whether the OST's last word came over this connection. */
+  isOver(ostId: string, caller: Caller): boolean {
+    return this.known.get(ostId)?.caller === caller;
+  }
+
+  /** @throws RawstorError CONFLICT when an OST of this id is alive at another address; LIMIT */
   async register(info: OstInfo, caller: Caller): Promise<void> {
     const nowMs = this.clock.nowMs();
     const before = this.known.get(info.ostId);
     if (before !== undefined) this.checkTwin(before, info, caller, nowMs);
+    else if (this.known.size >= LIMITS.ostsPerCluster) {
+      throw new RawstorError('LIMIT', `this MDS knows ${this.known.size} OSTs already and takes no more`);
+    }
     const known: Known = {
       info,
       seenWallMs: this.clock.wallMs(),

@@ -6,8 +6,11 @@ import type { Address, Io, Listener, Stream } from '../io/index.js';
 import {
   Connection,
   type ConnectionHandler,
+  EVENT_DELETED,
+  EVENT_NOTICE,
   type Identity,
   type MethodName,
+  type Notice,
   type Params,
   type Result,
 } from '../protocol/index.js';
@@ -16,9 +19,6 @@ import type { Mds } from './mds.js';
 type Handlers = {
   [M in MethodName]?: (params: Params<M>, caller: Connection) => Promise<Result<M>>;
 };
-
-/** Event to an OST: objects of its were removed, `{objects: [id]}`. */
-export const EVENT_DELETED = 'mds.deleted';
 
 /** The sockets of an MDS: gives calls to `Mds` and tells it of lost connections. */
 export class MdsServer implements ConnectionHandler {
@@ -53,6 +53,11 @@ export class MdsServer implements ConnectionHandler {
   /** Tells the OSTs that are connected at once; the others learn it when they register. */
   tellDeleted(objectId: string, ostIds: readonly string[]): void {
     for (const ostId of ostIds) this.osts.get(ostId)?.event(EVENT_DELETED, { objects: [objectId] });
+  }
+
+  /** A connection that has ended is told nothing. */
+  tellHolder(connection: Connection, notice: Notice): void {
+    connection.event(EVENT_NOTICE, notice);
   }
 
   /** Answers nothing more; waits for what is being recorded. */

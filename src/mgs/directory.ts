@@ -1,7 +1,8 @@
-import { mkdir, readFile, rename } from 'node:fs/promises';
+import { readFile, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { writeFileAtomic } from '../common/atomic-file.js';
+import { makeDirectory } from '../common/directories.js';
 import { asRawstorError } from '../common/errors.js';
 import { checkClusterId, readIdentityFile, writeIdentityFile } from '../common/identity-file.js';
 import { newId } from '../common/ids.js';
@@ -38,7 +39,7 @@ export class MgsDirectory {
   /** @throws RawstorError BUSY, CONFIG, BAD_DATA, VERSION, or the system's */
   static async open(path: string, wanted?: string): Promise<MgsDirectory> {
     try {
-      await mkdir(path, { recursive: true });
+      makeDirectory(path);
     } catch (error) {
       throw asRawstorError(error, path);
     }

@@ -30,6 +30,11 @@ export function createMetrics(registry: Registry, clock: Clock, version: string)
   perServer('server_silence_seconds', 'Time since the server was last heard.', (s) =>
     Math.max(0, (clock.wallMs() - s.lastSeenWallMs) / 1000),
   );
+  perServer(
+    'server_loop_stall_max_seconds',
+    'Longest time the event loop of the server was held up since its start.',
+    (s) => (s.loopStallMaxMs ?? 0) / 1000,
+  );
   perServer('server_capacity_bytes', 'Size of the storage target.', (s) => s.capacityBytes, 'ost');
   perServer('server_free_bytes', 'Free space on the storage target.', (s) => s.freeBytes, 'ost');
   perServer(

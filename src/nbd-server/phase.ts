@@ -67,6 +67,7 @@ export class TransmissionPhase implements RecordOwner, IntakeHost, BatchTask {
 
   start(): void {
     this.stream.onDrain = () => this.goOnIfRelieved();
+    this.stream.onPeerEnd = () => this.peerEnded();
     this.intake.start();
   }
 
@@ -138,6 +139,12 @@ export class TransmissionPhase implements RecordOwner, IntakeHost, BatchTask {
   disconnected(): void {
     this.ending = true;
     this.endIfDone();
+  }
+
+  /** As DISC, which a client that only shuts its side down did not send; but a payload may be cut off. */
+  private peerEnded(): void {
+    if (this.intake.current === null) this.disconnected();
+    else this.stream.destroy();
   }
 
   /** Receiving goes on at the end of the turn, not from within whatever made room. */

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { asRawstorError, ERROR_CODES } from '../common/errors.js';
 import type { BootId } from '../protocol/index.js';
-import type { OstEnvironment } from './core.js';
+import type { OstEnvironment } from './environment.js';
 import { bootChange, type Records } from './records.js';
 import type { ChunkName, ChunkStorage } from './storage.js';
 

@@ -1,7 +1,7 @@
 import { asRawstorError } from '../common/errors.js';
 import { ChunkFile, ChunkState } from './chunk-file.js';
-import type { OstEnvironment } from './core.js';
 import type { DirtyTracker } from './dirty.js';
+import type { OstEnvironment } from './environment.js';
 import type { OstObject } from './object.js';
 import type { Records } from './records.js';
 import type { RegionMirror } from './regions.js';

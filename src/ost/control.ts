@@ -55,6 +55,11 @@ export class OstControl {
         const asked = params as Params<'ost.copy'>;
         return this.copies.copy(this.core.session(asked.handle, holder), asked);
       }
+      case 'ost.mark': {
+        const { handle, tag } = params as Params<'ost.mark'>;
+        const { object } = this.core.session(handle, holder);
+        return { regions: await this.core.intents.mark([...object.chunks.values()], tag) };
+      }
       case 'ost.storeSet': {
         const { handle, set, lastSeal } = params as Params<'ost.storeSet'>;
         await this.storeSet(this.core.session(handle, holder), set, lastSeal);
@@ -86,14 +91,11 @@ export class OstControl {
     }
   }
 
-  /** After a seal the regions written lately are marked for the next tag, so that a steady writer does not wait. */
   private async storeSet({ object }: Session, set: StoredSet, lastSeal: number): Promise<void> {
     const { core } = this;
     const known = core.records.set(object.record.id);
     if (known !== null && known.set.epoch > set.epoch) return;
-    const sealed = known === null || known.lastSeal < lastSeal;
-    const marked = sealed ? core.intents.mark([...object.chunks.values()], set.epoch) : Promise.resolve();
-    await Promise.all([core.commit([setChange(object.record.id, { set, lastSeal })]), marked]);
+    await core.commit([setChange(object.record.id, { set, lastSeal })]);
     core.sealed(object, lastSeal);
   }
 

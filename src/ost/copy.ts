@@ -1,4 +1,4 @@
-import { RawstorError } from '../common/errors.js';
+import { asRawstorError, RawstorError } from '../common/errors.js';
 import { LIMITS } from '../common/limits.js';
 import type { PoolBuffer } from '../io/pool.js';
 import {
@@ -9,6 +9,7 @@ import {
   type OstConnector,
   type OstPeer,
   type Params,
+  type Result,
   sameBootId,
 } from '../protocol/index.js';
 import type { OstCore } from './core.js';
@@ -46,16 +47,19 @@ export class CopyEngine {
     this.limit = limit;
   }
 
-  async copy(
-    session: Session,
-    asked: Params<'ost.copy'>,
-  ): Promise<{ copiedBytes: number; zeroedBytes: number }> {
+  /** A source that fails is told by the answer: it says nothing against this OST. @throws RawstorError of this OST */
+  async copy(session: Session, asked: Params<'ost.copy'>): Promise<Result<'ost.copy'>> {
     if (session.readOnly) throw new RawstorError('READ_ONLY', 'a reading session cannot be copied to');
     while (this.running >= this.limit) await new Promise<void>((resolve) => this.waiting.push(resolve));
     this.running++;
     try {
       if (session.ended !== 0) throw errorOfStatus(session.ended, `target OST ${this.core.ostId}`);
-      return await this.copyRange(session, asked);
+      return { ...(await this.copyRange(session, asked)), sourceStatus: 0 };
+    } catch (error) {
+      if (!(error instanceof SourceFailure)) throw error;
+      const { wire, message } = error.failure;
+      this.core.env.log.warn({ source: asked.sourceOstId, reason: message }, 'a source of a copy failed');
+      return { copiedBytes: 0, zeroedBytes: 0, sourceStatus: wire };
     } finally {
       this.running--;
       this.waiting.shift()?.();
@@ -67,8 +71,8 @@ export class CopyEngine {
   }
 
   private async copyRange(session: Session, asked: Params<'ost.copy'>) {
-    const source = await this.source(asked);
-    const handle = await this.reader(source, session, asked);
+    const source = await ofSource(this.source(asked));
+    const handle = await ofSource(this.reader(source, session, asked));
     try {
       return await this.copyFrom(source.peer, handle, session, asked);
     } catch (error) {
@@ -93,7 +97,7 @@ export class CopyEngine {
     while (at < end) {
       const { chunk, chunkVersion } = asked;
       const range = { handle, chunk, chunkVersion, offset: at, length: end - at };
-      const { runs } = await peer.call('ost.extents', range, SOURCE_TIMEOUT_MS);
+      const { runs } = await ofSource(peer.call('ost.extents', range, SOURCE_TIMEOUT_MS));
       const startedAt = at;
       for (let i = 0; i + 1 < runs.length && at < end; i += 2) {
         const length = Math.min(runs[i]!, end - at);
@@ -110,7 +114,8 @@ export class CopyEngine {
         at += length;
       }
       if (at === startedAt) {
-        throw new RawstorError('PROTOCOL', 'the source did not describe the range', { where: peer.where });
+        const text = 'the source did not describe the range';
+        throw new SourceFailure(new RawstorError('PROTOCOL', text, { where: peer.where }));
       }
     }
     return { copiedBytes, zeroedBytes };
@@ -134,7 +139,7 @@ export class CopyEngine {
       read.slices.add(buffer.memory, buffer.offset, length);
       const silence = this.core.env.clock.after(SOURCE_TIMEOUT_MS, () => peer.destroy());
       const done = await finished(read, () => peer.submit(read)).finally(() => silence.cancel());
-      if (done.status !== 0) throw errorOfStatus(done.status, `source OST ${asked.sourceOstId}`);
+      if (done.status !== 0) throw new SourceFailure(errorOfStatus(done.status, asked.sourceOstId));
       if (tag !== null) {
         await this.local(session, asked, Opcode.WRITE, Math.max(tag, done.tag), offset, length, buffer);
       }
@@ -220,6 +225,22 @@ export class CopyEngine {
     }
     return handle;
   }
+}
+
+/** What the other OST failed to do. */
+class SourceFailure extends Error {
+  readonly failure: RawstorError;
+
+  constructor(failure: RawstorError) {
+    super(failure.message);
+    this.failure = failure;
+  }
+}
+
+function ofSource<T>(asked: Promise<T>): Promise<T> {
+  return asked.catch((error) => {
+    throw new SourceFailure(asRawstorError(error));
+  });
 }
 
 function operation(asked: Params<'ost.copy'>, opcode: number, offset: number, length: number): ChunkOp {

@@ -29,8 +29,6 @@ import type { ChunkName, ChunkStorage } from './storage.js';
 import type { Change } from './store.js';
 import type { OstTuning } from './tuning.js';
 
-export type { OstEnvironment } from './environment.js';
-
 /** The storage target itself: sessions, operations, chunk files. Knows nothing of sockets or replicas. */
 export class OstCore {
   readonly ostId: string;
@@ -68,11 +66,7 @@ export class OstCore {
     this.storage = storage;
     this.records = records;
     this.answers = new DeferredAnswers(env.io);
-    this.dirty = new DirtyTracker(
-      tuning.writebackBytes,
-      tuning.dirtyLimitBytes,
-      new DirtyWatch(env.clock, env.dirtyCounters),
-    );
+    this.dirty = new DirtyTracker(tuning, new DirtyWatch(env.clock, env.dirtyCounters));
     this.regions = new RegionMirror(records, tuning.regionPages);
     this.space = new SpaceGuard(storage, tuning.capacityBytes, tuning.reserveBytes);
     this.chunks = new ChunkCache(this, tuning.openFiles, (reason) => this.lose(reason));

@@ -1,5 +1,6 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { makeDirectory } from '../common/directories.js';
 import { asRawstorError } from '../common/errors.js';
 import { checkClusterId, readIdentityFile, writeIdentityFile } from '../common/identity-file.js';
 import { newId } from '../common/ids.js';
@@ -39,7 +40,7 @@ export interface OstDirectory {
  */
 export async function openOstDirectory(io: Io, path: string, wallMs: number): Promise<OstDirectory> {
   try {
-    await mkdir(path, { recursive: true });
+    makeDirectory(path);
   } catch (error) {
     throw asRawstorError(error, path);
   }

@@ -1,6 +1,7 @@
 import { GiB } from '../common/units.js';
 import type { ChunkDirt, ChunkFile } from './chunk-file.js';
 import type { DirtyWatch } from './dirty-watch.js';
+import type { OstTuning } from './tuning.js';
 
 const BLOCK_BYTES = 4096;
 /** Larger chunks count every write in full: their map of dirty blocks would be too large. */
@@ -36,10 +37,11 @@ export class DirtyTracker {
   private readonly dirtyChunks = new Set<ChunkFile>();
   private held: HeldWrite[] = [];
 
-  constructor(writebackBytes: number, limitBytes: number, watch: DirtyWatch) {
+  constructor(bounds: Pick<OstTuning, 'writebackBytes' | 'dirtyLimitBytes'>, watch: DirtyWatch) {
+    const { writebackBytes, dirtyLimitBytes } = bounds;
     this.writebackBytes = writebackBytes;
-    this.limitBytes = Math.max(limitBytes, writebackBytes);
-    this.tightLimitBytes = Math.max(limitBytes * TIGHT_SHARE, writebackBytes);
+    this.limitBytes = Math.max(dirtyLimitBytes, writebackBytes);
+    this.tightLimitBytes = Math.max(dirtyLimitBytes * TIGHT_SHARE, writebackBytes);
     this.watch = watch;
   }
 

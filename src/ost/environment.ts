@@ -2,7 +2,7 @@ import type { Clock } from '../common/clock.js';
 import type { Logger } from '../common/log.js';
 import type { Io } from '../io/types.js';
 
-/** What an OST runs on. */
+/** What an OST is run with, for all of its parts. */
 export interface OstEnvironment {
   readonly io: Io;
   readonly clock: Clock;

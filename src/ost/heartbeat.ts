@@ -1,7 +1,7 @@
 import type { Timer } from '../common/clock.js';
 import { asRawstorError } from '../common/errors.js';
 import { ASKS_ONLY, Connection, type Identity, type OstInfo } from '../protocol/index.js';
-import type { OstEnvironment } from './core.js';
+import type { OstEnvironment } from './environment.js';
 
 const TIMEOUT_MS = 3000;
 

@@ -1,5 +1,6 @@
 /** Object storage target: one process or part of one, for one disk or directory. */
 import { hostname } from 'node:os';
+import { LoopStall } from '../common/loop-stall.js';
 import type { Address } from '../io/index.js';
 import {
   Connector,
@@ -10,8 +11,9 @@ import {
 } from '../protocol/index.js';
 import { OstControl } from './control.js';
 import { CopyEngine } from './copy.js';
-import { OstCore, type OstEnvironment } from './core.js';
+import { OstCore } from './core.js';
 import { openOstDirectory } from './directory.js';
+import type { OstEnvironment } from './environment.js';
 import { Heartbeat } from './heartbeat.js';
 import { LocalConnector } from './local-peer.js';
 import { OstServer } from './server.js';
@@ -36,7 +38,8 @@ export interface RunningOst {
   close(): Promise<void>;
 }
 
-const STALL_PERIOD_MS = 100;
+/** Of the regions' clock: see RegionMirror. */
+const TICK_MS = 100;
 
 /** @throws RawstorError BUSY, CANNOT_CREATE, BAD_DATA, DENIED */
 export async function startOst(options: StartOstOptions): Promise<RunningOst> {
@@ -53,7 +56,6 @@ export async function startOst(options: StartOstOptions): Promise<RunningOst> {
   };
   const core = new OstCore(ostId, options, directory.storage, directory.records, tuning);
   let addresses: Address[] = [];
-  let stallMs = 0;
   const labels = { host: hostname(), ...options.labels };
   const info = (): OstInfo => ({
     ostId,
@@ -63,23 +65,21 @@ export async function startOst(options: StartOstOptions): Promise<RunningOst> {
     bootId: core.bootId,
     damagedBlocks: core.integrity?.damage.count ?? 0,
   });
+  const stall = new LoopStall(clock);
   const copies = new CopyEngine(core, new Connector({ io, clock, identity }), tuning.copies);
-  const control = new OstControl(core, copies, { info, loopStallMaxMs: () => stallMs });
+  const control = new OstControl(core, copies, { info, loopStallMaxMs: () => stall.maxMs });
   const server = new OstServer(core, control, identity, tuning.connections);
   try {
     await core.open();
     addresses = await server.listen(options.listen);
   } catch (error) {
+    stall.stop();
     await server.close();
     await directory.records.close();
     directory.release();
     throw directory.located(error);
   }
-  let lookedAtMs = clock.nowMs();
-  const ticker = clock.every(STALL_PERIOD_MS, () => {
-    const nowMs = clock.nowMs();
-    stallMs = Math.max(stallMs, nowMs - lookedAtMs - STALL_PERIOD_MS);
-    lookedAtMs = nowMs;
+  const ticker = clock.every(TICK_MS, () => {
     core.regions.tick++;
   });
   core.integrity?.start();
@@ -90,7 +90,7 @@ export async function startOst(options: StartOstOptions): Promise<RunningOst> {
   const env = { io, clock, log };
   const serverInfo = (): ServerInfo => {
     const { ostId: id, bootId: _, ...known } = info();
-    return { role: 'ost', id, ...known };
+    return { role: 'ost', id, ...known, loopStallMaxMs: stall.maxMs };
   };
   const heartbeats = [
     ...(options.mdsAddresses ?? []).map(
@@ -105,6 +105,7 @@ export async function startOst(options: StartOstOptions): Promise<RunningOst> {
     connector: new LocalConnector(core, control),
     close: async () => {
       ticker.cancel();
+      stall.stop();
       await Promise.all(heartbeats.map((heartbeat) => heartbeat.close()));
       copies.close();
       await server.close();

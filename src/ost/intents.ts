@@ -18,7 +18,9 @@ export interface IntentWaiter {
 interface SealMark {
   chunks: readonly ChunkFile[];
   tag: number;
-  resolve: () => void;
+  /** With the number of regions. */
+  resolve: (regions: number) => void;
+  regions: number;
 }
 
 /**
@@ -55,12 +57,12 @@ export class IntentLog implements BatchTask {
   }
 
   /**
-   * At a seal: the next commit also marks these chunks' lately written regions for the next tag. Resolves when
-   * it is over, also when it failed: the writes will then ask for themselves.
+   * Before a seal: the next commit also marks these chunks' lately written regions for the next tag. Resolves with
+   * how many when it is over, 0 when it failed: the writes will then ask for themselves.
    */
-  mark(chunks: readonly ChunkFile[], tag: number): Promise<void> {
+  mark(chunks: readonly ChunkFile[], tag: number): Promise<number> {
     return new Promise((resolve) => {
-      this.marks.push({ chunks, tag, resolve });
+      this.marks.push({ chunks, tag, resolve, regions: 0 });
       this.arrange();
     });
   }
@@ -80,12 +82,14 @@ export class IntentLog implements BatchTask {
       this.mirror.want(chunk, intentOffset, intentLength, intentTag, pages);
       if (!chunk.recorded) fresh.add(chunk);
     }
-    for (const { chunks, tag } of marks) {
-      for (const chunk of chunks) this.mirror.wantRecent(chunk, tag, pages);
+    for (const mark of marks) {
+      for (const chunk of mark.chunks) {
+        if (chunk.recorded) mark.regions += this.mirror.wantRecent(chunk, mark.tag, pages);
+      }
     }
     if (pages.length === 0) {
       for (const waiter of waiters) waiter.intentDone(0);
-      for (const { resolve } of marks) resolve();
+      for (const { resolve } of marks) resolve(0);
       return;
     }
     const changes: Change[] = [];
@@ -123,7 +127,7 @@ export class IntentLog implements BatchTask {
     this.mirror.settle(pages, error === null);
     const status = error === null ? 0 : asRawstorError(error).wire;
     for (const waiter of waiters) waiter.intentDone(status);
-    for (const { resolve } of marks) resolve();
+    for (const { resolve, regions } of marks) resolve(error === null ? regions : 0);
     if (this.waiting.length > 0 || this.marks.length > 0) this.arrange();
   }
 }

@@ -5,6 +5,8 @@ import { REGIONS_PER_PAGE } from './record-codec.js';
 import type { Records } from './records.js';
 
 const REGION_BYTES = LIMITS.regionSizeBytes;
+/** Ticks in which a written region is likely to be written again soon: 2 s. */
+const RECENT_TICKS = 20;
 const PAGE_SHIFT = 8;
 const PAGE_MASK = REGIONS_PER_PAGE - 1;
 
@@ -15,7 +17,7 @@ export class RegionPage {
   readonly durable = new Float64Array(REGIONS_PER_PAGE);
   /** What the commit being prepared will make durable; null when nothing of this page is in it. */
   wanted: Float64Array | null = null;
-  /** Written since the tick before last: see `recent` of RegionMirror. */
+  /** Tick of the last write: see RegionMirror. */
   readonly lastWritten = new Uint32Array(REGIONS_PER_PAGE);
   used = true;
   /** Commits and changes on their way to the file hold it. */
@@ -36,8 +38,8 @@ export class RegionPage {
  * least recently used first (second chance), beyond a limit: reading one again costs a microsecond.
  */
 export class RegionMirror {
-  /** Rises with time; a region written in this or the last tick is likely to be written again soon. */
-  tick = 2;
+  /** Rises ten times a second. */
+  tick = RECENT_TICKS + 1;
   /** Makes what a page knows of checksums, where they are kept. */
   sumsOf: ((page: RegionPage) => PageSums) | null = null;
   private readonly records: Records;
@@ -95,14 +97,21 @@ export class RegionMirror {
     }
   }
 
-  /** Asks for `tag` on the regions of an object that were written lately, so that a steady writer does not wait. */
-  wantRecent(chunk: ChunkFile, tag: number, into: RegionPage[]): void {
+  /**
+   * Asks for `tag` on the regions of a chunk that were written lately, so that a steady writer does not wait.
+   * @returns how many
+   */
+  wantRecent(chunk: ChunkFile, tag: number, into: RegionPage[]): number {
+    let count = 0;
     for (const page of chunk.pages) {
       if (page === undefined) continue;
       for (let i = 0; i < REGIONS_PER_PAGE; i++) {
-        if (page.lastWritten[i]! >= this.tick - 1) this.wantOne(page, i, tag, into);
+        if (page.lastWritten[i]! < this.tick - RECENT_TICKS || page.durable[i]! >= tag) continue;
+        this.wantOne(page, i, tag, into);
+        count++;
       }
     }
+    return count;
   }
 
   /** The commit is done: what was wanted is durable, or, after a failure, is not wanted any more. */

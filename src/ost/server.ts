@@ -89,6 +89,7 @@ class Client implements SessionHolder {
       data: (connection, header, buffer, offset) => this.data(connection, header, buffer, offset),
       event: () => {},
       closed: () => this.end(),
+      busy: () => this.inFlight > 0,
     };
   }
 
@@ -113,6 +114,7 @@ class Client implements SessionHolder {
   answered(served: ServedOp): void {
     this.inFlight--;
     this.free.push(served);
+    if (this.inFlight === 0) this.connection?.answered();
     if (this.paused && this.parked.length === 0 && this.inFlight < LIMITS.connectionInFlight / 2) {
       this.paused = false;
       this.connection?.stream.resume();

@@ -5,6 +5,7 @@ import { heapMemory, type Memory, type SliceList } from '../io/memory.js';
 import type { PoolBuffer } from '../io/pool.js';
 import type { FrameHandler, Io, Stream } from '../io/types.js';
 import { PendingCalls } from './calls.js';
+import type { ConnectionHandler } from './connection-handler.js';
 import { decodeBody, decodeCall, decodeError, encodeBody, encodeError } from './control.js';
 import {
   decodeFrameHeader,
@@ -17,15 +18,6 @@ import {
 import { helloBody, type Identity, judgeHello } from './hello.js';
 import { checkCall, type Hello, helloSchema, type MethodName, type Params, type Result } from './messages.js';
 import { PROTOCOL_VERSION_CURRENT, PROTOCOL_VERSION_MIN } from './version.js';
-
-/** What a connection gives to the one who owns it. Errors thrown by `call` are answered to the asker. */
-export interface ConnectionHandler {
-  call(connection: Connection, method: MethodName, params: unknown): Promise<unknown>;
-  /** A data frame (PING and up). The payload is the stream's: retain the buffer to keep it. */
-  data(connection: Connection, header: FrameHeader, buffer: PoolBuffer | null, offset: number): void;
-  event(connection: Connection, name: string, params: unknown): void;
-  closed(connection: Connection, error: Error | null): void;
-}
 
 const HELLO_TIMEOUT_MS = 5000;
 
@@ -44,6 +36,8 @@ export class Connection implements FrameHandler {
   private controlBytes = 0;
   private readonly calls: PendingCalls;
   private callsServed = 0;
+  /** The peer asks no more: the connection ends with the last answer. */
+  private peerEnded = false;
   private ready: { resolve: () => void; reject: (error: RawstorError) => void } | null = null;
   private readonly helloTimer: Timer;
   private readonly accepted: boolean;
@@ -65,6 +59,8 @@ export class Connection implements FrameHandler {
       this.fail(new RawstorError('TIMEOUT', 'the peer sent no hello', { where: stream.peer })),
     );
     stream.onClose = (error) => this.onStreamClosed(error);
+    // The asking side has nobody left to answer it.
+    if (accepted) stream.onPeerEnd = () => this.onPeerEnd();
     stream.receive(this);
   }
 
@@ -151,7 +147,7 @@ export class Connection implements FrameHandler {
       return;
     }
     // Control bodies are decoded before the next frame is read, so a view is enough.
-    const body = buffer === null ? null : buffer.memory.bytes.subarray(offset, offset + lengthBytes);
+    const body = buffer?.memory.bytes.subarray(offset, offset + lengthBytes) ?? null;
     try {
       if (header.opcode === Opcode.HELLO) this.onHello(body);
       else if (header.opcode === Opcode.EVENT) this.onEvent(body);
@@ -180,13 +176,8 @@ export class Connection implements FrameHandler {
       }
       this.version = Math.min(hello.maxVersion, PROTOCOL_VERSION_CURRENT);
       this.remote = hello;
-      this.sendControl(
-        Opcode.HELLO,
-        FrameFlag.ANSWER,
-        0,
-        0,
-        helloBody(this.identity, this.version, this.version),
-      );
+      const answer = helloBody(this.identity, this.version, this.version);
+      this.sendControl(Opcode.HELLO, FrameFlag.ANSWER, 0, 0, answer);
     } else {
       if (refusal !== null) throw refusal;
       this.version = hello.maxVersion;
@@ -208,28 +199,39 @@ export class Connection implements FrameHandler {
 
   private onCall(id: number, body: Buffer | null): void {
     const [name, params] = decodeCall(body);
-    this.serve(name, params).then(
-      (result) => this.answer(id, 0, encodeBody(result)),
-      (error) => {
-        const failure = asRawstorError(error);
-        this.answer(id, failure.wire, encodeError(failure));
-      },
-    );
+    this.callsServed++;
+    this.serve(name, params)
+      .then(
+        (result) => this.answer(id, 0, encodeBody(result)),
+        (error) => {
+          const failure = asRawstorError(error);
+          this.answer(id, failure.wire, encodeError(failure));
+        },
+      )
+      .finally(() => {
+        this.callsServed--;
+        this.answered();
+      });
+  }
+
+  /** Something that the peer asked for is answered. */
+  answered(): void {
+    const busy = this.callsServed > 0 || (this.handler.busy?.() ?? false);
+    if (this.peerEnded && !busy) this.stream.end();
+  }
+
+  private onPeerEnd(): void {
+    this.peerEnded = true;
+    this.answered();
   }
 
   private async serve(name: string, params: unknown): Promise<unknown> {
-    const [method, checked] = checkCall(name, params, this.identity.name);
-    if (this.callsServed >= LIMITS.callsInFlight) {
-      throw new RawstorError('LIMIT', 'too many calls in flight on this connection', {
-        where: this.identity.name,
-      });
+    const where = this.identity.name;
+    const [method, checked] = checkCall(name, params, where);
+    if (this.callsServed > LIMITS.callsInFlight) {
+      throw new RawstorError('LIMIT', 'too many calls in flight on this connection', { where });
     }
-    this.callsServed++;
-    try {
-      return await this.handler.call(this, method, checked);
-    } finally {
-      this.callsServed--;
-    }
+    return await this.handler.call(this, method, checked);
   }
 
   private answer(id: number, status: number, body: Buffer): void {

@@ -1,5 +1,6 @@
 import { Packr } from 'msgpackr';
 import { codeOfWire, ERROR_CODES, RawstorError } from '../common/errors.js';
+import { isWholeMsgpack } from './msgpack-check.js';
 
 /**
  * Bodies of control frames: msgpack without extensions, so that any language reads and writes them. Integers
@@ -18,8 +19,9 @@ export function encodeBody(value: unknown): Buffer {
   return packr.pack(value) as Buffer;
 }
 
-/** @throws RawstorError PROTOCOL for bytes that are no msgpack */
+/** @throws RawstorError PROTOCOL for bytes that are no msgpack, or that claim more than they hold */
 export function decodeBody(bytes: Uint8Array): unknown {
+  if (!isWholeMsgpack(bytes)) throw new RawstorError('PROTOCOL', 'a control message is not valid msgpack');
   try {
     return packr.unpack(bytes);
   } catch (error) {

@@ -2,11 +2,11 @@ import { z } from 'zod';
 import { RawstorError } from '../common/errors.js';
 import { LIMITS } from '../common/limits.js';
 import { INTEGRITY_METHODS, integritySchema } from './integrity-messages.js';
+import { MGS_METHODS } from './mgs-messages.js';
 import {
   addressSchema,
   bootIdSchema,
   idSchema,
-  labelsSchema,
   memberSchema,
   nameSchema,
   objectRecordSchema,
@@ -80,8 +80,14 @@ export const OST_METHODS = {
       /** Under which the writer attached the source: what another has may be older (I8). */
       sourceBootId: bootIdSchema,
     }),
-    result: z.object({ copiedBytes: count, zeroedBytes: count }),
+    /** `sourceStatus`: wire status of what the source refused, which ended the copy; 0: all is copied. */
+    result: z.object({ copiedBytes: count, zeroedBytes: count, sourceStatus: count }),
   },
+  /**
+   * Before a seal: raises the epochs of regions written lately to `tag`, which the writer will use from then on, so that
+   * a steady workload does not wait for intents (I2).
+   */
+  'ost.mark': { params: z.object({ handle, tag: epoch }), result: z.object({ regions: count }) },
   /** Durable before the answer. */
   'ost.storeSet': {
     params: z.object({ handle, set: storedSetSchema, lastSeal: epoch }),
@@ -124,6 +130,8 @@ export const objectInfoSchema = objectRecordSchema.extend({
   /** Wall time of a loss that nobody has acknowledged yet (I8), else null. */
   lossWallMs: z.number().nullable(),
   lease: leaseSchema.nullable(),
+  /** Of the latest open for write, 0 before the first. */
+  sessionEpoch: epoch,
 });
 export type ObjectInfo = z.infer<typeof objectInfoSchema>;
 
@@ -182,10 +190,17 @@ export const MDS_METHODS = {
   'mds.remove': { params: objectRef.extend({ force: z.boolean() }), result: nothing },
   /**
    * Gives a session. For write it takes the lease (BUSY when held by a live holder and not forced) and a new
-   * epoch, and marks the object unclean. For read it gives the current epoch and no lease.
+   * epoch, and marks the object unclean. For read it gives the current epoch and no lease. CONFLICT when
+   * it has been opened since the session named `after`: a late open of a process that is dead shuts nobody out.
    */
   'mds.open': {
-    params: objectRef.extend({ mode: openModeSchema, holder: z.string().max(255), force: z.boolean() }),
+    params: objectRef.extend({
+      mode: openModeSchema,
+      holder: z.string().max(255),
+      force: z.boolean(),
+      /** `sessionEpoch` of the object as the asker knows it; absent: whatever it is. */
+      after: epoch.optional(),
+    }),
     result: z.object({
       object: objectInfoSchema,
       sessionEpoch: epoch,
@@ -229,32 +244,12 @@ export const MDS_METHODS = {
   'mds.acknowledgeLoss': { params: objectRef, result: nothing },
   'mds.stat': {
     params: nothing,
-    result: z.object({ clusterId: z.string(), objects: count, osts: count, leases: count }),
-  },
-} as const;
-
-export const serverInfoSchema = z.object({
-  role: z.enum(['ost', 'mds', 'nbd']),
-  id: z.string().max(64),
-  addresses: z.array(addressSchema).max(8),
-  labels: labelsSchema,
-  capacityBytes: count,
-  freeBytes: count,
-  /** Of an OST: blocks known to be damaged there. */
-  damagedBlocks: count.optional(),
-});
-export type ServerInfo = z.infer<typeof serverInfoSchema>;
-
-/** Methods the MGS answers. */
-export const MGS_METHODS = {
-  'mgs.register': { params: serverInfoSchema, result: z.object({ clusterId: z.string() }) },
-  'mgs.cluster': {
-    params: nothing,
     result: z.object({
       clusterId: z.string(),
-      servers: z.array(
-        serverInfoSchema.extend({ health: z.enum(['up', 'late', 'down']), lastSeenWallMs: z.number() }),
-      ),
+      objects: count,
+      osts: count,
+      leases: count,
+      loopStallMaxMs: z.number(),
     }),
   },
 } as const;

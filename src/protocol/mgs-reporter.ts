@@ -2,10 +2,10 @@ import type { Clock, Timer } from '../common/clock.js';
 import { asRawstorError } from '../common/errors.js';
 import type { Logger } from '../common/log.js';
 import type { Address, Io } from '../io/types.js';
-import { ASKS_ONLY } from './asks-only.js';
 import { Connection } from './connection.js';
+import { ASKS_ONLY } from './connection-handler.js';
 import type { Identity } from './hello.js';
-import type { ServerInfo } from './messages.js';
+import type { ServerInfo } from './mgs-messages.js';
 
 const PERIOD_MS = 2000;
 const TIMEOUT_MS = 3000;

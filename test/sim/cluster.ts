@@ -1,5 +1,6 @@
 import { MiB } from '../../src/common/units.js';
 import type { ObjectInfo, ObjectRecord } from '../../src/protocol/index.js';
+import { Audit } from './audit.js';
 import { Guest } from './guest.js';
 import { MdsLink, MdsNode } from './mds-node.js';
 import { Network } from './network.js';
@@ -8,9 +9,11 @@ import { OstNode } from './ost-node.js';
 import { SimProcess } from './process.js';
 import { Violation, type World } from './world.js';
 
-const CHUNK_BYTES = MiB;
-const BLOCKS_PER_CHUNK = 3;
+export const CHUNK_BYTES = MiB;
+const BLOCKS_PER_CHUNK = 2;
+const FAULTS_MIN = 5;
 const HEARTBEAT_MS = 2000;
+const NO_BYTES = Buffer.alloc(BLOCK_BYTES);
 
 export interface ClusterPlan {
   readonly osts: number;
@@ -30,20 +33,32 @@ export class Cluster {
   readonly oracle: Oracle;
   readonly blockCount: number;
   guest: Guest | null = null;
+  /** A fault that waits for a copy between OSTs. */
+  onNextCopy: ((target: OstNode) => void) | null = null;
   readonly former: Guest[] = [];
   object: ObjectInfo | null = null;
-  stepsLeft: number;
+  private stepsLeft: number;
+  faults = 0;
+  /** The chunk that is written to now, and the next one. */
+  private warm = 0;
   private guests = 0;
-  private lossesSeen = 0;
+  readonly audit: Audit;
+  /** A loss is on record that its writer does not know of yet. */
+  private lossPending = false;
+  private openedEpoch = 0;
+  /** The end of a history: no fault begins any more. */
+  calm = false;
 
   constructor(world: World, plan: ClusterPlan) {
     this.world = world;
     this.plan = plan;
     this.stepsLeft = plan.steps;
     this.network = new Network(world);
-    this.mds = new MdsNode(world);
+    this.audit = new Audit(this);
+    this.mds = new MdsNode(world, (before, after) => this.audit.committed(before, after));
     this.blockCount = plan.chunks * BLOCKS_PER_CHUNK;
     this.oracle = new Oracle(world, this.blockCount);
+    this.network.isUp = (name) => this.osts.some((node) => node.name === name && node.serving);
     for (let i = 0; i < plan.osts; i++) new OstNode(world, this.network, this.nodes, i);
   }
 
@@ -54,11 +69,14 @@ export class Cluster {
     return [...this.nodes.values()];
   }
 
-  async start(): Promise<void> {
+  start(): void {
     const { world, mds, plan } = this;
     mds.start();
-    for (const node of this.osts) node.start();
-    await world.run(() => mds.mds !== null && this.osts.every((node) => node.serving), 10_000, 'start');
+    for (const node of this.osts) {
+      node.onCalled = (method) => this.called(method, node);
+      node.start();
+    }
+    world.run(() => mds.mds !== null && this.osts.every((node) => node.serving), 10_000, 'start');
     const admin = new SimProcess(world, 'admin');
     const link = new MdsLink(world, this.network, admin, mds);
     this.beat(admin, link);
@@ -78,7 +96,7 @@ export class Cluster {
       });
     };
     create().catch((error) => world.fail(`create: ${error}`));
-    await world.run(() => made !== null, 10_000, 'create');
+    world.run(() => made !== null, 10_000, 'create');
     this.object = made;
   }
 
@@ -91,11 +109,15 @@ export class Cluster {
     });
   }
 
-  newGuest(): Guest {
+  newGuest(takesOver: boolean): Guest {
     const number = this.guests++;
-    const guest = new Guest(this, `host${number % 2}`, `guest${number}`);
+    const guest = new Guest(this, `host${number % 2}`, `guest${number}`, takesOver);
     this.guest = guest;
     return guest;
+  }
+
+  restartGateway(): void {
+    if (this.guest?.alive) this.guest.restartGateway();
   }
 
   /** Another one takes the volume by force; the one before may live on, not knowing. */
@@ -106,18 +128,22 @@ export class Cluster {
       if (kill) before.die();
       else this.former.push(before);
     }
-    this.newGuest().open({ mode: 'write', force: true, acceptLoss: false });
+    this.newGuest(true).open();
   }
 
-  opened(guest: Guest, _loss: boolean): void {
-    for (const old of this.former) if (old !== guest) old.superseded = true;
-    this.noticeLoss();
+  opened(guest: Guest): void {
+    const { epoch } = guest.volume!.object;
+    // An open that was overtaken by a later one may end all the same; it is fenced as soon as it does something.
+    if (epoch < this.openedEpoch) return guest.supersede();
+    this.openedEpoch = epoch;
+    for (const old of this.former) if (old !== guest && old.alive) old.supersede();
+    this.lossKnown();
   }
 
   /** Whether one that came later is at it: being fenced is then no fault. */
   successorOpens(guest: Guest): boolean {
     if (!this.former.includes(guest)) return false;
-    guest.superseded = true;
+    guest.supersede();
     guest.die();
     return true;
   }
@@ -127,43 +153,85 @@ export class Cluster {
     return this.mds.peek(this.object!.id).session.holder;
   }
 
+  /** The guests have done their operations, and enough has gone wrong meanwhile. */
+  get loadOver(): boolean {
+    return this.stepsLeft <= 0 && this.faults >= FAULTS_MIN;
+  }
+
+  /** Guests write here and there for a while, so that most regions are as they were at the last seal. */
+  pickBlock(anywhere: boolean): number {
+    const { random } = this.world;
+    if (anywhere) return random.below(this.blockCount);
+    if (this.world.chance(0.02)) this.warm = random.below(this.plan.chunks);
+    const chunk = (this.warm + random.below(2)) % this.plan.chunks;
+    return chunk * BLOCKS_PER_CHUNK + random.below(BLOCKS_PER_CHUNK);
+  }
+
   takeStep(): boolean {
-    if (this.stepsLeft <= 0) return false;
+    if (this.loadOver) return false;
     this.stepsLeft--;
     return true;
   }
 
-  lossReported(): void {
-    this.noticeLoss();
-  }
-
-  /** The record at the MDS is what counts: a loss is legal from the moment it is there. */
-  noticeLoss(): void {
-    if (this.mds.lossesAsked === this.lossesSeen) return;
-    this.lossesSeen = this.mds.lossesAsked;
+  /** From here on what was not flushed may be gone. */
+  lossRecorded(): void {
     if (this.osts.every((node) => node.disk.losses === 0)) this.world.fail('a loss without cause');
     this.world.count('losses');
+    this.lossPending = true;
     this.oracle.lossRecorded();
+  }
+
+  /** Until a writer knows of it, it may read what is lost; from then on reads do not go back again. */
+  lossKnown(): void {
+    if (this.lossPending) this.oracle.lossRecorded();
+    this.lossPending = false;
+  }
+
+  /** A later part of a fault. */
+  later(delayMs: number, label: string, action: () => void): void {
+    this.world.post(delayMs, null, label, () => {
+      if (!this.calm) action();
+    });
+  }
+
+  /** A call of an OST arrives. */
+  called(method: string, node: OstNode): void {
+    if (method !== 'ost.copy') return;
+    this.world.count('copies');
+    const { onNextCopy } = this;
+    this.onNextCopy = null;
+    onNextCopy?.(node);
   }
 
   /** After the end: what is in sync is the same everywhere, and legal. */
   compareDisks(object: ObjectRecord, view: 'cached' | 'durable'): void {
+    const first = new Map<number, Buffer>();
+    this.eachReplica(object, view, (block, bytes, node) => {
+      this.oracle.check(block, bytes, `${node.name} (${view})`);
+      const other = first.get(block);
+      if (other === undefined) first.set(block, bytes);
+      else if (!other.equals(bytes)) {
+        throw new Violation(`replicas differ in block ${block} (${view}): ${node.name} and another`);
+      }
+    });
+  }
+
+  /** Every block as every in-sync member that holds it has it. */
+  eachReplica(
+    object: ObjectRecord,
+    view: 'cached' | 'durable',
+    visit: (block: number, bytes: Buffer, node: OstNode) => void,
+  ): void {
     const members = object.members.filter((member) => member.state === 'in-sync');
     for (let block = 0; block < this.blockCount; block++) {
       const offset = this.offsetOf(block);
       const chunk = Math.floor(offset / CHUNK_BYTES);
       const inChunk = (offset % CHUNK_BYTES) / BLOCK_BYTES;
-      const holders = members.map((member) => this.nodes.get(member.ostId)!);
-      let first: Buffer | null = null;
-      for (const node of holders) {
-        const file = node.disk.files.get(`${object.id}/${chunk}.${object.headVersion}`);
+      for (const { ostId } of members) {
+        const node = this.nodes.get(ostId)!;
         if (this.plan.stripeWidth === 'all' && !this.holds(object, chunk, node)) continue;
-        const bytes = file?.[view].get(inChunk) ?? Buffer.alloc(BLOCK_BYTES);
-        this.oracle.check(block, bytes, `${node.name} (${view})`);
-        if (first !== null && !first.equals(bytes)) {
-          throw new Violation(`replicas differ in block ${block} (${view}): ${node.name} and another`);
-        }
-        first = bytes;
+        const file = node.disk.files.get(`${object.id}/${chunk}.${object.headVersion}`);
+        visit(block, file?.[view].get(inChunk) ?? NO_BYTES, node);
       }
     }
   }

@@ -1,16 +1,36 @@
 import type { Cluster } from './cluster.js';
+import { DIRECTED } from './directed.js';
 import type { OstNode } from './ost-node.js';
 
-type Fault = (cluster: Cluster) => void;
+export type Fault = (cluster: Cluster) => void;
 
-const pick = <T>(cluster: Cluster, of: readonly T[]): T => of[cluster.world.random.below(of.length)]!;
+export const pick = <T>(cluster: Cluster, of: readonly T[]): T => of[cluster.world.random.below(of.length)]!;
 
-function restartLater(cluster: Cluster, node: OstNode): void {
+export function restartLater(cluster: Cluster, node: OstNode): void {
   const { world } = cluster;
   const delayMs = world.chance(0.3) ? world.between(1, 100) : world.between(100, 8000);
   const { process } = node;
   world.post(delayMs, null, `${node.name} starts`, () => {
     if (node.process === process) node.start();
+  });
+}
+
+/** Cuts ways from one machine to another, and heals them later. */
+export function cutFor(cluster: Cluster, ways: readonly [string, string][], forMs: number): void {
+  const { world, network } = cluster;
+  for (const [from, to] of ways) network.cut(from, to);
+  world.post(forMs, null, `heals ${ways.map((way) => way.join('>')).join(' ')}`, () => {
+    for (const [from, to] of ways) network.healOne(from, to);
+  });
+}
+
+export function killMds(cluster: Cluster, forMs: number): void {
+  const { world, mds } = cluster;
+  if (!mds.process?.alive) return;
+  mds.kill();
+  const { process } = mds;
+  world.post(forMs, null, 'mds starts', () => {
+    if (mds.process === process) mds.start();
   });
 }
 
@@ -70,7 +90,7 @@ export const FAULTS: Record<string, { weight: number; act: Fault }> = {
   partition: {
     weight: 5,
     act(cluster) {
-      const { world, network } = cluster;
+      const { world } = cluster;
       const names = ['mds', 'host0', 'host1', ...cluster.osts.map((node) => node.name)];
       const [a, b] = [pick(cluster, names), pick(cluster, names)];
       if (a === b) return;
@@ -80,29 +100,19 @@ export const FAULTS: Record<string, { weight: number; act: Fault }> = {
             [a, b],
             [b, a],
           ];
-      for (const [from, to] of ways) network.cut(from, to);
-      world.post(world.between(50, 6000), null, `heals ${a} ${b}`, () => {
-        for (const [from, to] of ways) network.healOne(from, to);
-      });
+      cutFor(cluster, ways, world.between(50, 6000));
     },
   },
   killMds: {
     weight: 3,
     act(cluster) {
-      const { world, mds } = cluster;
-      if (!mds.process?.alive) return;
-      mds.kill();
-      const { process } = mds;
-      world.post(world.between(10, 4000), null, 'mds starts', () => {
-        if (mds.process === process) mds.start();
-      });
+      killMds(cluster, cluster.world.between(10, 4000));
     },
   },
   restartGateway: {
     weight: 3,
     act(cluster) {
-      const { guest } = cluster;
-      if (guest?.alive) guest.restartGateway();
+      cluster.restartGateway();
     },
   },
   pauseGateway: {
@@ -110,6 +120,37 @@ export const FAULTS: Record<string, { weight: number; act: Fault }> = {
     act(cluster) {
       const { guest, world } = cluster;
       if (guest !== null) guest.process.pausedUntilMs = world.nowMs + world.between(50, 4000);
+    },
+  },
+  fullDisk: {
+    weight: 1,
+    act(cluster) {
+      const { world } = cluster;
+      const { disk } = pick(cluster, cluster.osts);
+      disk.full = true;
+      disk.timesFull++;
+      world.post(world.between(100, 4000), null, `${disk.name} has space`, () => {
+        disk.full = false;
+      });
+    },
+  },
+  pauseMds: {
+    weight: 2,
+    act(cluster) {
+      const { process } = cluster.mds;
+      if (process) process.pausedUntilMs = cluster.world.nowMs + cluster.world.between(50, 4000);
+    },
+  },
+  clockJump: {
+    weight: 1,
+    act(cluster) {
+      const { world, mds, guest } = cluster;
+      const process = pick(cluster, [
+        mds.process,
+        guest?.process,
+        ...cluster.osts.map((node) => node.process),
+      ]);
+      if (process) process.wallOffsetMs += world.between(-3_600_000, 3_600_000);
     },
   },
   guestDies: {
@@ -126,6 +167,7 @@ export const FAULTS: Record<string, { weight: number; act: Fault }> = {
   },
 };
 
+Object.assign(FAULTS, DIRECTED);
 const NAMES = Object.keys(FAULTS);
 const TOTAL = NAMES.reduce((sum, name) => sum + FAULTS[name]!.weight, 0);
 
@@ -136,6 +178,7 @@ export function randomFault(cluster: Cluster): void {
     if (at >= 0) continue;
     cluster.world.trace(`FAULT ${name}`);
     cluster.world.count(name);
+    cluster.faults++;
     FAULTS[name]!.act(cluster);
     return;
   }

@@ -3,11 +3,12 @@ import type { Volume } from '../../src/client/index.js';
 import { type OpenVolumeOptions, openVolume } from '../../src/client/open.js';
 import { asRawstorError, type RawstorError } from '../../src/common/errors.js';
 import { silentLogger } from '../../src/common/log.js';
+import { MiB } from '../../src/common/units.js';
 import { heapMemory, type Memory } from '../../src/io/memory.js';
-import type { Cluster } from './cluster.js';
+import { CHUNK_BYTES, type Cluster } from './cluster.js';
 import { MdsLink } from './mds-node.js';
-import { BLOCK_BYTES, type ReadCheck, type Write } from './oracle.js';
-import { connectOst } from './ost-node.js';
+import { BLOCK_BYTES, type Flush, type ReadCheck, type Write } from './oracle.js';
+import { connectOst } from './peer.js';
 import { SimProcess } from './process.js';
 
 const DEPTH = 6;
@@ -20,9 +21,10 @@ class GuestRequest implements BlockOwner {
   readonly guest: Guest;
   write: Write | null = null;
   read: ReadCheck | null = null;
-  flushed: Int32Array[] | null = null;
+  flushed: Flush | null = null;
   /** Which of the guest's gateways has it. */
   attempt = 0;
+  submittedAtMs = 0;
 
   constructor(guest: Guest) {
     this.guest = guest;
@@ -45,13 +47,20 @@ export class Guest {
   /** Another guest has opened the volume since: nothing of this one may succeed any more. */
   superseded = false;
   opening = false;
-  done_ = 0;
+  /** Since when a loss is known that no flush has told the guest of. */
+  private lossUntoldMs = Number.POSITIVE_INFINITY;
+  /** A takeover is one until it has succeeded, also when its gateway is started again meanwhile. */
+  private hasOpened = false;
+  private readonly takesOver: boolean;
   private attempt = 0;
   private readonly outstanding = new Set<GuestRequest>();
-  private readonly busyBlocks = new Set<number>();
+  /** By offset, of the last write: one at a time is on its way. */
+  private readonly sentTags = new Map<number, number>();
+  private readonly busyBlocks = new Map<number, number>();
   private stopping = false;
 
-  constructor(cluster: Cluster, name: string, holder: string) {
+  constructor(cluster: Cluster, name: string, holder: string, takesOver: boolean) {
+    this.takesOver = takesOver;
     this.holder = holder;
     this.cluster = cluster;
     this.name = name;
@@ -63,22 +72,36 @@ export class Guest {
   }
 
   /** Opens the volume, again and again until it works, and begins (or goes on) with the load. */
-  open(options: OpenVolumeOptions): void {
+  open(): void {
+    // Whose turn it is has been decided since: no tug of war.
+    if (this.cluster.former.includes(this) && !this.hasOpened) return this.die();
+    const options: OpenVolumeOptions = { mode: 'write', force: this.takesOver && !this.hasOpened };
     const { cluster, process } = this;
     const { world, network, mds, nodes } = cluster;
     this.opening = true;
     const link = new MdsLink(world, network, process, mds);
+    link.onAsked = (method, params) => cluster.audit.asked(method, params);
+    this.lossUntoldMs = Number.POSITIVE_INFINITY;
+    link.onLossAnswered = () => {
+      cluster.lossKnown();
+      this.lossUntoldMs = world.nowMs;
+    };
     const env = {
       io: process.io,
       clock: process.clock,
       log: silentLogger,
       connector: {
-        connect: (ostId: string) => connectOst(world, network, process, nodes, ostId),
+        connect: async (ostId: string) => {
+          const peer = await connectOst(world, network, process, nodes, ostId);
+          peer.onSent = (op) => this.sentTags.set(op.chunk * CHUNK_BYTES + op.offset, op.tag);
+          return peer;
+        },
       },
       host: this.name,
       confirmMs: 1000,
       silenceMs: 2000,
-      sealIdleMs: 5000,
+      // Often, so that many seals meet a fault.
+      seals: { idleMs: 5000, periodMs: 700, leastMs: 200, bytes: 8 * MiB },
       degradedGraceMs: 5000,
     };
     openVolume(env, link as never, 'v', { ...options, timeoutMs: 5000 }, this.holder).then(
@@ -86,9 +109,10 @@ export class Guest {
         if (!process.alive || process !== this.process) return;
         this.opening = false;
         this.volume = volume;
+        this.hasOpened = true;
         volume.onFatal = (error) => this.fatal(error);
         world.trace(`${this.name} has opened, epoch ${volume.object.epoch}`);
-        cluster.opened(this, volume.object.lossWallMs !== null);
+        cluster.opened(this);
         this.attempt++;
         for (const request of this.outstanding) this.submit(request);
         this.load();
@@ -101,7 +125,7 @@ export class Guest {
         world.count(`open ${failure.code}`);
         // By one that came later, whose turn it is.
         if (cluster.former.includes(this)) return this.die();
-        process.later(OPEN_RETRY_MS, 'opens again', () => this.open(options));
+        process.later(OPEN_RETRY_MS, 'opens again', () => this.open());
       },
     );
   }
@@ -111,13 +135,24 @@ export class Guest {
     this.killGateway();
     this.process = new SimProcess(this.cluster.world, this.name);
     const delayMs = this.cluster.world.between(10, 1500);
-    this.process.later(delayMs, 'gateway restarts', () => this.open({ mode: 'write' }));
+    this.process.later(delayMs, 'gateway restarts', () => this.open());
   }
 
   die(): void {
     this.alive = false;
     this.killGateway();
+    this.forgetWrites();
     this.outstanding.clear();
+  }
+
+  /** Another has opened the volume: nothing of this one succeeds, and nothing of it is applied, from now on. */
+  supersede(): void {
+    this.superseded = true;
+    this.forgetWrites();
+  }
+
+  private forgetWrites(): void {
+    for (const { write } of this.outstanding) if (write !== null) this.cluster.oracle.forgotten(write);
   }
 
   /** No new requests. */
@@ -151,18 +186,13 @@ export class Guest {
       return this.die();
     }
     if (error.code === 'FENCED' && this.cluster.successorOpens(this)) return;
-    if (error.code === 'FENCED' && this.cluster.holder === this.holder) {
-      // An open that its own killed gateway had sent arrived late: what starts gateways opens once more.
-      this.cluster.world.count('fencedByGhost');
-      return this.restartGateway();
-    }
     this.cluster.world.fail(`${this.name} was ended by ${error.code}: ${error.message} ${error.cause ?? ''}`);
   }
 
   private load(): void {
     if (this.stopping || this.volume === null) return;
     while (this.outstanding.size < DEPTH && this.cluster.takeStep()) this.issue();
-    if (!this.cluster.stepsLeft) return;
+    if (this.cluster.loadOver) return;
     const { process } = this;
     process.later(this.thinkMs(), '', () => {
       if (process === this.process && this.alive) this.load();
@@ -178,22 +208,22 @@ export class Guest {
   }
 
   private issue(): void {
-    const { world, oracle, blockCount, offsetOf } = this.cluster;
+    const { world, oracle, offsetOf } = this.cluster;
     const request = new GuestRequest(this);
     const { block: device } = request;
     const kind = world.random.next();
-    const block = world.random.below(blockCount);
+    const block = this.cluster.pickBlock(kind < 0.2);
     if (kind < 0.06) {
       device.op = BlockOp.FLUSH;
       request.flushed = oracle.beginFlush();
-    } else if (kind < 0.45 || this.busyBlocks.has(block)) {
+    } else if (kind < 0.45 || (this.busyBlocks.has(block) && world.chance(0.7))) {
       device.op = BlockOp.READ;
       device.offset = offsetOf(block);
       device.length = BLOCK_BYTES;
       request.read = oracle.beginRead(block);
     } else {
       const zero = kind > 0.93;
-      this.busyBlocks.add(block);
+      this.busyBlocks.set(block, (this.busyBlocks.get(block) ?? 0) + 1);
       request.write = oracle.issue(block, zero);
       oracle.fill(request.write, request.memory.bytes);
       device.op = zero ? (kind > 0.97 ? BlockOp.WRITE_ZEROES : BlockOp.DISCARD) : BlockOp.WRITE;
@@ -209,6 +239,7 @@ export class Guest {
   private submit(request: GuestRequest): void {
     const { block } = request;
     request.attempt = this.attempt;
+    request.submittedAtMs = this.cluster.world.nowMs;
     const carries = block.op === BlockOp.READ || block.op === BlockOp.WRITE;
     // A request of an earlier gateway may still be named by its buffers: a new one gets its own.
     block.slices.clear();
@@ -224,8 +255,10 @@ export class Guest {
     if (error !== null) {
       if (this.superseded || error.code === 'FENCED') return;
       if (error.code === 'LOSS' && flushed !== null) {
-        cluster.lossReported();
+        this.lossUntoldMs = Number.POSITIVE_INFINITY;
         world.count('lossReported');
+      } else if (error.code === 'NO_SPACE' && cluster.osts.some((node) => node.disk.timesFull > 0)) {
+        world.count('noSpace');
       } else if (error.code === 'IO' && cluster.osts.some((node) => node.disk.failedSyncs > 0)) {
         // The only replica's sync failed: nobody has it durable, and the guest is told.
         world.count('ioErrors');
@@ -236,14 +269,20 @@ export class Guest {
       world.fail(`${this.name} was answered (operation ${block.op}) after another had opened the volume`);
     }
     this.outstanding.delete(request);
-    this.done_++;
     if (write !== null) {
-      this.busyBlocks.delete(write.block);
-      if (error === null) oracle.acknowledged(write, (block.flags & BlockFlag.FUA) !== 0);
+      const others = this.busyBlocks.get(write.block)! - 1;
+      if (others === 0) this.busyBlocks.delete(write.block);
+      else this.busyBlocks.set(write.block, others);
+      if (error !== null) oracle.forgotten(write);
+      else {
+        if (cluster.guest === this) cluster.audit.checkStoredSets(this.volume!.object.members);
+        oracle.acknowledged(write, (block.flags & BlockFlag.FUA) !== 0, this.sentTags.get(block.offset)!);
+      }
     } else if (read !== null && error === null) {
-      cluster.noticeLoss();
       oracle.readDone(read, request.memory.bytes, this.name);
     } else if (flushed !== null && error === null) {
+      if (request.submittedAtMs > this.lossUntoldMs)
+        world.fail(`${this.name}: a flush after a loss succeeded`);
       oracle.flushDone(flushed);
     }
   }

@@ -4,15 +4,23 @@ import { type Random, seededRandom } from '../../src/common/random.js';
 import { Mds, MemoryStore, type MetadataStore } from '../../src/mds/index.js';
 import type { StoreOutcome, StoreTransaction } from '../../src/mds/store.js';
 import { decodeStored, OBJECT_PREFIX, type StoredObject } from '../../src/mds/stored-object.js';
-import type { MethodName, ObjectRecord, Params, Result } from '../../src/protocol/index.js';
+import {
+  EVENT_NOTICE,
+  type MethodName,
+  type Notice,
+  type ObjectRecord,
+  type Params,
+  type Result,
+} from '../../src/protocol/index.js';
 import type { Network, Pipe } from './network.js';
-import { roundTrip } from './ost-node.js';
+import { roundTrip } from './peer.js';
 import { SimProcess } from './process.js';
 import type { World } from './world.js';
 
 const CONNECT_TIMEOUT_MS = 1000;
 
 class PeekableStore extends MemoryStore {
+  onObject: (before: StoredObject, after: StoredObject) => void = () => {};
   peek(key: string): Uint8Array | undefined {
     return this.latest.get(key);
   }
@@ -20,7 +28,12 @@ class PeekableStore extends MemoryStore {
   override async transact(transaction: StoreTransaction): Promise<StoreOutcome> {
     const outcome = await super.transact(transaction);
     if (outcome.committed) {
-      for (const { key, value } of transaction.puts ?? []) this.latest.set(key, value);
+      for (const { key, value } of transaction.puts ?? []) {
+        const before = this.latest.get(key);
+        this.latest.set(key, value);
+        if (before === undefined || !key.startsWith(OBJECT_PREFIX)) continue;
+        this.onObject(decodeStored(key, before), decodeStored(key, value));
+      }
     }
     return outcome;
   }
@@ -31,14 +44,18 @@ export class MdsNode {
   readonly name = 'mds';
   process: SimProcess | null = null;
   mds: Mds | null = null;
-  /** Changes of the set that record a loss: from then on it is legal. */
-  lossesAsked = 0;
+  /** A fault that waits for the next compare-and-swap to be recorded. */
+  onNextSwap: (() => void) | null = null;
+  private peeked: { bytes: Uint8Array; stored: StoredObject } | null = null;
+  /** By connection: who is told what the MDS says unasked. */
+  readonly listeners = new WeakMap<object, (name: string, params: unknown) => void>();
   private readonly world: World;
   private readonly store = new PeekableStore();
   private readonly random: Random;
 
-  constructor(world: World) {
+  constructor(world: World, onObject: (before: StoredObject, after: StoredObject) => void) {
     this.world = world;
+    this.store.onObject = onObject;
     this.random = seededRandom(world.seed ^ 0x5eed);
   }
 
@@ -47,7 +64,13 @@ export class MdsNode {
     this.process = process;
     this.mds = null;
     const store = slowStore(this.store, process);
-    Mds.start({ store, clusterId: 'sim', clock: process.clock, random: this.random }).then((mds) => {
+    const onNotice = (caller: object, notice: Notice) => {
+      this.world.count('notices');
+      const pipe = caller as Pipe;
+      pipe.send(1, `notice ${notice.what}`, () => this.listeners.get(pipe)?.(EVENT_NOTICE, { ...notice }));
+    };
+    const { clock } = process;
+    Mds.start({ store, clusterId: 'sim', clock, random: this.random, onNotice }).then((mds) => {
       if (this.process === process) this.mds = mds;
     });
   }
@@ -60,7 +83,15 @@ export class MdsNode {
   /** What is on record of an object. */
   peek(id: string): StoredObject {
     const key = OBJECT_PREFIX + id;
-    return decodeStored(key, this.store.peek(key)!);
+    const bytes = this.store.peek(key)!;
+    if (this.peeked?.bytes !== bytes) this.peeked = { bytes, stored: decodeStored(key, bytes) };
+    return this.peeked.stored;
+  }
+
+  swapRecorded(): void {
+    const { onNextSwap } = this;
+    this.onNextSwap = null;
+    onNextSwap?.();
   }
 
   placement(object: ObjectRecord, chunk: number): readonly string[] {
@@ -90,6 +121,10 @@ function slowStore(store: MetadataStore, process: SimProcess): MetadataStore {
 
 /** A standing connection to the MDS, made again when lost: what ControlLink is to a client. */
 export class MdsLink {
+  /** Told before a call is sent. */
+  onAsked: (method: MethodName, params: unknown) => void = () => {};
+  /** The change of the set with which a loss is recorded was answered. */
+  onLossAnswered: () => void = () => {};
   private readonly watchers = new Set<(connected: boolean) => void>();
   private readonly world: World;
   private readonly network: Network;
@@ -97,6 +132,7 @@ export class MdsLink {
   private readonly node: MdsNode;
   private pipe: Pipe | null = null;
   private connecting: Promise<Pipe> | null = null;
+  private readonly told = new Set<(name: string, params: unknown) => void>();
   private failers = new Set<(error: RawstorError) => void>();
 
   constructor(world: World, network: Network, from: SimProcess, node: MdsNode) {
@@ -107,9 +143,11 @@ export class MdsLink {
   }
 
   async call<M extends MethodName>(method: M, params: Params<M>, timeoutMs = 10_000): Promise<Result<M>> {
+    const sent = structuredClone(params);
+    const loss = method === 'mds.changeMembers' && (sent as Params<'mds.changeMembers'>).loss;
+    this.onAsked(method, sent);
     const pipe = await this.connected();
     const { mds } = this.node;
-    const sent = structuredClone(params);
     return new Promise((resolve, reject) => {
       const fail = (error: RawstorError) => {
         this.failers.delete(fail);
@@ -119,13 +157,12 @@ export class MdsLink {
       this.from.later(timeoutMs, '', () => fail(new RawstorError('TIMEOUT', method)));
       pipe.send(0, `${method} ${summary(sent)}`, () => {
         if (mds === null) return;
-        if (method === 'mds.changeMembers' && (sent as Params<'mds.changeMembers'>).loss)
-          this.node.lossesAsked++;
         const name = method.slice('mds.'.length) as 'open';
         (mds[name] as (params: unknown, caller: object) => Promise<unknown>)(sent, pipe).then(
           (value) =>
             pipe.send(1, `${method} answered`, () => {
               this.failers.delete(fail);
+              if (loss) this.onLossAnswered();
               resolve(structuredClone(value) as Result<M>);
             }),
           (error) => pipe.send(1, `${method} refused`, () => fail(asRawstorError(error))),
@@ -157,6 +194,11 @@ export class MdsLink {
     return () => void this.watchers.delete(changed);
   }
 
+  onEvent(told: (name: string, params: unknown) => void): () => void {
+    this.told.add(told);
+    return () => void this.told.delete(told);
+  }
+
   close(): void {
     this.pipe?.close(0);
   }
@@ -183,6 +225,9 @@ export class MdsLink {
       for (const watcher of [...this.watchers]) watcher(false);
     };
     pipe.ends[1].onClosed = () => mds.lost(pipe);
+    this.node.listeners.set(pipe, (name, params) => {
+      for (const told of [...this.told]) told(name, params);
+    });
     this.pipe = pipe;
     for (const watcher of [...this.watchers]) watcher(true);
     return pipe;

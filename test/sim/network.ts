@@ -9,6 +9,8 @@ export class Network {
   readonly world: World;
   private readonly cuts = new Set<string>();
   private readonly pipes = new Set<Pipe>();
+  /** Whether a program runs on the machine of that name. */
+  isUp: (name: string) => boolean = () => true;
   /** Beside the usual fraction of a millisecond. */
   slowUntilMs = 0;
 
@@ -49,6 +51,14 @@ export class Network {
     this.pipes.delete(pipe);
   }
 
+  /** Every connection between the two is reset. */
+  resetBetween(a: string, b: string): void {
+    for (const pipe of [...this.pipes]) {
+      const names = pipe.ends.map((end) => end.process.name);
+      if (names.includes(a) && names.includes(b)) pipe.reset();
+    }
+  }
+
   /** A connection of this machine, or any, is reset. */
   reset(name: string): void {
     const some = [...this.pipes].filter((pipe) => pipe.ends.some((end) => end.process.name === name));
@@ -68,6 +78,7 @@ export class Pipe {
   private readonly network: Network;
   private readonly lastAtMs = [0, 0];
   private readonly closed = [false, false];
+  private vanished = false;
 
   constructor(network: Network, client: SimProcess, server: SimProcess) {
     this.network = network;
@@ -76,8 +87,9 @@ export class Pipe {
       { process: server, onClosed: () => {} },
     ];
     for (const side of [0, 1]) {
-      // The kernel of a dead process closes for it.
-      this.ends[side]!.process.onDeath.push(() => this.close(side));
+      // The kernel of a dead process closes for it; that of a machine without power does not.
+      const { process } = this.ends[side]!;
+      process.onDeath.push(() => (process.silentDeath ? this.vanish(side) : this.close(side)));
     }
   }
 
@@ -88,6 +100,11 @@ export class Pipe {
   /** Delivers to the other side, in order, unless the connection ends before. */
   send(side: number, label: string, deliver: () => void): void {
     if (this.closed[side]) return;
+    if (this.vanished && this.network.isUp(this.ends[1 - side]!.process.name)) {
+      // The machine is back and knows nothing of this connection.
+      this.ends[side]!.process.later(this.network.delayMs(), 'reset', () => this.learnEnd(side));
+      return;
+    }
     this.deliver(side, label, () => {
       if (!this.closed[1 - side]) deliver();
     });
@@ -99,6 +116,14 @@ export class Pipe {
     this.closed[side] = true;
     this.network.forget(this);
     this.deliver(side, '', () => this.learnEnd(1 - side));
+  }
+
+  /** Half-open from now on. */
+  private vanish(side: number): void {
+    this.closed[side] = true;
+    this.vanished = true;
+    this.network.forget(this);
+    this.network.world.count('halfOpen');
   }
 
   reset(): void {

@@ -1,6 +1,6 @@
 import type { World } from './world.js';
 
-export const BLOCK_BYTES = 4096;
+export const BLOCK_BYTES = 1024;
 export const SECTOR_BYTES = 512;
 const SECTORS = BLOCK_BYTES / SECTOR_BYTES;
 
@@ -9,14 +9,26 @@ export interface Write {
   readonly block: number;
   readonly index: number;
   readonly value: number;
+  /** The oldest one that was under way with it, or itself: either may be the last to be applied. */
+  readonly least: number;
 }
 
 interface BlockHistory {
   readonly values: number[];
+  /** Acknowledged, with the tag under which it was sent last: what a seal of that tag covers. */
+  readonly tagged: { tag: number; least: number }[];
+  /** Issued and not acknowledged. */
+  readonly open: Set<number>;
   /** Per sector: index of the oldest write that a read may still give. */
   readonly floor: Int32Array;
   /** The same after a loss of what was not flushed. */
   readonly flushed: Int32Array;
+}
+
+/** A flush under way: what was acknowledged when it was asked for. */
+export interface Flush {
+  readonly floors: Int32Array[];
+  readonly losses: number;
 }
 
 /** A read under way: what was legal when it was issued. */
@@ -39,15 +51,21 @@ export class Oracle {
     this.world = world;
     this.blocks = Array.from({ length: blockCount }, () => ({
       values: [0],
+      open: new Set(),
+      tagged: [],
       floor: new Int32Array(SECTORS),
       flushed: new Int32Array(SECTORS),
     }));
   }
 
   issue(block: number, zero: boolean): Write {
-    const { values } = this.blocks[block]!;
+    const { values, open } = this.blocks[block]!;
     const value = zero ? 0 : this.nextValue++;
-    return { block, index: values.push(value) - 1, value };
+    const index = values.push(value) - 1;
+    let least = index;
+    for (const other of open) least = Math.min(least, other);
+    open.add(index);
+    return { block, index, value, least };
   }
 
   fill(write: Write, bytes: Buffer): void {
@@ -59,20 +77,29 @@ export class Oracle {
     }
   }
 
-  acknowledged(write: Write, durable: boolean): void {
-    const { floor, flushed } = this.blocks[write.block]!;
+  acknowledged(write: Write, durable: boolean, tag: number): void {
+    const { floor, flushed, open, tagged } = this.blocks[write.block]!;
+    tagged.push({ tag, least: write.least });
+    open.delete(write.index);
     for (let sector = 0; sector < SECTORS; sector++) {
-      floor[sector] = Math.max(floor[sector]!, write.index);
-      if (durable) flushed[sector] = Math.max(flushed[sector]!, write.index);
+      floor[sector] = Math.max(floor[sector]!, write.least);
+      if (durable) flushed[sector] = Math.max(flushed[sector]!, write.least);
     }
   }
 
-  beginFlush(): Int32Array[] {
-    return this.blocks.map(({ floor }) => floor.slice());
+  /** Its guest is dead: it may have been applied, and will not be from now on. */
+  forgotten(write: Write): void {
+    this.blocks[write.block]!.open.delete(write.index);
   }
 
-  flushDone(covered: readonly Int32Array[]): void {
-    for (const [block, floor] of covered.entries()) {
+  beginFlush(): Flush {
+    return { floors: this.blocks.map(({ floor }) => floor.slice()), losses: this.losses };
+  }
+
+  flushDone({ floors, losses }: Flush): void {
+    // Sent again by another gateway after a loss in between: what it was asked to cover is gone.
+    if (losses !== this.losses) return;
+    for (const [block, floor] of floors.entries()) {
       const { flushed } = this.blocks[block]!;
       for (let sector = 0; sector < SECTORS; sector++) {
         flushed[sector] = Math.max(flushed[sector]!, floor[sector]!);
@@ -93,6 +120,21 @@ export class Oracle {
   readDone(check: ReadCheck, bytes: Buffer, who: string): void {
     const problem = this.judge(check, bytes, true);
     if (problem !== null) this.world.fail(`${who} read ${problem}`);
+  }
+
+  /** What was acknowledged and carried this tag or an older one. */
+  taggedUpTo(seal: number): Int32Array[] {
+    return this.blocks.map(({ tagged }) => {
+      let least = 0;
+      for (const one of tagged) if (one.tag <= seal) least = Math.max(least, one.least);
+      return new Int32Array(SECTORS).fill(least);
+    });
+  }
+
+  /** What must be durable by now wherever the block is, as known when `floors` was taken. */
+  checkDurable(block: number, floors: readonly Int32Array[], bytes: Buffer, where: string): void {
+    const problem = this.judge({ block, floor: floors[block]! }, bytes, false);
+    if (problem !== null) this.world.fail(`sealed, but ${where} has ${problem}`);
   }
 
   /** Contents of a disk, which must be legal too. */

@@ -15,6 +15,10 @@ export class SimProcess implements Actor {
   readonly io: Io;
   alive = true;
   pausedUntilMs = 0;
+  /** Its machine lost power: nothing is said to anybody it was connected to. */
+  silentDeath = false;
+  /** Jumps of the wall clock, as NTP or an operator makes them; the monotonic one knows none. */
+  wallOffsetMs = 0;
   /** What else ends with it. */
   readonly onDeath: (() => void)[] = [];
   private tasks = new Set<BatchTask>();
@@ -54,7 +58,6 @@ export class SimProcess implements Actor {
 }
 
 class SimClock implements Clock {
-  /** A jump of the wall clock, as NTP or an operator makes them; the monotonic one knows none. */
   private readonly world: World;
   private readonly process: SimProcess;
 
@@ -68,7 +71,7 @@ class SimClock implements Clock {
   }
 
   wallMs(): number {
-    return WALL_START_MS + Math.floor(this.world.nowMs);
+    return WALL_START_MS + Math.floor(this.world.nowMs + this.process.wallOffsetMs);
   }
 
   after(delayMs: number, action: () => void): Timer {

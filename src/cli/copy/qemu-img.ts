@@ -1,9 +1,9 @@
 import { spawn } from 'node:child_process';
-import { RawstorError } from '../../common/errors.js';
+import { type ErrorCode, RawstorError } from '../../common/errors.js';
 
 /**
  * Runs qemu-img and gives its stdout. `passing`: exit codes that are no failure.
- * @throws RawstorError UNAVAILABLE when it is not installed, BAD_DATA with its own words when it fails
+ * @throws RawstorError UNAVAILABLE when it is not installed, NO_SPACE, DENIED, ... BAD_DATA with its own words when it fails
  */
 export async function qemuImg(
   args: readonly string[],
@@ -36,7 +36,16 @@ export async function qemuImg(
     signal.removeEventListener('abort', stop);
   }
   const said = stderr.trim().replace(/^qemu-img: /, '');
-  throw new RawstorError('BAD_DATA', `qemu-img failed: ${said || 'it said nothing'}`);
+  throw new RawstorError(codeOf(said), `qemu-img failed: ${said || 'it said nothing'}`);
+}
+
+/** qemu-img has one exit code for all; what it says tells more. */
+function codeOf(said: string): ErrorCode {
+  if (/No space left on device|Disk quota exceeded/.test(said)) return 'NO_SPACE';
+  if (/Permission denied/.test(said)) return 'DENIED';
+  if (/Read-only file system/.test(said)) return 'READ_ONLY';
+  if (/Unknown (driver|file format)/.test(said)) return 'USAGE';
+  return 'BAD_DATA';
 }
 
 function notInstalled(error: Error): RawstorError {

@@ -18,6 +18,7 @@ export type ControlHandler = (request: ControlRequest) => Promise<object>;
 
 const LINE_BYTES = 64 * 1024;
 const CONNECTIONS = 64;
+const PATIENCE_MS = 10_000;
 
 export class ControlServer {
   private readonly server: Server;
@@ -30,7 +31,11 @@ export class ControlServer {
   }
 
   /** @throws RawstorError BUSY when another process answers there */
-  static async listen(path: string, handler: ControlHandler): Promise<ControlServer> {
+  static async listen(
+    path: string,
+    handler: ControlHandler,
+    patienceMs = PATIENCE_MS,
+  ): Promise<ControlServer> {
     if (await answers(path)) {
       throw new RawstorError('BUSY', 'another gateway listens on this control socket', {
         where: path,
@@ -38,10 +43,11 @@ export class ControlServer {
       });
     }
     removeSocket(path);
-    const server = createServer();
+    // A client that has sent its line may end its side; the answer still goes to it.
+    const server = createServer({ allowHalfOpen: true });
     const control = new ControlServer(server, path);
     server.maxConnections = CONNECTIONS;
-    server.on('connection', (socket) => control.serve(socket, handler));
+    server.on('connection', (socket) => control.serve(socket, handler, patienceMs));
     await new Promise<void>((resolve, reject) => {
       server.once('error', (error) => reject(asRawstorError(error, path)));
       server.listen(path, resolve);
@@ -56,14 +62,18 @@ export class ControlServer {
     removeSocket(this.path);
   }
 
-  private serve(socket: Socket, handler: ControlHandler): void {
+  private serve(socket: Socket, handler: ControlHandler, patienceMs: number): void {
     this.sockets.add(socket);
     socket.on('close', () => this.sockets.delete(socket));
     socket.on('error', () => socket.destroy());
+    // Of the few connections there may be none is kept by who says nothing, or reads nothing.
+    socket.setTimeout(patienceMs, () => socket.destroy());
     readLine(socket).then(
       async (line) => {
+        socket.setTimeout(0);
         const answer = await answerTo(line, handler);
-        socket.end(`${JSON.stringify(answer)}\n`);
+        socket.setTimeout(patienceMs);
+        socket.end(`${JSON.stringify(answer)}\n`, () => socket.destroy());
       },
       () => socket.destroy(),
     );
@@ -115,17 +125,23 @@ async function answerTo(line: string, handler: ControlHandler): Promise<object> 
   }
 }
 
-/** The first line; rejects when the socket ends before, or the line is too long. */
+/** The first line, and nothing after it; rejects when the socket ends before, or the line is too long. */
 function readLine(socket: Socket): Promise<string> {
   return new Promise((resolve, reject) => {
     let text = '';
     socket.setEncoding('utf8');
-    socket.on('data', (piece: string) => {
+    const onData = (piece: string) => {
       text += piece;
       const end = text.indexOf('\n');
-      if (end >= 0) resolve(text.slice(0, end));
-      else if (text.length > LINE_BYTES) socket.destroy(new RawstorError('LIMIT', 'the line is too long'));
-    });
+      if (end >= 0) {
+        // What else is sent stays with the sender.
+        socket.off('data', onData);
+        socket.pause();
+        resolve(text.slice(0, end));
+      } else if (text.length > LINE_BYTES) socket.destroy(new RawstorError('LIMIT', 'the line is too long'));
+    };
+    socket.on('data', onData);
+    socket.on('end', () => reject(new Error('ended before a whole line came')));
     socket.on('error', reject);
     socket.on('close', () => reject(new Error('closed before a whole line came')));
   });

@@ -4,6 +4,7 @@ import type { Clock } from '../../common/clock.js';
 import { RawstorError } from '../../common/errors.js';
 import { newId } from '../../common/ids.js';
 import type { Logger } from '../../common/log.js';
+import { LoopStall } from '../../common/loop-stall.js';
 import type { Io } from '../../io/index.js';
 import { NbdServer } from '../../nbd-server/index.js';
 import { reachable } from '../roles/environment.js';
@@ -30,11 +31,13 @@ export interface GatewayOptions {
 export class Gateway {
   readonly addresses: readonly string[];
   private readonly server: NbdServer;
+  private readonly stall: LoopStall;
   private control: ControlServer | null = null;
   private registration: Registration | null = null;
 
-  private constructor(server: NbdServer, addresses: readonly string[]) {
+  private constructor(server: NbdServer, addresses: readonly string[], stall: LoopStall) {
     this.server = server;
+    this.stall = stall;
     this.addresses = addresses;
   }
 
@@ -51,16 +54,18 @@ export class Gateway {
       ...(options.only === undefined ? {} : { only: options.only }),
     });
     const server = new NbdServer({ io, exports, clock, log });
+    const stall = new LoopStall(clock);
     let gateway: Gateway;
     try {
       for (const address of options.listen) addresses.push(await server.listen(address));
-      gateway = new Gateway(server, addresses);
+      gateway = new Gateway(server, addresses, stall);
       if (options.controlPath !== undefined) {
         gateway.control = await ControlServer.listen(options.controlPath, (request) =>
           gateway.answer(request),
         );
       }
     } catch (error) {
+      stall.stop();
       await server.close();
       throw error;
     }
@@ -75,6 +80,7 @@ export class Gateway {
         labels,
         capacityBytes: 0,
         freeBytes: 0,
+        loopStallMaxMs: stall.maxMs,
       });
       gateway.registration = new Registration(options.mgs, info, { clock, log });
     }
@@ -84,6 +90,7 @@ export class Gateway {
   /** Closes every volume cleanly. */
   async close(): Promise<void> {
     this.registration?.close();
+    this.stall.stop();
     await this.control?.close();
     await this.server.close();
   }
@@ -91,7 +98,12 @@ export class Gateway {
   private async answer(request: ControlRequest): Promise<object> {
     switch (request.method) {
       case 'status':
-        return { pid: process.pid, addresses: this.addresses, ...this.server.stats() };
+        return {
+          pid: process.pid,
+          addresses: this.addresses,
+          loopStallMaxMs: this.stall.maxMs,
+          ...this.server.stats(),
+        };
       case 'detach':
         return await this.detach(request.export ?? '', request.force === true);
       default:

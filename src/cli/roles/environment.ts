@@ -3,6 +3,7 @@ import type { Clock } from '../../common/clock.js';
 import { type ClusterConfig, resolveLocation } from '../../common/config.js';
 import { RawstorError } from '../../common/errors.js';
 import type { Logger } from '../../common/log.js';
+import { formatSizeBytes, GiB, MiB } from '../../common/units.js';
 import { createIo, type Io } from '../../io/index.js';
 import type { OptionSpec } from '../command.js';
 import type { Context } from '../context.js';
@@ -33,6 +34,18 @@ export function openEnvironment(
   return { io, clock: context.clock, log };
 }
 
+const POOL_MIN_BYTES = 16 * MiB;
+const POOL_MAX_BYTES = 64 * GiB;
+
+/** With less, a server could not take one large message from each of a few peers. */
+function poolSize(text: string): number {
+  const bytes = size(text);
+  if (bytes >= POOL_MIN_BYTES && bytes <= POOL_MAX_BYTES) return bytes;
+  throw new RawstorError('USAGE', `${formatSizeBytes(bytes)} of memory for I/O buffers are not possible`, {
+    hint: `give ${formatSizeBytes(POOL_MIN_BYTES)} to ${formatSizeBytes(POOL_MAX_BYTES)}, or leave it out for 256 MiB`,
+  });
+}
+
 /** Options of several servers. */
 export const SERVER_OPTIONS = {
   listen: (port: number): OptionSpec => ({
@@ -57,7 +70,7 @@ export const SERVER_OPTIONS = {
     help: 'management server; default: of the location',
     parse: list(address),
   },
-  poolSize: { flags: '--pool-size <size>', help: 'memory for I/O buffers', parse: size },
+  poolSize: { flags: '--pool-size <size>', help: 'memory for I/O buffers (default: 256M)', parse: poolSize },
 } satisfies Record<string, OptionSpec | ((port: number) => OptionSpec)>;
 
 /** What a server knows of its cluster at its start. */
@@ -118,12 +131,13 @@ async function askRoles(
   return { mds: [...new Set(mds)], mgs, config: null };
 }
 
-/** @throws RawstorError USAGE when neither flag nor file names it */
-export function required<T>(value: T | undefined, flag: string, section: string): T {
+/**
+ * `inFile`: how the configuration file says it, where it can. @throws RawstorError USAGE when nothing says it
+ */
+export function required<T>(value: T | undefined, flag: string, inFile?: string): T {
   if (value !== undefined) return value;
-  throw new RawstorError('USAGE', `${flag} is missing`, {
-    hint: `give ${flag}, or write it under [${section}] of the configuration file`,
-  });
+  const file = inFile === undefined ? '' : `, or write ${inFile} in the configuration file`;
+  throw new RawstorError('USAGE', `${flag} is missing`, { hint: `give ${flag}${file}` });
 }
 
 /** What an OST tells others; undefined where only it will know its port. */

@@ -1,8 +1,8 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { CLUSTER_FILE } from '../../common/config.js';
-import { RawstorError } from '../../common/errors.js';
+import { asRawstorError, RawstorError } from '../../common/errors.js';
 import { reachable } from '../roles/environment.js';
 import { MDS_PORT, MGS_PORT, OST_PORT, STATUS_PORT } from '../verbs/serve/ports.js';
 import { choosePorts, type PortWish } from './ports.js';
@@ -56,6 +56,33 @@ export function readState(dir: string): UpState | null {
   }
 }
 
+/**
+ * Files of others are neither written over (theirs may be a cluster.toml) nor mixed with ours.
+ * @throws RawstorError CONFIG, OS_ERROR
+ */
+export function checkDirectory(dir: string): void {
+  let names: string[];
+  try {
+    names = readdirSync(dir);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return;
+    throw asRawstorError(error, dir);
+  }
+  if (names.includes(STATE_FILE) || existsSync(join(dir, 'mds', 'rawstor-mds.json'))) return;
+  // An `up` that ended before it had a plan leaves the first two.
+  const own = new Set(['lock', 'logs', 'lost+found']);
+  const foreign = names.filter((name) => !own.has(name)).sort();
+  if (foreign.length === 0) return;
+  throw new RawstorError(
+    'CONFIG',
+    `the directory is not one of \`rawstor up\`: it holds other files (${foreign[0]})`,
+    {
+      where: dir,
+      hint: 'give an empty or a new directory with --dir',
+    },
+  );
+}
+
 /** OSTs of the directory, when nothing remembers their number. */
 function ostsFound(dir: string): number {
   let count = 0;
@@ -102,7 +129,8 @@ export async function makePlan(options: {
   });
   const chosen = await choosePorts(host, wishes, '--port');
   if (options.nbdPort !== undefined) {
-    await choosePorts(host, [{ name: 'nbd', demanded: options.nbdPort, liked: [] }], '--nbd-port');
+    const otherwise = 'NBD is on the Unix socket then';
+    await choosePorts(host, [{ name: 'nbd', demanded: options.nbdPort, liked: [], otherwise }], '--nbd-port');
   }
   const shown = host.includes(':') ? `[${host}]` : host;
   const addresses = chosen.map((port) => `tcp://${shown}:${port}`);

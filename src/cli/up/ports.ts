@@ -6,6 +6,8 @@ export interface PortWish {
   readonly name: string;
   /** Demanded by an option: it, or an error. */
   readonly demanded?: number;
+  /** What happens without the option. */
+  readonly otherwise?: string;
   /** Taken when they are free, in this order; then any free one. */
   readonly liked: readonly number[];
 }
@@ -31,12 +33,22 @@ export async function choosePorts(
 
 async function choose(host: string, wish: PortWish, taken: Set<number>, option: string): Promise<number> {
   if (wish.demanded !== undefined) {
-    if (wish.demanded <= 65535 && !taken.has(wish.demanded) && (await isFree(host, wish.demanded))) {
+    if (wish.demanded > 65535) {
+      throw new RawstorError(
+        'USAGE',
+        `${wish.name} would need port ${wish.demanded}, the last one is 65535`,
+        {
+          where: option,
+          hint: 'give a lower one',
+        },
+      );
+    }
+    if (!taken.has(wish.demanded) && (await isFree(host, wish.demanded))) {
       return wish.demanded;
     }
     throw new RawstorError('BUSY', `port ${wish.demanded} for ${wish.name} is in use by another program`, {
       where: `tcp://${host}:${wish.demanded}`,
-      hint: `choose other ports with ${option}, or leave ${option} out: free ones are then found`,
+      hint: `choose another with ${option}, or leave ${option} out: ${wish.otherwise ?? 'free ones are then found'}`,
     });
   }
   for (const port of wish.liked) if (!taken.has(port) && (await isFree(host, port))) return port;

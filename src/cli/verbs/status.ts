@@ -1,4 +1,4 @@
-import { asRawstorError, ERROR_CODES } from '../../common/errors.js';
+import { asRawstorError, ERROR_CODES, RawstorError } from '../../common/errors.js';
 import { formatSizeBytes } from '../../common/units.js';
 import type { ObjectInfo } from '../../protocol/index.js';
 import { defineVerb } from '../command.js';
@@ -14,6 +14,8 @@ interface ServerRow {
   health: string;
   host: string;
   addresses: readonly string[];
+  /** Longest time its event loop was held up, null where it has not told. */
+  loopStallMaxMs: number | null;
 }
 
 interface VolumeRow {
@@ -29,10 +31,11 @@ interface Status {
   clusterId: string;
   health: Health;
   servers: ServerRow[];
-  capacityBytes: number;
-  freeBytes: number;
-  volumes: number;
-  inUse: number;
+  /** These are what the MDS knows: null while it does not answer. */
+  capacityBytes: number | null;
+  freeBytes: number | null;
+  volumes: number | null;
+  inUse: number | null;
   /** Only those that are not well. */
   unwell: VolumeRow[];
   notes: string[];
@@ -54,14 +57,9 @@ export const status = defineVerb({
 });
 
 async function gather(context: Context): Promise<Status> {
-  const cluster = await context.cluster();
-  const { timeout } = context.globals;
-  const [stat, osts, volumes, registry] = await Promise.all([
-    cluster.mds.call('mds.stat', {}, timeout),
-    allOsts(cluster, timeout),
-    allVolumes(cluster, timeout),
-    askRegistry(context),
-  ]);
+  const [judged, registry] = await Promise.all([askMds(context), askRegistry(context)]);
+  if (judged instanceof RawstorError) return withoutMds(judged, registry);
+  const { stat, osts, volumes } = judged;
   const alive = new Set(osts.filter((ost) => ost.alive).map((ost) => ost.ostId));
   const unwell = volumes
     .map((volume) => rowOf(volume, (id) => alive.has(id)))
@@ -87,7 +85,41 @@ function damageNote({ ostId, damagedBlocks }: KnownOst): string {
   return `${damagedBlocks} damaged blocks on OST ${ostId}: \`rawstor scrub --ost ${ostId}\` repairs what it can`;
 }
 
+/** What the MDS knows, or why it does not say. */
+async function askMds(context: Context) {
+  const cluster = await context.cluster();
+  const { timeout } = context.globals;
+  try {
+    const [stat, osts, volumes] = await Promise.all([
+      cluster.mds.call('mds.stat', {}, timeout),
+      allOsts(cluster, timeout),
+      allVolumes(cluster, timeout),
+    ]);
+    return { stat, osts, volumes };
+  } catch (error) {
+    return asRawstorError(error);
+  }
+}
+
+/** What the MGS still tells when the MDS does not answer. @throws `failure` when that is nothing */
+function withoutMds(failure: RawstorError, { servers, own, clusterId }: Registry): Status {
+  if (servers.length === 0) throw failure;
+  const rows = servers.map((row) => (row.role === 'mds' ? { ...row, health: 'down' } : row));
+  return {
+    clusterId,
+    health: 'down',
+    servers: [...rows, ...own],
+    capacityBytes: null,
+    freeBytes: null,
+    volumes: null,
+    inUse: null,
+    unwell: [],
+    notes: [failure.toUserText()],
+  };
+}
+
 interface Registry {
+  clusterId: string;
   servers: ServerRow[];
   own: ServerRow[];
   notes: string[];
@@ -96,22 +128,32 @@ interface Registry {
 /** What the MGS knows. It is not needed for anything, so its absence is only told. */
 async function askRegistry(context: Context): Promise<Registry> {
   const { mgs } = await context.cluster();
-  if (mgs === null) return { servers: [], own: [], notes: ['no MGS is known here: only OSTs are listed'] };
+  if (mgs === null) {
+    return { clusterId: '', servers: [], own: [], notes: ['no MGS is known here: only OSTs are listed'] };
+  }
   const place = context.location();
   const addresses = place.kind === 'config' ? place.config.mgs : place.addresses;
-  const own = (health: string): ServerRow => ({ role: 'mgs', id: '', health, host: '', addresses });
+  const own = (health: string): ServerRow => ({
+    role: 'mgs',
+    id: '',
+    health,
+    host: '',
+    addresses,
+    loopStallMaxMs: null,
+  });
   try {
-    const { servers } = await mgs.call('mgs.cluster', {}, context.globals.timeout);
+    const { servers, clusterId } = await mgs.call('mgs.cluster', {}, context.globals.timeout);
     const rows = servers.map((server) => ({
       role: server.role,
       id: server.id,
       health: server.health,
       host: server.labels.host ?? '',
       addresses: server.addresses,
+      loopStallMaxMs: server.loopStallMaxMs ?? null,
     }));
-    return { servers: rows, own: [own('up')], notes: [] };
+    return { clusterId, servers: rows, own: [own('up')], notes: [] };
   } catch (error) {
-    return { servers: [], own: [own('down')], notes: [asRawstorError(error).toUserText()] };
+    return { clusterId: '', servers: [], own: [own('down')], notes: [asRawstorError(error).toUserText()] };
   }
 }
 
@@ -123,6 +165,7 @@ function serversOf(registered: readonly ServerRow[], osts: readonly KnownOst[]):
     health: ost.alive ? 'up' : 'down',
     host: ost.labels.host ?? '',
     addresses: ost.addresses,
+    loopStallMaxMs: registered.find((server) => server.id === ost.ostId)?.loopStallMaxMs ?? null,
   }));
   return [...rows, ...registered.filter((server) => server.role !== 'ost')];
 }
@@ -132,15 +175,22 @@ function rowOf(volume: ObjectInfo, alive: (ostId: string) => boolean): VolumeRow
   return { name: volume.name, health: volumeHealth(volume, alive), replicas: volume.replicas, inSync };
 }
 
+/** Up to half a second is of no consequence: signs of life are due every second. */
+function stallText(stallMs: number | null): string {
+  return stallMs === null ? '-' : `${Math.round(stallMs)} ms`;
+}
+
 function describe(found: Status): string[] {
+  const { freeBytes, capacityBytes, volumes, inUse } = found;
+  const free = freeBytes === null ? '' : formatSizeBytes(freeBytes);
+  const space =
+    capacityBytes === null ? '?' : `${free} free of ${formatSizeBytes(capacityBytes)}, before replication`;
+  const counts = volumes === null ? '?' : `${volumes}, ${inUse} in use, ${found.unwell.length} not well`;
   const lines = factLines([
     ['cluster', found.clusterId],
     ['health', found.health],
-    [
-      'space',
-      `${formatSizeBytes(found.freeBytes)} free of ${formatSizeBytes(found.capacityBytes)}, before replication`,
-    ],
-    ['volumes', `${found.volumes}, ${found.inUse} in use, ${found.unwell.length} not well`],
+    ['space', space],
+    ['volumes', counts],
   ]);
   lines.push('');
   lines.push(
@@ -148,6 +198,7 @@ function describe(found: Status): string[] {
       { header: 'ROLE', cell: (row) => row.role },
       { header: 'HEALTH', cell: (row) => row.health },
       { header: 'HOST', cell: (row) => row.host },
+      { header: 'STALL', cell: (row) => stallText(row.loopStallMaxMs), right: true },
       { header: 'ADDRESSES', cell: (row) => row.addresses.join(' ') },
       { header: 'ID', cell: (row) => row.id },
     ]),

@@ -1,19 +1,20 @@
-import { existsSync, mkdirSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { join, resolve } from 'node:path';
 import { Cluster } from '../../client/index.js';
 import { writeFileAtomic } from '../../common/atomic-file.js';
+import { makeDirectory } from '../../common/directories.js';
 import { asRawstorError, RawstorError } from '../../common/errors.js';
 import { runService } from '../../common/lifecycle.js';
 import { LIMITS } from '../../common/limits.js';
 import { GiB, parseSizeBytes } from '../../common/units.js';
 import { type DirectoryLock, lockDirectory } from '../../io/index.js';
-import type { ObjectInfo } from '../../protocol/index.js';
+import type { CreateSpec, ObjectInfo } from '../../protocol/index.js';
 import { defineVerb } from '../command.js';
 import type { Context } from '../context.js';
 import { openLog } from '../logging.js';
 import { port, wholeNumber } from '../options.js';
-import { childSpecs, clusterFile, makePlan, stateFile, type UpPlan } from '../up/plan.js';
+import { checkDirectory, childSpecs, clusterFile, makePlan, stateFile, type UpPlan } from '../up/plan.js';
 import { upSummary } from '../up/summary.js';
 import { Supervisor } from '../up/supervisor.js';
 import { allOsts, findVolume } from '../volumes.js';
@@ -87,6 +88,7 @@ export const up = defineVerb<Options>({
 });
 
 async function start(context: Context, options: Options) {
+  const wishes = volumeSpecs(options);
   const dir = resolve(options.dir);
   const lock = await takeDirectory(context, dir);
   const say = (text: string) => context.note(`rawstor: ${text}`);
@@ -105,7 +107,7 @@ async function start(context: Context, options: Options) {
     const specs = childSpecs(plan);
     for (const spec of specs.first) await supervisor.start(spec);
     await Promise.all(specs.osts.map((spec) => supervisor.start(spec)));
-    const volumes = await prepare(context, plan, options);
+    const volumes = await prepare(context, plan, wishes(plan));
     await supervisor.start(specs.gateway);
     tell(context, plan, volumes, supervisor);
     return { close };
@@ -117,8 +119,9 @@ async function start(context: Context, options: Options) {
 
 /** @throws RawstorError BUSY when another `up` runs there */
 async function takeDirectory(context: Context, dir: string): Promise<DirectoryLock> {
+  checkDirectory(dir);
   try {
-    mkdirSync(join(dir, 'logs'), { recursive: true });
+    makeDirectory(join(dir, 'logs'));
   } catch (error) {
     throw asRawstorError(error, dir);
   }
@@ -164,7 +167,7 @@ async function outliveFormer(context: Context, dir: string): Promise<void> {
 }
 
 /** Waits until the MDS knows every OST, then makes the volumes that are not there yet. */
-async function prepare(context: Context, plan: UpPlan, options: Options): Promise<ObjectInfo[]> {
+async function prepare(context: Context, plan: UpPlan, specs: readonly CreateSpec[]): Promise<ObjectInfo[]> {
   const { clock, log } = context;
   const location = clusterFile(plan).path;
   const cluster = await Cluster.connect({ io: context.io(), clock, log, location, name: 'rawstor up' });
@@ -183,10 +186,9 @@ async function prepare(context: Context, plan: UpPlan, options: Options): Promis
       await clock.sleep(POLL_MS);
     }
     const volumes: ObjectInfo[] = [];
-    for (const wish of options.volume === false ? [] : (options.volume ?? [DEFAULT_VOLUME])) {
-      const found = await findVolume(cluster, wish.name, timeout);
-      const replicas = wish.replicas ?? Math.min(2, plan.osts);
-      volumes.push(found ?? (await cluster.mds.call('mds.createObject', specOf(wish, replicas), timeout)));
+    for (const spec of specs) {
+      const found = await findVolume(cluster, spec.name, timeout);
+      volumes.push(found ?? (await cluster.mds.call('mds.createObject', spec, timeout)));
     }
     return volumes;
   } finally {
@@ -194,8 +196,18 @@ async function prepare(context: Context, plan: UpPlan, options: Options): Promis
   }
 }
 
-function specOf(wish: VolumeWish, replicas: number) {
-  return createSpec(wish.name, wish.sizeBytes, {
+/**
+ * What is asked for is checked before anything is started or written; how many replicas there are without a wish
+ * depends on the plan. @throws RawstorError USAGE
+ */
+function volumeSpecs(options: Options): (plan: UpPlan) => CreateSpec[] {
+  const wishes = options.volume === false ? [] : (options.volume ?? [DEFAULT_VOLUME]);
+  for (const wish of wishes) specOf(wish, wish.replicas ?? 1);
+  return ({ osts }) => wishes.map((wish) => specOf(wish, wish.replicas ?? Math.min(2, osts)));
+}
+
+function specOf(wish: VolumeWish, replicas: number): CreateSpec {
+  return createSpec(wish.name, wish.sizeBytes, '--volume', {
     replicas,
     minReplicas: 1,
     chunkSize: LIMITS.chunkSizeDefaultBytes,

@@ -1,7 +1,9 @@
 import { asRawstorError } from '../../common/errors.js';
+import { errorOfStatus } from '../../protocol/control.js';
 import type { Member } from '../member.js';
 import type { LockHolder } from '../range-locks.js';
 import type { RegionSet } from '../region-set.js';
+import { mayServe } from '../replica-choice.js';
 import { chunkLength } from '../slicing.js';
 import type { VolumeState } from '../volume-state.js';
 
@@ -63,9 +65,12 @@ export async function withRangeLocked<T>(
   }
 }
 
+/** `source` and `target`: which of the two failed; nothing more of the copy is applied then. */
+export type CopyOutcome = 'copied' | 'source' | 'target';
+
 /**
- * Orders one OST to pull a range from another. False when it did not get it: if what became of it is
- * unknown, the target's session is ended, so that nothing of it is applied after the lock is released.
+ * Orders one OST to pull a range from another. If what became of it is unknown, the target's session is ended, so
+ * that nothing of it is applied after the lock is released.
  */
 export async function orderCopy(
   state: VolumeState,
@@ -74,11 +79,17 @@ export async function orderCopy(
   chunk: number,
   offset: number,
   length: number,
-): Promise<boolean> {
+): Promise<CopyOutcome> {
   const { peer } = target;
-  if (peer === null || source.bootId === null) return false;
+  if (peer === null) return 'target';
+  if (source.bootId === null) return 'source';
+  const failed = (reason: string) =>
+    state.env.log.warn(
+      { source: source.ostId, target: target.ostId, chunk, offset, reason },
+      'a copy failed',
+    );
   try {
-    await peer.call(
+    const { sourceStatus } = await peer.call(
       'ost.copy',
       {
         handle: target.handle,
@@ -93,20 +104,23 @@ export async function orderCopy(
       COPY_TIMEOUT_MS,
     );
     target.dirty = true;
-    return true;
+    if (sourceStatus === 0) return 'copied';
+    failed(errorOfStatus(sourceStatus, source.ostId).message);
+    return 'source';
   } catch (error) {
-    const failure = asRawstorError(error);
-    state.env.log.warn(
-      { source: source.ostId, target: target.ostId, chunk, offset, reason: failure.message },
-      'a copy failed',
-    );
-    const targetAtFault = source.attached && source.inSync;
-    if (failure.code === 'TIMEOUT' || targetAtFault) target.end(target.inSync);
-    return false;
+    failed(asRawstorError(error).message);
+    target.end(target.inSync);
+    return 'target';
   }
 }
 
-/** A member to copy from, preferring one that is not `target`. */
-export function copySource(placement: readonly Member[], target: Member): Member | null {
-  return placement.find((member) => member !== target && member.readable) ?? null;
+/** A member to copy from: not `target`, and none that has failed. */
+export function copySource(
+  placement: readonly Member[],
+  target: Member,
+  failed: readonly Member[],
+): Member | null {
+  const fit = (member: Member) =>
+    member !== target && mayServe(member, placement) && !failed.includes(member);
+  return placement.find(fit) ?? null;
 }

@@ -1,9 +1,13 @@
+import type { Member } from '../member.js';
 import type { VolumeRequest } from '../records.js';
+import { mayServe } from '../replica-choice.js';
 import { chunkOf } from '../slicing.js';
 import type { VolumeState } from '../volume-state.js';
 import { orderCopy, regionRange, withRangeLocked } from './copy.js';
 
 const COPIES_AT_ONCE = 4;
+
+const lossesOf = (members: readonly Member[]) => members.reduce((sum, member) => sum + member.losses, 0);
 
 /**
  * Makes regions equal on all in-sync members after an unclean close or a failed write (I7): each is copied
@@ -64,6 +68,7 @@ export class Reconcile {
 
   private settleIdle(): void {
     if (this.state.unreconciled.size > 0 && this.state.fatal === null) return;
+    for (const member of this.state.members) member.behind = false;
     for (const resolve of this.idleWaiters.splice(0)) resolve();
   }
 
@@ -99,20 +104,25 @@ export class Reconcile {
     const range = regionRange(state, chunk, region);
     if (range === null) return state.unreconciled.delete(chunk, region);
     await withRangeLocked(state, range, async () => {
+      let failed: Member[] = [];
       while (state.fatal === null) {
         const inSync = state.placement(chunk).filter((member) => member.inSync);
-        const source = inSync.find((member) => member.readable);
+        const source = inSync.find((member) => mayServe(member, inSync) && !failed.includes(member));
         if (source !== undefined && inSync.every((member) => member.readable)) {
           const offset = region * state.regionSizeBytes;
+          const losses = lossesOf(inSync);
           const others = inSync.filter((member) => member !== source);
           const copied = await Promise.all(
             others.map((target) => orderCopy(state, source, target, chunk, offset, range.end - range.start)),
           );
-          // All from one source in one round, or the round is done again with who is left.
-          if (copied.every((one) => one) && source.inSync && source.attached) {
+          // All from one source in one round, or the round is done again with who is left. What somebody lost since
+          // was listed again, and may be what was copied here (I8).
+          const whole = copied.every((one) => one === 'copied') && source.inSync && source.attached;
+          if (whole && lossesOf(inSync) === losses) {
             return state.unreconciled.delete(chunk, region);
           }
-        }
+          if (copied.includes('source')) failed.push(source);
+        } else if (source === undefined) failed = [];
         await state.env.clock.sleep(50);
       }
     });

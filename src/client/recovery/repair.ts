@@ -5,7 +5,7 @@ import type { Result } from '../../protocol/messages.js';
 import type { Member } from '../member.js';
 import { chunkLength } from '../slicing.js';
 import type { VolumeState } from '../volume-state.js';
-import { withRangeLocked } from './copy.js';
+import { copySource, orderCopy, withRangeLocked } from './copy.js';
 
 /** A read or an event tells of the first block; those next to it are found in the same moment. */
 const GATHER_MS = 50;
@@ -126,49 +126,14 @@ export class Repair {
     return await withRangeLocked(state, { start, end: start + length }, async () => {
       // Replicas may differ there, and which is right is decided for the region as a whole.
       if (state.unreconciled.overlaps(start, start + length, state.regionSizeBytes)) return false;
-      for (const source of state.placement(chunk)) {
-        if (source === member || !source.readable || source.bootId === null) continue;
-        if (!member.readable) return false;
-        if (await this.copy(source, member, chunk, offset, length)) return true;
+      const failed: Member[] = [];
+      for (;;) {
+        const source = copySource(state.placement(chunk), member, failed);
+        if (source === null || !member.readable) return false;
+        const outcome = await orderCopy(state, source, member, chunk, offset, length);
+        if (outcome !== 'source') return outcome === 'copied';
+        failed.push(source);
       }
-      return false;
     });
-  }
-
-  private async copy(
-    source: Member,
-    target: Member,
-    chunk: number,
-    offset: number,
-    length: number,
-  ): Promise<boolean> {
-    const { state } = this;
-    try {
-      await target.peer!.call(
-        'ost.copy',
-        {
-          handle: target.handle,
-          chunk,
-          chunkVersion: state.object.headVersion,
-          offset,
-          length,
-          sourceAddresses: [...source.addresses],
-          sourceOstId: source.ostId,
-          sourceBootId: source.bootId!,
-        },
-        CALL_TIMEOUT_MS,
-      );
-      target.dirty = true;
-      return true;
-    } catch (error) {
-      const { code, message } = asRawstorError(error);
-      state.env.log.warn(
-        { source: source.ostId, target: target.ostId, chunk, offset, reason: message },
-        'a damaged block is not copied',
-      );
-      // It may still happen, and must not after the lock is gone (I3).
-      if (code === 'TIMEOUT') target.end(target.inSync);
-      return false;
-    }
   }
 }

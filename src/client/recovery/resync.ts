@@ -29,6 +29,8 @@ export class Resync {
   private readonly state: VolumeState;
   private readonly owner: ResyncOwner;
   private readonly active = new Map<Member, { total: number; done: number }>();
+  /** Ends the pauses between tries. */
+  private hurried: (() => void)[] = [];
 
   constructor(state: VolumeState, owner: ResyncOwner) {
     this.state = state;
@@ -38,6 +40,11 @@ export class Resync {
   progress(member: Member): ResyncProgress | null {
     const at = this.active.get(member);
     return at === undefined ? null : { regionsTotal: at.total, regionsDone: at.done };
+  }
+
+  /** Something has changed: whoever pauses tries now. */
+  hurry(): void {
+    for (const again of this.hurried.splice(0)) again();
   }
 
   /** Tries until the member is in the set again or the volume closes. */
@@ -69,9 +76,23 @@ export class Resync {
       }
       member.receiving = false;
       if (member.attached && !member.inSync) member.end(false);
-      await this.state.env.clock.sleep(backoffMs);
-      backoffMs = Math.min(backoffMs * 2, BACKOFF_MAX_MS);
+      backoffMs = (await this.pause(backoffMs)) ? BACKOFF_MIN_MS : Math.min(backoffMs * 2, BACKOFF_MAX_MS);
     }
+  }
+
+  /** @returns whether it was cut short */
+  private pause(pauseMs: number): Promise<boolean> {
+    return new Promise((resolve) => {
+      const hurried = () => {
+        timer.cancel();
+        resolve(true);
+      };
+      const timer = this.state.env.clock.after(pauseMs, () => {
+        this.hurried = this.hurried.filter((other) => other !== hurried);
+        resolve(false);
+      });
+      this.hurried.push(hurried);
+    });
   }
 
   private async once(member: Member): Promise<boolean> {
@@ -136,11 +157,20 @@ export class Resync {
     const range = regionRange(state, chunk, region);
     if (range === null) return;
     await withRangeLocked(state, range, async () => {
+      const failed: Member[] = [];
       while (member.receiving && member.attached) {
-        const source = copySource(state.placement(chunk), member);
+        const source = copySource(state.placement(chunk), member, failed);
         const offset = region * state.regionSizeBytes;
         if (source !== null) {
-          if (await orderCopy(state, source, member, chunk, offset, range.end - range.start)) return;
+          const length = range.end - range.start;
+          const outcome = await orderCopy(state, source, member, chunk, offset, length);
+          if (outcome === 'copied') return;
+          if (outcome === 'source') failed.push(source);
+        } else if (failed.length > 0) {
+          // Not waited for under the lock: that would hold up the guest.
+          throw new RawstorError('IO', `a region of chunk ${chunk} can be copied from nobody`, {
+            where: failed.map(({ ostId }) => ostId).join(', '),
+          });
         }
         await state.env.clock.sleep(100);
         if (state.fatal !== null) return;

@@ -3,7 +3,7 @@ import { crc32c } from '../../io/index.js';
 import type { SliceList } from '../../io/memory.js';
 import type { ChunkOp } from '../../protocol/index.js';
 import type { ChunkFile } from '../chunk-file.js';
-import type { OstEnvironment } from '../core.js';
+import type { OstEnvironment } from '../environment.js';
 import { REGIONS_PER_PAGE } from '../record-codec.js';
 import type { Records } from '../records.js';
 import type { RegionMirror, RegionPage } from '../regions.js';

@@ -58,6 +58,35 @@ describe('an address in use', () => {
   });
 });
 
+describe('a directory that cannot be made', () => {
+  it('in a place that takes none', async () => {
+    for (const args of [['up'], ['serve', 'mds', '--listen', `${host}:0`]]) {
+      expectRefused(
+        await rawstor(...args, '--dir', '/proc/x/y'),
+        66,
+        /cannot mkdir: no such file.*\/proc\/x/,
+      );
+    }
+  });
+
+  it('below a file', async () => {
+    writeFileSync(join(cwd, 'file'), '');
+    expectRefused(await rawstor('up', '--dir', 'file/x'), 71, /not a directory.*file/);
+    expectRefused(await rawstor('serve', 'mgs', '--dir', 'file'), 71, /file/);
+  });
+
+  const locked = temporaryDirectory();
+  it.runIf(mount(locked))('on a file system that is read-only', async () => {
+    try {
+      execFileSync('mount', ['-o', 'remount,ro', locked]);
+      expectRefused(await rawstor('up', '--dir', locked), 77, /read-only file system/);
+      expectRefused(await rawstor('serve', 'mds', '--dir', join(locked, 'm')), 77, /read-only file system/);
+    } finally {
+      execFileSync('umount', [locked]);
+    }
+  });
+});
+
 describe('a configuration file', () => {
   const cases: [name: string, text: string, code: number, said: RegExp][] = [
     ['cut in a string', 'mds = ["127.0.0.1:1"]\n\n[serve-mds]\ndir = "md', 78, /bad\.toml:4/],
@@ -106,6 +135,24 @@ describe('with a cluster', () => {
       new RegExp(`another program listens.*${taken}.*\\n  stop that program`),
     );
   });
+
+  it('status still tells who is there when the MDS does not answer', async () => {
+    const mds = cluster.facts.pids.mds!;
+    process.kill(mds, 'SIGSTOP');
+    try {
+      const status = (...args: string[]) => cluster.rawstor('status', '--timeout', '2s', ...args);
+      const { code, stdout } = await status('--output', 'json');
+      expect(code).toBe(75);
+      const found = JSON.parse(stdout);
+      expect(found).toMatchObject({ health: 'down', volumes: null });
+      const health = (role: string) =>
+        found.servers.find((row: { role: string }) => row.role === role)?.health;
+      expect([health('mds'), health('mgs')]).toEqual(['down', 'up']);
+      expect((await status()).stdout).toMatch(/^ost +(up|late) [\s\S]*no MDS answers/m);
+    } finally {
+      process.kill(mds, 'SIGCONT');
+    }
+  }, 60_000);
 
   // Only root may mount a small disk.
   it.runIf(mounted)('an import onto a full disk removes what it made, and space is there again', async () => {

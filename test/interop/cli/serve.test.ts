@@ -211,11 +211,24 @@ child.on('message', (message) => process.stdout.write(JSON.stringify(message) + 
 describe('errors of servers', () => {
   it.each([
     [['serve', 'ost', '--mds', '127.0.0.1:1'], 64, /--dir is missing[\s\S]*\[serve-ost\]/],
-    [['serve', 'ost', '--dir', 'd'], 64, /--mds is missing/],
+    [['serve', 'ost', '--dir', 'd'], 64, /--mds is missing[\s\S]*`mds = \[\.\.\.\]` in the/],
+    [['serve', 'node'], 64, /--dir is missing\W+USAGE\W+give --dir\n/],
     [['serve', 'nbd', '--listen', 'unix:/tmp/x', '--mds', '127.0.0.1:1'], 69, /127\.0\.0\.1:1/],
     [['serve', 'node', '--dir', 'd', '--nbd-listen', 'unix:/tmp/x'], 64, /--mds is missing/],
     [['serve', 'ost', '--dir', 'd', '--listen', 'x'], 64, /'x' is not an address/],
     [['serve', 'ost', '--dir', 'd', '--label', 'x'], 64, /'x' is not a label/],
+    [['serve', 'ost', '--dir', 'd', '--pool-size', '1'], 64, /--pool-size[\s\S]*16 MiB/],
+    [['serve', 'nbd', '--pool-size', '1P'], 64, /--pool-size[\s\S]*64 GiB/],
+    [
+      ['serve', 'mds', '--dir', 'd', '--listen', 'unix:/no/where.sock'],
+      66,
+      /no directory[\s\S]*mkdir -p \/no\n/,
+    ],
+    [
+      ['serve', 'mds', '--dir', 'd', '--listen', `unix:/${'x'.repeat(120)}`],
+      64,
+      /too long for a Unix socket/,
+    ],
     [['serve', 'disk'], 64, /unknown command 'disk'/],
   ] as const)('%j', async (args, code, said) => {
     const outcome = await run('cli/rawstor', args, { cwd });

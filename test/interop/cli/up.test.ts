@@ -1,4 +1,4 @@
-import { existsSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { execa } from 'execa';
@@ -110,6 +110,20 @@ describe('up', () => {
     4 * MINUTES,
   );
 
+  it('takes no directory that holds something else, and leaves it as it was', async () => {
+    const cwd = temporaryDirectory();
+    directories.push(cwd);
+    for (const file of ['cluster.toml', 'rawstor-ost.json', 'mine.txt']) {
+      writeFileSync(join(cwd, file), 'mine');
+      const outcome = await run('cli/rawstor', ['up', '--dir', '.'], { cwd });
+      expect(outcome.code, outcome.stderr).toBe(78);
+      expect(outcome.stderr).toMatch(/it holds other files[\s\S]*--dir/);
+      expect(readdirSync(cwd)).toEqual([file]);
+      expect(readFileSync(join(cwd, file), 'utf8')).toBe('mine');
+      rmSync(join(cwd, file));
+    }
+  });
+
   it('says which option is wrong', async () => {
     const cwd = temporaryDirectory();
     directories.push(cwd);
@@ -119,11 +133,15 @@ describe('up', () => {
       [['--listen', '192.0.2.1'], /--listen/],
       [['--volume', 'vm1'], /--volume/],
       [['--volume', 'vm1:1G:7'], /1 to 3/],
+      [['--volume', 'vm1:1000'], /sectors.*--volume/],
+      [['--volume', 'a/b:1G'], /not a volume name/],
+      [['--port', '65530'], /port 65537.*--port/],
       [['--dir', `${cwd}/${'d'.repeat(100)}`], /too long[\s\S]*--dir/],
     ] as const) {
       const outcome = await run('cli/rawstor', ['up', ...args], { cwd });
       expect(outcome.code, outcome.stderr).toBe(64);
       expect(outcome.stderr).toMatch(said);
+      expect(existsSync(join(cwd, '.rawstor', 'mds'))).toBe(false);
     }
   });
 });

@@ -76,6 +76,7 @@ describe('volumes of a running cluster', () => {
     ok(await cluster.volume('export', 'raw1', 'back.raw'));
     expect(readFileSync(path('back.raw')).equals(readFileSync(path('disk.raw')))).toBe(true);
     expect(statSync(path('back.raw')).blocks * 512).toBeLessThan(MiB);
+    expect(statSync(path('back.raw')).mode & 0o777).toBe(0o666 & ~process.umask());
     expect((await cluster.volume('export', 'raw1', 'back.raw')).code).toBe(73);
     ok(await cluster.volume('export', 'raw1', 'back.raw', '--force'));
     const piped = await execa(
@@ -94,6 +95,34 @@ describe('volumes of a running cluster', () => {
     const [image, over] = [readFileSync(path('disk.raw')), readFileSync(path('over.raw'))];
     expect(over.length).toBe(64 * MiB);
     expect(over.subarray(0, image.length).equals(image)).toBe(true);
+  });
+
+  it('imports a raw image that ends within a sector, filled up with zeros', async () => {
+    const image = Buffer.alloc(3 * MiB + 1, 0x5a);
+    writeFileSync(path('odd.raw'), image);
+    ok(await cluster.volume('import', 'odd.raw', 'odd'));
+    // Over what is there, the end of it included.
+    ok(await cluster.volume('bench', 'odd', '--rw', 'write', '--duration', '200ms', '--force'));
+    ok(await cluster.volume('import', 'odd.raw', 'odd'));
+    ok(await cluster.volume('export', 'odd', 'odd-back.raw'));
+    const back = readFileSync(path('odd-back.raw'));
+    expect(back.equals(Buffer.concat([image, Buffer.alloc(511)]))).toBe(true);
+    ok(await cluster.volume('rm', 'odd', '--force'));
+  });
+
+  it('an export that cannot be written says so and gives the volume back', async () => {
+    const full = ['-c', '"$@" > /dev/full', 'sh'];
+    const image = shellCommand('cli/rawstor-volume', ['export', 'raw1', '-']);
+    const failed = await execa('sh', [...full, ...image], { cwd: cluster.cwd, reject: false });
+    expect(failed.exitCode).toBe(73);
+    expect(failed.stderr).toMatch(/^rawstor-volume: cannot write: no space left/m);
+    // Free for others at once.
+    ok(await cluster.volume('export', 'raw1', 'after.raw'));
+    const listed = shellCommand('cli/rawstor-volume', ['ls']);
+    const list = await execa('sh', [...full, ...listed], { cwd: cluster.cwd, reject: false });
+    expect(list.exitCode).toBe(73);
+    expect(list.stderr).toMatch(/no space left on device \(stdout\)/);
+    expect((await cluster.volume('export', 'raw1', 'x', '--format', 'none')).code).toBe(64);
   });
 
   it('imports and exports qcow2 by way of qemu-img', async () => {
@@ -143,6 +172,9 @@ describe('volumes of a running cluster', () => {
     expect(status.health).toBe('ok');
     const roles = status.servers.map((server: { role: string }) => server.role);
     expect(roles.sort()).toEqual(['mds', 'mgs', 'nbd', 'ost', 'ost', 'ost']);
+    for (const { role, loopStallMaxMs } of status.servers) {
+      if (role !== 'mgs') expect(loopStallMaxMs, role).toBeTypeOf('number');
+    }
     const df = json(await cluster.rawstor('df', '--output', 'json'));
     expect(df).toHaveLength(4);
     expect(df[3].capacityBytes).toBe(df[0].capacityBytes + df[1].capacityBytes + df[2].capacityBytes);
@@ -227,7 +259,7 @@ describe('errors', () => {
     ['size that is none', ['create', 'x', '--size', '10Q'], 64, /--size.*\[USAGE\][\s\S]*10G/],
     ['size not in sectors', ['create', 'x', '--size', '1000'], 64, /1024/],
     ['size too large', ['create', 'x', '--size', '9000000T'], 64, /size/],
-    ['no size', ['create', 'x'], 64, /--size/],
+    ['no size', ['create', 'x'], 64, /--size[\s\S]*see 'rawstor-volume create --help'/],
     ['chunk size not a power of two', ['create', 'x', '--size', '1G', '--chunk-size', '3M'], 64, /chunk/],
     ['name that is none', ['create', 'a/b', '--size', '1G'], 64, /not a volume name/],
     ['name that exists', ['create', 'vm1', '--size', '1G'], 73, /exists.*\[EXISTS\]/],
@@ -246,8 +278,20 @@ describe('errors', () => {
     ['unknown option', ['create', 'x', '--size', '1G', '--replica', '2'], 64, /Did you mean --replicas/],
     ['too many arguments', ['info', 'vm1', 'vm2'], 64, /too many arguments/],
     ['no verb', [], 64, /Usage: rawstor-volume/],
-    ['image that is not there', ['import', 'none.raw', 'x'], 66, /none\.raw/],
+    [
+      'image that is not there',
+      ['import', 'none.raw', 'x'],
+      66,
+      /cannot open: no such file.*none\.raw.*\n {2}check/,
+    ],
+    ['place that is not there', ['export', 'vm1', 'no/x.raw'], 73, /no directory.*\(no\)/],
     ['directory as an image', ['import', '.', 'x'], 64, /neither a file nor a disk/],
+    [
+      'other replicas than it has',
+      ['import', 'disk.raw', 'vm1', '--replicas', '3', '--force'],
+      73,
+      /not with --replicas 3 \(vm1\)/,
+    ],
     ['image too large', ['import', 'disk.raw', 'x', '--size', '1M'], 64, /does not fit/],
     ['qcow2 to a pipe', ['export', 'vm1', '-', '--format', 'qcow2'], 64, /pipe/],
     ['block size of the load', ['bench', 'vm1', '--block-size', '100'], 64, /--block-size/],

@@ -23,7 +23,7 @@ interface Replica {
 async function protectedVolume(replicas: number): Promise<{ volume: Volume; copies: Replica[] }> {
   rig = await ClientRig.start(replicas);
   await rig.create('v', { replicas });
-  const cluster = await rig.connect('writer', { sealIdleMs: 300 });
+  const cluster = await rig.connect('writer', { seals: { idleMs: 300 } });
   const volume = await cluster.openVolume('v', { mode: 'write' });
   for (let block = 0; block < 8; block++) await write(volume, block * BLOCK, 0x10 + block);
   await flush(volume);

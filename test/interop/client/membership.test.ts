@@ -1,9 +1,11 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { BlockOp } from '../../../src/block/device.js';
 import type { Cluster, Volume } from '../../../src/client/index.js';
+import { ERROR_CODES } from '../../../src/common/errors.js';
 import { MiB } from '../../../src/common/units.js';
 import { Opcode } from '../../../src/protocol/index.js';
 import { ClientRig, expectBytes, flush, isSettled, states, submit, until, write } from './rig.js';
+import type { WatchedOst } from './watched-ost.js';
 
 /** Who belongs to an in-sync set, and what is served meanwhile (docs/consistency, I1, I5 to I9, I14). */
 
@@ -108,6 +110,50 @@ test('two replicas that are away for a moment both stay in the set', async () =>
 });
 
 describe('a resync', () => {
+  const unreadable = { copiedBytes: 0, zeroedBytes: 0, sourceStatus: ERROR_CODES.IO.wire };
+
+  test('takes another source where one cannot be read, and goes on in the same session', async () => {
+    await rig.end();
+    rig = await ClientRig.start(3);
+    const volume = await open({ replicas: 3 });
+    const third = rig.ostsOf(volume)[2]!;
+    third.away = true;
+    third.cut();
+    await write(volume, 0, 1);
+    await until(() => states(volume)[2] === 'stale');
+    let attaches = 0;
+    third.beforeCall = async (method) => {
+      if (method === 'ost.attach') attaches++;
+    };
+    third.copyAnswers.push(unreadable);
+    third.away = false;
+    await until(() => states(volume).every((state) => state === 'in-sync'));
+    expect(third.sources).toHaveLength(2);
+    expect(new Set(third.sources).size).toBe(2);
+    expect(attaches).toBe(1);
+    await volume.close();
+  });
+
+  test('does not keep the guest from a region that nobody can be copied from', async () => {
+    const volume = await open();
+    const [, second] = rig.ostsOf(volume);
+    second!.away = true;
+    second!.cut();
+    await write(volume, 0, 1);
+    await until(() => states(volume)[1] === 'stale');
+    second!.copyAnswers.push(...Array(1000).fill(unreadable));
+    second!.away = false;
+    await until(() => second!.sources.length > 0);
+    await write(volume, 0, 2);
+    await until(() => second!.sources.length > 1);
+    await write(volume, 0, 3);
+    second!.copyAnswers.length = 0;
+    await until(() => states(volume).every((state) => state === 'in-sync'));
+    await expectBytes(volume, 0, 3);
+    await expectBytes(volume, 0, 3);
+    await volume.close();
+  });
+
   test('begins anew when a source goes away before it was asked for its list', async () => {
     const volume = await open();
     const [first, second] = rig.ostsOf(volume);
@@ -188,21 +234,119 @@ test('while a join is recorded but not answered, reads wait for a sign of life o
   await volume.close();
 });
 
+test('a flush of nothing waits like any other for a sign of life of every replica', async () => {
+  const volume = await open();
+  await write(volume, 0, 1);
+  await flush(volume);
+  const osts = rig.ostsOf(volume);
+  const flushes = osts.map((ost) => ost.count(Opcode.FLUSH));
+  // Another writer may have opened by now, for all that is known here.
+  for (const ost of osts) ost.holds = () => true;
+  await until(() => osts.every((ost) => ost.held > 0));
+  let flushing = submit(volume, BlockOp.FLUSH);
+  while (await isSettled(flushing, 300)) flushing = submit(volume, BlockOp.FLUSH);
+  for (const ost of osts) ost.release();
+  expect(await flushing).toBeNull();
+  expect(osts.map((ost) => ost.count(Opcode.FLUSH))).toEqual(flushes);
+  await volume.close();
+});
+
 test('writes go on while a seal waits for the MDS', async () => {
   await rig.create('v');
-  const cluster = await rig.connect('hasty', { sealIdleMs: 200 });
+  const cluster = await rig.connect('hasty', { seals: { periodMs: 200, leastMs: 0 } });
   const volume = await cluster.openVolume('v', { mode: 'write' });
   await write(volume, 0, 1);
   await rig.stopMds();
-  await until(() => rig.ostsOf(volume).every((ost) => ost.count(Opcode.FLUSH) > 0));
+  const [ost] = rig.ostsOf(volume);
+  const { epoch } = volume.object;
+  // From the beginning of the seal on they are tagged newer than it, and are answered as ever.
+  await until(async () => {
+    await write(volume, 0, 2);
+    return ost!.tags.at(-1)! > epoch;
+  });
   await write(volume, 0, 2);
   await expectBytes(volume, 0, 2);
   await rig.startMds();
   await until(async () => (await rig.object('v')).lastSeal > 0);
   const { lastSeal } = await rig.object('v');
-  // What was written after the flush of the seal is newer than it.
-  const [ost] = rig.ostsOf(volume);
   expect(ost!.tags.at(-1)).toBeGreaterThan(lastSeal);
   await volume.close();
   await cluster.close();
+});
+
+describe('while the MDS is away', () => {
+  const away = async (volume: Volume, ost: WatchedOst, moment: Promise<unknown>): Promise<void> => {
+    await moment;
+    ost.away = true;
+    ost.cut();
+    const writing = submit(volume, BlockOp.WRITE, 0, 4096, 7);
+    expect(await isSettled(writing, 500)).toBe(false);
+    ost.away = false;
+    expect(await writing).toBeNull();
+    await expectBytes(volume, 0, 7);
+  };
+
+  test('a seal that waits for it keeps no lost replica away', async () => {
+    await rig.create('v');
+    const cluster = await rig.connect('hasty', { seals: { idleMs: 200 } });
+    const volume = await cluster.openVolume('v', { mode: 'write' });
+    await write(volume, 0, 1);
+    const mds = holdAnswers(cluster, 'mds.seal');
+    await away(
+      volume,
+      rig.ostsOf(volume)[1]!,
+      until(() => mds.count() === 1),
+    );
+    expect(states(volume)).toEqual(['in-sync', 'in-sync']);
+    mds.release();
+    await volume.close();
+    await cluster.close();
+  });
+
+  test('nor does a join, of the joining one neither', async () => {
+    const volume = await open();
+    const [, second] = rig.ostsOf(volume);
+    second!.away = true;
+    second!.cut();
+    await write(volume, 0, 2);
+    await until(() => states(volume)[1] === 'stale');
+    const mds = holdAnswers(rig.cluster, 'mds.changeMembers');
+    second!.away = false;
+    await away(
+      volume,
+      second!,
+      until(() => mds.count() === 1),
+    );
+    mds.release();
+    await until(() => states(volume).every((state) => state === 'in-sync'));
+    expect((await rig.object('v')).members.map((member) => member.state)).toEqual(['in-sync', 'in-sync']);
+    await volume.close();
+  });
+
+  test('a replica whose drop it has not answered takes part again, but nothing is read from it', async () => {
+    const volume = await open();
+    const [, second] = rig.ostsOf(volume);
+    await write(volume, 0, 1);
+    const mds = holdAnswers(rig.cluster, 'mds.changeMembers');
+    second!.away = true;
+    second!.cut();
+    await until(() => mds.count() === 1);
+    const writing = submit(volume, BlockOp.WRITE, 0, 4096, 7);
+    expect(await isSettled(writing, 200)).toBe(false);
+    second!.away = false;
+    expect(await writing).toBeNull();
+    const reads = second!.count(Opcode.READ);
+    for (let i = 0; i < 6; i++) await expectBytes(volume, 0, 7);
+    expect(second!.count(Opcode.READ)).toBe(reads);
+    // It counts: without its answer nothing is acknowledged, as long as the drop may not be on record.
+    second!.holds = (op) => op.opcode === Opcode.WRITE;
+    const waiting = submit(volume, BlockOp.WRITE, 0, 4096, 8);
+    expect(await isSettled(waiting, 200)).toBe(false);
+    mds.release();
+    expect(await waiting).toBeNull();
+    second!.release();
+    await until(() => states(volume).every((state) => state === 'in-sync'));
+    await expectBytes(volume, 0, 8);
+    await volume.close();
+  });
 });

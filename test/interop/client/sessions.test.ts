@@ -1,6 +1,9 @@
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { BlockOp } from '../../../src/block/device.js';
+import type { Volume } from '../../../src/client/index.js';
 import type { Membership } from '../../../src/client/membership.js';
+import type { Clock } from '../../../src/common/clock.js';
+import type { RawstorError } from '../../../src/common/errors.js';
 import { MiB } from '../../../src/common/units.js';
 import { Opcode } from '../../../src/protocol/index.js';
 import { ClientRig, expectBytes, isSettled, readByte, states, submit, until, write } from './rig.js';
@@ -56,6 +59,78 @@ describe('a takeover', () => {
     await second.close();
     await first.close();
   });
+});
+
+describe('a holder whose lease needs no renewal for an hour', () => {
+  const openSlowly = async (): Promise<Volume> => {
+    await rig.create('v');
+    await rig.stopMds();
+    await rig.startMds(3_600_000);
+    return rig.cluster.openVolume('v', { mode: 'write', holder: 'one' });
+  };
+
+  test('learns at once that another one took the volume', async () => {
+    const first = await openSlowly();
+    const fatal = new Promise<RawstorError>((resolve) => {
+      first.onFatal = resolve;
+    });
+    // Not by an OST: it hears nothing from those.
+    for (const ost of rig.ostsOf(first)) ost.holds = () => true;
+    const other = await rig.connect('other');
+    const second = other.openVolume('v', { mode: 'write', holder: 'two', force: true });
+    const error = await fatal;
+    expect(error.code).toBe('FENCED');
+    expect(error.message).toContain("'two'");
+    for (const ost of rig.ostsOf(first)) ost.release();
+    await (await second).close();
+    await first.close();
+    await other.close();
+  });
+
+  test('hears of it after the MDS was away, too', async () => {
+    const first = await openSlowly();
+    const fatal = new Promise<RawstorError>((resolve) => {
+      first.onFatal = resolve;
+    });
+    await rig.stopMds();
+    await rig.startMds(3_600_000);
+    const other = await rig.connect('other');
+    await until(async () => (await other.mds.call('mds.stat', {})).leases === 1);
+    for (const ost of rig.ostsOf(first)) ost.holds = () => true;
+    const second = other.openVolume('v', { mode: 'write', holder: 'two', force: true });
+    expect((await fatal).message).toContain("'two'");
+    for (const ost of rig.ostsOf(first)) ost.release();
+    await (await second).close();
+    await first.close();
+    await other.close();
+  });
+});
+
+test('a replica that comes back is tried at once when the MDS tells of it', async () => {
+  await rig.create('v');
+  const volume = await rig.cluster.openVolume('v', { mode: 'write' });
+  const [, second] = rig.ostsOf(volume);
+  second!.away = true;
+  second!.cut();
+  await write(volume, 0, 1);
+  await until(() => states(volume)[1] === 'stale');
+  // As long as pauses get to be.
+  const pauses: number[] = [];
+  const clock = (volume as unknown as { state: { env: { clock: Clock } } }).state.env.clock;
+  vi.spyOn(clock, 'after').mockImplementation((delayMs, action) => {
+    if (delayMs >= 500) pauses.push(delayMs);
+    const handle = setTimeout(action, delayMs === 500 || delayMs === 1000 ? 3_600_000 : delayMs);
+    return { cancel: () => clearTimeout(handle) };
+  });
+  await until(() => pauses.length > 0);
+  second!.away = false;
+  const ost = (await rig.cluster.mds.call('mds.listOsts', {})).osts[0]!;
+  // As an OST does that has connected anew.
+  const { alive: _, lastSeenWallMs: __, ...info } = ost;
+  await rig.cluster.mds.call('mds.registerOst', info);
+  await until(() => states(volume).every((state) => state === 'in-sync'));
+  vi.restoreAllMocks();
+  await volume.close();
 });
 
 test('a change asked for at the very end of the one before is not forgotten', async () => {

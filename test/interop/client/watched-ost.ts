@@ -27,6 +27,9 @@ export class WatchedOst implements OstConnector {
   holds: (op: ChunkOp) => boolean = () => false;
   /** Calls to it wait for this. */
   beforeCall: (method: MethodName) => Promise<void> = async () => {};
+  /** Sources of the copies it was asked for, and what the next ones are answered instead of being done. */
+  readonly sources: string[] = [];
+  readonly copyAnswers: Result<'ost.copy'>[] = [];
   private readonly peers = new Set<WatchedPeer>();
   private readonly reach: () => OstConnector;
 
@@ -103,6 +106,11 @@ class WatchedPeer implements OstPeer {
 
   async call<M extends MethodName>(method: M, params: Params<M>, timeoutMs?: number): Promise<Result<M>> {
     await this.ost.beforeCall(method);
+    if (method === 'ost.copy') {
+      this.ost.sources.push((params as Params<'ost.copy'>).sourceOstId);
+      const instead = this.ost.copyAnswers.shift();
+      if (instead !== undefined) return instead as Result<M>;
+    }
     const answer = await this.peer.call(method, withRealSource(method, params), timeoutMs);
     if (method !== 'ost.attach' || this.ost.losses === 0) return answer;
     const { bootId } = answer as { bootId: BootId };

@@ -49,8 +49,8 @@ export class Host {
     return run(program, args, { cwd: this.dir, by: this.enter });
   }
 
-  /** Starts a server and waits until it says that it is ready. */
-  async serve(program: string, ...args: string[]): Promise<void> {
+  /** Starts a server and waits until it says that it is ready. @returns its process */
+  async serve(program: string, ...args: string[]): Promise<number> {
     const child = begin(program, args, {
       cwd: this.dir,
       by: [...this.enter, 'setpriv', '--pdeathsig', 'TERM'],
@@ -62,6 +62,7 @@ export class Host {
     });
     await until(() => log.includes('"ready"') || child.exitCode !== null);
     if (!log.includes('"ready"')) throw new Error(`${args.join(' ')} ended: ${log}`);
+    return child.pid!;
   }
 
   /** Bytes that went over the host's link, both ways. */

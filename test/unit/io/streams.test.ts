@@ -1,6 +1,6 @@
 import { connect as netConnect } from 'node:net';
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { LIMITS } from '../../../src/common/limits.js';
 import { heapMemory, type PoolBuffer, type Stream } from '../../../src/io/index.js';
 import {
@@ -416,6 +416,55 @@ describe.each(KINDS)('streams on %s', (kind) => {
     payload.release();
     expect(io.pool.usedBytes).toBe(0);
     expect(io.pool.memory.bytes.length).toBe(0);
+  });
+
+  it('ends those that stand still in a message when others find no memory', async () => {
+    const io = openIo(kind, { poolBytes: 4 * MiB });
+    const ends: (Error | null)[] = [];
+    const listener = await io.listen('tcp://127.0.0.1:0', (stream) => {
+      stream.onClose = (error) => ends.push(error);
+      echo(stream);
+    });
+    const port = Number(/\d+$/.exec(listener.address)![0]);
+    const open = async () => {
+      const socket = netConnect(port, '127.0.0.1');
+      socket.on('error', () => {});
+      atEnd(() => socket.destroy());
+      await new Promise((resolve) => socket.once('connect', resolve));
+      return socket;
+    };
+    const refused = vi.fn(io.pool.onRefused!);
+    io.pool.onRefused = refused;
+    const realTimeout = setTimeout;
+    const eventually = async (condition: () => boolean) => {
+      for (let i = 0; i < 2000 && !condition(); i++) await new Promise((done) => realTimeout(done, 5));
+      expect(condition()).toBe(true);
+    };
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    try {
+      const idle = await open();
+      // One mebibyte of the pool is for beginnings; these take the rest, and nothing is left for another.
+      const halves = await Promise.all(Array.from({ length: 3 }, open));
+      for (const socket of halves) socket.write(Buffer.concat([lengthHeader(MiB), Buffer.alloc(500_000)]));
+      await eventually(() => io.pool.usedBytes >= 3 * MiB);
+      const honest = await open();
+      const request = Buffer.concat([lengthHeader(MiB), pattern(MiB, 3)]);
+      const answer: Buffer[] = [];
+      honest.on('data', (bytes) => answer.push(bytes));
+      honest.write(request);
+      await eventually(() => refused.mock.calls.length > 0);
+      for (let i = 0; i < 20 && ends.length === 0; i++) {
+        vi.advanceTimersByTime(10_000);
+        await new Promise((resolve) => realTimeout(resolve, 50));
+      }
+      await eventually(() => Buffer.concat(answer).length === request.length);
+      expect(Buffer.concat(answer).equals(request)).toBe(true);
+      expect(ends.length).toBeGreaterThan(0);
+      for (const error of ends) expect(error).toMatchObject({ code: 'TIMEOUT' });
+      expect(idle.destroyed || honest.destroyed).toBe(false);
+    } finally {
+      vi.useRealTimers();
+    }
   });
 
   it('many connections at once', async () => {

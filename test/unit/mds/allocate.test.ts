@@ -97,6 +97,17 @@ test('an OST without the label is a domain of its own', () => {
   expect([...domains(map)].sort()).toEqual([testId(1), testId(2), testId(3)]);
 });
 
+test('a label that no OST has is refused, not taken for one domain an OST', () => {
+  const osts = onHosts('a', 'a', 'a');
+  const wanted = spec({ replicas: 2, failureDomain: 'hots' });
+  expect(() => allocate(wanted, osts, OBJECT)).toThrowError(
+    expect.objectContaining({ code: 'UNSATISFIABLE', message: expect.stringContaining("'hots'") }),
+  );
+  const racked = { ...osts[0]!, info: { ...osts[0]!.info, labels: { host: 'a', rack: 'r' } } };
+  const some = allocate(spec({ replicas: 2, failureDomain: 'rack' }), [racked, osts[1]!], OBJECT);
+  expect(domains(some).size).toBe(2);
+});
+
 test('whatever is allocated is a valid map in distinct domains without dead or full OSTs, or refused', () => {
   const anyOst = fc.record({
     host: fc.nat({ max: 4 }),

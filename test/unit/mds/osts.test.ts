@@ -1,4 +1,5 @@
 import { beforeEach, expect, test } from 'vitest';
+import { LIMITS } from '../../../src/common/limits.js';
 import { GiB } from '../../../src/common/units.js';
 import { createSpec, failure, ostInfo, Rig, testId } from './support.js';
 
@@ -74,6 +75,13 @@ test('the same server may come back over a new connection before the old one is 
   await rig.mds.registerOst(ostInfo(1), {});
   await rig.mds.registerOst(ostInfo(1), {});
   expect(await alive()).toEqual([testId(1)]);
+});
+
+test('OSTs are known up to a bound, and those that are known still report', async () => {
+  for (let i = 1; i <= LIMITS.ostsPerCluster; i++) await rig.mds.registerOst(ostInfo(i), {});
+  await failure('LIMIT', rig.mds.registerOst(ostInfo(LIMITS.ostsPerCluster + 1), {}));
+  await rig.mds.registerOst(ostInfo(7), {});
+  expect((await rig.mds.listOsts()).osts).toHaveLength(LIMITS.ostsPerCluster);
 });
 
 test('getFreeOst gives alive OSTs with room besides their reserve, the emptiest first', async () => {

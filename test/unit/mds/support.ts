@@ -3,7 +3,7 @@ import { type ErrorCode, RawstorError } from '../../../src/common/errors.js';
 import { seededRandom } from '../../../src/common/random.js';
 import { GiB } from '../../../src/common/units.js';
 import { Mds, MemoryStore, type MetadataStore } from '../../../src/mds/index.js';
-import type { CreateSpec, OstInfo } from '../../../src/protocol/index.js';
+import type { CreateSpec, Notice, OstInfo } from '../../../src/protocol/index.js';
 
 /** Time that passes only when a test says so. */
 export class ManualClock implements Clock {
@@ -84,10 +84,19 @@ export function createSpec(changes: Partial<CreateSpec> = {}): CreateSpec {
   };
 }
 
+interface OpenChanges {
+  ref?: string;
+  force?: boolean;
+  caller?: object;
+  after?: number;
+}
+
 /** An MDS over a store, without sockets, with OSTs 1 to `osts` registered. */
 export class Rig {
   readonly clock = new ManualClock();
   readonly removed: { objectId: string; ostIds: readonly string[] }[] = [];
+  /** What holders were told, and over which connection. */
+  readonly notices: { caller: object; notice: Notice }[] = [];
   readonly store: MetadataStore;
   mds!: Mds;
 
@@ -110,6 +119,7 @@ export class Rig {
       clock: this.clock,
       random: seededRandom(7),
       onRemoved: (objectId, ostIds) => void this.removed.push({ objectId, ostIds }),
+      onNotice: (caller, notice) => void this.notices.push({ caller, notice }),
     });
   }
 
@@ -118,9 +128,9 @@ export class Rig {
   }
 
   /** Opens for write as `holder`, which is also its connection unless given. */
-  openFor(holder: string, changes: { ref?: string; force?: boolean; caller?: object } = {}) {
-    const { ref = 'vol', force = false, caller = {} } = changes;
-    return this.mds.open({ ref, mode: 'write', holder, force }, caller);
+  openFor(holder: string, changes: OpenChanges = {}) {
+    const { ref = 'vol', force = false, caller = {}, after } = changes;
+    return this.mds.open({ ref, mode: 'write', holder, force, after }, caller);
   }
 }
 

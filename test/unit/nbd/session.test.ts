@@ -1,7 +1,7 @@
 import { afterEach, expect, test } from 'vitest';
 import { BlockOp } from '../../../src/block/index.js';
 import { systemClock } from '../../../src/common/clock.js';
-import { MiB } from '../../../src/common/units.js';
+import { KiB, MiB } from '../../../src/common/units.js';
 import { goData, optionBytes, RawNbd, request, string32, u32 } from '../../fixtures/nbd-client.js';
 import { ManualClock, Rig, type RigOptions } from './rig.js';
 
@@ -39,6 +39,37 @@ function pattern(offset: number, length: number): Buffer {
   for (let at = 0; at < length; at += 512) bytes.writeDoubleBE(offset + at + 0.5, at);
   return bytes;
 }
+
+test('a client that has ended its side gets all answers, then the end', async () => {
+  await start();
+  for (const structured of [false, true]) {
+    const client = await open({ structured });
+    const writes = Array.from({ length: 100 }, (_, i) => [
+      request(1, i * 4096, 4096, { cookie: i }),
+      Buffer.alloc(4096, i),
+    ]).flat();
+    client.send(...writes, request(3, 0, 0, { cookie: 100 }), request(0, 0, 32 * MiB, { cookie: 101 }));
+    client.socket.end();
+    const cookies = new Set<number>();
+    for (let i = 0; i <= 100; i++) cookies.add((await client.simpleReply()).cookie);
+    expect(cookies.size).toBe(101);
+    let bytes = 0;
+    if (!structured) bytes = (await client.simpleReply(32 * MiB)).data.length;
+    else while (bytes < 32 * MiB) bytes += (await client.chunk()).payload.length - 8;
+    expect(bytes).toBe(32 * MiB);
+    await client.closed;
+  }
+});
+
+test('a client that ends its side in the middle of a long payload is dropped', async () => {
+  await start();
+  const client = await open();
+  client.send(request(1, 0, MiB), Buffer.alloc(512 * KiB));
+  await until(() => rig.server.stats().connections === 1);
+  client.socket.end();
+  await client.closed;
+  await until(() => rig.server.stats().connections === 0);
+});
 
 test('every byte of a conversation on its own, and all of it in one write', async () => {
   await start();

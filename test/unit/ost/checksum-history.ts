@@ -11,8 +11,9 @@ import { Records, setChange } from '../../../src/ost/records.js';
 import type { Session, SessionHolder } from '../../../src/ost/session.js';
 import { DEFAULT_TUNING } from '../../../src/ost/tuning.js';
 import { ChunkOp, type ObjectRecord, Opcode } from '../../../src/protocol/index.js';
-import { SimDisk, SimStorage, SimStore } from '../../sim/disk.js';
+import { type FileData, BLOCK as PAGE, SimDisk } from '../../sim/disk.js';
 import { SimProcess } from '../../sim/process.js';
+import { SimStorage, SimStore } from '../../sim/storage.js';
 import { World } from '../../sim/world.js';
 
 const CHUNKS = 2;
@@ -84,43 +85,43 @@ export class ChecksumHistory {
   }
 
   /** @throws Violation */
-  async run(steps: number): Promise<void> {
-    await this.start();
-    for (let i = 0; i < steps; i++) await this.step();
-    await this.settle();
-    await this.quiesce();
+  run(steps: number): void {
+    this.start();
+    for (let i = 0; i < steps; i++) this.step();
+    this.settle();
+    this.quiesce();
   }
 
   private count(what: string): void {
     this.counts[what] = (this.counts[what] ?? 0) + 1;
   }
 
-  private async step(): Promise<void> {
+  private step(): void {
     const { world } = this;
     const dice = world.random.next();
     if (dice < 0.35) this.change(Opcode.WRITE);
     else if (dice < 0.4) this.change(Opcode.ERASE);
     else if (dice < 0.6) this.read();
-    else if (dice < 0.66) await this.pass(world.between(0, 20));
-    else if (dice < 0.75) await this.seal();
-    else if (dice < 0.84) await this.rest();
-    else if (dice < 0.93) await this.flip();
-    else if (dice < 0.95) await this.scrub();
-    else if (dice < 0.975) await this.crash(world.chance(0.5));
+    else if (dice < 0.66) this.pass(world.between(0, 20));
+    else if (dice < 0.75) this.seal();
+    else if (dice < 0.84) this.rest();
+    else if (dice < 0.93) this.flip();
+    else if (dice < 0.95) this.scrub();
+    else if (dice < 0.975) this.crash(world.chance(0.5));
     else if (dice < 0.98) this.disk.failSyncs++;
     else if (dice < 0.99) this.disk.slowUntilMs = world.nowMs + world.between(0, 4000);
-    else await this.settle();
+    else this.settle();
   }
 
   /** Time for checksums to be taken, in which a change comes now and then. */
-  private async rest(): Promise<void> {
+  private rest(): void {
     for (let i = this.world.random.below(8); i >= 0; i--) {
-      await this.pass(this.world.between(100, 1200));
+      this.pass(this.world.between(100, 1200));
       if (this.world.chance(0.15)) this.change(Opcode.WRITE);
     }
   }
 
-  private async start(): Promise<void> {
+  private start(): void {
     const process = new SimProcess(this.world, 'ost');
     this.process = process;
     const io: Io = {
@@ -153,20 +154,17 @@ export class ChecksumHistory {
     this.core = new OstCore(OST_ID, env, new SimStorage(this.disk, process), records, tuning);
     const { core } = this;
     process.clock.every(100, () => core.regions.tick++);
-    await this.complete(core.open(), 'start');
+    this.complete(core.open(), 'start');
     core.integrity!.start();
-    await this.attach();
+    this.attach();
   }
 
-  private async attach(): Promise<void> {
+  private attach(): void {
     this.holder = { sessions: new Set(), gone: false };
     this.epoch++;
     this.number = 1;
     const record = { ...RECORD, epoch: this.epoch, lastSeal: this.lastSeal };
-    this.session = await this.complete(
-      this.core.attach(record, this.epoch, this.number, this.holder),
-      'attach',
-    );
+    this.session = this.complete(this.core.attach(record, this.epoch, this.number, this.holder), 'attach');
   }
 
   /** A range that no operation in flight overlaps, or null. */
@@ -252,9 +250,9 @@ export class ChecksumHistory {
   }
 
   /** Everything answered, then flushed; then the OST is told. */
-  private async seal(): Promise<void> {
-    await this.settle();
-    if (!(await this.flush())) return this.attach();
+  private seal(): void {
+    this.settle();
+    if (!this.flush()) return this.attach();
     this.count('seals');
     this.lastSeal = this.epoch;
     this.epoch++;
@@ -264,46 +262,46 @@ export class ChecksumHistory {
       : Promise.resolve();
     const set = { epoch: this.epoch, members: [] };
     const stored = core.commit([setChange(RECORD.id, { set, lastSeal: this.lastSeal })]);
-    await this.complete(Promise.all([stored, marked]), 'seal');
+    this.complete(Promise.all([stored, marked]), 'seal');
     core.sealed(session.object, this.lastSeal);
   }
 
-  private async flush(): Promise<boolean> {
+  private flush(): boolean {
     let status = -1;
     const op = this.operation(Opcode.FLUSH, { chunk: 0, offset: 0, length: 0 }, (answered) => {
       status = answered;
     });
     this.core.submit(op, this.holder);
-    await this.world.run(() => status >= 0, 60_000, 'flush');
+    this.world.run(() => status >= 0, 60_000, 'flush');
     return status === 0;
   }
 
-  private async crash(powerLoss: boolean): Promise<void> {
+  private crash(powerLoss: boolean): void {
     this.count(powerLoss ? 'power losses' : 'kills');
     this.process.kill();
     this.inFlight.clear();
     // Which blocks were changed is forgotten: a region is protected by a record that is as new as it, or not at all.
     this.forgetFlips(({ chunk }) => !this.isProtected(chunk));
     if (powerLoss) this.disk.powerLoss();
-    await this.start();
+    this.start();
   }
 
-  private async flip(): Promise<void> {
-    await this.settle();
+  private flip(): void {
+    this.settle();
     const { world } = this;
     const { random } = world;
     const chunk = random.below(CHUNKS);
     const file = this.disk.files.get(`${RECORD.id}/${chunk}.1`);
     if (!this.isProtected(chunk) || file === undefined) return;
     const block = random.below(16);
-    if (block * BLOCK >= file.sizeBytes || file.dirty.has(block)) return;
+    const page = (block * BLOCK) / PAGE + random.below(BLOCK / PAGE);
+    if (block * BLOCK >= file.sizeBytes || isDirty(file, block)) return;
     if (this.flips.some((flip) => flip.chunk === chunk && flip.block === block)) return;
     this.count('flips');
-    const content = file.cached.get(block) ?? Buffer.alloc(BLOCK);
-    const after = Buffer.from(content);
-    after[random.below(BLOCK)]! ^= 1 << random.below(8);
-    file.cached.set(block, after);
-    file.durable.set(block, after);
+    const after = Buffer.from(file.cached.get(page) ?? Buffer.alloc(PAGE));
+    after[random.below(PAGE)]! ^= 1 << random.below(8);
+    file.cached.set(page, after);
+    file.durable.set(page, after);
     this.flips.push({ chunk, block, must: true, gone: false });
     // All of it, or a sector that need not be the one.
     const part = SECTOR * random.below(8);
@@ -313,12 +311,12 @@ export class ChecksumHistory {
     if (world.chance(0.7)) this.read(range);
   }
 
-  private async scrub(): Promise<void> {
-    await this.settle();
+  private scrub(): void {
+    this.settle();
     this.count('scrubs');
     const { scrubs, damage } = this.core.integrity!;
     scrubs.begin(RECORD.id, 64 * MiB);
-    await this.world.run(() => !scrubs.job!.running, 60_000, 'scrub');
+    this.world.run(() => !scrubs.job!.running, 60_000, 'scrub');
     // A change that began meanwhile takes its block out of the flips and off the list alike.
     const listed = damage.list(RECORD.id, 4096).map(({ chunk, offset }) => `${chunk}:${offset / BLOCK}`);
     for (const { chunk, block, must } of this.flips) {
@@ -330,13 +328,13 @@ export class ChecksumHistory {
   }
 
   /** After a last seal and some rest every region has its checksums, and every block still can be read or is told. */
-  private async quiesce(): Promise<void> {
+  private quiesce(): void {
     this.disk.failSyncs = 0;
-    await this.seal();
-    await this.seal();
+    this.seal();
+    this.seal();
     for (const chunk of [0, 1])
       this.forgetFlips((flip) => flip.chunk === chunk && !this.disk.files.has(`${RECORD.id}/${chunk}.1`));
-    await this.pass(120_000);
+    this.pass(120_000);
     for (let chunk = 0; chunk < CHUNKS; chunk++) {
       if (
         this.regionEpoch(chunk) > 0 &&
@@ -346,7 +344,7 @@ export class ChecksumHistory {
         this.world.fail(`chunk ${chunk} has no checksums after all`);
       }
     }
-    await this.scrub();
+    this.scrub();
   }
 
   /** By the records alone: a restart would trust its checksums. */
@@ -370,43 +368,54 @@ export class ChecksumHistory {
   /** What the file holds, without the flips. */
   private content({ chunk, offset, length }: Range): Buffer {
     const file = this.disk.files.get(`${RECORD.id}/${chunk}.1`);
-    const blocks: Buffer[] = [];
-    const first = Math.floor(offset / BLOCK);
-    for (let block = first; block * BLOCK < offset + length; block++) {
-      blocks.push(file?.cached.get(block) ?? Buffer.alloc(BLOCK));
+    const pages: Buffer[] = [];
+    const first = Math.floor(offset / PAGE);
+    for (let page = first; page * PAGE < offset + length; page++) {
+      pages.push(file?.cached.get(page) ?? Buffer.alloc(PAGE));
     }
-    return Buffer.concat(blocks).subarray(offset - first * BLOCK, offset - first * BLOCK + length);
+    return Buffer.concat(pages).subarray(offset - first * PAGE, offset - first * PAGE + length);
   }
 
   private forgetFlips(which: (flip: Flip) => boolean): void {
     this.flips = this.flips.filter((flip) => !which(flip));
   }
 
-  private pass(forMs: number): Promise<void> {
+  private pass(forMs: number): void {
     const untilMs = this.world.nowMs + forMs;
     this.process.later(forMs, '', () => {});
-    return this.world.run(() => this.world.nowMs >= untilMs, forMs + 1, 'time');
+    this.world.run(() => this.world.nowMs >= untilMs, forMs + 1, 'time');
   }
 
   /** Everything is answered. */
-  private async settle(): Promise<void> {
-    await this.world.run(() => this.inFlight.size === 0, 60_000, 'answers');
+  private settle(): void {
+    this.world.run(() => this.inFlight.size === 0, 60_000, 'answers');
     this.forgetFlips(({ gone }) => gone);
   }
 
-  private async complete<T>(work: Promise<T>, what: string): Promise<T> {
-    let over = false;
-    work
-      .finally(() => {
-        over = true;
-      })
-      .catch(() => {});
-    await this.world.run(() => over, 120_000, what);
-    return work;
+  private complete<T>(work: Promise<T>, what: string): T {
+    let outcome: { value: T } | { error: unknown } | null = null;
+    work.then(
+      (value) => {
+        outcome = { value };
+      },
+      (error) => {
+        outcome = { error };
+      },
+    );
+    this.world.run(() => outcome !== null, 120_000, what);
+    const over = outcome as unknown as { value: T } | { error: unknown };
+    if ('error' in over) throw over.error;
+    return over.value;
   }
 }
 
 function touches(range: Range, flip: Flip): boolean {
   const start = flip.block * BLOCK;
   return flip.chunk === range.chunk && start < range.offset + range.length && range.offset < start + BLOCK;
+}
+
+function isDirty(file: FileData, block: number): boolean {
+  const first = (block * BLOCK) / PAGE;
+  for (let page = first; page < first + BLOCK / PAGE; page++) if (file.dirty.has(page)) return true;
+  return false;
 }

@@ -1,4 +1,5 @@
 import { beforeEach, expect, test } from 'vitest';
+import { ERROR_CODES, type ErrorCode } from '../../../src/common/errors.js';
 import { KiB, MiB } from '../../../src/common/units.js';
 import type { Io } from '../../../src/io/index.js';
 import type { RunningOst } from '../../../src/ost/index.js';
@@ -40,11 +41,23 @@ function copy(by: Writer, chunk: number, offset: number, length: number, sourceB
   });
 }
 
+const sourceSays = (code: ErrorCode) => ({ copiedBytes: 0, sourceStatus: ERROR_CODES[code].wire });
+
+test('a source that cannot be read is told apart from the target, whose session goes on', async () => {
+  const failing = await start(withFaults(io, { readResult: () => -5 }), temporaryDirectory());
+  source = failing;
+  from = await Writer.attach(io, source.addresses[0]!, record, 5);
+  await from.write(0, 0, Buffer.alloc(4 * KiB, 1), { tag: 5 });
+  const { bootId: itsBootId } = await from.call('ost.stat', {});
+  expect(await copy(to, 0, 0, 4 * KiB, itsBootId)).toMatchObject(sourceSays('IO'));
+  await to.write(0, 0, Buffer.alloc(4 * KiB, 2), { tag: 5 });
+});
+
 test('nothing is copied from a source that may have lost something since the writer attached it', async () => {
   await from.write(0, 0, Buffer.alloc(4 * KiB, 1), { tag: 5 });
   await to.write(0, 0, Buffer.alloc(4 * KiB, 2), { tag: 5 });
   const before = { ...bootId, generation: bootId.generation - 1 };
-  await expect(copy(to, 0, 0, 4 * KiB, before)).rejects.toMatchObject({ code: 'STALE_SESSION' });
+  expect(await copy(to, 0, 0, 4 * KiB, before)).toMatchObject(sourceSays('STALE_SESSION'));
   expect((await to.read(0, 0, 4 * KiB)).bytes.equals(Buffer.alloc(4 * KiB, 2))).toBe(true);
   await copy(to, 0, 0, 4 * KiB);
   expect((await to.read(0, 0, 4 * KiB)).bytes.equals(Buffer.alloc(4 * KiB, 1))).toBe(true);
@@ -106,9 +119,9 @@ test('a session that ends in the middle of a copy ends the copy', async () => {
 test('a source whose writer is another refuses', async () => {
   await from.write(0, 0, Buffer.alloc(4 * KiB, 1));
   await Writer.attach(io, source.addresses[0]!, record, 6);
-  await failure('FENCED', copy(to, 0, 0, 4 * MiB));
+  expect(await copy(to, 0, 0, 4 * MiB)).toMatchObject(sourceSays('FENCED'));
   const newer = await Writer.attach(io, target.addresses[0]!, record, 7);
-  await failure('STALE_SESSION', copy(newer, 0, 0, 4 * MiB));
+  expect(await copy(newer, 0, 0, 4 * MiB)).toMatchObject(sourceSays('STALE_SESSION'));
 });
 
 test('a source that ended the reading session is asked for another', async () => {
@@ -124,7 +137,7 @@ test('a source that ended the reading session is asked for another', async () =>
   // Even without a newer epoch to tell: the first copy may fail, the next one finds it.
   await source.close();
   source = await start(io, temporaryDirectory());
-  await failure('NOT_FOUND', copy(to, 0, 0, 4 * MiB));
+  expect(await copy(to, 0, 0, 4 * MiB)).toMatchObject(sourceSays('NOT_FOUND'));
 });
 
 test('many copies at once wait for each other, and all end', async () => {

@@ -67,7 +67,10 @@ beforeEach(async () => {
   dirtyPages = 0;
   const clock = { nowMs: () => nowMs };
   const counters = () => `nr_dirty ${dirtyPages}\nnr_writeback 0\nnr_dirty_background_threshold 100\n`;
-  tracker = new DirtyTracker(WRITEBACK, LIMIT, new DirtyWatch(clock, counters));
+  tracker = new DirtyTracker(
+    { writebackBytes: WRITEBACK, dirtyLimitBytes: LIMIT },
+    new DirtyWatch(clock, counters),
+  );
   chunk = await openChunk(0);
 });
 

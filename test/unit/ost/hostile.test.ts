@@ -200,6 +200,16 @@ test('a payload where none belongs ends the connection and keeps nothing of the 
   }
 });
 
+test('whoever ends its side gets the answers to what it had asked', async () => {
+  const reads = Array.from({ length: 40 }, (_, i) =>
+    frame({ opcode: Opcode.READ, length: 4096, requestId: i + 10 }),
+  );
+  const raw = await Raw.open(hello(), call(1, 'ost.stat', {}), ...reads, call(2, 'ost.stat', {}));
+  raw.socket.end();
+  await raw.dropped();
+  expect(raw.statuses.length).toBe(43);
+});
+
 test('an answer nobody asked for, and a flood of refused frames that is not read, harm nobody', async () => {
   const raw = await Raw.open(hello(), frame({ opcode: Opcode.READ, flags: FrameFlag.ANSWER, length: 512 }));
   raw.socket.pause();

@@ -10,6 +10,7 @@ import { createIo, type Io, type Listener } from '../../../src/io/index.js';
 import {
   Connection,
   type ConnectionHandler,
+  decodeFrameHeader,
   encodeBody,
   encodeFrameHeader,
   FRAME_HEADER_BYTES,
@@ -100,6 +101,33 @@ describe('connection', () => {
       hint: 'look again',
     });
     connection.end();
+  });
+
+  test('a peer that has ended its side still gets its answers, however long they take', async () => {
+    const waiting: (() => void)[] = [];
+    served.call = async () => {
+      await new Promise<void>((resolve) => waiting.push(resolve));
+      return {};
+    };
+    const socket = connect({ path: `${directory}/s`, allowHalfOpen: true });
+    const got: Buffer[] = [];
+    socket.on('data', (data) => got.push(data));
+    const closed = new Promise((resolve) => socket.on('end', resolve));
+    const call = (requestId: number) => frame(Opcode.CALL, encodeBody(['mds.stat', {}]), { requestId });
+    socket.end(Buffer.concat([hello(1, 1), call(1), call(2)]));
+    await vi.waitFor(() => expect(waiting.length).toBe(2));
+    // Both at once: the end must not come between them.
+    for (const resolve of waiting) resolve();
+    await closed;
+    socket.destroy();
+    const bytes = Buffer.concat(got);
+    const answered: number[] = [];
+    const header = new FrameHeader();
+    for (let at = 0; at < bytes.length; at += FRAME_HEADER_BYTES + header.payloadBytes) {
+      expect(decodeFrameHeader(bytes, at, header)).toBeNull();
+      answered.push(header.requestId);
+    }
+    expect(answered).toEqual([0, 1, 2]);
   });
 
   test('a malformed answer is not taken for a good one', async () => {

@@ -1,5 +1,7 @@
+import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { RawstorError } from '../../../src/common/errors.js';
+import { MiB } from '../../../src/common/units.js';
 import { decodeBody, decodeCall, decodeError, encodeBody, encodeError } from '../../../src/protocol/index.js';
 
 const hex = (value: unknown) => encodeBody(value).toString('hex');
@@ -39,4 +41,34 @@ describe('control bodies', () => {
       expect(() => decodeCall(body)).toThrowError(expect.objectContaining({ code: 'PROTOCOL' }));
     },
   );
+
+  test.each([
+    [
+      'nested arrays that each claim a quarter of a gibibyte',
+      Buffer.alloc(MiB - 1, Buffer.from('dd01ffffff', 'hex')),
+    ],
+    ['nested maps that claim as much', Buffer.alloc(MiB - 1, Buffer.from('df01ffffffa178', 'hex'))],
+    ['an array nested a million times', Buffer.alloc(MiB, 0x91)],
+    ['an array one short', Buffer.from('93c0c0', 'hex')],
+    ['a text past the end', Buffer.from('dbffffffff41', 'hex')],
+    ['a length cut short', Buffer.from('dd0000', 'hex')],
+    ['bytes behind the value', Buffer.from('c0c0', 'hex')],
+    ['an extension', Buffer.from('c70101ff', 'hex')],
+    ['nothing', Buffer.alloc(0)],
+  ])('refuse %s before anything is reserved for it', (_what, body) => {
+    expect(() => decodeBody(body)).toThrowError(expect.objectContaining({ code: 'PROTOCOL' }));
+  });
+
+  test('what is encoded is decoded, whatever it is', () => {
+    fc.assert(
+      fc.property(
+        fc.jsonValue({ maxDepth: 8 }).filter((value) => !JSON.stringify(value).includes('__proto__')),
+        (value) => {
+          expect(decodeBody(encodeBody(value))).toEqual(value);
+        },
+      ),
+    );
+    const long = { text: 'x'.repeat(70_000), rows: Array.from({ length: 70_000 }, (_, i) => i * 2 ** 20) };
+    expect(decodeBody(encodeBody(long))).toEqual(long);
+  });
 });

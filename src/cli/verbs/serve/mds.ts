@@ -19,7 +19,8 @@ interface Options {
   clusterId?: string;
 }
 
-const POOL_BYTES = 16 * 1024 * 1024;
+/** Touched as it is used. Each of the connections a server may have holds 16 KiB of it while it waits. */
+const POOL_BYTES = 96 * 1024 * 1024;
 
 export const serveMds = defineVerb<Options>({
   name: 'mds',
@@ -50,7 +51,7 @@ export const serveMds = defineVerb<Options>({
       const section = known.config?.serve.mds ?? {};
       const mds = await startMds({
         ...env,
-        dir: resolve(required(options.dir ?? section.dir, '--dir', 'serve-mds')),
+        dir: resolve(required(options.dir ?? section.dir, '--dir', '`dir` under [serve-mds]')),
         listen: options.listen ?? section.listen ?? [`tcp://127.0.0.1:${MDS_PORT}`],
         advertise: options.advertise,
         labels: options.label,

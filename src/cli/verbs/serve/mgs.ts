@@ -18,7 +18,8 @@ interface Options {
   clusterId?: string;
 }
 
-const POOL_BYTES = 16 * 1024 * 1024;
+/** Touched as it is used. Each of the connections a server may have holds 16 KiB of it while it waits. */
+const POOL_BYTES = 96 * 1024 * 1024;
 
 export const serveMgs = defineVerb<Options>({
   name: 'mgs',
@@ -51,7 +52,7 @@ export const serveMgs = defineVerb<Options>({
       const section = known.config?.serve.mgs ?? {};
       const mgs = await startMgs({
         ...env,
-        dir: resolve(required(options.dir ?? section.dir, '--dir', 'serve-mgs')),
+        dir: resolve(required(options.dir ?? section.dir, '--dir', '`dir` under [serve-mgs]')),
         listen: options.listen ?? section.listen ?? [`tcp://127.0.0.1:${MGS_PORT}`],
         httpListen: options.httpListen ?? section['http-listen'] ?? `tcp://127.0.0.1:${STATUS_PORT}`,
         clusterId: options.clusterId ?? known.config?.clusterId,

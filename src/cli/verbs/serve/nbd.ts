@@ -6,6 +6,7 @@ import { defineVerb } from '../../command.js';
 import { Gateway } from '../../gateway/gateway.js';
 import { mgsLink } from '../../gateway/registration.js';
 import { address, list } from '../../options.js';
+import { activatedSockets } from '../../roles/activation.js';
 import {
   closeAll,
   knownCluster,
@@ -53,7 +54,7 @@ export const serveNbd = defineVerb<Options>({
     const start = async () => {
       const known = await knownCluster(context, env, options);
       const section = known.config?.serve.nbd ?? {};
-      const mds = required(known.mds.length > 0 ? known.mds : undefined, '--mds', 'mds');
+      const mds = required(known.mds.length > 0 ? known.mds : undefined, '--mds', '`mds = [...]`');
       const cluster = await Cluster.connect({
         ...env,
         location: mds.join(','),
@@ -65,7 +66,11 @@ export const serveNbd = defineVerb<Options>({
       const gateway = await Gateway.start({
         ...env,
         cluster,
-        listen: required(options.listen ?? section.listen, '--listen', 'serve-nbd'),
+        listen: required(
+          options.listen ?? activatedSockets() ?? section.listen,
+          '--listen',
+          '`listen` under [serve-nbd]',
+        ),
         mgs,
         ...(options.label === undefined ? {} : { labels: options.label }),
         ...(control === undefined ? {} : { controlPath: resolve(control) }),

@@ -81,8 +81,8 @@ async function startNode(context: Context, env: RoleEnvironment, options: Option
   if (options.withMds && options.mds !== undefined) {
     throw new RawstorError('USAGE', '--with-mds and --mds exclude each other');
   }
-  const dir = resolve(required(options.dir, '--dir', 'serve-ost'));
-  const nbdListen = required(options.nbdListen, '--nbd-listen', 'serve-nbd');
+  const dir = resolve(required(options.dir, '--dir'));
+  const nbdListen = required(options.nbdListen, '--nbd-listen');
   const closers: (() => unknown)[] = [() => env.io.close()];
   const close = () => closeAll([...closers].reverse());
   try {
@@ -100,7 +100,7 @@ async function startNode(context: Context, env: RoleEnvironment, options: Option
       closers.push(() => mds.close());
       mdsAddresses = reachable(mds.addresses);
     }
-    required(mdsAddresses.length > 0 ? mdsAddresses : undefined, '--mds', 'mds');
+    required(mdsAddresses.length > 0 ? mdsAddresses : undefined, '--mds', '`mds = [...]`');
     const { startOst } = await import('../../../ost/index.js');
     const listen = options.listen ?? [`tcp://127.0.0.1:${OST_PORT}`];
     const ost = await startOst({

@@ -62,11 +62,11 @@ export const serveOst = defineVerb<Options>({
       const listen = options.listen ?? section.listen ?? [`tcp://127.0.0.1:${OST_PORT}`];
       const ost = await startOst({
         ...env,
-        dir: resolve(required(options.dir ?? section.dir, '--dir', 'serve-ost')),
+        dir: resolve(required(options.dir ?? section.dir, '--dir', '`dir` under [serve-ost]')),
         listen,
         advertise: options.advertise ?? advertised(listen),
         labels: { ...section.labels, ...options.label },
-        mdsAddresses: required(known.mds.length > 0 ? known.mds : undefined, '--mds', 'mds'),
+        mdsAddresses: required(known.mds.length > 0 ? known.mds : undefined, '--mds', '`mds = [...]`'),
         mgsAddresses: known.mgs,
         tuning: integrityTuning(section),
       });

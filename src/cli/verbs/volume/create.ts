@@ -1,7 +1,7 @@
 import { RawstorError } from '../../../common/errors.js';
 import { LIMITS } from '../../../common/limits.js';
 import { formatSizeBytes } from '../../../common/units.js';
-import { nameSchema } from '../../../protocol/index.js';
+import { type CreateSpec, nameSchema, type ObjectInfo } from '../../../protocol/index.js';
 import { defineVerb, type OptionSpec } from '../../command.js';
 import { size, wholeNumber } from '../../options.js';
 
@@ -56,8 +56,36 @@ export const LAYOUT_OPTIONS: readonly OptionSpec[] = [
   },
 ];
 
+/**
+ * Options of a new volume say nothing to one that exists; one that asks for something else than it has is not
+ * passed over. @throws RawstorError EXISTS
+ */
+export function checkLayout(volume: ObjectInfo, layout: LayoutOptions): void {
+  const has: Record<string, unknown> = {
+    ...volume,
+    chunkSize: volume.chunkSizeBytes,
+    near: volume.map.nearDomain,
+  };
+  for (const { flags, default: usual } of LAYOUT_OPTIONS) {
+    const flag = flags.split(' ')[0]!;
+    const key = flag.slice(2).replace(/-(.)/g, (_, letter: string) => letter.toUpperCase());
+    const wanted = layout[key as keyof LayoutOptions];
+    if (wanted === undefined || wanted === usual || wanted === has[key]) continue;
+    throw new RawstorError('EXISTS', `the volume exists, and not with ${flag} ${wanted}`, {
+      where: volume.name,
+      hint: `leave ${flag} out to write over it, or choose another name`,
+    });
+  }
+}
+
 /** @throws RawstorError USAGE */
-export function createSpec(name: string, sizeBytes: number, layout: LayoutOptions) {
+export function createSpec(
+  name: string,
+  sizeBytes: number,
+  /** The option that the size came from. */
+  sizeOption: string,
+  layout: LayoutOptions,
+): CreateSpec {
   if (!nameSchema.safeParse(name).success) {
     throw new RawstorError('USAGE', `'${name}' is not a volume name`, {
       hint: `letters, digits and _ . : + -, at most ${LIMITS.nameBytes}, a letter, digit or _ first`,
@@ -69,10 +97,16 @@ export function createSpec(name: string, sizeBytes: number, layout: LayoutOption
       'USAGE',
       `a size of ${sizeBytes} bytes is not whole sectors of ${LIMITS.sectorBytes}`,
       {
-        where: '--size',
+        where: sizeOption,
         hint: `the next size that is: ${up}`,
       },
     );
+  }
+  if (sizeBytes > LIMITS.volumeSizeBytes) {
+    throw new RawstorError('USAGE', `a volume of ${formatSizeBytes(sizeBytes)} is too large`, {
+      where: sizeOption,
+      hint: `the largest has ${formatSizeBytes(LIMITS.volumeSizeBytes)}`,
+    });
   }
   if (layout.minReplicas > layout.replicas) {
     throw new RawstorError(
@@ -111,7 +145,7 @@ export const create = defineVerb<Options>({
     },
   ],
   async run(context, [name], options) {
-    const spec = createSpec(name!, options.size, options);
+    const spec = createSpec(name!, options.size, '--size', options);
     const cluster = await context.cluster();
     const volume = await cluster.mds.call('mds.createObject', spec, context.globals.timeout);
     context.output.one(volume, () => [

@@ -1,4 +1,6 @@
-import { rename, rm, stat } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { rename, rm, stat, writeFile } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import type { Volume } from '../../../client/index.js';
 import { asRawstorError, RawstorError } from '../../../common/errors.js';
 import { formatSizeBytes } from '../../../common/units.js';
@@ -78,8 +80,12 @@ async function checkTarget(file: string, force: boolean): Promise<void> {
   try {
     found = await stat(file);
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return;
-    throw asRawstorError(error, file);
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw asRawstorError(error, file);
+    if (existsSync(dirname(file))) return;
+    throw new RawstorError('CANNOT_CREATE', 'there is no directory for the file', {
+      where: dirname(file),
+      hint: 'make it first, or choose another',
+    });
   }
   if (!found.isFile())
     throw new RawstorError('CANNOT_CREATE', 'there is something else than a file', { where: file });
@@ -99,7 +105,9 @@ async function toFile(
   try {
     await rm(partial, { force: true });
     if (options.format === 'raw') {
-      const target = await copying.io.openFile(partial, { create: true, exclusive: true });
+      // As the umask says, like any other file that a user makes.
+      await writeFile(partial, '', { flag: 'wx' });
+      const target = await copying.io.openFile(partial, {});
       try {
         await exportToFile(volume, target, copying);
       } finally {

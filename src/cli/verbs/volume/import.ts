@@ -13,7 +13,7 @@ import { openVolume } from '../../gateway/let-go.js';
 import { interruptible } from '../../interrupt.js';
 import { size } from '../../options.js';
 import { findVolume } from '../../volumes.js';
-import { createSpec, LAYOUT_OPTIONS, type LayoutOptions } from './create.js';
+import { checkLayout, createSpec, LAYOUT_OPTIONS, type LayoutOptions } from './create.js';
 
 interface Options extends LayoutOptions {
   size?: number;
@@ -26,6 +26,8 @@ interface Source {
   readonly format: string;
   /** Of the disk in it, in whole sectors. */
   readonly sizeBytes: number;
+  /** As it is: what the last sector of a raw image lacks is filled with zeros. */
+  readonly imageBytes: number;
   readonly isDisk: boolean;
 }
 
@@ -77,7 +79,7 @@ async function inspect(path: string, wanted: string | undefined, signal: AbortSi
   const sizeBytes = Math.ceil(bytes / LIMITS.sectorBytes) * LIMITS.sectorBytes;
   if (format !== 'raw') await checkImage(path, format, signal);
   if (sizeBytes === 0) throw new RawstorError('BAD_DATA', 'the image is empty', { where: path });
-  return { path, format, sizeBytes, isDisk: facts.isDisk };
+  return { path, format, sizeBytes, imageBytes: bytes, isDisk: facts.isDisk };
 }
 
 function create(context: Context, name: string, source: Source, options: Options): Promise<ObjectInfo> {
@@ -86,7 +88,11 @@ function create(context: Context, name: string, source: Source, options: Options
   return context
     .cluster()
     .then((cluster) =>
-      cluster.mds.call('mds.createObject', createSpec(name, sizeBytes, options), context.globals.timeout),
+      cluster.mds.call(
+        'mds.createObject',
+        createSpec(name, sizeBytes, '--size', options),
+        context.globals.timeout,
+      ),
     );
 }
 
@@ -107,6 +113,7 @@ async function checkExisting(
       },
     );
   }
+  checkLayout(volume, options);
   await context.confirm(`Write over the data of volume ${volume.name}?`, options.force);
 }
 
@@ -137,7 +144,7 @@ async function copy(
       try {
         await importRaw(file, device, {
           io,
-          sizeBytes: source.sizeBytes,
+          sizeBytes: source.imageBytes,
           holesKnown: !source.isDisk,
           deviceIsEmpty: fresh,
           signal,

@@ -1,0 +1,69 @@
+import type { BufferPool } from './pool.js';
+
+/** How long a peer may stand still, holding memory that others are waiting for. */
+const STALL_MS = 10_000;
+
+/** What is looked at of a stream. */
+export interface Stallable {
+  /** Counts what arrived, or -1 while no byte is awaited for a message that has begun. */
+  readonly arriving: number;
+  /** Counts what left, or -1 while nothing waits to leave. */
+  readonly leaving: number;
+  stalled(): void;
+}
+
+/**
+ * Buffers of the pool are held by messages that are half here and by answers that the peer has not taken yet. One
+ * that stops there holds them for as long as it likes, and enough of those are all there is. So when the pool
+ * has refused someone, and still does after a while, the streams that have not moved meanwhile are ended. While
+ * there is memory nobody is hurried.
+ */
+export class StalledStreams {
+  private readonly pool: BufferPool;
+  private readonly streams: Iterable<Stallable>;
+  private timer: NodeJS.Timeout | null = null;
+  private refusedBytes = 0;
+  private marks = new Map<Stallable, { arriving: number; leaving: number }>();
+
+  constructor(pool: BufferPool, streams: Iterable<Stallable>) {
+    this.pool = pool;
+    this.streams = streams;
+    pool.onRefused = (sizeBytes) => this.refused(sizeBytes);
+  }
+
+  close(): void {
+    if (this.timer !== null) clearTimeout(this.timer);
+    this.pool.onRefused = null;
+  }
+
+  private refused(sizeBytes: number): void {
+    if (this.timer !== null) {
+      this.refusedBytes = Math.min(this.refusedBytes, sizeBytes);
+      return;
+    }
+    this.refusedBytes = sizeBytes;
+    for (const stream of this.streams) {
+      this.marks.set(stream, { arriving: stream.arriving, leaving: stream.leaving });
+    }
+    this.timer = setTimeout(() => this.look(), STALL_MS).unref();
+  }
+
+  private look(): void {
+    const { marks } = this;
+    this.marks = new Map();
+    this.timer = null;
+    // If it fails, that is a refusal as any other: this looks again.
+    const buffer = this.pool.acquire(this.refusedBytes);
+    if (buffer !== null) {
+      buffer.release();
+      return;
+    }
+    const stood = (before: number, now: number) => before >= 0 && before === now;
+    const still = Array.from(this.streams).filter((stream) => {
+      const mark = marks.get(stream);
+      if (mark === undefined) return false;
+      return stood(mark.arriving, stream.arriving) || stood(mark.leaving, stream.leaving);
+    });
+    for (const stream of still) stream.stalled();
+  }
+}

@@ -1,0 +1,126 @@
+import { parseId } from '../../src/common/ids.js';
+import type { StoredObject } from '../../src/mds/stored-object.js';
+import { RecordType } from '../../src/ost/record-codec.js';
+import {
+  decodeBody,
+  type Member,
+  type Params,
+  type StoredSet,
+  sameBootId,
+} from '../../src/protocol/index.js';
+import type { Cluster } from './cluster.js';
+
+interface Swap {
+  readonly loss: boolean;
+  /** Of a seal: what it covers of the writes acknowledged when it was asked for. */
+  readonly floors: Int32Array[] | null;
+}
+
+const inSync = (members: readonly Member[]) => members.filter((member) => member.state === 'in-sync');
+
+/**
+ * What is right of an object's record whoever asks for the change: a seal says the truth about every disk, a loss
+ * is recorded only where nobody was left who had lost nothing (I8), and what OSTs keep of the set would not
+ * bring back a member that has been dropped (I13).
+ */
+export class Audit {
+  private readonly cluster: Cluster;
+  private readonly swaps = new Map<string, Swap>();
+  private readonly sets = new WeakMap<Buffer, StoredSet>();
+  private keys: string[] = [];
+
+  constructor(cluster: Cluster) {
+    this.cluster = cluster;
+  }
+
+  /** A client sends a change, perhaps again. */
+  asked(method: string, params: unknown): void {
+    if (method !== 'mds.changeMembers' && method !== 'mds.seal') return;
+    const { requestId, loss, seal } = params as Params<'mds.changeMembers'> & Params<'mds.seal'>;
+    const { world, oracle } = this.cluster;
+    if (this.swaps.has(requestId)) return world.count('swapsAskedAgain');
+    const floors = method === 'mds.seal' ? oracle.taggedUpTo(seal) : null;
+    this.swaps.set(requestId, { loss: loss === true, floors });
+  }
+
+  /** The record has changed. */
+  committed(before: StoredObject, after: StoredObject): void {
+    const { world, mds } = this.cluster;
+    const request = after.answered.at(-1);
+    if (after.session.epoch > before.session.epoch) world.count(before.clean ? 'cleanOpens' : 'uncleanOpens');
+    if (request === undefined || request.requestId === before.answered.at(-1)?.requestId) return;
+    const swap = this.swaps.get(request.requestId);
+    if (swap === undefined) return;
+    mds.swapRecorded();
+    if (swap.floors !== null) {
+      world.count('seals');
+      this.checkSealed(after, swap.floors);
+    }
+    const [was, is] = [before, after].map(({ object }) => inSync(object.members).map((one) => one.ostId));
+    for (const id of was!) if (!is!.includes(id)) world.count('drops');
+    for (const id of is!) if (!was!.includes(id)) world.count('joins');
+    if (swap.loss) {
+      this.checkLoss(before);
+      this.cluster.lossRecorded();
+    }
+  }
+
+  /** At an acknowledgement under `known`: the newest set that any OST keeps, in the record of an attach or since, is no wider. */
+  checkStoredSets(known: readonly Member[]): void {
+    const { object, nodes, world } = this.cluster;
+    if (this.keys.length === 0) {
+      const id = parseId(object!.id);
+      this.keys = [RecordType.SET, RecordType.OBJECT].map((type) =>
+        Buffer.from([type, ...id]).toString('hex'),
+      );
+    }
+    let newest: StoredSet | null = null;
+    for (const node of nodes.values()) {
+      for (const key of this.keys) {
+        const bytes = node.disk.records.get(key);
+        if (bytes === undefined) continue;
+        const set = this.decodeSet(bytes);
+        if (newest === null || set.epoch > newest.epoch) newest = set;
+      }
+    }
+    if (newest === null) return;
+    const inForce = inSync(known).map((one) => one.ostId);
+    for (const { ostId } of inSync(newest.members)) {
+      if (inForce.includes(ostId)) continue;
+      world.fail(`acknowledged while the newest set kept by OSTs still has ${nodes.get(ostId)!.name}`);
+    }
+  }
+
+  private decodeSet(bytes: Buffer): StoredSet {
+    let set = this.sets.get(bytes);
+    if (set === undefined) {
+      const body = decodeBody(bytes) as StoredSet & { set?: StoredSet };
+      set = body.set ?? body;
+      this.sets.set(bytes, set);
+    }
+    return set;
+  }
+
+  private checkSealed({ object }: StoredObject, floors: readonly Int32Array[]): void {
+    const { cluster } = this;
+    cluster.eachReplica(object, 'durable', (block, bytes, node) => {
+      cluster.oracle.checkDurable(block, floors, bytes, node.name);
+    });
+  }
+
+  /** Some chunk has only members that are under another boot id than recorded. */
+  private checkLoss({ object }: StoredObject): void {
+    const { nodes, plan, mds, world } = this.cluster;
+    const members = inSync(object.members);
+    const has = (member: Member) => {
+      const node = nodes.get(member.ostId)!;
+      const generation = node.core?.bootId.generation ?? 0;
+      return sameBootId(member.bootId, { kernel: node.disk.kernelBootId, generation });
+    };
+    for (let chunk = 0; chunk < plan.chunks; chunk++) {
+      const placed = mds.placement(object, chunk);
+      if (members.filter((member) => placed.includes(member.ostId)).every((member) => !has(member))) return;
+    }
+    world.fail('a loss is recorded although every chunk has a member that lost nothing');
+  }
+}

@@ -1,0 +1,159 @@
+import type { Mutant } from './mutant.js';
+
+/** Rules of opens, of reconciling and of resyncs. */
+export const RECOVERY_MUTANTS: readonly Mutant[] = [
+  {
+    name: 'I7 reconcile skipped',
+    edits: [{ file: 'client/open.ts', from: '      this.findUnreconciled();\n', to: '' }],
+  },
+  {
+    name: 'I7 read before the copy',
+    edits: [
+      {
+        file: 'client/request-queue.ts',
+        from: '      unreconciled.size > 0 &&\n',
+        to: '      unreconciled.size > 0 &&\n      request.lockExclusive &&\n',
+      },
+      {
+        file: 'client/volume-state.ts',
+        from: '    if (this.unreconciled.size === 0) return false;\n',
+        to: '    if (this.unreconciled.size >= 0) return false;\n',
+      },
+    ],
+  },
+  {
+    name: 'I7 suspect rule',
+    edits: [
+      {
+        file: 'client/replica-set.ts',
+        from: '    anyNewer &&\n',
+        to: '    anyNewer &&\n    finding.bootId === null &&\n',
+      },
+    ],
+  },
+  {
+    name: 'I7 the last unsuspected member dropped',
+    edits: [
+      {
+        file: 'client/replica-set.ts',
+        from: '  if (unreachable.length > 0) {\n',
+        to: '  if (unreachable.length > 0 && !canDrop(object, inSync, unreachableIds)) {\n',
+      },
+      {
+        file: 'client/replica-set.ts',
+        from: '    for (const id of unreachableIds) drop.add(id);\n  }\n',
+        to: '  }\n  for (const id of unreachableIds) drop.add(id);\n',
+      },
+    ],
+  },
+  {
+    name: 'I9 attach after the list',
+    edits: [
+      {
+        file: 'client/recovery/resync.ts',
+        from: '    member.receiving = true;\n    const regions = await this.list(member);\n',
+        to: '    const regions = await this.list(member);\n    member.receiving = true;\n',
+      },
+    ],
+  },
+  {
+    name: 'I9 union rule: regions that only the returning member knows',
+    edits: [
+      {
+        file: 'client/recovery/resync.ts',
+        from: '    await listRegions(member, member.staleSince, regions);\n',
+        to: '',
+      },
+    ],
+  },
+  {
+    name: 'I9 union rule: regions with a write in flight',
+    edits: [
+      {
+        file: 'client/recovery/resync.ts',
+        from: '    state.locks.forEachExclusive((start, end) => regions.addRange(start, end, state.regionSizeBytes));\n',
+        to: '',
+      },
+    ],
+  },
+  {
+    name: 'I9 join flush not counted',
+    edits: [
+      {
+        file: 'client/membership.ts',
+        from: '    member.counts = true;\n    member.dirty = false;\n',
+        to: '',
+      },
+      {
+        file: 'client/membership.ts',
+        from: '    const stillGood = flushed',
+        to: '    member.counts = true;\n    member.dirty = false;\n    const stillGood = flushed',
+      },
+    ],
+  },
+  {
+    name: 'I9 a join without its flush',
+    edits: [
+      {
+        file: 'client/membership.ts',
+        from: '    const flushed = await this.unless(() => this.lost.any(), flushMember(state, member)).catch(() => false);\n',
+        to: '    const flushed = await this.unless(() => this.lost.any(), Promise.resolve(true)).catch(() => false);\n',
+      },
+      {
+        file: 'client/membership.ts',
+        from: 'import { type Flusher, flushMember } from',
+        to: 'import type { Flusher } from',
+      },
+    ],
+  },
+  {
+    name: 'I9 boot id of join time: a resync goes on over a new session',
+    edits: [
+      {
+        file: 'client/recovery/resync.ts',
+        from: '    const regions = await this.list(member);\n',
+        to: `    const listed = await this.list(member);
+    const kept = this.copied.get(member) ?? new Set<string>();
+    this.copied.set(member, kept);
+    const regions = new RegionSet(state.regionsPerChunk);
+    for (const [chunk, region] of listed) if (!kept.has([chunk, region].join('/'))) regions.add(chunk, region);
+`,
+      },
+      {
+        file: 'client/recovery/resync.ts',
+        from: '        onDone();\n',
+        to: "        onDone();\n        this.copied.get(member)!.add([chunk, region].join('/'));\n",
+      },
+      {
+        file: 'client/recovery/resync.ts',
+        from: '  private readonly active = new Map',
+        to: '  private readonly copied = new Map<Member, Set<string>>();\n  private readonly active = new Map',
+      },
+      {
+        file: 'client/recovery/resync.ts',
+        from: '      if (await this.owner.join(member)) return true;\n',
+        to: '      if (await this.owner.join(member)) return this.copied.delete(member);\n',
+      },
+    ],
+  },
+  {
+    name: 'I9 a member that left while it joined goes on receiving',
+    edits: [
+      {
+        file: 'client/membership.ts',
+        from: '        member.receiving = false;\n        this.path',
+        to: '        this.path',
+      },
+    ],
+  },
+  {
+    name: 'I14 wait off',
+    edits: [
+      {
+        file: 'client/open.ts',
+        from: '    if (waitedMs < this.env.confirmMs) await',
+        to: '    if (waitedMs < 0) await',
+      },
+    ],
+  },
+];

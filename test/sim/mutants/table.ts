@@ -1,0 +1,6 @@
+import { CLIENT_MUTANTS } from './client-mutants.js';
+import type { Mutant } from './mutant.js';
+import { RECOVERY_MUTANTS } from './recovery-mutants.js';
+import { SERVER_MUTANTS } from './server-mutants.js';
+
+export const MUTANTS: readonly Mutant[] = [...CLIENT_MUTANTS, ...RECOVERY_MUTANTS, ...SERVER_MUTANTS];
