@@ -1,5 +1,8 @@
 import type { ProgramSpec, VerbSpec } from './command.js';
 import { df } from './verbs/df.js';
+import { mdsDump } from './verbs/mds/dump.js';
+import { mdsLoad } from './verbs/mds/load.js';
+import { mdsRebuild } from './verbs/mds/rebuild.js';
 import { ostLs } from './verbs/ost/ls.js';
 import { scrub } from './verbs/scrub.js';
 import { serveMds } from './verbs/serve/mds.js';
@@ -9,6 +12,7 @@ import { serveNode } from './verbs/serve/node.js';
 import { serveOst } from './verbs/serve/ost.js';
 import { status } from './verbs/status.js';
 import { up } from './verbs/up.js';
+import { acknowledgeLoss } from './verbs/volume/acknowledge-loss.js';
 import { attach } from './verbs/volume/attach.js';
 import { bench } from './verbs/volume/bench.js';
 import { create } from './verbs/volume/create.js';
@@ -36,10 +40,17 @@ const ost: VerbSpec = {
   examples: ostLs.examples,
 };
 
+const mds: VerbSpec = {
+  name: 'mds',
+  summary: 'copy the metadata, or make it anew when it is lost',
+  verbs: [mdsDump, mdsLoad, mdsRebuild],
+  examples: [...mdsDump.examples.slice(0, 1), ...mdsRebuild.examples.slice(0, 1)],
+};
+
 export const RAWSTOR: ProgramSpec = {
   name: 'rawstor',
   summary: 'block storage for virtual machines: run and look at a cluster (volumes: rawstor-volume)',
-  verbs: [up, serve, status, df, ost, scrub],
+  verbs: [up, serve, status, df, ost, mds, scrub],
   examples: [
     { command: 'rawstor up', what: 'a cluster on this machine, with a volume to try' },
     { command: 'rawstor status', what: 'how it is' },
@@ -49,7 +60,7 @@ export const RAWSTOR: ProgramSpec = {
 export const RAWSTOR_VOLUME: ProgramSpec = {
   name: 'rawstor-volume',
   summary: 'create, look at, copy and attach volumes',
-  verbs: [create, ls, info, rm, map, du, importVerb, exportVerb, attach, detach, bench],
+  verbs: [create, ls, info, rm, map, du, importVerb, exportVerb, attach, detach, acknowledgeLoss, bench],
   examples: [
     { command: 'rawstor-volume create vm1 --size 10G', what: 'a volume' },
     { command: 'rawstor-volume attach vm1 --print qemu', what: 'a guest on it' },

@@ -49,6 +49,16 @@ export class ServerLink {
     return this.connection.remote?.role;
   }
 
+  /** '' where it knows none yet. */
+  get clusterId(): string {
+    return this.connection.remote?.clusterId ?? '';
+  }
+
+  /** Program, host and process, as it says. */
+  get process(): string {
+    return this.connection.remote?.name ?? '';
+  }
+
   get closed(): boolean {
     return this.connection.closed;
   }

@@ -1,6 +1,7 @@
 import type { Cluster } from '../client/index.js';
 import { RawstorError } from '../common/errors.js';
-import type { Member, ObjectInfo, OstInfo } from '../protocol/index.js';
+import type { CreateSpec, Member, ObjectInfo, OstInfo } from '../protocol/index.js';
+import type { Context } from './context.js';
 
 /** What several verbs ask of the metadata server. */
 
@@ -34,6 +35,15 @@ export async function findVolume(
     if (error instanceof RawstorError && error.code === 'NOT_FOUND') return null;
     throw error;
   }
+}
+
+/** Makes a volume and warns where only some of its OSTs know of it. @throws RawstorError as `createVolume` does */
+export async function makeVolume(context: Context, cluster: Cluster, spec: CreateSpec): Promise<ObjectInfo> {
+  const { volume, untold } = await cluster.createVolume(spec, context.globals.timeout);
+  if (untold.length > 0) {
+    context.warn(`${untold.join(', ')} could not be told of ${volume.name} yet, its first use will do it`);
+  }
+  return volume;
 }
 
 export type KnownOst = OstInfo & { alive: boolean; lastSeenWallMs: number };

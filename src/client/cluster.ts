@@ -7,8 +7,10 @@ import type { Io } from '../io/types.js';
 import { Connection } from '../protocol/connection.js';
 import { ASKS_ONLY } from '../protocol/connection-handler.js';
 import { Connector } from '../protocol/connector.js';
+import type { CreateSpec } from '../protocol/messages.js';
 import type { OstConnector } from '../protocol/ost-peer.js';
 import { ControlLink } from './control-link.js';
+import { type CreatedVolume, createVolume } from './create.js';
 import { type OpenVolumeOptions, openVolume } from './open.js';
 import { DEFAULT_SEAL_TIMES, type SealTimes } from './seal-due.js';
 import type { Volume } from './volume.js';
@@ -78,12 +80,11 @@ export class Cluster {
   /** Opens a volume and gives it as a block device. @throws RawstorError NOT_FOUND, BUSY, UNAVAILABLE, FENCED */
   openVolume(ref: string, options: OpenVolumeOptions): Promise<Volume> {
     const { io, clock, log } = this.options;
-    const connector = new Connector({ io, clock, identity: this.identity }, this.options.localOsts);
     const env = {
       io,
       clock,
       log,
-      connector,
+      connector: this.connector(),
       host: this.options.host ?? '',
       confirmMs: this.options.confirmMs ?? 1000,
       silenceMs: this.options.silenceMs ?? 2000,
@@ -93,9 +94,19 @@ export class Cluster {
     return openVolume(env, this.mds, ref, options, options.holder ?? this.identity.name);
   }
 
+  /** Makes a volume, its record on its OSTs included. @throws RawstorError EXISTS, UNSATISFIABLE, UNAVAILABLE */
+  createVolume(spec: CreateSpec, timeoutMs?: number): Promise<CreatedVolume> {
+    return createVolume(this.mds, this.connector(), spec, timeoutMs);
+  }
+
   async close(): Promise<void> {
     this.mds.close();
     this.mgs?.close();
+  }
+
+  private connector(): Connector {
+    const { io, clock, localOsts } = this.options;
+    return new Connector({ io, clock, identity: this.identity }, localOsts);
   }
 
   /** Asks each address what it is: an MGS names its MDSs, an MDS is one. */

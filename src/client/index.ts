@@ -4,6 +4,7 @@ export { Connector } from '../protocol/connector.js';
 export { RemotePeer } from '../protocol/remote-peer.js';
 export { Cluster, type ClusterOptions } from './cluster.js';
 export { ControlLink } from './control-link.js';
+export type { CreatedVolume } from './create.js';
 export type { OpenVolumeOptions } from './open.js';
 export { Volume } from './volume.js';
 export type { MemberStatus } from './volume-status.js';

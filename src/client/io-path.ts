@@ -1,15 +1,15 @@
 import type { RawstorError } from '../common/errors.js';
 import type { ChunkOp, ChunkOpOwner } from '../protocol/chunk-op.js';
-import { errorOfStatus, STATUS_CHECKSUM, STATUS_CONNECTION_LOST } from '../protocol/control.js';
+import { errorOfStatus, STATUS_CONNECTION_LOST } from '../protocol/control.js';
 import { Opcode } from '../protocol/frame.js';
 import type { Member } from './member.js';
 import {
   changesData,
   failedMembers,
+  failedRead,
   isEmptied,
   isOutdated,
   isSessionLoss,
-  whereRead,
 } from './piece-outcome.js';
 import { Piece, type ReplicaOp, ReplicaState } from './records.js';
 import { chooseReplica, enoughInSync } from './replica-choice.js';
@@ -23,8 +23,6 @@ export interface IoPathOwner {
   /** No replica took the whole of it: they may differ now. The piece stays open until `finish`. */
   allFailed(piece: Piece, error: RawstorError): void;
   resyncFailed(member: Member, error: RawstorError): void;
-  /** A block of it is not what was written. */
-  memberDamaged(member: Member): void;
   /** What a read wants to have became unreconciled under it: it has to wait for that like any other (I7). */
   readDiffers(piece: Piece): void;
 }
@@ -236,15 +234,8 @@ export class IoPath implements ChunkOpOwner {
     const { fatal } = this.state;
     if (fatal !== null) return this.owner.pieceDone(piece, fatal);
     // A lost session says nothing about the data: the member may answer the next time.
-    const hardError = !isSessionLoss(op.status);
-    if (hardError) {
-      if (op.status === STATUS_CHECKSUM) this.owner.memberDamaged(member);
-      piece.tried.push(member);
-      const someLeft = piece.placement.some((other) => other.inSync && !piece.tried.includes(other));
-      if (!someLeft) {
-        return this.owner.pieceDone(piece, errorOfStatus(op.status, whereRead(piece, op, member)));
-      }
-    }
+    const error = isSessionLoss(op.status) ? null : failedRead(piece, op, member);
+    if (error !== null) return this.owner.pieceDone(piece, error);
     this.sendRead(piece);
   }
 

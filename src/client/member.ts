@@ -3,8 +3,15 @@ import { RawstorError } from '../common/errors.js';
 import { ChunkOp } from '../protocol/chunk-op.js';
 import { Opcode } from '../protocol/frame.js';
 import { EVENT_DAMAGED } from '../protocol/integrity-messages.js';
+import type { Result } from '../protocol/messages.js';
 import type { OstConnector, OstPeer } from '../protocol/ost-peer.js';
-import { type BootId, type ObjectRecord, type OstInfo, sameBootId } from '../protocol/records.js';
+import {
+  type BootId,
+  type ObjectRecord,
+  type OstInfo,
+  type StoredSet,
+  sameBootId,
+} from '../protocol/records.js';
 import { Drain } from './drain.js';
 import type { ReplicaOp } from './records.js';
 
@@ -14,8 +21,6 @@ export interface MemberOwner {
   memberEnded(member: Member): void;
   /** The OST has answered a ping. */
   memberConfirmed(member: Member): void;
-  /** The OST tells that it has damaged blocks of the object. */
-  memberDamaged(member: Member): void;
 }
 
 /**
@@ -38,6 +43,8 @@ export class Member {
   peer: OstPeer | null = null;
   handle = 0;
   bootId: BootId | null = null;
+  /** What the OST had stored when it was attached. */
+  storedSet: StoredSet | null = null;
   sessionNumber = 0;
   /** It was given up for silence, so that trying the same again at once is no use. */
   silent = false;
@@ -63,6 +70,12 @@ export class Member {
   lost: ReplicaOp[] = [];
   /** Operations without an answer. */
   readonly sent = new Drain();
+  /** The OST tells that it has damaged blocks of the object. */
+  onDamaged: () => void = () => {
+    this.damaged = true;
+  };
+  /** It has told so before anybody listened. */
+  damaged = false;
   private readonly owner: MemberOwner;
   private readonly ping: ChunkOp;
   private pinging = false;
@@ -121,10 +134,10 @@ export class Member {
       this.ended(peer);
     };
     peer.onEvent = (name) => {
-      if (name === EVENT_DAMAGED) this.owner.memberDamaged(this);
+      if (name === EVENT_DAMAGED) this.onDamaged();
     };
     const askedAtMs = clock.nowMs();
-    let answer: { handle: number; bootId: BootId };
+    let answer: Result<'ost.attach'>;
     try {
       answer = await peer.call(
         'ost.attach',
@@ -141,6 +154,7 @@ export class Member {
     this.peer = peer;
     this.handle = answer.handle;
     this.bootId = answer.bootId;
+    this.storedSet = answer.set;
     this.emptied =
       this.required && this.recordedBootId !== null && !sameBootId(this.recordedBootId, answer.bootId);
     this.sessionNumber = session.number;

@@ -222,6 +222,9 @@ export class Membership {
       return false;
     }
     if (!member.receiving || !member.attached) return false;
+    // Before there can be a set with it: whoever is left of this one knows whom to ask.
+    if (!(await this.recorder.storeSet([member.ostId]))) return false;
+    if (!member.receiving || !member.attached) return false;
     const session = member.sessionNumber;
     const bootId = member.bootId!;
     member.counts = true;

@@ -1,8 +1,10 @@
 import { asRawstorError, RawstorError } from '../common/errors.js';
 import type { Result } from '../protocol/messages.js';
-import { type BootId, type OstInfo, sameBootId } from '../protocol/records.js';
+import { type BootId, type Member as MemberRecord, type OstInfo, sameBootId } from '../protocol/records.js';
 import type { ControlLink } from './control-link.js';
 import { Member, type MemberOwner } from './member.js';
+import { notWhole } from './not-whole.js';
+import { follow, newestStored } from './rebuilt.js';
 import { listRegions } from './recovery/copy.js';
 import { keepShared } from './recovery/newer.js';
 import { RegionSet } from './region-set.js';
@@ -87,9 +89,9 @@ class Opening implements MemberOwner {
   private readonly options: OpenVolumeOptions;
   private readonly state: VolumeState;
   private volume: Volume | null = null;
-  /** Have told of damaged blocks before there was a volume to repair them. */
-  private readonly damaged = new Set<Member>();
   private attachedAtMs = 0;
+  /** As the MDS has them or, after a rebuild of it, as an OST knows better. */
+  private records: readonly MemberRecord[];
   /** Regions newer than the last seal, as listed after the attach: the fence keeps them as they are. */
   private readonly newer = new Map<Member, RegionSet>();
 
@@ -99,6 +101,7 @@ class Opening implements MemberOwner {
     this.opened = opened;
     this.options = options;
     const { object } = opened;
+    this.records = object.members;
     const infos = new Map(opened.osts.map((ost) => [ost.ostId, ost]));
     const members = object.members.map((record) => {
       const ost = infos.get(record.ostId) ?? unknownOst(record.ostId);
@@ -141,16 +144,10 @@ class Opening implements MemberOwner {
     this.volume?.memberConfirmed(member);
   }
 
-  memberDamaged(member: Member): void {
-    if (this.volume === null) this.damaged.add(member);
-    else this.volume.memberDamaged(member);
-  }
-
   private hand(readOnly: boolean): Volume {
     const { leaseMs } = this.opened;
     this.volume = new Volume(this.state, this.mds, { readOnly, leaseMs });
     this.volume.start();
-    for (const member of this.damaged) this.volume.memberDamaged(member);
     return this.volume;
   }
 
@@ -159,32 +156,46 @@ class Opening implements MemberOwner {
     const { clock } = this.env;
     const deadlineMs = clock.nowMs() + (this.options.timeoutMs ?? 15_000);
     for (;;) {
-      const members = this.state.inSyncMembers();
-      await Promise.all(members.filter((member) => !member.attached).map((member) => this.attach(member)));
+      const { rebuiltFrom } = this.opened;
+      const asked = rebuiltFrom === null ? this.state.inSyncMembers() : this.state.members;
+      await Promise.all(asked.filter((member) => !member.attached).map((member) => this.attach(member)));
       this.attachedAtMs = clock.nowMs();
+      const unheard = rebuiltFrom === null ? null : this.followNewest(rebuiltFrom);
+      const members = this.state.inSyncMembers();
       const findings = await Promise.all(members.map((member) => this.finding(member)));
       const { wasClean, object } = this.opened;
-      const decision = decideOpen(object, findings, wasClean, this.options.acceptLoss ?? false);
+      const decide = (acceptLoss: boolean) => decideOpen(object, findings, wasClean, acceptLoss, unheard);
+      const decision = decide(false);
       if (decision.waitFor.length === 0) return decision;
       if (clock.nowMs() > deadlineMs) {
-        const where = decision.waitFor.map((id) => `OST ${id} ${this.state.member(id)?.addresses.join(' ')}`);
-        throw new RawstorError(
-          'UNAVAILABLE',
-          `volume ${object.name} has no complete replica that can be reached`,
-          {
-            where: where.join(', '),
-            hint: 'start that OST again: no other has everything that was written',
-          },
-        );
+        // Only what does not come back in time is given up.
+        const last = decide(this.options.acceptLoss ?? false);
+        if (last.waitFor.length === 0) return last;
+        throw notWhole(this.state, last.waitFor);
       }
       await clock.sleep(RETRY_MS);
     }
   }
 
+  /** @returns OSTs that may know better, and are not there */
+  private followNewest(rebuiltFrom: number): string[] {
+    const { members } = this.state;
+    const { set, joining } = newestStored(members, rebuiltFrom);
+    if (set !== null && set.members !== this.records) {
+      this.records = set.members;
+      follow(members, set.members);
+    }
+    const may = members.filter(({ inSync, ostId }) => inSync || joining.has(ostId));
+    return may.filter(({ attached }) => !attached).map(({ ostId }) => ostId);
+  }
+
   private async attach(member: Member): Promise<void> {
     const session = { epoch: this.opened.sessionEpoch, number: this.state.sessionNumber() };
     try {
-      await member.attach(this.env.connector, this.env.clock, this.opened.object, session, ATTACH_TIMEOUT_MS);
+      // Until a set is recorded, the one of a rebuilt MDS must not look newer than what OSTs have.
+      const epoch = this.opened.rebuiltFrom ?? this.opened.object.epoch;
+      const object = { ...this.opened.object, epoch };
+      await member.attach(this.env.connector, this.env.clock, object, session, ATTACH_TIMEOUT_MS);
     } catch (error) {
       const failure = asRawstorError(error);
       if (failure.code === 'FENCED') throw failure;
@@ -217,17 +228,16 @@ class Opening implements MemberOwner {
   /** The compare-and-swap that makes the decision true, then every member keeps the set. */
   private async record(decision: OpenDecision): Promise<void> {
     const { state } = this;
-    const { object } = this.opened;
     const bootIds = new Map<string, BootId>();
-    let changed = decision.loss || decision.drop.size > 0;
+    const rebuilt = this.opened.rebuiltFrom !== null;
+    let changed = rebuilt || decision.loss || decision.drop.size > 0;
     for (const member of state.inSyncMembers()) {
       if (decision.drop.has(member.ostId) || member.bootId === null) continue;
       bootIds.set(member.ostId, member.bootId);
       if (!sameBootId(member.recordedBootId, member.bootId)) changed = true;
     }
     if (!changed) return;
-    const members = changedMembers(object.members, { drop: decision.drop, bootIds });
-    const since = object.lastSeal + 1;
+    const members = changedMembers(this.records, { drop: decision.drop, bootIds });
     await new SetRecorder(state, this.mds).changeMembers(members, decision.loss);
     this.recorded = true;
     for (const member of state.members) {
@@ -238,9 +248,10 @@ class Opening implements MemberOwner {
         member.recordedBootId = bootId;
         member.emptied = false;
       }
-      if (!decision.drop.has(member.ostId)) continue;
+      const now = state.object.members.find((one) => one.ostId === member.ostId);
+      if (now?.state === 'in-sync') continue;
       member.inSync = false;
-      member.staleSince = since;
+      member.staleSince = now?.staleSince ?? 0;
       member.end(false);
     }
     if (decision.loss) {

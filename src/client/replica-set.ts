@@ -56,12 +56,14 @@ export interface OpenDecision {
  * Who is in the set after an open (I7, I8). A suspect has another boot id than recorded while some member has
  * regions newer than the last seal: it may have lost what was acknowledged. It leaves while an unsuspected
  * member of each of its chunks stays; the last unsuspected one is waited for, reachable or not.
+ * @param unheard after a rebuild of the MDS, OSTs that may know of a newer set and are away: all are waited for
  */
 export function decideOpen(
   object: ObjectRecord,
   findings: readonly OpenFinding[],
   wasClean: boolean,
   acceptLoss: boolean,
+  unheard: readonly string[] | null = null,
 ): OpenDecision {
   const inSync = new Set(findings.map((finding) => finding.ostId));
   const anyNewer = !wasClean && findings.some((finding) => finding.hasNewer);
@@ -73,12 +75,16 @@ export function decideOpen(
   const unreachable = findings.filter((finding) => !finding.reachable);
   const suspects = findings.filter(suspect);
   const drop = new Set<string>();
+  const unknown = unheard !== null && unheard.length > 0;
+  if (unknown && !acceptLoss) return { drop, loss: false, waitFor: unheard };
 
   // Suspects first: what is left must hold every chunk without them, reachable or not.
   const suspectIds = new Set(suspects.map((finding) => finding.ostId));
   const unreachableIds = new Set(unreachable.map((finding) => finding.ostId));
   const bad = new Set([...suspectIds, ...unreachableIds]);
-  if (bad.size === 0 || canDrop(object, inSync, bad)) return { drop: bad, loss: false, waitFor: [] };
+  if (bad.size === 0 || canDrop(object, inSync, bad)) {
+    return { drop: bad, loss: unknown, waitFor: [] };
+  }
   if (unreachable.length > 0) {
     // Some chunk has no good reachable holder. An unreachable one may still have everything: wait for it,
     // unless the user gives it up and something reachable is left.

@@ -83,20 +83,20 @@ export class SetRecorder {
     if (object.epoch === state.epoch) state.recorded(object);
   }
 
-  /** Every in-sync member keeps the new set before anything is acknowledged under it (I6, I13). */
-  async storeSet(): Promise<boolean> {
+  /**
+   * Every in-sync member keeps the new set before anything is acknowledged under it (I6, I13).
+   * @param joining who will be in the next set, when that is recorded
+   */
+  async storeSet(joining: string[] = []): Promise<boolean> {
     const { state } = this;
-    const set = { epoch: state.epoch, members: state.object.members };
+    const { lastSeal, lossWallMs, members } = state.object;
+    const set = { epoch: state.epoch, members, joining };
     const stored = await Promise.all(
       state.inSyncMembers().map(async (member) => {
         const { peer } = member;
         if (peer === null) return false;
         try {
-          await peer.call(
-            'ost.storeSet',
-            { handle: member.handle, set, lastSeal: state.object.lastSeal },
-            5000,
-          );
+          await peer.call('ost.storeSet', { handle: member.handle, set, lastSeal, lossWallMs }, 5000);
           return true;
         } catch (error) {
           state.env.log.warn(

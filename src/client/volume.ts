@@ -64,7 +64,6 @@ export class Volume implements BlockDevice, MemberOwner {
       membersFailed: (piece, failed, error) => this.membersFailed(piece, failed, error),
       allFailed: (piece, error) => this.allFailed(piece, error),
       resyncFailed: (member, error) => this.resyncFailed(member, error),
-      memberDamaged: (member) => this.memberDamaged(member),
       readDiffers: (piece) => this.readDiffers(piece),
     });
     this.requests = new RequestQueue(state, this.path, (request) => this.reconcile.park(request));
@@ -108,6 +107,7 @@ export class Volume implements BlockDevice, MemberOwner {
     this.timers.start();
     this.membership.wake();
     this.reconcile.wake();
+    this.repair.start();
     if (!this.readOnly)
       for (const member of this.state.members) if (!member.inSync) this.resync.start(member);
   }
@@ -124,16 +124,8 @@ export class Volume implements BlockDevice, MemberOwner {
       };
     });
     const { epoch, unreconciled, unsealed } = this.state;
-    const { repairedBlocks, damagedBlocks } = this.repair;
-    const unsealedBytes = unsealed.bytes;
-    return {
-      epoch,
-      unreconciledRegions: unreconciled.size,
-      unsealedBytes,
-      members,
-      repairedBlocks,
-      damagedBlocks,
-    };
+    const counts = { unreconciledRegions: unreconciled.size, unsealedBytes: unsealed.bytes };
+    return { epoch, members, ...counts, ...this.repair.counts };
   }
 
   submit(block: BlockRequest): void {
@@ -205,10 +197,6 @@ export class Volume implements BlockDevice, MemberOwner {
       if (!this.readOnly) this.resync.start(member);
     }
     this.path.review();
-  }
-
-  memberDamaged(member: Member): void {
-    if (!this.readOnly) this.repair.look(member);
   }
 
   memberConfirmed(_member: Member): void {

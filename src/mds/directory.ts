@@ -12,12 +12,12 @@ import type { MetadataStore } from './store.js';
 import { LmdbStore } from './store-lmdb.js';
 import { decodeAs } from './stored-object.js';
 
-const ROLE = 'mds';
-const STORE_DIRECTORY = 'metadata';
-const CLUSTER_KEY = 'meta/cluster';
+export const ROLE = 'mds';
+export const STORE_DIRECTORY = 'metadata';
+export const CLUSTER_KEY = 'meta/cluster';
 const REPAIR =
-  "restore the MDS's directory from a copy; the volumes' data is on the OSTs, " +
-  'each of which also holds a record of every object it has chunks of';
+  'move the directory away and make a new one from what the OSTs keep: `rawstor mds rebuild`, or from a dump ' +
+  'and what they keep: `rawstor mds load`';
 
 /** An MDS's directory while this process has it. */
 export interface MdsDirectory {
@@ -33,10 +33,16 @@ export interface MdsDirectory {
 /**
  * Locks the directory, checks that it is an MDS's (or empty: then it becomes one) and that its store is whole,
  * and opens it.
+ * @param existing refuse one that is no MDS's yet
  * @param clusterId id for a new cluster, or the one the directory must be of
- * @throws RawstorError BUSY, CONFIG, BAD_DATA, VERSION, or the system's
+ * @throws RawstorError BUSY, CONFIG, NOT_FOUND, BAD_DATA, VERSION, or the system's
  */
-export async function openMdsDirectory(path: string, clusterId?: string): Promise<MdsDirectory> {
+export async function openMdsDirectory(
+  path: string,
+  clusterId?: string,
+  existing = false,
+): Promise<MdsDirectory> {
+  if (existing) await checkExists(path);
   try {
     makeDirectory(path);
   } catch (error) {
@@ -49,6 +55,20 @@ export async function openMdsDirectory(path: string, clusterId?: string): Promis
     lock.release();
     throw error;
   }
+}
+
+/** @throws RawstorError NOT_FOUND */
+async function checkExists(path: string): Promise<void> {
+  const options = { role: ROLE, ownNames: [STORE_DIRECTORY], repair: REPAIR };
+  const identity = await readIdentityFile(path, options).catch((error: unknown) => {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
+    throw error;
+  });
+  if (identity !== null) return;
+  throw new RawstorError('NOT_FOUND', 'there is no MDS in this directory', {
+    where: path,
+    hint: 'is its disk mounted? If it is lost: `rawstor mds rebuild` makes it anew from what the OSTs keep',
+  });
 }
 
 async function openLocked(

@@ -41,7 +41,7 @@ export function changeMembers(
     const none: Member = { ostId, state: 'stale', bootId: null, staleSince: 0 };
     members.push(nextMember(none, wished.get(ostId), lastSeal));
   }
-  checkSurvivors(object, members, request.loss);
+  checkSurvivors(object, members, request.loss || isRebuilt(stored));
   const lossWallMs = request.loss ? (stored.lossWallMs ?? nowWallMs) : stored.lossWallMs;
   return record(
     { ...stored, lossWallMs, object: { ...object, members, lastSeal } },
@@ -83,6 +83,8 @@ function answeredBefore(stored: StoredObject, method: AnsweredRequest['method'],
 function checkSession(stored: StoredObject, swap: Swap): void {
   checkCurrent(stored, swap.sessionEpoch);
   if (stored.object.epoch === swap.expectedEpoch) return;
+  // One writer, and nobody else has changed anything since the rebuild: what it says is what is.
+  if (isRebuilt(stored) && swap.expectedEpoch < stored.object.epoch) return;
   throw new RawstorError(
     'CONFLICT',
     `the epoch is ${stored.object.epoch}, the change was made for ${swap.expectedEpoch}`,
@@ -100,6 +102,11 @@ export function checkCurrent(stored: StoredObject, sessionEpoch: number, orClose
     throw fenced(stored, `'${session.holder}' opened it since (session ${session.epoch})`);
   }
   if (!session.open && orClosed === undefined) throw fenced(stored, 'it was closed');
+}
+
+/** Nothing was changed since a rebuild: the writer, or who took over, knows the set better. */
+export function isRebuilt({ rebuiltFrom }: StoredObject): boolean {
+  return rebuiltFrom !== undefined && rebuiltFrom !== null;
 }
 
 function fenced(stored: StoredObject, why: string): RawstorError {
@@ -154,12 +161,12 @@ function sealAfterLoss(object: ObjectRecord, wished: ReadonlyMap<string, Member>
  * The last member that holds everything is never dropped; without a decided loss that holds for every chunk
  * of an object that is spread over more OSTs than it has replicas.
  */
-function checkSurvivors(object: ObjectRecord, members: readonly Member[], loss: boolean): void {
+function checkSurvivors(object: ObjectRecord, members: readonly Member[], decided: boolean): void {
   const { name: where, map, replicas } = object;
   if (!members.some((m) => m.state === 'in-sync')) {
     throw new RawstorError('INVALID', 'the last in-sync OST is never dropped', { where });
   }
-  if (loss) return;
+  if (decided) return;
   const wasInSync = new Set(object.members.filter((m) => m.state === 'in-sync').map((m) => m.ostId));
   const survives = new Set(
     members.filter((m) => m.state === 'in-sync' && wasInSync.has(m.ostId)).map((m) => m.ostId),
@@ -185,7 +192,8 @@ function record(changed: StoredObject, method: AnsweredRequest['method'], swap: 
   const epoch = nextEpoch(changed.object);
   const { requestId, sessionEpoch } = swap;
   const answered = [...changed.answered, { requestId, method, sessionEpoch, epoch }].slice(-ANSWERED_KEPT);
-  return { stored: { ...changed, object: { ...changed.object, epoch }, answered }, epoch };
+  const object = { ...changed.object, epoch };
+  return { stored: { ...changed, object, answered, rebuiltFrom: null }, epoch };
 }
 
 /** Epochs rise with every recorded change. @throws RawstorError LIMIT past 2^53 */

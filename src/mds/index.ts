@@ -11,14 +11,19 @@ import { Mds } from './mds.js';
 import { MdsServer } from './server.js';
 
 export { allocate } from './allocate.js';
+export { dumpText, parseDump } from './dump.js';
+export { dumpDirectory } from './dump-directory.js';
 export { DEFAULT_LEASE_TIMES, type LeaseTimes } from './leases.js';
 export { Mds, type MdsOptions } from './mds.js';
+export * from './rebuild/index.js';
 export type { MetadataStore } from './store.js';
 export { MemoryStore } from './store-memory.js';
 
 export interface StartMdsOptions {
   /** Directory of its own; made an MDS's when empty. */
   readonly dir: string;
+  /** Refuse a directory that is empty. */
+  readonly existing?: boolean | undefined;
   readonly listen: Address | readonly Address[];
   /** Of a new cluster; an existing directory must be of it. Default: made up at the first start. */
   readonly clusterId?: string | undefined;
@@ -47,7 +52,7 @@ export interface RunningMds {
 export async function startMds(options: StartMdsOptions): Promise<RunningMds> {
   const { io, clock, log } = options;
   const env = { io, clock, log };
-  const directory = await openMdsDirectory(options.dir, options.clusterId);
+  const directory = await openMdsDirectory(options.dir, options.clusterId, options.existing);
   const { clusterId, serverId, store } = directory;
   const name = `rawstor-mds@${hostname()}:${process.pid}`;
   const stall = new LoopStall(clock);

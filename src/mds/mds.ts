@@ -4,7 +4,8 @@ import type { Random } from '../common/random.js';
 import type { Notice, ObjectInfo, Params, Result } from '../protocol/index.js';
 import { allocate } from './allocate.js';
 import { fitting, placements } from './answers.js';
-import { type Change, changeMembers, checkCurrent, nextEpoch, seal } from './in-sync-sets.js';
+import { dumpPage } from './dump.js';
+import { type Change, changeMembers, checkCurrent, isRebuilt, nextEpoch, seal } from './in-sync-sets.js';
 import { type Caller, DEFAULT_LEASE_TIMES, Leases, type LeaseTimes } from './leases.js';
 import { Objects, ostsOf } from './objects.js';
 import { busy, checkNoneSince } from './open-checks.js';
@@ -39,6 +40,7 @@ export class Mds {
   readonly clusterId: string;
   private readonly clock: Clock;
   private readonly random: Random;
+  private readonly store: MetadataStore;
   private readonly objects: Objects;
   private readonly osts: Osts;
   private readonly tombstones: Tombstones;
@@ -52,6 +54,7 @@ export class Mds {
     this.clusterId = options.clusterId;
     this.clock = options.clock;
     this.random = options.random;
+    this.store = options.store;
     this.objects = new Objects(options.store);
     this.osts = new Osts(options.store, options.clock);
     this.tombstones = new Tombstones(options.store);
@@ -211,7 +214,9 @@ export class Mds {
       await this.objects.update(id, (stored) => {
         checkCurrent(stored, sessionEpoch, 'closed');
         if (!stored.session.open) return null;
-        return { ...stored, clean, session: { ...stored.session, open: false } };
+        // What an adopted writer calls clean is said of seals that this MDS may not know.
+        const known = clean && !isRebuilt(stored);
+        return { ...stored, clean: known, session: { ...stored.session, open: false } };
       });
       this.leases.release(id);
     });
@@ -226,6 +231,11 @@ export class Mds {
       ),
     );
     return {};
+  }
+
+  /** Records change meanwhile: each line is of one moment, the whole is not. */
+  dump({ after }: Params<'mds.dump'>): Promise<Result<'mds.dump'>> {
+    return dumpPage(this.store, after);
   }
 
   async stat(): Promise<Result<'mds.stat'>> {
@@ -259,6 +269,7 @@ export class Mds {
       object: this.info(stored),
       sessionEpoch: stored.session.epoch,
       wasClean,
+      rebuiltFrom: stored.rebuiltFrom ?? null,
       leaseMs: this.leases.leaseMs,
       osts: this.osts.pick(ostsOf(stored.object)),
     };

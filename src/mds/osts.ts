@@ -8,7 +8,7 @@ import type { Caller } from './leases.js';
 import { type MetadataStore, prefixRange } from './store.js';
 import { decodeAs, OST_PREFIX } from './stored-object.js';
 
-const storedOstSchema = z.object({ info: ostInfoSchema, seenWallMs: z.number() });
+export const storedOstSchema = z.object({ info: ostInfoSchema, seenWallMs: z.number() });
 
 /** An OST counts as alive this long after it was last heard. */
 export const ALIVE_MS = 10_000;

@@ -138,6 +138,7 @@ function handlersOf(mds: Mds, ostConnected: (ostId: string, connection: Connecti
     'mds.seal': (params) => mds.seal(params),
     'mds.close': (params) => mds.close(params),
     'mds.acknowledgeLoss': (params) => mds.acknowledgeLoss(params),
+    'mds.dump': (params) => mds.dump(params),
     'mds.stat': () => mds.stat(),
   };
 }

@@ -34,13 +34,19 @@ export type AnsweredRequest = z.infer<typeof answeredSchema>;
 /** A session has one change outstanding at a time; the rest is for the sessions before it. */
 export const ANSWERED_KEPT = 8;
 
-const storedObjectSchema = z.object({
+export const storedObjectSchema = z.object({
   format: z.literal(1),
   object: objectRecordSchema,
   clean: z.boolean(),
   lossWallMs: z.number().nullable(),
   session: sessionSchema,
   answered: z.array(answeredSchema).max(ANSWERED_KEPT),
+  /**
+   * From a rebuild to the first change: the epoch of the set it was made from. The session is the latest that OSTs know
+   * of, and its writer may live: its first change may name any epoch below, which only the lost MDS had given, and any
+   * members. Who opens it instead looks for a newer set on the OSTs first.
+   */
+  rebuiltFrom: count.nullable().optional(),
 });
 export type StoredObject = z.infer<typeof storedObjectSchema>;
 
@@ -113,7 +119,7 @@ export function decodeAs<T>(schema: z.ZodType<T>, key: string, value: Uint8Array
 
 function malformed(key: string, cause: unknown): RawstorError {
   return new RawstorError('BAD_DATA', `the metadata record '${key}' is malformed`, {
-    hint: 'restore the metadata from a copy; the OSTs still hold the data and a copy of each object record',
+    hint: 'make a new directory from what the OSTs keep: `rawstor mds rebuild`',
     cause,
   });
 }

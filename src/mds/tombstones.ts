@@ -4,7 +4,7 @@ import { type MetadataStore, prefixRange, STORE_LIMITS } from './store.js';
 import { decodeAs, TOMBSTONE_PREFIX } from './stored-object.js';
 
 /** OSTs that have not confirmed the removal yet. */
-const tombstoneSchema = z.object({ ostIds: z.array(idSchema) });
+export const tombstoneSchema = z.object({ ostIds: z.array(idSchema) });
 
 /** The put that goes into the transaction which removes the object. */
 export function putTombstone(

@@ -1,12 +1,13 @@
 import { RawstorError } from '../common/errors.js';
 import { LIMITS } from '../common/limits.js';
-import type { MethodName, OstInfo, Params, StoredSet } from '../protocol/index.js';
+import type { MethodName, OstInfo, Params } from '../protocol/index.js';
 import { integrityCall, integrityFigures } from './checksums/integrity-calls.js';
 import type { ChunkWaiter } from './chunk-file.js';
 import type { CopyEngine } from './copy.js';
 import type { OstCore } from './core.js';
+import { KeptObjects } from './kept-objects.js';
 import { REGIONS_PER_PAGE } from './record-codec.js';
-import { setChange } from './records.js';
+import { type SetRecord, setChange } from './records.js';
 import type { Session, SessionHolder } from './session.js';
 
 /** Region pages looked at for one answer. */
@@ -23,11 +24,13 @@ export class OstControl {
   private readonly core: OstCore;
   private readonly copies: CopyEngine;
   private readonly self: OstSelf;
+  private readonly kept: KeptObjects;
 
   constructor(core: OstCore, copies: CopyEngine, self: OstSelf) {
     this.core = core;
     this.copies = copies;
     this.self = self;
+    this.kept = new KeptObjects(core);
   }
 
   /** Parameters are checked already. @throws RawstorError */
@@ -36,7 +39,9 @@ export class OstControl {
       case 'ost.attach': {
         const { object, sessionEpoch, sessionNumber } = params as Params<'ost.attach'>;
         const session = await this.core.attach(object, sessionEpoch, sessionNumber, holder);
-        return { handle: session.handle, bootId: this.core.bootId };
+        // Read after the fence: nobody of before stores another one.
+        const set = this.core.records.set(object.id)?.set ?? null;
+        return { handle: session.handle, bootId: this.core.bootId, set };
       }
       case 'ost.attachReader': {
         const { objectId, sessionEpoch } = params as Params<'ost.attachReader'>;
@@ -61,11 +66,16 @@ export class OstControl {
         return { regions: await this.core.intents.mark([...object.chunks.values()], tag) };
       }
       case 'ost.storeSet': {
-        const { handle, set, lastSeal } = params as Params<'ost.storeSet'>;
-        await this.storeSet(this.core.session(handle, holder), set, lastSeal);
+        const { handle, ...record } = params as Params<'ost.storeSet'>;
+        await this.storeSet(this.core.session(handle, holder), record);
         this.core.session(handle, holder);
         return {};
       }
+      case 'ost.keepObject':
+        await this.kept.keep((params as Params<'ost.keepObject'>).object);
+        return {};
+      case 'ost.objects':
+        return this.kept.page((params as Params<'ost.objects'>).after);
       case 'ost.extents':
         return this.extents(params as Params<'ost.extents'>, holder);
       case 'ost.deleteObject':
@@ -91,12 +101,13 @@ export class OstControl {
     }
   }
 
-  private async storeSet({ object }: Session, set: StoredSet, lastSeal: number): Promise<void> {
+  private async storeSet({ object }: Session, record: SetRecord): Promise<void> {
     const { core } = this;
+    const { set } = record;
     const known = core.records.set(object.record.id);
     if (known !== null && known.set.epoch > set.epoch) return;
-    await core.commit([setChange(object.record.id, { set, lastSeal })]);
-    core.sealed(object, lastSeal);
+    await core.commit([setChange(object.record.id, record)]);
+    core.sealed(object, record.lastSeal);
   }
 
   private regions(asked: Params<'ost.regions'>, holder: SessionHolder): unknown {

@@ -41,7 +41,12 @@ const bootSchema = z.object({
 });
 export type BootRecord = z.infer<typeof bootSchema>;
 
-const setSchema = z.object({ set: storedSetSchema, lastSeal: z.number() });
+const setSchema = z.object({
+  set: storedSetSchema,
+  lastSeal: z.number(),
+  /** Of a loss that nobody had acknowledged when the set was stored. */
+  lossWallMs: z.number().nullable().optional(),
+});
 export type SetRecord = z.infer<typeof setSchema>;
 
 /** An object whose removal was begun or, `done`, finished. */

@@ -1,6 +1,6 @@
 import { RawstorError } from '../common/errors.js';
 import { LIMITS } from '../common/limits.js';
-import type { Address, Listener, Releasable } from '../io/index.js';
+import { type Address, heapMemory, type Listener, type Memory, type Releasable } from '../io/index.js';
 import type { PoolBuffer } from '../io/pool.js';
 import {
   ChunkOp,
@@ -100,7 +100,6 @@ class Client implements SessionHolder {
       return connection.destroy(new RawstorError('PROTOCOL', what, { where: connection.peer }));
     }
     const served = this.free.pop() ?? this.make();
-    if (served === null) return connection.destroy();
     this.inFlight++;
     served.take(header, buffer, offset);
     if (header.opcode === Opcode.READ && header.length > 0 && header.length <= LIMITS.framePayloadBytes) {
@@ -157,15 +156,17 @@ class Client implements SessionHolder {
     }
   }
 
-  private make(): ServedOp | null {
+  private make(): ServedOp {
     const at = this.slotsUsed % SLOTS_PER_BUFFER;
     if (at === 0) {
       const buffer = this.core.env.io.pool.acquire(SLOT_BUFFER_BYTES);
-      if (buffer === null) return null;
+      // The request is here already: short of memory it is served all the same, a little slower.
+      if (buffer === null) return new ServedOp(this.core, this, heapMemory(FRAME_HEADER_BYTES), 0);
       this.slotBuffers.push(buffer);
     }
     this.slotsUsed++;
-    return new ServedOp(this.core, this, this.slotBuffers.at(-1)!, at * FRAME_HEADER_BYTES);
+    const { memory, offset } = this.slotBuffers.at(-1)!;
+    return new ServedOp(this.core, this, memory, offset + at * FRAME_HEADER_BYTES);
   }
 
   private end(): void {
@@ -185,16 +186,16 @@ class ServedOp implements ChunkOpOwner, Releasable {
   readonly op: ChunkOp;
   private readonly core: OstCore;
   private readonly client: Client;
-  private readonly slot: PoolBuffer;
+  private readonly slot: Memory;
   private readonly slotOffset: number;
   private readonly answer = new FrameHeader();
   private payload: PoolBuffer | null = null;
 
-  constructor(core: OstCore, client: Client, slot: PoolBuffer, slotOffset: number) {
+  constructor(core: OstCore, client: Client, slot: Memory, slotOffset: number) {
     this.core = core;
     this.client = client;
     this.slot = slot;
-    this.slotOffset = slot.offset + slotOffset;
+    this.slotOffset = slotOffset;
     this.op = new ChunkOp(this);
   }
 
@@ -253,8 +254,8 @@ class ServedOp implements ChunkOpOwner, Releasable {
     answer.offset = op.offset;
     answer.length = op.length;
     answer.payloadBytes = withData ? op.length : 0;
-    encodeFrameHeader(this.slot.memory.bytes, this.slotOffset, answer);
-    connection.stream.send(this.slot.memory, this.slotOffset, FRAME_HEADER_BYTES, this);
+    encodeFrameHeader(this.slot.bytes, this.slotOffset, answer);
+    connection.stream.send(this.slot, this.slotOffset, FRAME_HEADER_BYTES, this);
     if (withData) connection.stream.send(payload!.memory, payload!.offset, op.length, payload);
     else payload?.release();
   }

@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { RawstorError } from '../common/errors.js';
 import { LIMITS } from '../common/limits.js';
 import { INTEGRITY_METHODS, integritySchema } from './integrity-messages.js';
+import { DUMP_METHODS, KEPT_METHODS } from './kept-messages.js';
 import { MGS_METHODS } from './mgs-messages.js';
 import {
   addressSchema,
@@ -11,6 +12,7 @@ import {
   nameSchema,
   objectRecordSchema,
   ostInfoSchema,
+  storedSetSchema,
 } from './records.js';
 
 /**
@@ -37,10 +39,6 @@ export const helloSchema = z.object({
 });
 export type Hello = z.infer<typeof helloSchema>;
 
-/** [ost id, boot id] pairs of a set and the epoch that made it: what survivors store before acks go out (I6). */
-export const storedSetSchema = z.object({ epoch, members: z.array(memberSchema).max(LIMITS.poolMembers) });
-export type StoredSet = z.infer<typeof storedSetSchema>;
-
 const regionListSchema = z.object({
   /** Flat rows of three: chunk, region index in the chunk, region epoch. Head version only. */
   rows: z.array(z.number()).max(LIMITS.regionsPerAnswer * 3),
@@ -53,7 +51,7 @@ export const OST_METHODS = {
   /** Fences earlier sessions, drains what they have in flight, then answers (I4). Keeps the object record (I13). */
   'ost.attach': {
     params: z.object({ object: objectRecordSchema, sessionEpoch: epoch, sessionNumber: count }),
-    result: z.object({ handle, bootId: bootIdSchema }),
+    result: z.object({ handle, bootId: bootIdSchema, set: storedSetSchema.nullable() }),
   },
   /** For another OST that copies from here: reads only, under the copying session's fence. */
   'ost.attachReader': {
@@ -90,9 +88,10 @@ export const OST_METHODS = {
   'ost.mark': { params: z.object({ handle, tag: epoch }), result: z.object({ regions: count }) },
   /** Durable before the answer. */
   'ost.storeSet': {
-    params: z.object({ handle, set: storedSetSchema, lastSeal: epoch }),
+    params: z.object({ handle, set: storedSetSchema, lastSeal: epoch, lossWallMs: z.number().nullish() }),
     result: nothing,
   },
+  ...KEPT_METHODS,
   /** Allocation map: flat pairs of length and state (0 data, 1 hole), from `offset` on. */
   'ost.extents': {
     params: z.object({ handle, chunk: count, chunkVersion: count, offset: count, length: count }),
@@ -206,6 +205,8 @@ export const MDS_METHODS = {
       sessionEpoch: epoch,
       /** As it was before this open. */
       wasClean: z.boolean(),
+      /** After a rebuild, until a change is recorded: OSTs may have stored a set of a later epoch than this. */
+      rebuiltFrom: epoch.nullable(),
       leaseMs: count,
       osts: z.array(ostInfoSchema),
     }),
@@ -242,6 +243,7 @@ export const MDS_METHODS = {
     result: nothing,
   },
   'mds.acknowledgeLoss': { params: objectRef, result: nothing },
+  ...DUMP_METHODS,
   'mds.stat': {
     params: nothing,
     result: z.object({

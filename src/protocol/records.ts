@@ -75,6 +75,34 @@ export const objectRecordSchema = z.object({
 });
 export type ObjectRecord = z.infer<typeof objectRecordSchema>;
 
+/** [ost id, boot id] pairs of a set and the epoch that made it: what survivors store before acks go out (I6). */
+export const storedSetSchema = z.object({
+  epoch: count,
+  members: z.array(memberSchema).max(LIMITS.poolMembers),
+  /**
+   * OSTs that may have joined since: stored before a join is asked for, so that who does not hear of it any more knows
+   * that a newer set may be without it (I13).
+   */
+  joining: z.array(idSchema).max(LIMITS.poolMembers).optional(),
+});
+export type StoredSet = z.infer<typeof storedSetSchema>;
+
+/** All that one OST knows of one object: what the metadata is rebuilt from (I13). */
+export const keptObjectSchema = z.object({
+  id: idSchema,
+  /** When its removal began here, else null; of a removed object nothing else is told. */
+  removedWallMs: z.number().nullable(),
+  record: objectRecordSchema.nullable(),
+  set: storedSetSchema.nullable(),
+  /** As stored with the set. */
+  lastSeal: count,
+  lossWallMs: z.number().nullable(),
+  fence: z.object({ sessionEpoch: count, sessionNumber: count }).nullable(),
+  /** Highest epoch of any region here. */
+  regionEpoch: count,
+});
+export type KeptObject = z.infer<typeof keptObjectSchema>;
+
 /** An OST as the MDS and the MGS know it. */
 export const ostInfoSchema = z.object({
   ostId: idSchema,

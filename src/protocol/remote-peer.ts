@@ -73,7 +73,7 @@ export class RemotePeer implements OstPeer, BatchTask {
   submit(op: ChunkOp): void {
     op.sentAtMs = this.clock.nowMs();
     if (this.ended) this.answerLost(op);
-    else if (this.freeSlots.length === 0 && !this.addSlots()) this.waiting.push(op);
+    else if (this.freeSlots.length === 0 && !this.addSlots()) this.wait(op);
     else this.send(op, this.freeSlots.pop()!);
   }
 
@@ -172,6 +172,22 @@ export class RemotePeer implements OstPeer, BatchTask {
     const at = buffer.offset + (slot % SLOTS_PER_BUFFER) * FRAME_HEADER_BYTES;
     encodeFrameHeader(buffer.memory.bytes, at, header);
     this.connection.sendFrame(buffer.memory, at, isWrite ? op.slices : null);
+  }
+
+  private wait(op: ChunkOp): void {
+    this.waiting.push(op);
+    // With operations in flight, answers go on with the next ones; without any, nobody else would.
+    if (this.inFlight.length === 0 && this.waiting.length === 1) this.io.pool.whenFree(() => this.goOn());
+  }
+
+  private goOn(): void {
+    while (this.waiting.length > 0) {
+      if (this.freeSlots.length === 0 && !this.addSlots()) {
+        if (this.inFlight.length === 0) this.io.pool.whenFree(() => this.goOn());
+        return;
+      }
+      this.send(this.waiting.shift()!, this.freeSlots.pop()!);
+    }
   }
 
   private addSlots(): boolean {

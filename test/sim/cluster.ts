@@ -1,3 +1,4 @@
+import { createVolume } from '../../src/client/create.js';
 import { MiB } from '../../src/common/units.js';
 import type { ObjectInfo, ObjectRecord } from '../../src/protocol/index.js';
 import { Audit } from './audit.js';
@@ -6,6 +7,7 @@ import { MdsLink, MdsNode } from './mds-node.js';
 import { Network } from './network.js';
 import { BLOCK_BYTES, Oracle } from './oracle.js';
 import { OstNode } from './ost-node.js';
+import { connectOst } from './peer.js';
 import { SimProcess } from './process.js';
 import { Violation, type World } from './world.js';
 
@@ -83,7 +85,10 @@ export class Cluster {
     let made: ObjectInfo | null = null;
     const create = async () => {
       for (const node of this.osts) await link.call('mds.registerOst', node.info());
-      made = await link.call('mds.createObject', {
+      const connector = {
+        connect: (ostId: string) => connectOst(world, this.network, admin, this.nodes, ostId),
+      };
+      const created = await createVolume(link, connector, {
         name: 'v',
         sizeBytes: plan.chunks * CHUNK_BYTES,
         chunkSizeBytes: CHUNK_BYTES,
@@ -94,6 +99,7 @@ export class Cluster {
         near: null,
         onDegraded: 'pause',
       });
+      made = created.volume;
     };
     create().catch((error) => world.fail(`create: ${error}`));
     world.run(() => made !== null, 10_000, 'create');

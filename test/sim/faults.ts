@@ -1,6 +1,7 @@
 import type { Cluster } from './cluster.js';
 import { DIRECTED } from './directed.js';
 import type { OstNode } from './ost-node.js';
+import { loseMds } from './rebuild.js';
 
 export type Fault = (cluster: Cluster) => void;
 
@@ -108,6 +109,10 @@ export const FAULTS: Record<string, { weight: number; act: Fault }> = {
     act(cluster) {
       killMds(cluster, cluster.world.between(10, 4000));
     },
+  },
+  loseMds: {
+    weight: 1.5,
+    act: loseMds,
   },
   restartGateway: {
     weight: 3,

@@ -5,6 +5,7 @@ import { asRawstorError, type RawstorError } from '../../src/common/errors.js';
 import { silentLogger } from '../../src/common/log.js';
 import { MiB } from '../../src/common/units.js';
 import { heapMemory, type Memory } from '../../src/io/memory.js';
+import { REBUILT_HOLDER } from '../../src/mds/rebuild/judge.js';
 import { CHUNK_BYTES, type Cluster } from './cluster.js';
 import { MdsLink } from './mds-node.js';
 import { BLOCK_BYTES, type Flush, type ReadCheck, type Write } from './oracle.js';
@@ -186,6 +187,11 @@ export class Guest {
       return this.die();
     }
     if (error.code === 'FENCED' && this.cluster.successorOpens(this)) return;
+    if (error.code === 'FENCED' && this.cluster.holder === REBUILT_HOLDER) {
+      // The MDS that had given this session is gone, and no OST had heard of it when the new one was made.
+      this.cluster.world.count('fencedByRebuild');
+      return this.restartGateway();
+    }
     this.cluster.world.fail(`${this.name} was ended by ${error.code}: ${error.message} ${error.cause ?? ''}`);
   }
 

@@ -1,7 +1,8 @@
 import { asRawstorError, RawstorError } from '../../src/common/errors.js';
 import { placeChunk } from '../../src/common/placement.js';
 import { type Random, seededRandom } from '../../src/common/random.js';
-import { Mds, MemoryStore, type MetadataStore } from '../../src/mds/index.js';
+import { Mds, MemoryStore, type MetadataStore, type RebuildPlan } from '../../src/mds/index.js';
+import { fillStore } from '../../src/mds/rebuild/write.js';
 import type { StoreOutcome, StoreTransaction } from '../../src/mds/store.js';
 import { decodeStored, OBJECT_PREFIX, type StoredObject } from '../../src/mds/stored-object.js';
 import {
@@ -50,7 +51,9 @@ export class MdsNode {
   /** By connection: who is told what the MDS says unasked. */
   readonly listeners = new WeakMap<object, (name: string, params: unknown) => void>();
   private readonly world: World;
-  private readonly store = new PeekableStore();
+  /** Its store is lost, and not made anew yet. */
+  rebuilding = false;
+  private store = new PeekableStore();
   private readonly random: Random;
 
   constructor(world: World, onObject: (before: StoredObject, after: StoredObject) => void) {
@@ -73,6 +76,14 @@ export class MdsNode {
     Mds.start({ store, clusterId: 'sim', clock, random: this.random, onNotice }).then((mds) => {
       if (this.process === process) this.mds = mds;
     });
+  }
+
+  /** Everything it knew is lost; this is what it knows from now on. */
+  async replace(plan: RebuildPlan): Promise<void> {
+    const { onObject } = this.store;
+    this.store = new PeekableStore();
+    await fillStore(this.store, plan, 0);
+    this.store.onObject = onObject;
   }
 
   kill(): void {

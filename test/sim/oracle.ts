@@ -114,7 +114,11 @@ export class Oracle {
   /** A loss is on record: unflushed writes may be gone. */
   lossRecorded(): void {
     this.losses++;
-    for (const { floor, flushed } of this.blocks) floor.set(flushed);
+    for (const { floor, flushed, tagged } of this.blocks) {
+      floor.set(flushed);
+      // Later seals cover what is written again, not what is gone.
+      tagged.length = 0;
+    }
   }
 
   readDone(check: ReadCheck, bytes: Buffer, who: string): void {

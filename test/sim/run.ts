@@ -85,7 +85,7 @@ function calm(world: World, cluster: Cluster): void {
     node.disk.slowUntilMs = 0;
     if (!node.process?.alive) node.start();
   }
-  if (!mds.process?.alive) mds.start();
+  if (!mds.process?.alive && !mds.rebuilding) mds.start();
   const guest = cluster.guest!;
   const stopped = [guest.process, mds.process!, ...cluster.osts.map((node) => node.process!)];
   const goOnMs = Math.max(world.nowMs, ...stopped.map((process) => process.pausedUntilMs)) + 100;

@@ -30,27 +30,40 @@ export interface GatewayOptions {
 /** An NBD server over the volumes of a cluster. */
 export class Gateway {
   readonly addresses: readonly string[];
+  /** Resolved when the one volume that this gateway is for can serve no more. */
+  readonly failed: Promise<RawstorError>;
   private readonly server: NbdServer;
   private readonly stall: LoopStall;
   private control: ControlServer | null = null;
   private registration: Registration | null = null;
 
-  private constructor(server: NbdServer, addresses: readonly string[], stall: LoopStall) {
+  private constructor(
+    server: NbdServer,
+    addresses: readonly string[],
+    stall: LoopStall,
+    failed: Promise<RawstorError>,
+  ) {
     this.server = server;
     this.stall = stall;
     this.addresses = addresses;
+    this.failed = failed;
   }
 
   /** @throws RawstorError BUSY, DENIED ... when an address cannot be listened on */
   static async start(options: GatewayOptions): Promise<Gateway> {
     const { cluster, io, clock, log } = options;
     const addresses: string[] = [];
+    let fail: (error: RawstorError) => void = () => {};
+    const failed = new Promise<RawstorError>((resolve) => {
+      if (options.only !== undefined) fail = resolve;
+    });
     const exports = new VolumeExports({
       cluster,
       clock,
       // An address is listened on by one process only: after a crash the next one on it is the same holder, which takes
       // its volumes back at once.
       holder: () => `rawstor-nbd@${hostname()} ${addresses[0]}`,
+      onFatal: (_name, error) => fail(error),
       ...(options.only === undefined ? {} : { only: options.only }),
     });
     const server = new NbdServer({ io, exports, clock, log });
@@ -58,7 +71,7 @@ export class Gateway {
     let gateway: Gateway;
     try {
       for (const address of options.listen) addresses.push(await server.listen(address));
-      gateway = new Gateway(server, addresses, stall);
+      gateway = new Gateway(server, addresses, stall, failed);
       if (options.controlPath !== undefined) {
         gateway.control = await ControlServer.listen(options.controlPath, (request) =>
           gateway.answer(request),

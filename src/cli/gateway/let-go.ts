@@ -24,10 +24,14 @@ export async function withoutGateway<T>(context: Context, ref: string, action: (
 }
 
 /** Opens a volume for this command alone. @throws RawstorError as above, and those of an open */
-export async function openVolume(context: Context, ref: string): Promise<Volume> {
+export async function openVolume(
+  context: Context,
+  ref: string,
+  more: { force?: boolean; acceptLoss?: boolean } = {},
+): Promise<Volume> {
   const cluster = await context.cluster();
   return await withoutGateway(context, ref, () =>
-    cluster.openVolume(ref, { mode: 'write', timeoutMs: context.globals.timeout }),
+    cluster.openVolume(ref, { mode: 'write', timeoutMs: context.globals.timeout, ...more }),
   );
 }
 

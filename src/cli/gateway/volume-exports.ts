@@ -15,6 +15,8 @@ export interface VolumeExportsOptions {
   readonly holder: () => string;
   /** Only this volume; default: all of the cluster. */
   readonly only?: string;
+  /** A volume can serve no more: it was fenced, for instance. */
+  readonly onFatal?: (name: string, error: RawstorError) => void;
 }
 
 /** Another holder that was killed leaves its lease for about two seconds. */
@@ -58,7 +60,9 @@ export class VolumeExports implements ExportSource {
     const giveUpMs = clock.nowMs() + BUSY_PATIENCE_MS;
     for (;;) {
       try {
-        return await cluster.openVolume(id, { mode: 'write', holder: holder() });
+        const volume = await cluster.openVolume(id, { mode: 'write', holder: holder() });
+        volume.onFatal = (error) => this.options.onFatal?.(name, error);
+        return volume;
       } catch (error) {
         const busy = error instanceof RawstorError && error.code === 'BUSY';
         if (!busy || clock.nowMs() > giveUpMs) throw error;

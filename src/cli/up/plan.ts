@@ -172,6 +172,19 @@ export function clusterFile(plan: UpPlan): { path: string; text: string } {
   return { path: join(plan.dir, CLUSTER_FILE), text };
 }
 
+/** Whether some OST of the directory has met its cluster. */
+function hasCluster({ dir, osts }: UpPlan): boolean {
+  return Array.from({ length: osts }, (_, i) => join(dir, `ost-${i + 1}`, 'rawstor-ost.json')).some(
+    (file) => {
+      try {
+        return (JSON.parse(readFileSync(file, 'utf8')) as { clusterId?: unknown }).clusterId !== '';
+      } catch {
+        return false;
+      }
+    },
+  );
+}
+
 /** The servers in the order in which they are started. */
 export function childSpecs(plan: UpPlan): { first: ChildSpec[]; osts: ChildSpec[]; gateway: ChildSpec } {
   const { dir } = plan;
@@ -181,11 +194,16 @@ export function childSpecs(plan: UpPlan): { first: ChildSpec[]; osts: ChildSpec[
     args: ['serve', ...args, ...location],
     logFile: join(dir, 'logs', `${name}.log`),
   });
+  const existing = hasCluster(plan) ? ['--existing'] : [];
   const nbd = plan.nbdTcp === null ? [] : ['--listen', plan.nbdTcp];
   return {
     first: [
       spec('mgs', ['mgs', '--dir', join(dir, 'mgs'), '--listen', plan.mgs, '--http-listen', plan.http]),
-      spec('mds', ['mds', '--dir', join(dir, 'mds'), '--listen', plan.mds]),
+      // An MDS that has lost its directory must not begin anew beside OSTs full of volumes.
+      {
+        ...spec('mds', ['mds', '--dir', join(dir, 'mds'), '--listen', plan.mds, ...existing]),
+        againArgs: ['--existing'],
+      },
     ],
     osts: plan.ostListen.map((address, i) => {
       const name = `ost-${i + 1}`;

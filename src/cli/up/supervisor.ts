@@ -10,6 +10,8 @@ export interface ChildSpec {
   readonly name: string;
   /** Arguments of `rawstor`. */
   readonly args: readonly string[];
+  /** More of them when it is started again. */
+  readonly againArgs?: readonly string[];
   readonly logFile: string;
 }
 
@@ -79,13 +81,14 @@ class Child {
     return this.process?.pid ?? 0;
   }
 
-  async start(): Promise<Record<string, unknown>> {
+  async start(again = false): Promise<Record<string, unknown>> {
     const { spec } = this;
+    const args = [...spec.args, ...(again ? (spec.againArgs ?? []) : [])];
     const log = openLogFile(spec.logFile);
     const startedMs = this.clock.nowMs();
     let child: ChildProcess;
     try {
-      child = fork(programPath(), spec.args, { stdio: ['ignore', log, log, 'ipc'], env: environment() });
+      child = fork(programPath(), args, { stdio: ['ignore', log, log, 'ipc'], env: environment() });
     } finally {
       closeSync(log);
     }
@@ -138,7 +141,7 @@ class Child {
     this.say(`${name} has ended (${how}); starting it again in ${delayMs / 1000} s. Log: ${logFile}`);
     this.restart = this.clock.after(delayMs, () => {
       const beganMs = this.clock.nowMs();
-      this.start().then(
+      this.start(true).then(
         () => this.say(`${name} is back`),
         (error: RawstorError) => {
           if (!this.stopping) this.again(error.message, beganMs);

@@ -17,7 +17,7 @@ import { port, wholeNumber } from '../options.js';
 import { checkDirectory, childSpecs, clusterFile, makePlan, stateFile, type UpPlan } from '../up/plan.js';
 import { upSummary } from '../up/summary.js';
 import { Supervisor } from '../up/supervisor.js';
-import { allOsts, findVolume } from '../volumes.js';
+import { allOsts, findVolume, makeVolume } from '../volumes.js';
 import { createSpec } from './volume/create.js';
 
 interface VolumeWish {
@@ -188,7 +188,7 @@ async function prepare(context: Context, plan: UpPlan, specs: readonly CreateSpe
     const volumes: ObjectInfo[] = [];
     for (const spec of specs) {
       const found = await findVolume(cluster, spec.name, timeout);
-      volumes.push(found ?? (await cluster.mds.call('mds.createObject', spec, timeout)));
+      volumes.push(found ?? (await makeVolume(context, cluster, spec)));
     }
     return volumes;
   } finally {

@@ -20,9 +20,11 @@ type DamagedBlock = Result<'ost.damage'>['blocks'][number];
  * verifies its own checksum when it is read. What no replica has whole stays as it is, and reads of it fail.
  */
 export class Repair {
-  repairedBlocks = 0;
-  /** Blocks that no other replica could give, as last looked at. */
-  damagedBlocks = 0;
+  readonly counts = {
+    repairedBlocks: 0,
+    /** That no other replica could give, as last looked at. */
+    damagedBlocks: 0,
+  };
   private readonly state: VolumeState;
   private readonly waiting = new Set<Member>();
   private readonly unrepaired = new Map<Member, number>();
@@ -34,6 +36,14 @@ export class Repair {
 
   constructor(state: VolumeState) {
     this.state = state;
+  }
+
+  /** Listens to what the OSTs find. */
+  start(): void {
+    for (const member of this.state.members) {
+      member.onDamaged = () => this.look(member);
+      if (member.damaged) this.look(member);
+    }
   }
 
   /** Some block is damaged on this OST. */
@@ -81,7 +91,7 @@ export class Repair {
       this.unrepaired.set(member, left);
       if (left > 0) this.waiting.add(member);
     }
-    this.damagedBlocks = [...this.unrepaired.values()].reduce((sum, left) => sum + left, 0);
+    this.counts.damagedBlocks = [...this.unrepaired.values()].reduce((sum, left) => sum + left, 0);
   }
 
   /** Answers how many blocks are left damaged. */
@@ -104,7 +114,7 @@ export class Repair {
         block.chunkVersion === state.object.headVersion && (await this.repairOne(member, block));
       const facts = { volume: state.name, ostId: member.ostId, chunk: block.chunk, offset: block.offset };
       if (repaired) {
-        this.repairedBlocks++;
+        this.counts.repairedBlocks++;
         state.env.log.warn(facts, 'a damaged block is repaired from another replica');
         continue;
       }

@@ -57,7 +57,7 @@ const SERVERS = {
   mds: {
     database: 'mds/metadata/data.mdb',
     args: ['--dir', 'mds'],
-    repair: /restore the MDS's directory from a copy/,
+    repair: /rawstor mds rebuild/,
   },
   ost: {
     database: 'ost-1/records/data.mdb',

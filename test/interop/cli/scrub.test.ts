@@ -89,13 +89,15 @@ it('repairs a volume that nobody uses', async () => {
 
 it('has a volume that a gateway serves repaired by it', async () => {
   const [first] = (await files('two')) as [string];
-  await cluster.volume('attach', 'two', '--run', qemuIo('read 0 4k'));
-  expect((await info('two')).lease).not.toBeNull();
+  const guest = cluster.volume('attach', 'two', '--run', qemuIo('sleep 15000'));
+  await until(async () => (await info('two')).lease !== null);
   damage(first, 5 * BLOCK);
   const found = await scrub('two');
   expect(found, found.stderr).toMatchObject({ code: 0 });
   expect(found.osts.reduce((sum, ost) => sum + ost.badBlocks, 0)).toBe(1);
   expect(byteAt(first, 5 * BLOCK)).toBe(0x5a);
+  expect((await info('two')).lease).not.toBeNull();
+  await guest;
 }, 60_000);
 
 it('says what no replica can repair, which a guest gets as EIO', async () => {

@@ -6,12 +6,13 @@ import { expect } from 'vitest';
 import { BlockOp, BlockRequest } from '../../../src/block/device.js';
 import { Cluster, type ClusterOptions, type Volume } from '../../../src/client/index.js';
 import { systemClock } from '../../../src/common/clock.js';
-import type { RawstorError } from '../../../src/common/errors.js';
+import { RawstorError } from '../../../src/common/errors.js';
 import { silentLogger } from '../../../src/common/log.js';
 import { MiB } from '../../../src/common/units.js';
 import { createIo, type Io, mapAnonymous } from '../../../src/io/index.js';
 import { DEFAULT_LEASE_TIMES, type RunningMds, startMds } from '../../../src/mds/index.js';
 import { type OstTuning, type RunningOst, startOst } from '../../../src/ost/index.js';
+import type { CreateSpec } from '../../../src/protocol/index.js';
 import { WatchedOst } from './watched-ost.js';
 
 const clock = systemClock;
@@ -28,6 +29,7 @@ export class ClientRig {
   private tuning: Partial<OstTuning> = {};
   private mds!: RunningMds;
   private readonly osts = new Map<string, RunningOst>();
+  private readonly order: string[] = [];
 
   static async start(count = 2, tuning: Partial<OstTuning> = {}): Promise<ClientRig> {
     const rig = new ClientRig();
@@ -58,7 +60,11 @@ export class ClientRig {
   }
 
   async create(name: string, change: object = {}): Promise<void> {
-    await this.cluster.mds.call('mds.createObject', {
+    await this.cluster.createVolume({ ...this.spec(name), ...change });
+  }
+
+  spec(name: string): CreateSpec {
+    return {
       name,
       sizeBytes: 16 * MiB,
       chunkSizeBytes: 4 * MiB,
@@ -68,8 +74,27 @@ export class ClientRig {
       failureDomain: 'host',
       near: null,
       onDegraded: 'pause',
-      ...change,
-    });
+    };
+  }
+
+  /** As if the gateway had been killed: no seal, no close. */
+  forget(volume: Volume): void {
+    const killed = new RawstorError('UNAVAILABLE', 'killed by the test');
+    (volume as unknown as { fail(error: RawstorError): void }).fail(killed);
+  }
+
+  ostAddress(index: number): string {
+    return `unix:${this.dir}/ost${index}.sock`;
+  }
+
+  indexOf(ostId: string): number {
+    return this.order.indexOf(ostId);
+  }
+
+  async stopOst(index: number): Promise<void> {
+    const ostId = this.order[index]!;
+    await this.osts.get(ostId)!.close();
+    this.osts.delete(ostId);
   }
 
   /** As the MDS has it. */
@@ -93,19 +118,18 @@ export class ClientRig {
 
   /** Directory of the chunk files of an object on one of its OSTs. */
   chunksOf(ostId: string, objectId: string): string {
-    const index = [...this.osts.keys()].indexOf(ostId);
-    return join(this.dir, `ost${index}`, 'chunks', objectId.slice(-2), objectId);
+    return join(this.dir, `ost${this.order.indexOf(ostId)}`, 'chunks', objectId.slice(-2), objectId);
   }
 
   private get mdsAddress(): string {
     return `unix:${this.dir}/mds.sock`;
   }
 
-  private async startOst(index: number): Promise<void> {
+  async startOst(index: number): Promise<void> {
     const { io } = this;
     const ost = await startOst({
       dir: join(this.dir, `ost${index}`),
-      listen: [`unix:${this.dir}/ost${index}.sock`],
+      listen: [this.ostAddress(index)],
       labels: { host: `h${index}` },
       mdsAddresses: [this.mdsAddress],
       io,
@@ -113,8 +137,10 @@ export class ClientRig {
       log,
       tuning: { heartbeatMs: 200, ...this.tuning },
     });
+    this.order[index] = ost.ostId;
     this.osts.set(ost.ostId, ost);
-    this.watched.set(ost.ostId, new WatchedOst(() => ost.connector));
+    const connector = () => this.osts.get(ost.ostId)!.connector;
+    if (!this.watched.has(ost.ostId)) this.watched.set(ost.ostId, new WatchedOst(connector));
   }
 }
 

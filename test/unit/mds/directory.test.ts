@@ -102,7 +102,7 @@ test('a damaged store ends the start with exit code 65, naming the file and the 
   expect(end).toBeInstanceOf(ProcessEnd);
   expect((end as ProcessEnd).code).toBe(65);
   expect((end as ProcessEnd).said).toContain(file);
-  expect((end as ProcessEnd).said).toMatch(/restore/);
+  expect((end as ProcessEnd).said).toMatch(/rawstor mds rebuild/);
 });
 
 test('overwritten pages of the store are found too', async () => {

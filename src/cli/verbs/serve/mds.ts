@@ -17,6 +17,7 @@ interface Options {
   label?: Record<string, string>;
   mgs?: string[];
   clusterId?: string;
+  existing: boolean;
 }
 
 /** Touched as it is used. Each of the connections a server may have holds 16 KiB of it while it waits. */
@@ -33,6 +34,11 @@ export const serveMds = defineVerb<Options>({
     SERVER_OPTIONS.label,
     SERVER_OPTIONS.mgs,
     { flags: '--cluster-id <id>', help: 'id of a new cluster; default: made up at the first start' },
+    {
+      flags: '--existing',
+      help: 'begin no new cluster: refuse a directory that is empty, as when a disk was not mounted',
+      default: false,
+    },
   ],
   examples: [
     {
@@ -55,6 +61,7 @@ export const serveMds = defineVerb<Options>({
         listen: options.listen ?? section.listen ?? [`tcp://127.0.0.1:${MDS_PORT}`],
         advertise: options.advertise,
         labels: options.label,
+        existing: options.existing,
         mgsAddresses: known.mgs,
         clusterId: options.clusterId ?? known.config?.clusterId,
       });

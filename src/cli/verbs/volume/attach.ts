@@ -11,6 +11,7 @@ import { findGateway } from '../../gateway/find.js';
 import { Gateway } from '../../gateway/gateway.js';
 import { openVolume } from '../../gateway/let-go.js';
 import { type Accelerator, type ExportPlace, libvirtDisk, qemuCommand, uriOf } from '../../gateway/print.js';
+import { takeOver } from '../../gateway/take-over.js';
 import { openLog } from '../../logging.js';
 import { volumeInfo } from '../../volumes.js';
 
@@ -21,6 +22,8 @@ interface Options {
   run?: string;
   foreground: boolean;
   socket?: string;
+  force: boolean;
+  acceptLoss: boolean;
 }
 
 const LET_GO_MS = 1000;
@@ -51,6 +54,16 @@ export const attach = defineVerb<Options>({
     { flags: '--run <command>', help: 'shell command to run with $uri, $socket and $export set' },
     { flags: '--foreground', help: 'serve from this process', default: false },
     { flags: '--socket <path>', help: 'Unix socket to serve on from this process' },
+    {
+      flags: '-f, --force',
+      help: 'take it from whoever has it open, who is shut out and gets errors',
+      default: false,
+    },
+    {
+      flags: '--accept-loss',
+      help: 'go on without replicas that are away and may have newer data; a loss is recorded',
+      default: false,
+    },
   ],
   examples: [
     { command: 'rawstor-volume attach vm1 --nbd --print qemu', what: 'a QEMU command to paste' },
@@ -61,9 +74,14 @@ export const attach = defineVerb<Options>({
   ],
   async run(context, [ref], options) {
     const cluster = await context.cluster();
-    const { name } = await volumeInfo(cluster, ref!, context.globals.timeout);
-    if (options.foreground || options.socket !== undefined) return await fromHere(context, name, options);
+    const volume = await volumeInfo(cluster, ref!, context.globals.timeout);
+    const { name } = volume;
+    if (options.foreground || options.socket !== undefined) {
+      await takeOver(context, volume, options, null);
+      return await fromHere(context, name, options);
+    }
     const gateway = await findGateway(context);
+    await takeOver(context, volume, options, gateway);
     const place = { address: gateway.address, name };
     if (options.run === undefined) {
       print(context, place, options);
@@ -133,7 +151,7 @@ async function fromHere(context: Context, name: string, options: Options): Promi
         context.note('serving until Ctrl-C');
         return gateway;
       },
-      { log },
+      { log, failed: (gateway) => gateway.failed },
     );
   } finally {
     if (directory !== null) await rm(directory, { recursive: true, force: true });

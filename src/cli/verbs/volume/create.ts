@@ -4,6 +4,7 @@ import { formatSizeBytes } from '../../../common/units.js';
 import { type CreateSpec, nameSchema, type ObjectInfo } from '../../../protocol/index.js';
 import { defineVerb, type OptionSpec } from '../../command.js';
 import { size, wholeNumber } from '../../options.js';
+import { makeVolume } from '../../volumes.js';
 
 /** How a new volume is laid out; `import` takes the same options. */
 export interface LayoutOptions {
@@ -147,7 +148,7 @@ export const create = defineVerb<Options>({
   async run(context, [name], options) {
     const spec = createSpec(name!, options.size, '--size', options);
     const cluster = await context.cluster();
-    const volume = await cluster.mds.call('mds.createObject', spec, context.globals.timeout);
+    const volume = await makeVolume(context, cluster, spec);
     context.output.one(volume, () => [
       `created ${volume.name}: ${formatSizeBytes(volume.sizeBytes)}, ${volume.replicas} ${volume.replicas === 1 ? 'replica' : 'replicas'} (${volume.id})`,
     ]);

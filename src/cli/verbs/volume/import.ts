@@ -12,7 +12,7 @@ import { withTemporaryExport } from '../../copy/temporary-export.js';
 import { openVolume } from '../../gateway/let-go.js';
 import { interruptible } from '../../interrupt.js';
 import { size } from '../../options.js';
-import { findVolume } from '../../volumes.js';
+import { findVolume, makeVolume } from '../../volumes.js';
 import { checkLayout, createSpec, LAYOUT_OPTIONS, type LayoutOptions } from './create.js';
 
 interface Options extends LayoutOptions {
@@ -87,13 +87,7 @@ function create(context: Context, name: string, source: Source, options: Options
   if (sizeBytes < source.sizeBytes) throw tooSmall(sizeBytes, source, '--size');
   return context
     .cluster()
-    .then((cluster) =>
-      cluster.mds.call(
-        'mds.createObject',
-        createSpec(name, sizeBytes, '--size', options),
-        context.globals.timeout,
-      ),
-    );
+    .then((cluster) => makeVolume(context, cluster, createSpec(name, sizeBytes, '--size', options)));
 }
 
 async function checkExisting(

@@ -54,7 +54,8 @@ function describe(volume: ObjectInfo, health: VolumeHealth, osts: Map<string, Kn
   if (volume.lossWallMs !== null) {
     facts.push([
       'loss',
-      `acknowledged writes were lost, noticed ${new Date(volume.lossWallMs).toISOString()}`,
+      `acknowledged writes were lost or may be, noticed ${new Date(volume.lossWallMs).toISOString()}: check ` +
+        'what is inside, then rawstor-volume acknowledge-loss',
     ]);
   }
   const members = tableLines(volume.members, [

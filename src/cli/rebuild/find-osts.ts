@@ -1,0 +1,108 @@
+import { asRawstorError, RawstorError } from '../../common/errors.js';
+import type { ServerInfo } from '../../protocol/index.js';
+import type { Context } from '../context.js';
+import { processName } from '../process-name.js';
+import { type LinkOptions, ServerLink } from '../server-link.js';
+
+/** A server to ask: all its addresses, and its id where somebody knew it. */
+export interface Target {
+  readonly ostId: string | null;
+  readonly addresses: readonly string[];
+}
+
+/** An MDS that is up answers within this. */
+const PROBE_MS = 2000;
+
+export function linkOptions(context: Context, timeoutMs = context.globals.timeout): LinkOptions {
+  return { io: context.io(), clock: context.clock, name: processName(context.program), timeoutMs };
+}
+
+/**
+ * The OSTs to ask: those named, else those that the management server of the location has heard of, down ones too.
+ * @throws RawstorError USAGE, CONFIG, UNAVAILABLE
+ */
+export async function findOsts(context: Context, named: readonly string[] | undefined): Promise<Target[]> {
+  if (named !== undefined) return named.map((each) => ({ ostId: null, addresses: [each] }));
+  const servers = await askMgs(context);
+  const osts = servers.filter((server) => server.role === 'ost');
+  if (osts.length > 0) return osts.map(({ id, addresses }) => ({ ostId: id, addresses }));
+  throw new RawstorError('UNAVAILABLE', 'the management server knows no OST', {
+    hint: 'name every OST of the cluster with --ost',
+  });
+}
+
+/**
+ * Two MDSs of one cluster would each hand out epochs.
+ * @throws RawstorError BUSY when one answers at an address that the location names
+ */
+export async function checkNoMds(context: Context): Promise<void> {
+  let addresses: string[] = [];
+  try {
+    const place = context.location();
+    if (place.kind === 'config') addresses = [...place.config.mds];
+    const servers = await askMgs(context);
+    addresses.push(
+      ...servers.filter((server) => server.role === 'mds').flatMap((server) => server.addresses),
+    );
+  } catch {
+    // Without a location there is nobody to ask.
+  }
+  for (const address of new Set(addresses)) {
+    let link: ServerLink;
+    try {
+      link = await ServerLink.open([address], linkOptions(context, PROBE_MS));
+    } catch {
+      continue;
+    }
+    const { role } = link;
+    link.close();
+    if (role !== 'mds') continue;
+    throw new RawstorError('BUSY', 'an MDS of this cluster is running', {
+      where: address,
+      hint: 'stop it first: nothing may change while a new one is made',
+    });
+  }
+}
+
+/** The MDS of the location. @throws RawstorError UNAVAILABLE */
+export async function mdsLink(context: Context): Promise<ServerLink> {
+  const place = context.location();
+  const addresses = place.kind === 'config' ? [...place.config.mds] : [];
+  if (place.kind !== 'config') {
+    for (const address of place.addresses) {
+      const link = await ServerLink.open([address], linkOptions(context));
+      if (link.role === 'mds') return link;
+      link.close();
+    }
+  }
+  if (addresses.length === 0) {
+    const servers = await askMgs(context);
+    addresses.push(
+      ...servers.filter((server) => server.role === 'mds').flatMap((server) => server.addresses),
+    );
+  }
+  return ServerLink.open(addresses, linkOptions(context));
+}
+
+async function askMgs(context: Context): Promise<ServerInfo[]> {
+  const place = context.location();
+  const addresses = place.kind === 'config' ? place.config.mgs : place.addresses;
+  const failures: string[] = [];
+  for (const address of addresses) {
+    try {
+      const link = await ServerLink.open([address], linkOptions(context));
+      try {
+        if (link.role === 'mgs') return (await link.call('mgs.cluster', {}, context.globals.timeout)).servers;
+        failures.push(`${address} is no MGS`);
+      } finally {
+        link.close();
+      }
+    } catch (error) {
+      failures.push(`${address}: ${asRawstorError(error).message}`);
+    }
+  }
+  throw new RawstorError('UNAVAILABLE', 'no management server answers', {
+    where: failures.join('; ') || 'the location names none',
+    hint: 'name every OST of the cluster with --ost',
+  });
+}

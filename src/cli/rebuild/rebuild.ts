@@ -1,0 +1,144 @@
+import { resolve } from 'node:path';
+import { asRawstorError, RawstorError } from '../../common/errors.js';
+import type { DumpedMds, Finding, OstScan, RebuildPlan } from '../../mds/index.js';
+import type { OptionSpec } from '../command.js';
+import type { Context } from '../context.js';
+import { address, list } from '../options.js';
+import { ServerLink } from '../server-link.js';
+import { checkNoMds, findOsts, linkOptions, type Target } from './find-osts.js';
+import { report } from './report.js';
+
+export interface RebuildOptions {
+  dir: string;
+  ost?: string[];
+  allowMissing: boolean;
+  doubtful?: 'restore' | 'leave';
+  dryRun: boolean;
+}
+
+export const REBUILD_OPTIONS: readonly OptionSpec[] = [
+  {
+    flags: '--dir <path>',
+    help: 'directory for the new MDS; there is none yet, or it is empty',
+    required: true,
+  },
+  {
+    flags: '--ost <address>',
+    help: 'an OST to ask, repeatable; default: all that the MGS of the location has heard of',
+    parse: list(address),
+  },
+  {
+    flags: '--allow-missing',
+    help: 'go on without OSTs that do not answer: volumes that may have lost writes by that are marked, those that are not whole stay out',
+    default: false,
+  },
+  {
+    flags: '--doubtful <what>',
+    help: 'volumes of which one OST has no trace, as after a removal that another missed: restore or leave them',
+    choices: ['restore', 'leave'],
+  },
+  { flags: '--dry-run', help: 'only tell what would be', default: false },
+];
+
+/** OSTs asked at a time. */
+const ASKED_AT_ONCE = 8;
+
+/** Asks all OSTs, decides, tells, and writes the directory. @returns the exit code */
+export async function rebuild(
+  context: Context,
+  options: RebuildOptions,
+  dump: DumpedMds | null,
+): Promise<number> {
+  const { checkEmptyDirectory, makePlan, writeMdsDirectory } = await import('../../mds/index.js');
+  const dir = resolve(options.dir);
+  if (!options.dryRun) await checkEmptyDirectory(dir);
+  await checkNoMds(context);
+  const { scans, silent } = await scanAll(context, await targets(context, options, dump));
+  if (scans.length === 0) {
+    throw new RawstorError('UNAVAILABLE', 'no OST answered', {
+      hint: 'start the OSTs: the metadata is on them',
+    });
+  }
+  const plan = makePlan(scans, dump, {
+    silent: silent.flatMap(({ ostId }) => ostId ?? []),
+    restoreDoubtful: options.doubtful === 'restore',
+    nowWallMs: context.clock.wallMs(),
+  });
+  report(context, plan, options);
+  const refusal = refuse(plan, silent, options);
+  if (refusal !== null) throw refusal;
+  if (options.dryRun) return 0;
+  await writeMdsDirectory(dir, plan, context.clock.wallMs());
+  context.note(`made ${dir}: start the MDS on it (rawstor serve mds --dir ${dir})`);
+  return 0;
+}
+
+/** A dump knows where the OSTs of its time were. */
+async function targets(context: Context, options: RebuildOptions, dump: DumpedMds | null): Promise<Target[]> {
+  const dumped = (dump?.osts ?? []).map(({ ostId, addresses }) => ({ ostId, addresses }));
+  if (dump === null || options.ost !== undefined) {
+    return [...dumped, ...(await findOsts(context, options.ost))];
+  }
+  // Some may have moved or come since.
+  const found = await findOsts(context, undefined).catch(() => []);
+  return [...dumped, ...found];
+}
+
+async function scanAll(
+  context: Context,
+  asked: readonly Target[],
+): Promise<{ scans: OstScan[]; silent: Target[] }> {
+  const scans: OstScan[] = [];
+  const silent: Target[] = [];
+  const waiting = [...asked];
+  const one = async () => {
+    for (let target = waiting.shift(); target !== undefined; target = waiting.shift()) {
+      const scan = await scanOne(context, target);
+      if (scan === null) silent.push(target);
+      else scans.push(scan);
+    }
+  };
+  await Promise.all(Array.from({ length: ASKED_AT_ONCE }, one));
+  const answered = new Set(scans.map(({ info }) => info.ostId));
+  const addresses = new Set(scans.flatMap(({ info }) => info.addresses));
+  // A dump and the MGS may name one server twice, and one of them an address of before.
+  const away = silent.filter(({ ostId, addresses: own }) =>
+    ostId === null ? !own.some((each) => addresses.has(each)) : !answered.has(ostId),
+  );
+  return { scans, silent: away };
+}
+
+async function scanOne(context: Context, target: Target): Promise<OstScan | null> {
+  const { scanOst } = await import('../../mds/index.js');
+  try {
+    const link = await ServerLink.open(target.addresses, linkOptions(context));
+    try {
+      if (link.role !== 'ost') throw new RawstorError('PROTOCOL', `a ${link.role} answers here, not an OST`);
+      return await scanOst(link, context.globals.timeout);
+    } finally {
+      link.close();
+    }
+  } catch (error) {
+    const failure = asRawstorError(error, target.addresses.join(', '));
+    if (failure.code === 'VERSION' || failure.code === 'NOT_SUPPORTED') throw failure;
+    context.warn(`OST ${target.ostId ?? ''} at ${target.addresses.join(', ')}: ${failure.message}`);
+    return null;
+  }
+}
+
+/** Why nothing is written, where somebody has to decide first. */
+function refuse(plan: RebuildPlan, silent: readonly Target[], options: RebuildOptions): RawstorError | null {
+  if (!options.allowMissing && (plan.missing.length > 0 || silent.length > 0)) {
+    const who = [...new Set([...plan.missing, ...silent.map((each) => each.ostId ?? each.addresses[0]!)])];
+    return new RawstorError('UNAVAILABLE', `${who.length} OSTs did not answer: nothing was written`, {
+      where: who.join(', '),
+      hint: 'start them. With --allow-missing it goes on without them, as listed above',
+    });
+  }
+  const doubtful = plan.findings.filter(({ fate }) => fate === 'doubtful' || fate === 'contradictory');
+  if (options.doubtful !== undefined || doubtful.length === 0) return null;
+  return new RawstorError('BAD_DATA', `${doubtful.length} volumes are doubtful: nothing was written`, {
+    where: doubtful.map(({ name }: Finding) => name).join(', '),
+    hint: 'decide with --doubtful restore (those that can be) or --doubtful leave (their data stays on the OSTs)',
+  });
+}

@@ -1,0 +1,13 @@
+import { RawstorError } from '../common/errors.js';
+import type { VolumeState } from './volume-state.js';
+
+/** Why a volume is not opened while these are away, and what can be done. */
+export function notWhole(state: VolumeState, waitFor: readonly string[]): RawstorError {
+  const where = waitFor.map((id) => `OST ${id} ${state.member(id)?.addresses.join(' ')}`);
+  return new RawstorError('UNAVAILABLE', `volume ${state.name} has no complete replica that can be reached`, {
+    where: where.join(', '),
+    hint:
+      'start that OST again: no other has everything that was written. To give its newest data up for good: ' +
+      '`rawstor-volume attach --accept-loss`',
+  });
+}

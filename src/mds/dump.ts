@@ -1,0 +1,136 @@
+import { z } from 'zod';
+import { RawstorError } from '../common/errors.js';
+import { LIMITS } from '../common/limits.js';
+import { crc32c, idSchema, type OstInfo, ostInfoSchema, type Result } from '../protocol/index.js';
+import { storedOstSchema } from './osts.js';
+import type { DumpedMds } from './rebuild/index.js';
+import { type MetadataStore, prefixRange } from './store.js';
+import {
+  decodeAs,
+  decodeStored,
+  OBJECT_PREFIX,
+  OST_PREFIX,
+  type StoredObject,
+  storedObjectSchema,
+  TOMBSTONE_PREFIX,
+} from './stored-object.js';
+import { tombstoneSchema } from './tombstones.js';
+
+/**
+ * A dump of an MDS: JSON lines, docs/formats-mds.md. The first says what it is, the last how many there are and the
+ * CRC-32C of all bytes before it, so that a dump that was cut short or changed is never loaded.
+ */
+const KIND = 'mds-dump';
+const VERSION = 1;
+
+const headerSchema = z.object({
+  rawstor: z.literal(KIND),
+  version: z.number().int(),
+  clusterId: idSchema,
+  takenWallMs: z.number(),
+});
+const entrySchema = z.discriminatedUnion('type', [
+  z.object({ type: z.literal('ost'), info: ostInfoSchema, seenWallMs: z.number() }),
+  z.object({ type: z.literal('object'), stored: storedObjectSchema }),
+  z.object({ type: z.literal('removed'), objectId: idSchema, ostIds: z.array(idSchema) }),
+]);
+type Entry = z.infer<typeof entrySchema>;
+const endSchema = z.object({
+  type: z.literal('end'),
+  lines: z.number().int(),
+  crc32c: z.string().regex(/^[0-9a-f]{8}$/),
+});
+
+/** What is dumped, in the order of the keys. Names follow from the objects. */
+const SECTIONS = [OBJECT_PREFIX, OST_PREFIX, TOMBSTONE_PREFIX];
+const PAGE = 256;
+const PAGE_BYTES = LIMITS.controlBytes - 64 * 1024;
+
+/** Lines for the records after the key `after` ('' for the first), as many as one message holds. */
+export async function dumpPage(store: MetadataStore, after: string): Promise<Result<'mds.dump'>> {
+  const lines: string[] = [];
+  let bytes = 0;
+  for (const section of SECTIONS) {
+    const { from, to } = prefixRange(section);
+    if (after >= to) continue;
+    const start = after > from ? `${after} ` : from;
+    const found = await store.range({ from: start, to, limit: PAGE });
+    for (const [i, { key, value }] of found.entries()) {
+      const line = JSON.stringify(entryOf(key, value));
+      bytes += Buffer.byteLength(line) + 8;
+      if (lines.length > 0 && bytes > PAGE_BYTES) return { lines, next: found[i - 1]?.key ?? after };
+      lines.push(line);
+    }
+    const last = found.at(-1)?.key;
+    if (last !== undefined && found.length === PAGE) return { lines, next: last };
+    if (last !== undefined) after = last;
+  }
+  return { lines, next: null };
+}
+
+function entryOf(key: string, value: Uint8Array): Entry {
+  if (key.startsWith(OBJECT_PREFIX)) return { type: 'object', stored: decodeStored(key, value) };
+  if (key.startsWith(OST_PREFIX)) return { type: 'ost', ...decodeAs(storedOstSchema, key, value) };
+  const objectId = key.slice(TOMBSTONE_PREFIX.length);
+  return { type: 'removed', objectId, ...decodeAs(tombstoneSchema, key, value) };
+}
+
+/** The whole dump around its lines. */
+export function dumpText(clusterId: string, lines: readonly string[], takenWallMs: number): string {
+  const header = JSON.stringify({ rawstor: KIND, version: VERSION, clusterId, takenWallMs });
+  const body = `${[header, ...lines].join('\n')}\n`;
+  const sum = sumOf(Buffer.from(body));
+  return `${body}${JSON.stringify({ type: 'end', lines: lines.length + 2, crc32c: sum })}\n`;
+}
+
+function sumOf(bytes: Buffer): string {
+  return crc32c(bytes, 0, bytes.length).toString(16).padStart(8, '0');
+}
+
+/** @param where for messages. @throws RawstorError BAD_DATA: damaged, cut short, no dump, or of another version */
+export function parseDump(bytes: Uint8Array, where: string): DumpedMds & { takenWallMs: number } {
+  const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+  const bad = (message: string, hint = 'take another copy of it, or use `rawstor mds rebuild` without it') =>
+    new RawstorError('BAD_DATA', message, { where, hint });
+  const lineAt = (from: number, to: number, number: number): unknown => {
+    try {
+      return JSON.parse(text.toString('utf8', from, to));
+    } catch {
+      throw bad(`line ${number} of the dump is no JSON`);
+    }
+  };
+  const firstEnd = text.indexOf(10);
+  const header = firstEnd < 0 ? null : headerSchema.safeParse(lineAt(0, firstEnd, 1));
+  if (header?.success !== true) throw bad('this is no dump of an MDS', 'make one with `rawstor mds dump`');
+  if (header.data.version !== VERSION) {
+    throw bad(
+      `the dump has version ${header.data.version}, this program knows ${VERSION}`,
+      'use the version of the program that made it, or a newer one',
+    );
+  }
+  const lastStart = text.lastIndexOf(10, text.length - 2) + 1;
+  const whole = text.at(-1) === 10 && lastStart > firstEnd;
+  const end = endSchema.safeParse(whole ? lineAt(lastStart, text.length, 0) : null);
+  if (!end.success) throw bad('the dump is cut short: its last line is missing');
+  const sum = sumOf(text.subarray(0, lastStart));
+  if (sum !== end.data.crc32c) throw bad(`the dump is damaged: its CRC is ${sum}, not ${end.data.crc32c}`);
+
+  const osts: OstInfo[] = [];
+  const objects: StoredObject[] = [];
+  const removed: { objectId: string; ostIds: string[] }[] = [];
+  let number = 1;
+  for (let at = firstEnd + 1; at < lastStart; ) {
+    const lineEnd = text.indexOf(10, at);
+    number++;
+    const entry = entrySchema.safeParse(lineAt(at, lineEnd, number));
+    if (!entry.success)
+      throw bad(`line ${number} of the dump is malformed: ${entry.error.issues[0]?.message}`);
+    if (entry.data.type === 'ost') osts.push(entry.data.info);
+    else if (entry.data.type === 'object') objects.push(entry.data.stored);
+    else removed.push({ objectId: entry.data.objectId, ostIds: entry.data.ostIds });
+    at = lineEnd + 1;
+  }
+  if (number + 1 !== end.data.lines) throw bad(`the dump has ${number + 1} lines, not ${end.data.lines}`);
+  const { clusterId, takenWallMs } = header.data;
+  return { clusterId, takenWallMs, osts, objects, removed };
+}

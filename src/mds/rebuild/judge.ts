@@ -1,0 +1,158 @@
+import { placeChunk } from '../../common/placement.js';
+import type { Member, ObjectRecord } from '../../protocol/index.js';
+import { newStoredObject, type StoredObject } from '../stored-object.js';
+import { claims, contradiction, type Evidence, inSyncOf, newestClaim } from './evidence.js';
+
+/**
+ * - `restored`: every OST of its newest set answered.
+ * - `loss`: some did not, those that did have every chunk: it goes on from them, marked as a loss.
+ * - `missing`: some did not, and without them it is not whole: it stays out.
+ * - `doubtful`: an OST of its newest set has no trace of it: as after a removal that was forgotten since.
+ * - `contradictory`: its records cannot all be true.
+ * - `removed`: some OST, or the dump, says that it was removed.
+ */
+export type Fate = 'restored' | 'loss' | 'missing' | 'doubtful' | 'contradictory' | 'removed';
+
+export interface Finding {
+  readonly id: string;
+  /** '' where no record is left. */
+  readonly name: string;
+  readonly sizeBytes: number;
+  readonly fate: Fate;
+  /** Why it is not simply restored. */
+  readonly why: string;
+  /** OSTs that hold something of it. */
+  readonly heldBy: readonly string[];
+  /** As it would come back; null where it cannot. */
+  readonly stored: StoredObject | null;
+}
+
+/**
+ * Epochs of a rebuilt object begin at a multiple of this: the next one above what any OST that answered has seen, and not
+ * below that of the second in which it is rebuilt. So they are also above what others may have seen or a client may
+ * still hold (an open that reached no OST, a change that was answered but not stored), of this MDS and of one that
+ * was rebuilt and lost again: a writer of before with such an epoch would shut out one of after, or be taken for it.
+ */
+export const EPOCH_STEP = 2 ** 22;
+const EPOCHS_SINCE_WALL_MS = Date.UTC(2020, 0, 1);
+
+/** 2^53 is reached in 2088. */
+export function firstEpoch(highestSeen: number, nowWallMs: number): number {
+  const seconds = Math.max(0, Math.floor((nowWallMs - EPOCHS_SINCE_WALL_MS) / 1000));
+  return Math.max(Math.floor(highestSeen / EPOCH_STEP) + 1, seconds) * EPOCH_STEP;
+}
+
+/** Holder of the sessions that a rebuild puts on record. */
+export const REBUILT_HOLDER = 'its writer of before the rebuild';
+
+/** More chunks than this are not searched for one without a replica: it then counts as one that has one. */
+const CHUNKS_SEARCHED = 1 << 20;
+
+/** What becomes of one object. `answered`: the OSTs that were asked and answered. */
+export function judge(evidence: Evidence, answered: ReadonlySet<string>, nowWallMs: number): Finding {
+  const { id, kept, dumped, removedOn, removedInDump } = evidence;
+  const records = [...kept.values()].map(({ record }) => record);
+  if (dumped !== null) records.push(dumped.object);
+  const heldBy = [...kept.keys()].sort();
+  const newestRecord = records.reduce<ObjectRecord | null>(
+    (best, record) => (best === null || record.epoch > best.epoch ? record : best),
+    null,
+  );
+  const { name = '', sizeBytes = 0 } = newestRecord ?? {};
+  const finding = (fate: Fate, why: string, stored: StoredObject | null = null): Finding => ({
+    id,
+    name,
+    sizeBytes,
+    fate,
+    why,
+    heldBy,
+    stored,
+  });
+  if (newestRecord === null) return finding('removed', '');
+  const pool = new Set(newestRecord.map.pool.map(({ ostId }) => ostId));
+  // An OST that it was moved away from says nothing about the object.
+  const removals = [...removedOn].filter((ostId) => pool.has(ostId));
+  if (removedInDump) return finding('removed', 'the dump says so');
+  if (removals.length > 0) return finding('removed', `OST ${removals.sort().join(', ')} says so`);
+
+  const contradicted = contradiction(records);
+  if (contradicted !== null) return finding('contradictory', contradicted);
+  const newest = newestClaim(claims(evidence));
+  if (newest === null) return finding('contradictory', 'in-sync sets of one epoch differ');
+  const inSync = inSyncOf(newest.members);
+  if (inSync.length === 0 || inSync.some((ostId) => !pool.has(ostId))) {
+    return finding('contradictory', 'its in-sync set is not of its OSTs');
+  }
+
+  const whole = new Set(inSync.filter((ostId) => kept.has(ostId)));
+  const concerned = new Set([...inSync, ...newest.joining]);
+  const silent = [...concerned].filter((ostId) => !answered.has(ostId));
+  const ignorant = inSync.filter((ostId) => answered.has(ostId) && !kept.has(ostId));
+  const loss = silent.length > 0;
+  const without = loss ? `OST ${silent.join(', ')} did not answer` : '';
+  if (!everyChunkOn(newestRecord, whole)) {
+    const why = loss ? without : `OST ${ignorant.join(', ')} has no trace of it, and no other is complete`;
+    return finding(loss ? 'missing' : 'doubtful', why);
+  }
+  const members = newest.members.map((member): Member => {
+    if (member.state === 'stale' || whole.has(member.ostId)) return member;
+    // Of what it has, nothing is known: all of it is copied.
+    return { ...member, state: 'stale', staleSince: 0 };
+  });
+  const stored = restored(evidence, newestRecord, members, {
+    nowWallMs,
+    claimEpoch: newest.epoch,
+    lastSeal: newest.lastSeal,
+    lossWallMs: newest.lossWallMs ?? (loss ? nowWallMs : null),
+  });
+  if (ignorant.length > 0) {
+    return finding('doubtful', `OST ${ignorant.join(', ')} has no trace of it: was it removed?`, stored);
+  }
+  return finding(loss ? 'loss' : 'restored', loss ? `${without} and may have newer data` : '', stored);
+}
+
+function restored(
+  evidence: Evidence,
+  record: ObjectRecord,
+  members: readonly Member[],
+  marks: { nowWallMs: number; claimEpoch: number; lastSeal: number; lossWallMs: number | null },
+): StoredObject {
+  const { kept, dumped } = evidence;
+  let highest = Math.max(record.epoch, dumped?.object.epoch ?? 0);
+  let session = dumped?.session.epoch ?? 0;
+  for (const { record: own, set, fence, regionEpoch } of kept.values()) {
+    session = Math.max(session, fence?.sessionEpoch ?? 0);
+    highest = Math.max(highest, own.epoch, set?.epoch ?? 0, regionEpoch, session);
+  }
+  const epoch = firstEpoch(highest, marks.nowWallMs);
+  const object = { ...record, epoch, lastSeal: marks.lastSeal, members: [...members] };
+  return {
+    ...newStoredObject(object),
+    // Nobody knows whether it was closed: the next open compares what is newer than the last seal.
+    clean: false,
+    lossWallMs: marks.lossWallMs,
+    session: {
+      epoch: session,
+      open: session > 0,
+      holder: REBUILT_HOLDER,
+      sinceWallMs: 0,
+    },
+    rebuiltFrom: marks.claimEpoch,
+  };
+}
+
+/** Whether every chunk has a replica on one of these. */
+export function everyChunkOn(object: ObjectRecord, osts: ReadonlySet<string>): boolean {
+  const { map, replicas } = object;
+  if (osts.size === 0) return false;
+  const plain = map.exceptions.length === 0;
+  const gone = map.pool.filter(({ ostId }) => !osts.has(ostId));
+  if (plain && new Set(gone.map(({ domain }) => domain)).size < replicas) return true;
+  const chunks = Math.ceil(object.sizeBytes / object.chunkSizeBytes);
+  if (chunks > CHUNKS_SEARCHED) return false;
+  const last = plain && map.rule === 'fixed' ? 1 : chunks;
+  for (let chunk = 0; chunk < last; chunk++) {
+    if (!placeChunk(map, object.id, replicas, chunk).some((ostId) => osts.has(ostId))) return false;
+  }
+  return true;
+}

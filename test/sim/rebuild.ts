@@ -1,0 +1,57 @@
+import { asRawstorError } from '../../src/common/errors.js';
+import { makePlan, type OstScan, scanOst } from '../../src/mds/index.js';
+import type { Cluster } from './cluster.js';
+import { connectOst } from './peer.js';
+import { SimProcess } from './process.js';
+
+const CALL_TIMEOUT_MS = 2000;
+const RETRY_MS = 500;
+
+/**
+ * The MDS is gone with all it had, and made anew from what the OSTs keep: one is asked after the other while writers go
+ * on, so that what they say is of no one moment.
+ */
+export function loseMds(cluster: Cluster): void {
+  const { world, mds } = cluster;
+  if (!mds.process?.alive) return;
+  mds.kill();
+  mds.rebuilding = true;
+  const process = new SimProcess(world, 'rebuilder');
+  const attempt = () => {
+    rebuild(cluster, process).then(
+      () => {
+        mds.rebuilding = false;
+        world.count('rebuilds');
+        mds.start();
+      },
+      (error) => {
+        const failure = asRawstorError(error);
+        if (failure.code === 'INTERNAL') world.fail(`rebuild: ${failure.message}`);
+        world.count('rebuildsTriedAgain');
+        process.later(RETRY_MS, 'rebuilds again', attempt);
+      },
+    );
+  };
+  process.later(world.between(1, 3000), 'rebuilds', attempt);
+}
+
+/** @throws RawstorError when an OST does not answer */
+async function rebuild(cluster: Cluster, process: SimProcess): Promise<void> {
+  const { world, network, nodes, mds } = cluster;
+  const scans: OstScan[] = [];
+  for (const node of nodes.values()) {
+    const peer = await connectOst(world, network, process, nodes, node.ostId);
+    const asked = { call: peer.call.bind(peer), clusterId: 'sim', process: node.name };
+    scans.push(await scanOst(asked, CALL_TIMEOUT_MS).finally(() => peer.destroy()));
+  }
+  const plan = makePlan(scans, null, {
+    silent: [],
+    restoreDoubtful: false,
+    nowWallMs: process.clock.wallMs(),
+  });
+  const [finding] = plan.findings;
+  if (plan.objects.length !== 1 || finding?.fate !== 'restored') {
+    world.fail(`the rebuilt MDS lacks the volume: ${finding?.fate} ${finding?.why}`);
+  }
+  await mds.replace(plan);
+}

@@ -1,0 +1,110 @@
+import { afterEach, expect, test } from 'vitest';
+import { RawstorError } from '../../../src/common/errors.js';
+import { dumpPage } from '../../../src/mds/dump.js';
+import { dumpText, MemoryStore, parseDump } from '../../../src/mds/index.js';
+import { crc32c } from '../../../src/protocol/index.js';
+import { createSpec, Rig, testId } from './support.js';
+
+let rig: Rig;
+afterEach(() => rig?.store.close());
+
+async function lines(): Promise<{ lines: string[]; pages: number }> {
+  const found: string[] = [];
+  let after: string | null = '';
+  let pages = 0;
+  while (after !== null) {
+    const page: { lines: string[]; next: string | null } = await rig.mds.dump({ after });
+    found.push(...page.lines);
+    after = page.next;
+    pages++;
+  }
+  return { lines: found, pages };
+}
+
+const text = (whole: string) => Buffer.from(whole);
+const bad = (bytes: Uint8Array): string => {
+  try {
+    parseDump(bytes, 'dump.jsonl');
+  } catch (error) {
+    if (!(error instanceof RawstorError)) throw error;
+    expect(error.exitCode).toBe(65);
+    expect(error.where).toBe('dump.jsonl');
+    return error.message;
+  }
+  throw new Error('it was taken');
+};
+
+/** Ends as a whole dump does. */
+function resealed(body: string): Buffer {
+  const sum = crc32c(text(body), 0, Buffer.byteLength(body)).toString(16).padStart(8, '0');
+  return text(`${body}${JSON.stringify({ type: 'end', lines: body.split('\n').length, crc32c: sum })}\n`);
+}
+
+test('a dump has every object, OST and removal', async () => {
+  rig = await Rig.start(3);
+  await rig.mds.createObject(createSpec({ name: 'a' }));
+  await rig.mds.createObject(createSpec({ name: 'b' }));
+  const gone = await rig.mds.createObject(createSpec({ name: 'c' }));
+  await rig.openFor('someone', { ref: 'a' });
+  await rig.mds.remove({ ref: 'c', force: false });
+  const found = await lines();
+  const dump = parseDump(text(dumpText(testId(0xc1), found.lines, 77)), 'x');
+  expect(dump).toMatchObject({ clusterId: testId(0xc1), takenWallMs: 77 });
+  expect(dump.osts.map(({ ostId }) => ostId)).toEqual([testId(1), testId(2), testId(3)]);
+  expect(dump.objects.map(({ object }) => object.name).sort()).toEqual(['a', 'b']);
+  for (const stored of dump.objects) {
+    const {
+      lease: _,
+      sessionEpoch: __,
+      lossWallMs,
+      clean,
+      ...object
+    } = await rig.mds.getObj({ ref: stored.object.id });
+    expect(stored).toMatchObject({ object, lossWallMs, clean });
+  }
+  expect(dump.removed).toEqual([{ objectId: gone.id, ostIds: gone.map.pool.map(({ ostId }) => ostId) }]);
+});
+
+test('a large one comes in pages, each record once', async () => {
+  rig = await Rig.start(700);
+  for (let i = 0; i < 40; i++) {
+    await rig.mds.createObject(createSpec({ name: `v${i}`, stripeWidth: 'all', failureDomain: 'ost' }));
+  }
+  const found = await lines();
+  expect(found.pages).toBeGreaterThan(3);
+  const dump = parseDump(text(dumpText(testId(0xc1), found.lines, 0)), 'x');
+  expect(new Set(dump.objects.map(({ object }) => object.name)).size).toBe(40);
+  expect(new Set(dump.osts.map(({ ostId }) => ostId)).size).toBe(700);
+  expect(found.lines).toHaveLength(740);
+});
+
+test('an empty store gives an empty dump', async () => {
+  expect(await dumpPage(new MemoryStore(), '')).toEqual({ lines: [], next: null });
+  expect(parseDump(text(dumpText(testId(1), [], 0)), 'x').objects).toEqual([]);
+});
+
+test('every cut and every changed byte is found', async () => {
+  rig = await Rig.start(2);
+  await rig.mds.createObject(createSpec({ name: 'a' }));
+  const whole = text(dumpText(testId(0xc1), (await lines()).lines, 0));
+  parseDump(whole, 'x');
+  for (let end = 0; end < whole.length; end++) bad(whole.subarray(0, end));
+  for (let at = 0; at < whole.length; at++) {
+    const changed = Buffer.from(whole);
+    changed[at]! ^= 1;
+    bad(changed);
+  }
+});
+
+test('what is wrong is said', async () => {
+  rig = await Rig.start(2);
+  const whole = dumpText(testId(0xc1), (await lines()).lines, 0);
+  const body = whole.slice(0, whole.lastIndexOf('{"type":"end"'));
+  expect(bad(text('hello\n'))).toMatch(/line 1 .* no JSON/);
+  expect(bad(text('{"a":1}\n'))).toMatch(/no dump/);
+  expect(bad(resealed(body.replace('"version":1', '"version":2')))).toMatch(/version 2/);
+  expect(bad(text(body))).toMatch(/cut short/);
+  expect(bad(text(whole.replace('host1', 'host9')))).toMatch(/damaged/);
+  expect(bad(resealed(body.replace('"type":"ost"', '"type":"new"')))).toMatch(/line 2 .*malformed/);
+  expect(bad(text(whole.replace('"lines":4', '"lines":5')))).toMatch(/4 lines, not 5/);
+});
