@@ -8,6 +8,7 @@ import { ostLs } from './verbs/ost/ls.js';
 import { rebalance } from './verbs/ost/rebalance.js';
 import { ostRm } from './verbs/ost/rm.js';
 import { recover } from './verbs/recover.js';
+import { scrub } from './verbs/scrub.js';
 import { serveMds } from './verbs/serve/mds.js';
 import { serveMgs } from './verbs/serve/mgs.js';
 import { serveNbd } from './verbs/serve/nbd.js';
@@ -53,7 +54,7 @@ const mds: VerbSpec = {
 export const RAWSTOR: ProgramSpec = {
   name: 'rawstor',
   summary: 'block storage for virtual machines: run and look at a cluster (volumes: rawstor-volume)',
-  verbs: [up, serve, status, df, ost, recover, mds],
+  verbs: [up, serve, status, df, ost, recover, mds, scrub],
   examples: [
     { command: 'rawstor up', what: 'a cluster on this machine, with a volume to try' },
     { command: 'rawstor status', what: 'how it is' },

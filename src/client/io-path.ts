@@ -3,7 +3,14 @@ import type { ChunkOp, ChunkOpOwner } from '../protocol/chunk-op.js';
 import { errorOfStatus, STATUS_CONNECTION_LOST } from '../protocol/control.js';
 import { Opcode } from '../protocol/frame.js';
 import type { Member } from './member.js';
-import { changesData, failedMembers, isEmptied, isOutdated, isSessionLoss } from './piece-outcome.js';
+import {
+  changesData,
+  failedMembers,
+  failedRead,
+  isEmptied,
+  isOutdated,
+  isSessionLoss,
+} from './piece-outcome.js';
 import { Piece, type ReplicaOp, ReplicaState } from './records.js';
 import { chooseReplica, enoughInSync } from './replica-choice.js';
 import type { VolumeState } from './volume-state.js';
@@ -230,14 +237,8 @@ export class IoPath implements ChunkOpOwner {
     const { fatal } = this.state;
     if (fatal !== null) return this.owner.pieceDone(piece, fatal);
     // A lost session says nothing about the data: the member may answer the next time.
-    const hardError = !isSessionLoss(op.status);
-    if (hardError) {
-      piece.tried.push(member);
-      const someLeft = piece.placement.some((other) => other.inSync && !piece.tried.includes(other));
-      const error = errorOfStatus(op.status, `chunk ${piece.chunk} at ${piece.offset}`);
-      if (!someLeft) return this.owner.pieceDone(piece, error);
-    }
-    this.sendRead(piece);
+    const error = isSessionLoss(op.status) ? null : failedRead(piece, op, member);
+    error === null ? this.sendRead(piece) : this.owner.pieceDone(piece, error);
   }
 
   private settle(piece: Piece): void {

@@ -2,6 +2,7 @@ import type { Clock } from '../common/clock.js';
 import { RawstorError } from '../common/errors.js';
 import { ChunkOp } from '../protocol/chunk-op.js';
 import { Opcode } from '../protocol/frame.js';
+import { EVENT_DAMAGED } from '../protocol/integrity-messages.js';
 import type { Result } from '../protocol/messages.js';
 import type { OstConnector, OstPeer } from '../protocol/ost-peer.js';
 import {
@@ -71,6 +72,12 @@ export class Member {
   lost: ReplicaOp[] = [];
   /** Operations without an answer. */
   readonly sent = new Drain();
+  /** The OST tells that it has damaged blocks of the object. */
+  onDamaged: () => void = () => {
+    this.damaged = true;
+  };
+  /** It has told so before anybody listened. */
+  damaged = false;
   private readonly owner: MemberOwner;
   private readonly ping: ChunkOp;
   private pinging = false;
@@ -127,6 +134,9 @@ export class Member {
     peer.onClosed = () => {
       ended = true;
       this.ended(peer);
+    };
+    peer.onEvent = (name) => {
+      if (name === EVENT_DAMAGED) this.onDamaged();
     };
     const askedAtMs = clock.nowMs();
     let answer: Result<'ost.attach'>;

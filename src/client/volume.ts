@@ -20,6 +20,7 @@ import { OnDegraded } from './on-degraded.js';
 import { type Piece, ReplicaState } from './records.js';
 import { Move, type MoveNews } from './recovery/move.js';
 import { Reconcile } from './recovery/reconcile.js';
+import { Repair } from './recovery/repair.js';
 import { Resync } from './recovery/resync.js';
 import { recoveryProgress, type VolumeStatus, volumeStatus } from './recovery/status.js';
 import { allocatesZeroes, RequestQueue } from './request-queue.js';
@@ -45,6 +46,7 @@ export class Volume implements BlockDevice, MemberOwner {
   private readonly resync: Resync;
   private readonly move: Move;
   private readonly reconcile: Reconcile;
+  private readonly repair: Repair;
   private readonly timers: VolumeTimers;
   private readonly notices: Notices;
   private readonly requests: RequestQueue;
@@ -85,6 +87,7 @@ export class Volume implements BlockDevice, MemberOwner {
       resync: (member) => this.resync.start(member),
       giveUp: (member) => this.path.giveUp(member),
     });
+    this.repair = new Repair(state);
     const sealer = new Sealer(state, this.requests.writes, () => this.membership.seal());
     this.flusher.onFlushed = () => sealer.look(true);
     const degraded = new OnDegraded(state, this.path, this.requests, this.reconcile);
@@ -114,13 +117,14 @@ export class Volume implements BlockDevice, MemberOwner {
     this.timers.start();
     this.membership.wake();
     this.reconcile.wake();
+    this.repair.start();
     if (!this.readOnly)
       for (const member of this.state.members) if (!member.inSync) this.resync.start(member);
     if (!this.readOnly) this.move.follow(news);
   }
 
   status(): VolumeStatus {
-    return volumeStatus(this.state, this.resync);
+    return volumeStatus(this.state, this.resync, this.repair);
   }
 
   submit(block: BlockRequest): void {
@@ -278,6 +282,7 @@ export class Volume implements BlockDevice, MemberOwner {
   private stopTimers(): void {
     this.timers.stop();
     this.notices.stop();
+    this.repair.stop();
   }
 
   private gone(): RawstorError {

@@ -4,6 +4,7 @@ import { join, resolve } from 'node:path';
 import { parse, TomlError } from 'smol-toml';
 import { z } from 'zod';
 import { asRawstorError, RawstorError } from './errors.js';
+import { LIMITS } from './limits.js';
 import { nearestName } from './nearest.js';
 import { parseDurationMs, parseSizeBytes } from './units.js';
 
@@ -43,6 +44,17 @@ const size = readBy(parseSizeBytes);
 const path = z.string().min(1);
 const labels = z.record(z.string(), z.string());
 
+const sizePerSecond = z.union([z.number(), z.string()]).transform((text, context) => {
+  try {
+    const bytes = typeof text === 'number' ? text : parseSizeBytes(text);
+    if (bytes === 0 || bytes >= LIMITS.scrubBytesPerSecMin) return bytes;
+  } catch {
+    // Told below.
+  }
+  context.addIssue({ code: 'custom', message: `'${text}' is neither 0 nor a size of at least 1M` });
+  return z.NEVER;
+});
+
 const mgsSection = z.strictObject({
   dir: path.optional().describe('directory of the registry'),
   listen: addresses.optional().describe('addresses to listen on'),
@@ -66,6 +78,10 @@ const ostSection = z.strictObject({
     .optional()
     .describe('also repair and move volumes that nobody has open and that have a replica here'),
   'recovery-rate': size.optional().describe('most that this copies a second'),
+  checksums: z.boolean().optional().describe('checksums of stored blocks, verified when they are read; true'),
+  'scrub-rate': sizePerSecond
+    .optional()
+    .describe('bytes a second that the background scrub reads, such as 4M; 0: none; 4M'),
 });
 const nbdSection = z.strictObject({
   listen: addresses.optional().describe('addresses to listen on for NBD clients'),

@@ -1,6 +1,7 @@
 import { RawstorError } from '../common/errors.js';
 import { LIMITS } from '../common/limits.js';
 import type { MethodName, ObjectRecord, OstInfo, Params } from '../protocol/index.js';
+import { integrityCall, integrityFigures } from './checksums/integrity-calls.js';
 import type { ChunkWaiter } from './chunk-file.js';
 import type { CopyEngine } from './copy.js';
 import type { OstCore } from './core.js';
@@ -83,12 +84,18 @@ export class OstControl {
         return {};
       case 'ost.usage':
         return this.core.storage.usage((params as Params<'ost.usage'>).objectId);
+      case 'ost.damage':
+      case 'ost.scrub':
+      case 'ost.scrubStatus':
+      case 'ost.scrubCancel':
+        return integrityCall(this.core, method, params);
       case 'ost.stat':
         return {
           ...this.self.info(),
           objects: this.core.objects.size,
           sessions: this.core.sessionCount,
           loopStallMaxMs: this.self.loopStallMaxMs(),
+          integrity: integrityFigures(this.core),
         };
       default:
         throw new RawstorError('NOT_SUPPORTED', `an OST does not answer ${method}`);
@@ -101,6 +108,7 @@ export class OstControl {
     const known = core.records.set(object.record.id);
     if (known !== null && known.set.epoch > set.epoch) return;
     await core.commit([setChange(object.record.id, record)]);
+    core.sealed(object, record.lastSeal);
   }
 
   /** In turn with attaches, which bring records too: the newest stays. */

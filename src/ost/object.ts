@@ -22,6 +22,8 @@ export class OstObject {
   readonly chunks = new Map<number, ChunkFile>();
   readonly directory: DirectorySync;
   fence: Fence | null;
+  /** "Identical up to here", as far as this OST has been told. */
+  lastSeal = 0;
   writer: Session | null = null;
   readonly readers = new Set<Session>();
   readonly copied = new CopiedRegions();

@@ -176,6 +176,16 @@ export class Records {
     });
   }
 
+  /** For checksums/, which has keys and values of its own. */
+  value(key: Buffer): Buffer | undefined {
+    return this.store.get(key);
+  }
+
+  /** Removes the checksums of all objects, in bounded transactions. */
+  async removeAllSums(): Promise<void> {
+    await this.removeAll(singleKey(RecordType.SUMS));
+  }
+
   commit(changes: readonly Change[]): Promise<void> {
     return this.store.commit(changes);
   }
@@ -183,13 +193,8 @@ export class Records {
   /** Removes every record of an object but its tombstone, and when it is leaving its fence, in bounded transactions. */
   async removeObject(id: string, leaving: boolean): Promise<void> {
     const bytes = parseId(id);
-    for (const type of [RecordType.REGIONS, RecordType.CHUNK]) {
-      const prefix = objectKey(type, bytes);
-      for (;;) {
-        const pairs = this.store.range(prefix, keyAfterPrefix(prefix), 1024);
-        if (pairs.length === 0) break;
-        await this.store.commit(pairs.map(({ key }) => ({ key, value: null })));
-      }
+    for (const type of [RecordType.SUMS, RecordType.REGIONS, RecordType.CHUNK]) {
+      await this.removeAll(objectKey(type, bytes));
     }
     const last = [RecordType.OBJECT, RecordType.SET, ...(leaving ? [] : [RecordType.FENCE])];
     await this.store.commit(last.map((type) => ({ key: objectKey(type, bytes), value: null })));
@@ -197,6 +202,14 @@ export class Records {
 
   close(): Promise<void> {
     return this.store.close();
+  }
+
+  private async removeAll(prefix: Buffer): Promise<void> {
+    for (;;) {
+      const pairs = this.store.range(prefix, keyAfterPrefix(prefix), 1024);
+      if (pairs.length === 0) return;
+      await this.store.commit(pairs.map(({ key }) => ({ key, value: null })));
+    }
   }
 
   private page(type: number, after: string | null, limit: number): { key: Buffer; value: Buffer }[] {

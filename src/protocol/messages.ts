@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { RawstorError } from '../common/errors.js';
 import { LIMITS } from '../common/limits.js';
+import { INTEGRITY_METHODS, integritySchema } from './integrity-messages.js';
 import { DUMP_METHODS, KEPT_METHODS } from './kept-messages.js';
 import { MGS_METHODS } from './mgs-messages.js';
 import { MOVE_METHODS } from './move-messages.js';
@@ -121,7 +122,12 @@ export const OST_METHODS = {
   },
   'ost.stat': {
     params: nothing,
-    result: ostInfoSchema.extend({ objects: count, sessions: count, loopStallMaxMs: z.number() }),
+    result: ostInfoSchema.extend({
+      objects: count,
+      sessions: count,
+      loopStallMaxMs: z.number(),
+      integrity: integritySchema.nullable(),
+    }),
   },
 } as const;
 
@@ -254,7 +260,13 @@ export const MDS_METHODS = {
   },
 } as const;
 
-export const METHODS = { ...OST_METHODS, ...MDS_METHODS, ...MOVE_METHODS, ...MGS_METHODS } as const;
+export const METHODS = {
+  ...OST_METHODS,
+  ...INTEGRITY_METHODS,
+  ...MDS_METHODS,
+  ...MOVE_METHODS,
+  ...MGS_METHODS,
+} as const;
 export type Methods = typeof METHODS;
 export type MethodName = keyof Methods;
 export type Params<M extends MethodName> = z.infer<Methods[M]['params']>;

@@ -1,7 +1,10 @@
 import { z } from 'zod';
 import { addressSchema, labelsSchema } from './records.js';
 
+/** Control messages of the management server. */
+
 const count = z.number().int().nonnegative().max(Number.MAX_SAFE_INTEGER);
+const nothing = z.object({});
 
 /** A server as the MGS knows it. */
 export const serverInfoSchema = z.object({
@@ -11,6 +14,8 @@ export const serverInfoSchema = z.object({
   labels: labelsSchema,
   capacityBytes: count,
   freeBytes: count,
+  /** Of an OST: blocks known to be damaged there. */
+  damagedBlocks: count.optional(),
   /** Longest time its event loop was held up; absent: not told. */
   loopStallMaxMs: z.number().nonnegative().optional(),
 });
@@ -20,7 +25,7 @@ export type ServerInfo = z.infer<typeof serverInfoSchema>;
 export const MGS_METHODS = {
   'mgs.register': { params: serverInfoSchema, result: z.object({ clusterId: z.string() }) },
   'mgs.cluster': {
-    params: z.object({}),
+    params: nothing,
     result: z.object({
       clusterId: z.string(),
       servers: z.array(

@@ -133,5 +133,7 @@ export const ostInfoSchema = z.object({
   capacityBytes: count,
   freeBytes: count,
   bootId: bootIdSchema,
+  /** Blocks known to be damaged there. */
+  damagedBlocks: count.optional(),
 });
 export type OstInfo = z.infer<typeof ostInfoSchema>;

@@ -6,7 +6,7 @@ import type { BatchTask, Io } from '../io/types.js';
 import type { ChunkOp } from './chunk-op.js';
 import { Connection } from './connection.js';
 import { ASKS_ONLY, type ConnectionHandler } from './connection-handler.js';
-import { STATUS_CONNECTION_LOST } from './control.js';
+import { STATUS_CHECKSUM, STATUS_CONNECTION_LOST } from './control.js';
 import { encodeFrameHeader, FRAME_HEADER_BYTES, FrameFlag, FrameHeader, Opcode } from './frame.js';
 import type { Identity } from './hello.js';
 import type { MethodName, Params, Result } from './messages.js';
@@ -22,6 +22,7 @@ const SLOTS_PER_BUFFER = Math.floor((64 * 1024) / FRAME_HEADER_BYTES);
 export class RemotePeer implements OstPeer, BatchTask {
   readonly local = false;
   onClosed: ((error: Error | null) => void) | null = null;
+  onEvent: ((name: string) => void) | null = null;
   private connection!: Connection;
   private readonly io: Io;
   private readonly clock: Clock;
@@ -94,6 +95,7 @@ export class RemotePeer implements OstPeer, BatchTask {
   private handler(): ConnectionHandler {
     return {
       ...ASKS_ONLY,
+      event: (_connection, name) => this.onEvent?.(name),
       data: (_connection, header, buffer, offset) => this.onAnswer(header, buffer, offset),
       closed: (_connection, error) => this.onConnectionClosed(error),
     };
@@ -109,6 +111,8 @@ export class RemotePeer implements OstPeer, BatchTask {
       return;
     }
     op.status = header.status;
+    // Where it is damaged.
+    if (header.status === STATUS_CHECKSUM) op.tag = header.tag;
     if (op.opcode === Opcode.READ && header.status === 0) {
       if (buffer === null || header.payloadBytes !== op.length) {
         this.connection.destroy(

@@ -75,12 +75,13 @@ async function gather(context: Context): Promise<Status> {
   const alive = new Set(osts.filter((ost) => ost.alive).map((ost) => ost.ostId));
   const rows = volumes.map((volume) => rowOf(volume, (id) => alive.has(id)));
   const unwell = rows.filter((row) => row.health !== 'ok');
+  const damaged = osts.filter((ost) => (ost.damagedBlocks ?? 0) > 0);
   const servers = [...serversOf(registry.servers, osts), ...registry.own];
   const down = servers.some((server) => server.health === 'down');
   const lost = unwell.some((row) => row.health === 'unavailable' || row.health === 'loss');
   return {
     clusterId: stat.clusterId,
-    health: lost ? 'down' : down || unwell.length > 0 ? 'degraded' : 'ok',
+    health: lost ? 'down' : down || unwell.length > 0 || damaged.length > 0 ? 'degraded' : 'ok',
     servers,
     capacityBytes: osts.reduce((sum, ost) => sum + ost.capacityBytes, 0),
     freeBytes: osts.reduce((sum, ost) => sum + ost.freeBytes, 0),
@@ -88,8 +89,12 @@ async function gather(context: Context): Promise<Status> {
     inUse: volumes.filter((volume) => volume.lease !== null).length,
     unwell,
     recovering: rows.filter((row) => row.doing !== ''),
-    notes: registry.notes,
+    notes: [...registry.notes, ...damaged.map(damageNote)],
   };
+}
+
+function damageNote({ ostId, damagedBlocks }: KnownOst): string {
+  return `${damagedBlocks} damaged blocks on OST ${ostId}: \`rawstor scrub --ost ${ostId}\` repairs what it can`;
 }
 
 /** What the MDS knows, or why it does not say. */

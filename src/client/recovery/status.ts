@@ -1,5 +1,6 @@
 import type { RecoveryProgress } from '../../protocol/object-info.js';
 import type { VolumeState } from '../volume-state.js';
+import type { Repair } from './repair.js';
 import type { Resync } from './resync.js';
 
 export interface MemberStatus {
@@ -20,9 +21,13 @@ export interface VolumeStatus {
   readonly move: { readonly from: string | null; readonly to: string } | null;
   /** Every replica is where it is to be, in sync and the same, and nothing of the object is left elsewhere. */
   readonly recovered: boolean;
+  /** Blocks with a wrong checksum on some replica that were repaired from another, since the open. */
+  readonly repairedBlocks: number;
+  /** Those that no other replica could give. */
+  readonly damagedBlocks: number;
 }
 
-export function volumeStatus(state: VolumeState, resync: Resync): VolumeStatus {
+export function volumeStatus(state: VolumeState, resync: Resync, repair: Repair): VolumeStatus {
   const members = state.members.map((member): MemberStatus => {
     const progress = resync.progress(member);
     return {
@@ -43,6 +48,7 @@ export function volumeStatus(state: VolumeState, resync: Resync): VolumeStatus {
     members,
     move: move === null ? null : { from: move.wanted.from, to: move.wanted.to },
     recovered: inSync && unreconciled.size === 0 && move === null && left.length === 0 && !acksHeld,
+    ...repair.counts,
   };
 }
 

@@ -18,6 +18,7 @@ import {
   required,
   SERVER_OPTIONS,
 } from '../../roles/environment.js';
+import { integrityTuning } from './ost.js';
 import { MDS_PORT, OST_PORT } from './ports.js';
 
 interface Options {
@@ -114,6 +115,7 @@ async function startNode(context: Context, env: RoleEnvironment, options: Option
       labels: options.label,
       mdsAddresses,
       mgsAddresses: known.mgs,
+      tuning: integrityTuning(known.config?.serve.ost ?? {}),
     });
     closers.push(() => ost.close());
     const cluster = await Cluster.connect({

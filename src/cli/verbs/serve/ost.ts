@@ -1,6 +1,8 @@
 import { resolve } from 'node:path';
 import { Cluster, Keeper } from '../../../client/index.js';
+import type { ClusterConfig } from '../../../common/config.js';
 import { runService } from '../../../common/lifecycle.js';
+import type { OstTuning } from '../../../ost/index.js';
 import type { OstConnector } from '../../../protocol/index.js';
 import { defineVerb } from '../../command.js';
 import {
@@ -24,6 +26,15 @@ interface Options {
   poolSize?: number;
   recover?: boolean;
   recoveryRate?: number;
+}
+
+/** What [serve-ost] says about checksums. */
+export function integrityTuning(section: ClusterConfig['serve']['ost']): Partial<OstTuning> {
+  const scrubRate = section['scrub-rate'];
+  return {
+    ...(section.checksums === undefined ? {} : { checksums: section.checksums }),
+    ...(scrubRate === undefined ? {} : { scrubBytesPerSec: scrubRate }),
+  };
 }
 
 export const serveOst = defineVerb<Options>({
@@ -66,6 +77,7 @@ export const serveOst = defineVerb<Options>({
         labels: { ...section.labels, ...options.label },
         mdsAddresses,
         mgsAddresses: known.mgs,
+        tuning: integrityTuning(section),
       });
       const keeper = (options.recover ?? section.recover) ? await keep(env, ost, mdsAddresses, rate) : null;
       return { ost, close: () => closeAll([() => keeper?.close(), () => ost.close(), () => env.io.close()]) };
