@@ -6,11 +6,11 @@ import {
   addressSchema,
   bootIdSchema,
   idSchema,
-  labelsSchema,
   memberSchema,
   nameSchema,
   objectRecordSchema,
   ostInfoSchema,
+  serverInfoSchema,
   storedSetSchema,
 } from './records.js';
 
@@ -251,18 +251,6 @@ export const MDS_METHODS = {
     }),
   },
 } as const;
-
-export const serverInfoSchema = z.object({
-  role: z.enum(['ost', 'mds', 'nbd']),
-  id: z.string().max(64),
-  addresses: z.array(addressSchema).max(8),
-  labels: labelsSchema,
-  capacityBytes: count,
-  freeBytes: count,
-  /** Longest time its event loop was held up; absent: not told. */
-  loopStallMaxMs: z.number().nonnegative().optional(),
-});
-export type ServerInfo = z.infer<typeof serverInfoSchema>;
 
 /** Methods the MGS answers. */
 export const MGS_METHODS = {

@@ -113,3 +113,16 @@ export const ostInfoSchema = z.object({
   bootId: bootIdSchema,
 });
 export type OstInfo = z.infer<typeof ostInfoSchema>;
+
+/** A server as the MGS knows it. */
+export const serverInfoSchema = z.object({
+  role: z.enum(['ost', 'mds', 'nbd']),
+  id: z.string().max(64),
+  addresses: z.array(addressSchema).max(8),
+  labels: labelsSchema,
+  capacityBytes: count,
+  freeBytes: count,
+  /** Longest time its event loop was held up; absent: not told. */
+  loopStallMaxMs: z.number().nonnegative().optional(),
+});
+export type ServerInfo = z.infer<typeof serverInfoSchema>;
