@@ -84,6 +84,19 @@ describe('what a volume may give', () => {
     expect(() => reads(values, null)).toThrow(WrongData);
   });
 
+  it('misses nothing where zeros may be the latest that were acknowledged', () => {
+    const values = new LegalValues(SIZE_BYTES);
+    written(values);
+    values.acknowledge(values.issue('trim', 0, 8), false);
+    values.loss();
+    reads(values, null);
+    expect(values.missing).toBe(0);
+    written(values);
+    values.loss();
+    reads(values, null);
+    expect(values.missing).toBe(1);
+  });
+
   it('is what FUA wrote, also after a loss', () => {
     const values = new LegalValues(SIZE_BYTES);
     const first = written(values);

@@ -29,6 +29,12 @@ export interface Look {
   readonly lossCount: number;
 }
 
+/** What a sector says of itself; both 0 for zeros. */
+interface Mark {
+  readonly sector: number;
+  readonly seq: number;
+}
+
 export class WrongData extends Error {}
 
 const NOTHING: Change = {
@@ -132,9 +138,11 @@ export class LegalValues {
     for (let i = 0; i < look.sectors; i++) {
       const sector = look.firstSector + i;
       const floor = Math.min(look.floor[i]!, this.floorOf(sector));
-      const found = this.find(sector, bytes.subarray(i * SECTOR_BYTES, (i + 1) * SECTOR_BYTES), floor, who);
+      const part = bytes.subarray(i * SECTOR_BYTES, (i + 1) * SECTOR_BYTES);
+      const found = this.find(sector, part, floor, who);
       if (!learns) continue;
-      if (found.endedAt < this.beforeLoss[sector]!) this.missing++;
+      // Zeros may be those of a later change than the first that is legal.
+      if (this.match(sector, markOf(part)!, this.beforeLoss[sector]!) === undefined) this.missing++;
       if (found.issuedAt > this.seen[sector]!) this.seen[sector] = found.issuedAt;
     }
   }
@@ -180,19 +188,27 @@ export class LegalValues {
 
   private find(sector: number, bytes: Buffer, floor: number, who: string): Change {
     const mark = markOf(bytes);
-    const history = this.histories[Math.floor(sector / SECTORS_PER_BLOCK)]!;
-    if (mark !== null && (mark.seq === 0 ? mark.sector === 0 : mark.sector === sector)) {
-      // Of several zeros the first that is legal: it takes the least away.
-      for (const change of history) {
-        if (change.seq === mark.seq && covers(change, sector) && change.endedAt > floor) return change;
-      }
-    }
+    const legal = mark === null ? undefined : this.match(sector, mark, floor);
+    if (legal !== undefined) return legal;
+    const history = this.historyOf(sector);
     const found = mark === null ? `bytes of no write (${bytes.toString('hex', 0, 32)}...)` : nameOf(mark);
     const past = history.filter((change) => covers(change, sector)).slice(-8);
     throw new WrongData(
       `${who}: sector ${sector} (block ${Math.floor(sector / SECTORS_PER_BLOCK)}) has ${found}; legal is what ended after ` +
         `${floor}, of its last changes:\n${past.map((change) => `  ${tell(change)}`).join('\n')}`,
     );
+  }
+
+  /** Of several zeros the first that is legal: it takes the least away. */
+  private match(sector: number, mark: Mark, floor: number): Change | undefined {
+    if (mark.sector !== (mark.seq === 0 ? 0 : sector)) return undefined;
+    return this.historyOf(sector).find(
+      (change) => change.seq === mark.seq && covers(change, sector) && change.endedAt > floor,
+    );
+  }
+
+  private historyOf(sector: number): readonly Change[] {
+    return this.histories[Math.floor(sector / SECTORS_PER_BLOCK)]!;
   }
 
   private prune(block: number): void {
@@ -218,12 +234,12 @@ function raise(floors: Float64Array, first: number, end: number, to: number): vo
 }
 
 /** Null for a sector that is not one mark throughout. */
-function markOf(bytes: Buffer): { sector: number; seq: number } | null {
+function markOf(bytes: Buffer): Mark | null {
   const alike = bytes.compare(bytes, 0, bytes.length - MARK_BYTES, MARK_BYTES) === 0;
   return alike ? { sector: bytes.readUInt32LE(0), seq: bytes.readUInt32LE(4) } : null;
 }
 
-function nameOf({ sector, seq }: { sector: number; seq: number }): string {
+function nameOf({ sector, seq }: Mark): string {
   return seq === 0 && sector === 0 ? 'zeros' : `write ${seq} of sector ${sector}`;
 }
 

@@ -72,8 +72,7 @@ async function finish(cluster: TortureCluster, guest: Guest, values: LegalValues
 
 /**
  * The power fails everywhere when one replica's kernel has written back what the guest never flushed and the
- * other's has not. Afterwards they have to be made alike (I2 tells where), the loss has to be told, and what was flushed
- * is there (I10).
+ * other's has not. Afterwards they have to be made alike (I2 tells where), and the loss has to be told.
  */
 export function powerFailsEverywhere(root?: string): Promise<void> {
   return withCluster(1, root, async (cluster, values, guests) => {
@@ -96,6 +95,23 @@ export function powerFailsEverywhere(root?: string): Promise<void> {
     if ((await guest.flush()) !== 0) throw new Error('a loss was told twice');
     if ((await cluster.volume()).lossWallMs === null) throw new Error('the loss is not on record');
     await finish(cluster, guest, values);
+  });
+}
+
+/** The power fails everywhere right after a flush and a FUA write: whatever survives, these do (I1, I10). */
+export function powerFailsAfterFlush(root?: string): Promise<void> {
+  return withCluster(1, root, async (cluster, values, guests) => {
+    const guest = guestOn(cluster, values);
+    guests.push(guest);
+    await writeRegion(guest, 0);
+    await guest.flush();
+    await guest.write(REGION_SECTORS, PIECE_SECTORS, true);
+    cluster.gateways[0]!.kill();
+    const cut = cluster.cutPower([...cluster.osts, cluster.mds]);
+    values.loss();
+    await cut;
+    await cluster.heal();
+    await readOften(guest);
   });
 }
 

@@ -8,7 +8,7 @@ import { torture } from './torture.js';
  */
 
 const LONG = process.env.RAWSTOR_TEST_LONG === '1';
-const SECONDS = Number(process.env.RAWSTOR_TORTURE_S ?? (LONG ? 600 : 25));
+const SECONDS = Number(process.env.RAWSTOR_TORTURE_S ?? (LONG ? 600 : 20));
 const fresh = Date.now() % 2 ** 31;
 const seeds =
   process.env.RAWSTOR_TORTURE_SEED === undefined ? [6, fresh] : [Number(process.env.RAWSTOR_TORTURE_SEED)];
