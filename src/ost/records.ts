@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import { z } from 'zod';
 import { RawstorError } from '../common/errors.js';
 import { parseId } from '../common/ids.js';
@@ -25,7 +26,7 @@ import {
   regionsKey,
   singleKey,
 } from './record-codec.js';
-import type { Change, DurableStore } from './store.js';
+import { type Change, type DurableStore, RECORDS_REPAIR } from './store.js';
 
 export const RECORDS_FORMAT = 1;
 
@@ -87,9 +88,10 @@ export class Records {
     const value = this.store.get(singleKey(RecordType.META));
     if (value === undefined) {
       if (ostId !== null) {
+        // A database cut where its newest pages were is a whole one, of an earlier time.
         throw new RawstorError('BAD_DATA', 'the records of this OST are gone', {
-          where,
-          hint: 'restore the directory from a copy, or move it away and start on an empty one',
+          where: join(where, 'data.mdb'),
+          hint: RECORDS_REPAIR,
         });
       }
       const meta = encodeBody({ format: RECORDS_FORMAT, ostId: newId });

@@ -166,6 +166,13 @@ export class Cluster {
     return true;
   }
 
+  /** Ends the guest of before whose session is on record; false when there is none. */
+  endFormer(): boolean {
+    const found = this.former.find((old) => old.holder === this.holder && old.alive);
+    found?.die();
+    return found !== undefined;
+  }
+
   /** Whose session is on record. */
   get holder(): string {
     return this.mds.peek(this.object!.id).session.holder;

@@ -20,6 +20,7 @@ export interface RunResult {
 
 const CALM_LIMIT_MS = 300_000;
 const LOAD_LIMIT_MS = 900_000;
+const FAULTS_UNTIL_MS = 240_000;
 
 /** One history. The same seed and steps give the same one. */
 export function runSeed(options: RunOptions): Promise<RunResult> {
@@ -66,7 +67,8 @@ function history(world: World, steps: number): void {
     });
   };
   next();
-  world.run(() => cluster.loadOver, LOAD_LIMIT_MS, 'the load');
+  // Some mixes of faults let nobody serve for long.
+  world.run(() => cluster.loadOver || world.nowMs > FAULTS_UNTIL_MS, LOAD_LIMIT_MS, 'the load');
   faulty = false;
   calm(world, cluster);
 }
@@ -95,6 +97,7 @@ function calm(world: World, cluster: Cluster): void {
   // And a moment for lost connections to be told.
   const up = () => world.nowMs >= goOnMs && mds.mds !== null && cluster.osts.every((node) => node.serving);
   world.run(up, CALM_LIMIT_MS, 'every server');
+  world.run(() => cluster.loadOver, LOAD_LIMIT_MS, 'the rest of the load');
   guest.stop();
   world.run(() => guest.volume !== null && guest.idle, CALM_LIMIT_MS, 'the last requests');
   const volume = guest.volume!;
