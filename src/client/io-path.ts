@@ -151,10 +151,8 @@ export class IoPath implements ChunkOpOwner {
   }
 
   private sendWrite(piece: Piece): void {
-    const isFlush = piece.opcode === Opcode.FLUSH;
-    // It may have moved since the piece was cut.
-    if (!isFlush) piece.placement = this.state.placement(piece.chunk);
     const { placement } = piece;
+    const isFlush = piece.opcode === Opcode.FLUSH;
     piece.opCount = 0;
     piece.unsettled = 0;
     if (!isFlush && !enoughInSync(placement, this.state.object.minReplicas)) {
@@ -202,7 +200,6 @@ export class IoPath implements ChunkOpOwner {
   }
 
   private sendRead(piece: Piece): void {
-    piece.placement = this.state.placement(piece.chunk);
     if (this.state.differs(piece)) return this.owner.readDiffers(piece);
     const member = chooseReplica(piece, this.rotor++, this.state.env.host);
     if (member === null) {
@@ -234,8 +231,12 @@ export class IoPath implements ChunkOpOwner {
     if (hardError) {
       piece.tried.push(member);
       const someLeft = piece.placement.some((other) => other.inSync && !piece.tried.includes(other));
-      const error = errorOfStatus(op.status, `chunk ${piece.chunk} at ${piece.offset}`);
-      if (!someLeft) return this.owner.pieceDone(piece, error);
+      if (!someLeft) {
+        return this.owner.pieceDone(
+          piece,
+          errorOfStatus(op.status, `chunk ${piece.chunk} at ${piece.offset}`),
+        );
+      }
     }
     this.sendRead(piece);
   }

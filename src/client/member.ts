@@ -56,8 +56,6 @@ export class Member {
   dirty = false;
   /** Attached under another boot id than recorded: what was not flushed there is lost, so nothing is read from it. */
   emptied = false;
-  /** Bytes that were copied to it. */
-  copiedBytes = 0;
   /** Its drop is asked for and not answered: it counts as before, but nothing is read from it (I14). */
   leaving = false;
   /**
@@ -196,16 +194,4 @@ export class Member {
       this.peer?.destroy();
     }
   }
-}
-
-/** One that the MDS does not know any more, or not yet. */
-export function unknownOst(ostId: string): OstInfo {
-  return {
-    ostId,
-    addresses: [],
-    labels: {},
-    capacityBytes: 0,
-    freeBytes: 0,
-    bootId: { kernel: '', generation: 0 },
-  };
 }

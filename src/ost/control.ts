@@ -1,12 +1,12 @@
 import { RawstorError } from '../common/errors.js';
 import { LIMITS } from '../common/limits.js';
-import type { MethodName, ObjectRecord, OstInfo, Params } from '../protocol/index.js';
+import type { MethodName, OstInfo, Params } from '../protocol/index.js';
 import type { ChunkWaiter } from './chunk-file.js';
 import type { CopyEngine } from './copy.js';
 import type { OstCore } from './core.js';
 import { KeptObjects } from './kept-objects.js';
 import { REGIONS_PER_PAGE } from './record-codec.js';
-import { objectChange, type SetRecord, setChange } from './records.js';
+import { type SetRecord, setChange } from './records.js';
 import type { Session, SessionHolder } from './session.js';
 
 /** Region pages looked at for one answer. */
@@ -65,9 +65,8 @@ export class OstControl {
         return { regions: await this.core.intents.mark([...object.chunks.values()], tag) };
       }
       case 'ost.storeSet': {
-        const { handle, object, ...record } = params as Params<'ost.storeSet'>;
-        const session = this.core.session(handle, holder);
-        await Promise.all([this.storeSet(session, record), object && this.storeRecord(session, object)]);
+        const { handle, ...record } = params as Params<'ost.storeSet'>;
+        await this.storeSet(this.core.session(handle, holder), record);
         this.core.session(handle, holder);
         return {};
       }
@@ -103,49 +102,24 @@ export class OstControl {
     await core.commit([setChange(object.record.id, record)]);
   }
 
-  /** In turn with attaches, which bring records too: the newest stays. */
-  private async storeRecord(session: Session, brought: ObjectRecord): Promise<void> {
-    const { object } = session;
-    if (brought.id !== object.record.id) {
-      throw new RawstorError('INVALID', 'the record is of another object', { where: object.record.id });
-    }
-    const stored = object.turn.then(async () => {
-      const record = object.newerRecord(brought);
-      if (session.ended !== 0 || record !== brought) return;
-      await this.core.commit([objectChange(record)]);
-      object.record = record;
-    });
-    object.turn = stored.catch(() => {});
-    await stored;
-  }
-
   private regions(asked: Params<'ost.regions'>, holder: SessionHolder): unknown {
     const session = this.core.session(asked.handle, holder);
-    const { key, record, copied } = session.object;
+    const { key, record } = session.object;
     const from = asked.from ?? { chunk: 0, region: 0 };
     const fromPage = Math.floor(from.region / REGIONS_PER_PAGE);
     const since = Math.max(1, asked.since);
     const version = record.headVersion;
     const pages = this.core.records.scanRegions(key, from.chunk, version, fromPage, PAGES_AT_ONCE);
     const rows: number[] = [];
-    const remembered: number[] = [];
     for (const { chunk, version: of, page, epochs } of pages) {
       if (of !== version) continue;
       for (let i = 0; i < epochs.length; i++) {
-        if (epochs[i]! < since) continue;
-        const region = page * REGIONS_PER_PAGE + i;
-        if (copied.has(chunk, region)) remembered.push(rows.length / 3);
-        rows.push(chunk, region, epochs[i]!);
+        if (epochs[i]! >= since) rows.push(chunk, page * REGIONS_PER_PAGE + i, epochs[i]!);
       }
     }
     const last = pages.at(-1);
     const more = pages.length === PAGES_AT_ONCE && last !== undefined;
-    const told = { copied: remembered, copiedSince: copied.since };
-    return {
-      rows,
-      ...told,
-      next: more ? { chunk: last.chunk, region: (last.page + 1) * REGIONS_PER_PAGE } : null,
-    };
+    return { rows, next: more ? { chunk: last.chunk, region: (last.page + 1) * REGIONS_PER_PAGE } : null };
   }
 
   private async extents(asked: Params<'ost.extents'>, holder: SessionHolder): Promise<unknown> {

@@ -275,7 +275,6 @@ export class OstCore implements BatchTask {
   private lose(reason: string): void {
     this.boot.lose(reason);
     for (const session of [...this.sessions.values()]) this.endSession(session);
-    for (const object of this.objects.values()) object.copied.clear();
   }
 
   private *openChunks(): Iterable<{ objectId: string; name: ChunkName }> {

@@ -85,7 +85,6 @@ export async function startOst(options: StartOstOptions): Promise<RunningOst> {
   const owner = {
     joined: (clusterId: string) => directory.joinCluster(clusterId),
     deleteObject: (id: string) => core.removal.remove(id),
-    leaveObject: (id: string, epoch: number) => core.removal.leave(id, epoch),
   };
   const env = { io, clock, log };
   const serverInfo = (): ServerInfo => {

@@ -3,7 +3,6 @@ import { parseId } from '../common/ids.js';
 import type { Io } from '../io/types.js';
 import type { ObjectRecord } from '../protocol/index.js';
 import type { ChunkFile } from './chunk-file.js';
-import { CopiedRegions } from './copied-regions.js';
 import type { Fence } from './record-codec.js';
 import type { Session } from './session.js';
 import type { ChunkStorage } from './storage.js';
@@ -24,7 +23,6 @@ export class OstObject {
   fence: Fence | null;
   writer: Session | null = null;
   readonly readers = new Set<Session>();
-  readonly copied = new CopiedRegions();
   /** Attaches of one object come one after another. */
   turn: Promise<unknown> = Promise.resolve();
   private readonly owner: ObjectOwner;

@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import { z } from 'zod';
 import { RawstorError } from '../common/errors.js';
 import { parseId } from '../common/ids.js';
@@ -25,7 +26,7 @@ import {
   regionsKey,
   singleKey,
 } from './record-codec.js';
-import type { Change, DurableStore } from './store.js';
+import { type Change, type DurableStore, RECORDS_REPAIR } from './store.js';
 
 export const RECORDS_FORMAT = 1;
 
@@ -49,18 +50,12 @@ const setSchema = z.object({
 });
 export type SetRecord = z.infer<typeof setSchema>;
 
-/**
- * An object whose removal was begun or, `done`, finished. One that is `leaving` lives elsewhere: nothing is
- * remembered of it at the end but its fence, so that it may come back and earlier sessions may not.
- */
+/** An object whose removal was begun or, `done`, finished. */
 export interface Tombstone {
   id: string;
   wallMs: number;
   done: boolean;
-  leaving: boolean;
 }
-
-const TombstoneState = { BEGUN: 0, DONE: 1, LEAVING: 2 } as const;
 
 /** Region epochs of one page, as a scan gives them. */
 export interface RegionRow {
@@ -87,9 +82,10 @@ export class Records {
     const value = this.store.get(singleKey(RecordType.META));
     if (value === undefined) {
       if (ostId !== null) {
+        // A database cut where its newest pages were is a whole one, of an earlier time.
         throw new RawstorError('BAD_DATA', 'the records of this OST are gone', {
-          where,
-          hint: 'restore the directory from a copy, or move it away and start on an empty one',
+          where: join(where, 'data.mdb'),
+          hint: RECORDS_REPAIR,
         });
       }
       const meta = encodeBody({ format: RECORDS_FORMAT, ostId: newId });
@@ -180,8 +176,8 @@ export class Records {
     return this.store.commit(changes);
   }
 
-  /** Removes every record of an object but its tombstone, and when it is leaving its fence, in bounded transactions. */
-  async removeObject(id: string, leaving: boolean): Promise<void> {
+  /** Removes every record of an object but its tombstone, in bounded transactions. */
+  async removeObject(id: string): Promise<void> {
     const bytes = parseId(id);
     for (const type of [RecordType.REGIONS, RecordType.CHUNK]) {
       const prefix = objectKey(type, bytes);
@@ -191,8 +187,12 @@ export class Records {
         await this.store.commit(pairs.map(({ key }) => ({ key, value: null })));
       }
     }
-    const last = [RecordType.OBJECT, RecordType.SET, ...(leaving ? [] : [RecordType.FENCE])];
-    await this.store.commit(last.map((type) => ({ key: objectKey(type, bytes), value: null })));
+    await this.store.commit(
+      [RecordType.OBJECT, RecordType.FENCE, RecordType.SET].map((type) => ({
+        key: objectKey(type, bytes),
+        value: null,
+      })),
+    );
   }
 
   close(): Promise<void> {
@@ -223,16 +223,12 @@ export function setChange(id: string, record: SetRecord): Change {
 }
 
 /** `body` null forgets the removal. */
-export function tombstoneChange(
-  id: string,
-  body: { wallMs: number; done: boolean; leaving?: boolean } | null,
-): Change {
+export function tombstoneChange(id: string, body: { wallMs: number; done: boolean } | null): Change {
   const key = objectKey(RecordType.TOMBSTONE, parseId(id));
   if (body === null) return { key, value: null };
   const value = Buffer.alloc(9);
   value.writeDoubleLE(body.wallMs, 0);
-  const { BEGUN, DONE, LEAVING } = TombstoneState;
-  value[8] = body.done ? DONE : body.leaving === true ? LEAVING : BEGUN;
+  value[8] = body.done ? 1 : 0;
   return { key, value };
 }
 
@@ -255,9 +251,7 @@ export function regionsChange(
 
 function decodeTombstone(id: string, value: Buffer): Tombstone {
   if (value.length !== 9) throw damaged(`the tombstone of object ${id}`);
-  const state = value[8];
-  const leaving = state === TombstoneState.LEAVING;
-  return { id, wallMs: value.readDoubleLE(0), done: state === TombstoneState.DONE, leaving };
+  return { id, wallMs: value.readDoubleLE(0), done: value[8] === 1 };
 }
 
 /** @throws RawstorError BAD_DATA */

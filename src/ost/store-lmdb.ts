@@ -1,18 +1,14 @@
 import { open, type RootDatabase } from 'lmdb';
 import { asRawstorError, RawstorError } from '../common/errors.js';
 import { checkLmdb } from '../common/lmdb-check.js';
-import type { Change, DurableStore } from './store.js';
+import { type Change, type DurableStore, RECORDS_REPAIR } from './store.js';
 
 /**
  * Opens the records of an OST, after a child process has read them through (a damaged file would end this
  * process by a signal). @throws RawstorError BAD_DATA
  */
 export async function openLmdbStore(directory: string, mayBeNew: boolean): Promise<DurableStore> {
-  await checkLmdb(directory, mayBeNew, {
-    repair:
-      "move this OST's directory away, start it on an empty one and let its volumes resync; " +
-      'the data files under chunks/ stay readable',
-  });
+  await checkLmdb(directory, mayBeNew, { repair: RECORDS_REPAIR });
   try {
     const db = open<Buffer, Buffer>({
       path: directory,

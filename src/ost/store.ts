@@ -19,3 +19,8 @@ export interface DurableStore {
   commit(changes: readonly Change[]): Promise<void>;
   close(): Promise<void>;
 }
+
+/** What to do about records that cannot be used. */
+export const RECORDS_REPAIR =
+  "move this OST's directory away, start it on an empty one and let its volumes resync; " +
+  'the data files under chunks/ stay readable';

@@ -46,7 +46,6 @@ export class RemotePeer implements OstPeer, BatchTask {
     identity: Identity,
     address: string,
     timeoutMs: number,
-    ostId?: string,
   ): Promise<RemotePeer> {
     const peer = new RemotePeer(io, clock);
     peer.connection = await Connection.connect(io, address, {
@@ -55,21 +54,20 @@ export class RemotePeer implements OstPeer, BatchTask {
       handler: peer.handler(),
       timeoutMs,
     });
-    const { remote } = peer.connection;
-    if (remote?.role !== 'ost') {
+    if (peer.connection.remote?.role !== 'ost') {
       peer.connection.destroy();
       throw new RawstorError('PROTOCOL', 'there is no OST at this address', { where: address });
-    }
-    if (ostId !== undefined && remote.serverId !== ostId) {
-      peer.connection.destroy();
-      const other = `OST ${remote.serverId} answers there, not ${ostId}`;
-      throw new RawstorError('UNAVAILABLE', other, { where: address });
     }
     return peer;
   }
 
   get where(): string {
     return this.connection.peer;
+  }
+
+  /** Id of the OST that answered. */
+  get ostId(): string | undefined {
+    return this.connection.remote?.serverId;
   }
 
   async call<M extends MethodName>(method: M, params: Params<M>, timeoutMs?: number): Promise<Result<M>> {

@@ -37,6 +37,10 @@ export class Cluster {
   guest: Guest | null = null;
   /** A fault that waits for a copy between OSTs. */
   onNextCopy: ((target: OstNode) => void) | null = null;
+  /** One that waits for a write to arrive. */
+  onNextWrite: ((node: OstNode) => void) | null = null;
+  /** One that waits for a guest to have opened the volume. */
+  onOpened: (() => void) | null = null;
   readonly former: Guest[] = [];
   object: ObjectInfo | null = null;
   private stepsLeft: number;
@@ -76,6 +80,11 @@ export class Cluster {
     mds.start();
     for (const node of this.osts) {
       node.onCalled = (method) => this.called(method, node);
+      node.onWrite = () => {
+        const { onNextWrite } = this;
+        this.onNextWrite = null;
+        onNextWrite?.(node);
+      };
       node.start();
     }
     world.run(() => mds.mds !== null && this.osts.every((node) => node.serving), 10_000, 'start');
@@ -142,6 +151,9 @@ export class Cluster {
     // An open that was overtaken by a later one may end all the same; it is fenced as soon as it does something.
     if (epoch < this.openedEpoch) return guest.supersede();
     this.openedEpoch = epoch;
+    const { onOpened } = this;
+    this.onOpened = null;
+    onOpened?.();
     for (const old of this.former) if (old !== guest && old.alive) old.supersede();
     this.lossKnown();
   }
@@ -152,6 +164,13 @@ export class Cluster {
     guest.supersede();
     guest.die();
     return true;
+  }
+
+  /** Ends the guest of before whose session is on record; false when there is none. */
+  endFormer(): boolean {
+    const found = this.former.find((old) => old.holder === this.holder && old.alive);
+    found?.die();
+    return found !== undefined;
   }
 
   /** Whose session is on record. */

@@ -1,24 +1,11 @@
-import type { Cluster } from './cluster.js';
-import { cutFor, type Fault, killMds, pick, restartLater } from './faults.js';
-import type { OstNode } from './ost-node.js';
+import { bothWays, cutFor, type FaultTable, killMds, pick, powerCycle, restartLater } from './faults.js';
 
 /**
  * Sequences that single faults rarely add up to, begun at a random moment of a history like any other fault.
  * Each aims at one of the rules whose breach needs several things to coincide.
  */
 
-const both = (a: string, b: string): [string, string][] => [
-  [a, b],
-  [b, a],
-];
-
-function powerCycle(cluster: Cluster, node: OstNode): void {
-  const wasAlive = node.process?.alive ?? false;
-  node.powerLoss();
-  if (wasAlive) restartLater(cluster, node);
-}
-
-export const DIRECTED: Record<string, { weight: number; act: Fault }> = {
+export const DIRECTED: FaultTable = {
   /** The old writer runs on and reaches one OST, which the new one may not reach (I4, I5, I14). */
   takeoverApart: {
     weight: 3,
@@ -27,15 +14,15 @@ export const DIRECTED: Record<string, { weight: number; act: Fault }> = {
       if (guest === null || guest.volume === null) return;
       const old = guest.name;
       const kept = pick(cluster, cluster.osts);
-      const ways = both(old, 'mds');
+      const ways = bothWays(old, 'mds');
       for (const node of cluster.osts)
-        if (node !== kept && world.chance(0.8)) ways.push(...both(old, node.name));
+        if (node !== kept && world.chance(0.8)) ways.push(...bothWays(old, node.name));
       cutFor(cluster, ways, world.between(300, 6000));
       cluster.later(world.between(0, 900), 'takes over', () => {
         if (cluster.guest !== guest) return;
         cluster.takeover(false);
         const next = cluster.guest!.name;
-        if (world.chance(0.5)) cutFor(cluster, both(next, kept.name), world.between(500, 5000));
+        if (world.chance(0.5)) cutFor(cluster, bothWays(next, kept.name), world.between(500, 5000));
         if (world.chance(0.5)) {
           cluster.later(world.between(5, 2500), 'restarts what the old writer reaches', () => {
             kept.kill();
@@ -133,7 +120,7 @@ export const DIRECTED: Record<string, { weight: number; act: Fault }> = {
       const late = pick(cluster, cluster.osts);
       cutFor(cluster, [[guest.name, late.name]], world.between(30, 1500));
       cluster.later(world.between(0.5, 20), 'the writer ends', () => {
-        const between = cluster.osts.flatMap((one) => (one === late ? [] : both(one.name, late.name)));
+        const between = cluster.osts.flatMap((one) => (one === late ? [] : bothWays(one.name, late.name)));
         cutFor(cluster, between, world.between(500, 3000));
         if (world.chance(0.5)) cluster.restartGateway();
         else cluster.takeover(true);

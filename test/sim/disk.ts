@@ -29,6 +29,32 @@ export class FileData {
     this.durableSizeBytes = this.sizeBytes;
   }
 
+  /** What a sync that begins now covers at least. */
+  begun(): Map<number, { content: Buffer | null; versions: number }> {
+    return new Map(
+      [...this.dirty].map(([block, versions]) => [
+        block,
+        { content: versions.at(-1)!, versions: versions.length },
+      ]),
+    );
+  }
+
+  /** The sync is over, and what was written meanwhile is as dirty as before. */
+  syncBegun(
+    begun: ReadonlyMap<number, { content: Buffer | null; versions: number }>,
+    sizeBytes: number,
+  ): void {
+    for (const [block, { content, versions }] of begun) {
+      const now = this.dirty.get(block);
+      // Forgotten or written back by another sync meanwhile.
+      if (now === undefined || now.length < versions) continue;
+      this.persist(block, content);
+      now.splice(0, versions);
+      if (now.length === 0) this.dirty.delete(block);
+    }
+    this.durableSizeBytes = Math.max(this.durableSizeBytes, sizeBytes);
+  }
+
   persist(block: number, content: Buffer | null): void {
     if (content === null) this.durable.delete(block);
     else this.durable.set(block, content);

@@ -1,9 +1,8 @@
 import type { Cluster } from './cluster.js';
-import { DIRECTED } from './directed.js';
 import type { OstNode } from './ost-node.js';
 import { loseMds } from './rebuild.js';
 
-export type Fault = (cluster: Cluster) => void;
+export type FaultTable = Record<string, { weight: number; act: (cluster: Cluster) => void }>;
 
 export const pick = <T>(cluster: Cluster, of: readonly T[]): T => of[cluster.world.random.below(of.length)]!;
 
@@ -14,6 +13,17 @@ export function restartLater(cluster: Cluster, node: OstNode): void {
   world.post(delayMs, null, `${node.name} starts`, () => {
     if (node.process === process) node.start();
   });
+}
+
+export const bothWays = (a: string, b: string): [string, string][] => [
+  [a, b],
+  [b, a],
+];
+
+export function powerCycle(cluster: Cluster, node: OstNode): void {
+  const wasAlive = node.process?.alive ?? false;
+  node.powerLoss();
+  if (wasAlive) restartLater(cluster, node);
 }
 
 /** Cuts ways from one machine to another, and heals them later. */
@@ -35,8 +45,8 @@ export function killMds(cluster: Cluster, forMs: number): void {
   });
 }
 
-/** Everything that goes wrong, with how often. Each counts itself. */
-export const FAULTS: Record<string, { weight: number; act: Fault }> = {
+/** What goes wrong by itself, with how often. */
+export const FAULTS: FaultTable = {
   killOst: {
     weight: 6,
     act(cluster) {
@@ -171,20 +181,3 @@ export const FAULTS: Record<string, { weight: number; act: Fault }> = {
     },
   },
 };
-
-Object.assign(FAULTS, DIRECTED);
-const NAMES = Object.keys(FAULTS);
-const TOTAL = NAMES.reduce((sum, name) => sum + FAULTS[name]!.weight, 0);
-
-export function randomFault(cluster: Cluster): void {
-  let at = cluster.world.random.next() * TOTAL;
-  for (const name of NAMES) {
-    at -= FAULTS[name]!.weight;
-    if (at >= 0) continue;
-    cluster.world.trace(`FAULT ${name}`);
-    cluster.world.count(name);
-    cluster.faults++;
-    FAULTS[name]!.act(cluster);
-    return;
-  }
-}

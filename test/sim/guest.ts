@@ -52,7 +52,7 @@ export class Guest {
   private lossUntoldMs = Number.POSITIVE_INFINITY;
   /** A takeover is one until it has succeeded, also when its gateway is started again meanwhile. */
   private hasOpened = false;
-  private readonly takesOver: boolean;
+  private takesOver: boolean;
   private attempt = 0;
   private readonly outstanding = new Set<GuestRequest>();
   /** By offset, of the last write: one at a time is on its way. */
@@ -190,6 +190,13 @@ export class Guest {
     if (error.code === 'FENCED' && this.cluster.holder === REBUILT_HOLDER) {
       // The MDS that had given this session is gone, and no OST had heard of it when the new one was made.
       this.cluster.world.count('fencedByRebuild');
+      return this.restartGateway();
+    }
+    if (error.code === 'FENCED' && this.cluster.endFormer()) {
+      // By a takeover begun before this one that was still at it: whoever started this one insists.
+      this.cluster.world.count('fencedByFormer');
+      this.takesOver = true;
+      this.hasOpened = false;
       return this.restartGateway();
     }
     this.cluster.world.fail(`${this.name} was ended by ${error.code}: ${error.message} ${error.cause ?? ''}`);

@@ -23,6 +23,7 @@ export class OstNode {
   /** The present process answers. */
   serving = false;
   onCalled: (method: string) => void = () => {};
+  onWrite: () => void = () => {};
   private readonly world: World;
   private readonly network: Network;
   private readonly nodes: Map<string, OstNode>;

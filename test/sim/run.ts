@@ -1,5 +1,5 @@
 import { Cluster } from './cluster.js';
-import { randomFault } from './faults.js';
+import { Swarm } from './swarm.js';
 import { outsideReactions, World } from './world.js';
 
 export interface RunOptions {
@@ -20,6 +20,7 @@ export interface RunResult {
 
 const CALM_LIMIT_MS = 300_000;
 const LOAD_LIMIT_MS = 900_000;
+const FAULTS_UNTIL_MS = 240_000;
 
 /** One history. The same seed and steps give the same one. */
 export function runSeed(options: RunOptions): Promise<RunResult> {
@@ -56,16 +57,18 @@ function history(world: World, steps: number): void {
   const cluster = new Cluster(world, { osts, replicas, chunks: 8, stripeWidth, steps });
   cluster.start();
   cluster.newGuest(false).open();
+  const swarm = new Swarm(world);
   let faulty = true;
   const next = () => {
     world.post(world.between(50, 3000), null, '', () => {
       if (!faulty) return;
-      randomFault(cluster);
+      swarm.act(cluster);
       next();
     });
   };
   next();
-  world.run(() => cluster.loadOver, LOAD_LIMIT_MS, 'the load');
+  // Some mixes of faults let nobody serve for long.
+  world.run(() => cluster.loadOver || world.nowMs > FAULTS_UNTIL_MS, LOAD_LIMIT_MS, 'the load');
   faulty = false;
   calm(world, cluster);
 }
@@ -75,6 +78,8 @@ function calm(world: World, cluster: Cluster): void {
   world.trace('CALM');
   cluster.calm = true;
   cluster.onNextCopy = null;
+  cluster.onNextWrite = null;
+  cluster.onOpened = null;
   cluster.mds.onNextSwap = null;
   const { network, mds } = cluster;
   network.heal();
@@ -92,6 +97,7 @@ function calm(world: World, cluster: Cluster): void {
   // And a moment for lost connections to be told.
   const up = () => world.nowMs >= goOnMs && mds.mds !== null && cluster.osts.every((node) => node.serving);
   world.run(up, CALM_LIMIT_MS, 'every server');
+  world.run(() => cluster.loadOver, LOAD_LIMIT_MS, 'the rest of the load');
   guest.stop();
   world.run(() => guest.volume !== null && guest.idle, CALM_LIMIT_MS, 'the last requests');
   const volume = guest.volume!;

