@@ -1,7 +1,7 @@
-import { mkdir } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { makeDirectory } from '../common/directories.js';
-import { asRawstorError } from '../common/errors.js';
+import { asRawstorError, RawstorError } from '../common/errors.js';
 import { checkClusterId, readIdentityFile, writeIdentityFile } from '../common/identity-file.js';
 import { newId } from '../common/ids.js';
 import { inDatabase } from '../common/lmdb-check.js';
@@ -63,8 +63,8 @@ async function openLocked(io: Io, path: string, wallMs: number, release: () => v
   try {
     const records = new Records(store);
     const ostId = await records.claim(found?.serverId ?? null, newId(wallMs), recordsPath);
-    await mkdir(join(path, CHUNKS_DIRECTORY), { recursive: true });
-    // Last, so that a directory with an identity has its records too.
+    await openChunks(join(path, CHUNKS_DIRECTORY), found === null);
+    // Last, so that a directory with an identity has its records and chunks too.
     if (found === null) await writeIdentityFile(path, ROLE, { clusterId, serverId: ostId });
     return {
       ostId,
@@ -85,5 +85,18 @@ async function openLocked(io: Io, path: string, wallMs: number, release: () => v
   } catch (error) {
     await store.close();
     throw inDatabase(error, recordsPath);
+  }
+}
+
+/** Chunks that are not there read as zeros: a directory of them that has gone must not become an empty one. */
+async function openChunks(path: string, mayBeNew: boolean): Promise<void> {
+  if (mayBeNew) makeDirectory(path);
+  else if (!existsSync(path)) {
+    throw new RawstorError('BAD_DATA', 'the data of this OST is gone', {
+      where: path,
+      hint:
+        'mount it or restore it from a copy, or move the whole directory away, start on an empty one and let its ' +
+        'volumes resync',
+    });
   }
 }

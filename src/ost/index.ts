@@ -53,6 +53,7 @@ export async function startOst(options: StartOstOptions): Promise<RunningOst> {
       return directory.clusterId;
     },
     name: `ost ${ostId}@${hostname()}:${process.pid}`,
+    serverId: ostId,
   };
   const core = new OstCore(ostId, options, directory.storage, directory.records, tuning);
   let addresses: Address[] = [];

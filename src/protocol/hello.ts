@@ -9,12 +9,15 @@ export interface Identity {
   /** Read at each hello: a new OST learns its cluster late. */
   readonly clusterId: string;
   readonly name: string;
+  /** Of an OST. */
+  readonly serverId?: string;
 }
 
 /** Body of a hello: versions offered by the asker, or twice the chosen one in the answer. */
 export function helloBody(identity: Identity, minVersion: number, maxVersion: number): Buffer {
-  const { role, clusterId, name } = identity;
-  return encodeBody({ minVersion, maxVersion, role, clusterId, name } satisfies Hello);
+  const { role, clusterId, name, serverId } = identity;
+  const hello = { minVersion, maxVersion, role, clusterId, name } satisfies Hello;
+  return encodeBody(serverId === undefined ? hello : ({ ...hello, serverId } satisfies Hello));
 }
 
 /** Why the hello of a peer is refused, or null. */

@@ -9,7 +9,6 @@ export * from './frame.js';
 export * from './hello.js';
 export * from './integrity-messages.js';
 export * from './messages.js';
-export * from './mgs-messages.js';
 export * from './mgs-reporter.js';
 export * from './ost-peer.js';
 export * from './records.js';

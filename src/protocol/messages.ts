@@ -3,7 +3,6 @@ import { RawstorError } from '../common/errors.js';
 import { LIMITS } from '../common/limits.js';
 import { INTEGRITY_METHODS, integritySchema } from './integrity-messages.js';
 import { DUMP_METHODS, KEPT_METHODS } from './kept-messages.js';
-import { MGS_METHODS } from './mgs-messages.js';
 import {
   addressSchema,
   bootIdSchema,
@@ -12,6 +11,7 @@ import {
   nameSchema,
   objectRecordSchema,
   ostInfoSchema,
+  serverInfoSchema,
   storedSetSchema,
 } from './records.js';
 
@@ -36,6 +36,8 @@ export const helloSchema = z.object({
   clusterId: z.string().max(64),
   /** For logs and `status`: program, host and process. */
   name: z.string().max(255),
+  /** Of an OST, so that nobody takes what was started at its address for it. */
+  serverId: idSchema.optional(),
 });
 export type Hello = z.infer<typeof helloSchema>;
 
@@ -252,6 +254,20 @@ export const MDS_METHODS = {
       osts: count,
       leases: count,
       loopStallMaxMs: z.number(),
+    }),
+  },
+} as const;
+
+/** Methods the MGS answers. */
+export const MGS_METHODS = {
+  'mgs.register': { params: serverInfoSchema, result: z.object({ clusterId: z.string() }) },
+  'mgs.cluster': {
+    params: nothing,
+    result: z.object({
+      clusterId: z.string(),
+      servers: z.array(
+        serverInfoSchema.extend({ health: z.enum(['up', 'late', 'down']), lastSeenWallMs: z.number() }),
+      ),
     }),
   },
 } as const;

@@ -115,3 +115,18 @@ export const ostInfoSchema = z.object({
   damagedBlocks: count.optional(),
 });
 export type OstInfo = z.infer<typeof ostInfoSchema>;
+
+/** A server as the MGS knows it. */
+export const serverInfoSchema = z.object({
+  role: z.enum(['ost', 'mds', 'nbd']),
+  id: z.string().max(64),
+  addresses: z.array(addressSchema).max(8),
+  labels: labelsSchema,
+  capacityBytes: count,
+  freeBytes: count,
+  /** Longest time its event loop was held up; absent: not told. */
+  loopStallMaxMs: z.number().nonnegative().optional(),
+  /** Of an OST: blocks known to be damaged there. */
+  damagedBlocks: count.optional(),
+});
+export type ServerInfo = z.infer<typeof serverInfoSchema>;

@@ -66,6 +66,11 @@ export class RemotePeer implements OstPeer, BatchTask {
     return this.connection.peer;
   }
 
+  /** Id of the OST that answered. */
+  get ostId(): string | undefined {
+    return this.connection.remote?.serverId;
+  }
+
   async call<M extends MethodName>(method: M, params: Params<M>, timeoutMs?: number): Promise<Result<M>> {
     return this.connection.call(method, params, timeoutMs);
   }

@@ -84,7 +84,8 @@ export class Checksums {
   check(chunk: ChunkFile, op: ChunkOp): boolean {
     const { offset, length, slices } = op;
     const end = offset + length;
-    this.suspects.length = 0;
+    // Setting it is slow.
+    if (this.suspects.length > 0) this.suspects.length = 0;
     for (let at = offset; at < end; ) {
       const region = Math.floor(at / REGION_BYTES);
       const until = Math.min(end, (region + 1) * REGION_BYTES);

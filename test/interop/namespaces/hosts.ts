@@ -89,7 +89,8 @@ export class Host {
     await this.holder;
   }
 
-  private get enter(): string[] {
+  /** A command that runs another one on this host. */
+  get enter(): string[] {
     // Another mount namespace forgets the working directory.
     return ['nsenter', '-t', String(this.pid), '--net', '--mount', `--wd=${this.dir}`, '--'];
   }

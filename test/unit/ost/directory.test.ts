@@ -1,8 +1,10 @@
 import { mkdir, open, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { systemClock } from '../../../src/common/clock.js';
 import { seededRandom } from '../../../src/common/random.js';
 import { KiB } from '../../../src/common/units.js';
+import { Connector } from '../../../src/protocol/index.js';
 import {
   failure,
   OstProcess,
@@ -119,6 +121,31 @@ test('records that are gone, empty or overwritten are found too', async () => {
   await rm(join(dir, 'records'), { recursive: true });
   await mkdir(join(dir, 'records'));
   expect((await failure('BAD_DATA', start(io, dir))).where).toBe(records(dir));
+});
+
+test('chunks that are gone are not replaced by none, which would read as zeros', async () => {
+  const io = openIo();
+  const dir = await filled();
+  const chunks = join(dir, 'chunks');
+  await rm(chunks, { recursive: true });
+  const error = await failure('BAD_DATA', start(io, dir));
+  expect(error.where).toBe(chunks);
+  expect(await readdir(dir)).not.toContain('chunks');
+});
+
+test('an OST on another directory is not taken for the one that was at its address', async () => {
+  const io = openIo();
+  const listen = [`unix:${temporaryDirectory()}/sock`];
+  const identity = { role: 'client' as const, clusterId: '', name: 'test' };
+  const connector = new Connector({ io, clock: systemClock, identity });
+  const first = await start(io, temporaryDirectory(), { listen });
+  (await connector.connect(first.ostId, first.addresses, 5000)).destroy();
+  await first.close();
+  const second = await start(io, temporaryDirectory(), { listen });
+  const error = await failure('UNAVAILABLE', connector.connect(first.ostId, first.addresses, 5000));
+  expect(error.message).toContain(second.ostId);
+  expect(error.where).toContain(first.ostId);
+  (await connector.connect(second.ostId, second.addresses, 5000)).destroy();
 });
 
 test('whatever is damaged in the records, a start ends with an error or serves, never by a signal', {

@@ -26,6 +26,8 @@ const identity = (role: Identity['role'], clusterId = ''): Identity => ({
   name: `test ${role}`,
 });
 
+const STAT = { clusterId: 'c', objects: 1, osts: 2, leases: 3, loopStallMaxMs: 4 };
+
 const quiet: ConnectionHandler = {
   call: async () => ({}),
   data: () => {},
@@ -89,11 +91,11 @@ describe('connection', () => {
   test('calls are answered, errors keep code, place and hint', async () => {
     const { RawstorError } = await import('../../../src/common/errors.js');
     served.call = async (_connection, method) => {
-      if (method === 'mds.stat') return { clusterId: 'c', objects: 1, osts: 2, leases: 3 };
+      if (method === 'mds.stat') return STAT;
       throw new RawstorError('NOT_FOUND', 'no such volume', { where: 'vm1', hint: 'look again' });
     };
     const connection = await open();
-    expect(await connection.call('mds.stat', {})).toEqual({ clusterId: 'c', objects: 1, osts: 2, leases: 3 });
+    expect(await connection.call('mds.stat', {})).toEqual(STAT);
     await expect(connection.call('mds.getObj', { ref: 'vm1' })).rejects.toMatchObject({
       code: 'NOT_FOUND',
       message: 'no such volume',
@@ -183,7 +185,7 @@ describe('connection', () => {
   });
 
   test('bytes that come one at a time make the same frames', async () => {
-    served.call = async () => ({ clusterId: 'c', objects: 0, osts: 0, leases: 0 });
+    served.call = async () => ({ clusterId: 'c', objects: 0, osts: 0, leases: 0, loopStallMaxMs: 0 });
     const bytes = Buffer.concat([
       hello(1, 1),
       frame(Opcode.CALL, encodeBody(['mds.stat', {}]), { requestId: 5 }),
@@ -207,7 +209,7 @@ describe('connection', () => {
       Buffer.concat([hello(1, 1), frame(Opcode.CALL, Buffer.alloc(0), { payloadBytes: 1 << 30 })]),
     ],
   ])('%s ends that connection and no other', async (_name, bytes) => {
-    served.call = async () => ({ clusterId: 'c', objects: 0, osts: 0, leases: 0 });
+    served.call = async () => ({ clusterId: 'c', objects: 0, osts: 0, leases: 0, loopStallMaxMs: 0 });
     const good = await open();
     await raw(bytes);
     expect(await good.call('mds.stat', {})).toMatchObject({ clusterId: 'c' });
@@ -229,7 +231,7 @@ describe('connection', () => {
     let ended: Error | null = null;
     served.call = async () => {
       answered++;
-      return { clusterId, objects: 0, osts: 0, leases: 0 };
+      return { clusterId, objects: 0, osts: 0, leases: 0, loopStallMaxMs: 0 };
     };
     served.closed = (_connection, error) => {
       ended = error;
@@ -251,7 +253,7 @@ describe('connection', () => {
 
   test('answers of nearly the largest size arrive whole, many at a time', async () => {
     const objects = 'o'.repeat(1000_000);
-    served.call = async () => ({ clusterId: objects, objects: 0, osts: 0, leases: 0 });
+    served.call = async () => ({ clusterId: objects, objects: 0, osts: 0, leases: 0, loopStallMaxMs: 0 });
     const connection = await open();
     const answers = await Promise.all(Array.from({ length: 12 }, () => connection.call('mds.stat', {})));
     for (const { clusterId } of answers) expect(clusterId === objects).toBe(true);

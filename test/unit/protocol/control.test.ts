@@ -64,7 +64,8 @@ describe('control bodies', () => {
       fc.property(
         fc.jsonValue({ maxDepth: 8 }).filter((value) => !JSON.stringify(value).includes('__proto__')),
         (value) => {
-          expect(decodeBody(encodeBody(value))).toEqual(value);
+          // Integers have no negative zero here, nor in JSON.
+          expect(decodeBody(encodeBody(value))).toEqual(JSON.parse(JSON.stringify(value)));
         },
       ),
     );
