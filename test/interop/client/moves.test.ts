@@ -135,8 +135,15 @@ describe('a move that is cut short', () => {
     const wanted = await move(from!);
     const engine = await rig.connect('engine');
     const { stopped, go } = stopAfter(wanted.to, 2);
-    const recovering = recoverVolume(engine, 'v', { clock: systemClock });
+    let copied = 0;
+    const recovering = recoverVolume(engine, 'v', {
+      clock: systemClock,
+      onProgress: ({ members }) => {
+        copied = members.find(({ ostId }) => ostId === wanted.to)?.copiedBytes ?? 0;
+      },
+    });
     await stopped;
+    await until(() => copied === SIZE / 2);
     expect(await poolOf()).toEqual([from, stays]);
     // Killed: whoever opens next gets it at once, and goes on with it.
     go();
@@ -166,8 +173,15 @@ describe('a move that is cut short', () => {
     const wanted = await move(from!);
     const engine = await rig.connect('engine');
     const { stopped, go } = stopAfter(wanted.to, 2);
-    const recovering = recoverVolume(engine, 'v', { clock: systemClock });
+    let copied = 0;
+    const recovering = recoverVolume(engine, 'v', {
+      clock: systemClock,
+      onProgress: ({ members }) => {
+        copied = members.find(({ ostId }) => ostId === wanted.to)?.copiedBytes ?? 0;
+      },
+    });
     await stopped;
+    await until(() => copied === SIZE / 2);
     const target = rig.watched.get(wanted.to)!;
     target.away = true;
     target.cut();
