@@ -161,7 +161,8 @@ export class IoPath implements ChunkOpOwner {
     }
     for (const member of placement) {
       if (isFlush ? !member.required || !member.dirty : !member.takesWrites) continue;
-      if (isFlush) member.dirty = false;
+      // One that lost what was not flushed stays dirty: that is how the loss is known for one (I8).
+      if (isFlush && !member.emptied) member.dirty = false;
       const op = piece.nextOp();
       op.opcode = piece.opcode;
       op.fua = piece.fua;
@@ -227,8 +228,7 @@ export class IoPath implements ChunkOpOwner {
     const { fatal } = this.state;
     if (fatal !== null) return this.owner.pieceDone(piece, fatal);
     // A lost session says nothing about the data: the member may answer the next time.
-    const hardError = !isSessionLoss(op.status);
-    if (hardError) {
+    if (!isSessionLoss(op.status)) {
       piece.tried.push(member);
       const someLeft = piece.placement.some((other) => other.inSync && !piece.tried.includes(other));
       if (!someLeft) {

@@ -56,6 +56,7 @@ export class SetRecorder {
         expectedEpoch: seal,
         requestId: newId(),
         seal,
+        members: [...state.object.members],
       },
       () => state.fatal !== null,
     );

@@ -34,13 +34,7 @@ export function changeMembers(
   checkKnown(object, request.members);
   const wished = new Map(request.members.map((m) => [m.ostId, m]));
   const lastSeal = request.loss ? sealAfterLoss(object, wished) : object.lastSeal;
-  const members = object.members.map((was) => nextMember(was, wished.get(was.ostId), lastSeal));
-  for (const { ostId } of object.map.pool) {
-    if (object.members.some((m) => m.ostId === ostId)) continue;
-    // New to the object: all of it may differ.
-    const none: Member = { ostId, state: 'stale', bootId: null, staleSince: 0 };
-    members.push(nextMember(none, wished.get(ostId), lastSeal));
-  }
+  const members = nextMembers(object, wished, lastSeal);
   checkSurvivors(object, members, request.loss || isRebuilt(stored));
   const lossWallMs = request.loss ? (stored.lossWallMs ?? nowWallMs) : stored.lossWallMs;
   return record(
@@ -68,7 +62,19 @@ export function seal(stored: StoredObject, request: Params<'mds.seal'>): Change 
       },
     );
   }
-  return record({ ...stored, object: { ...object, lastSeal: request.seal } }, 'seal', request);
+  const members = isRebuilt(stored) ? membersOfSeal(object, request.members) : object.members;
+  return record({ ...stored, object: { ...object, members, lastSeal: request.seal } }, 'seal', request);
+}
+
+/** The set of a rebuilt object may be older than the one that the writer sealed. @throws RawstorError CONFLICT, INVALID */
+function membersOfSeal(object: ObjectRecord, sealed: readonly Member[] | undefined): Member[] {
+  if (sealed === undefined) {
+    throw new RawstorError('CONFLICT', 'a seal after a rebuild has to say of whom', { where: object.name });
+  }
+  checkKnown(object, sealed);
+  const members = nextMembers(object, new Map(sealed.map((m) => [m.ostId, m])), object.lastSeal);
+  checkSurvivors(object, members, true);
+  return members;
 }
 
 type Swap = Pick<Params<'mds.seal'>, 'requestId' | 'sessionEpoch' | 'expectedEpoch'>;
@@ -128,6 +134,17 @@ function checkKnown(object: ObjectRecord, members: readonly Member[]): void {
       throw new RawstorError('INVALID', `OST ${ostId} is not among the OSTs of this object`, { where });
     }
   }
+}
+
+function nextMembers(object: ObjectRecord, wished: ReadonlyMap<string, Member>, lastSeal: number): Member[] {
+  const members = object.members.map((was) => nextMember(was, wished.get(was.ostId), lastSeal));
+  for (const { ostId } of object.map.pool) {
+    if (object.members.some((m) => m.ostId === ostId)) continue;
+    // New to the object: all of it may differ.
+    const none: Member = { ostId, state: 'stale', bootId: null, staleSince: 0 };
+    members.push(nextMember(none, wished.get(ostId), lastSeal));
+  }
+  return members;
 }
 
 function nextMember(was: Member, wish: Member | undefined, lastSeal: number): Member {

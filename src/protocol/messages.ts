@@ -147,6 +147,9 @@ export type CreateSpec = z.infer<typeof createSpecSchema>;
 /** By name or by id. */
 const objectRef = z.object({ ref: z.string().min(1).max(LIMITS.nameBytes) });
 
+const swap = z.object({ id: idSchema, sessionEpoch: epoch, expectedEpoch: epoch, requestId });
+const memberList = z.array(memberSchema).max(LIMITS.poolMembers);
+
 /** Methods the MDS answers. */
 export const MDS_METHODS = {
   /** Sent by each OST every few seconds; answers objects whose removal it has missed. */
@@ -217,12 +220,8 @@ export const MDS_METHODS = {
    * lost answer is never taken for a fence. CONFLICT when the epoch differs, FENCED when the session does.
    */
   'mds.changeMembers': {
-    params: z.object({
-      id: idSchema,
-      sessionEpoch: epoch,
-      expectedEpoch: epoch,
-      requestId,
-      members: z.array(memberSchema).max(LIMITS.poolMembers),
+    params: swap.extend({
+      members: memberList,
       /** A loss was decided on: every open reports it until it is acknowledged. */
       loss: z.boolean(),
     }),
@@ -230,7 +229,8 @@ export const MDS_METHODS = {
   },
   /** Records "identical up to `seal`" by the same compare-and-swap. */
   'mds.seal': {
-    params: z.object({ id: idSchema, sessionEpoch: epoch, expectedEpoch: epoch, requestId, seal: epoch }),
+    /** `members`: of whom it is true; a rebuilt MDS may know an older set. */
+    params: swap.extend({ seal: epoch, members: memberList.optional() }),
     result: z.object({ epoch }),
   },
   /** Gives the lease back; `clean` after a seal with nothing written since. */

@@ -323,6 +323,32 @@ describe('while the MDS is away', () => {
     await volume.close();
   });
 
+  test('a replica that comes back without what it had hides that from no flush', async () => {
+    const volume = await open();
+    const [first, second] = rig.ostsOf(volume);
+    await write(volume, 0, 1);
+    const mds = holdAnswers(rig.cluster, 'mds.changeMembers');
+    second!.away = true;
+    second!.cut();
+    await until(() => mds.count() === 1);
+    first!.losses = 1;
+    first!.cut();
+    let attached = false;
+    first!.beforeCall = async (method) => {
+      attached ||= method === 'ost.attach';
+    };
+    await until(() => attached);
+    const flushing = submit(volume, BlockOp.FLUSH);
+    // It may be asked meanwhile, and say yes.
+    await isSettled(flushing, 300);
+    mds.release();
+    expect(await flushing).toMatchObject({ code: 'LOSS' });
+    expect((await rig.object('v')).lossWallMs).not.toBeNull();
+    second!.away = false;
+    await until(() => states(volume).every((state) => state === 'in-sync'));
+    await volume.close();
+  });
+
   test('a replica whose drop it has not answered takes part again, but nothing is read from it', async () => {
     const volume = await open();
     const [, second] = rig.ostsOf(volume);

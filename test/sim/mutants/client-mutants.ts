@@ -186,9 +186,8 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: 'client/io-path.ts',
-        from: '      if (isFlush ? !member.required || !member.dirty : !member.takesWrites) continue;\n      if (isFlush) member.dirty = false;\n',
-        to: `      if (isFlush ? !member.required || !member.dirty : !member.takesWrites) continue;
-      if (isFlush) member.dirty = false;
+        from: '      if (isFlush && !member.emptied) member.dirty = false;\n',
+        to: `      if (isFlush && !member.emptied) member.dirty = false;
       if (isFlush && piece.opCount > 0) continue;
 `,
       },

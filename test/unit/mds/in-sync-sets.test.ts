@@ -303,3 +303,46 @@ test('an OST that is new to the pool of an object has nothing of it', async () =
   await change(members.map(({ ostId }) => inSync(ostId)));
   expect(await memberOf(stored.object.members[0]!.ostId)).toMatchObject({ state: 'stale', staleSince: 0 });
 });
+
+describe('a seal that is the first word of a writer after a rebuild', () => {
+  const rebuild = async (): Promise<void> => {
+    const key = OBJECT_PREFIX + id;
+    const stored = decodeStored(key, (await rig.store.get(key))!.value);
+    // Epochs of a rebuild are above all that was given before; the set is one that OSTs had stored.
+    const value = encodeStored({ ...stored, object: { ...stored.object, epoch: 1000 }, rebuiltFrom: 2 });
+    await rig.store.transact({ checks: [], puts: [{ key, value }] });
+  };
+  const seal = (members?: Member[]) => ({
+    id,
+    sessionEpoch: session,
+    expectedEpoch: 3,
+    requestId: `s${++requests}`,
+    seal: 3,
+    members,
+  });
+
+  test('brings the set of which it is true: the lost MDS may have recorded a drop that nobody had stored', async () => {
+    await rebuild();
+    expect((await rig.mds.seal(seal([inSync(pool[0]!), stale(pool[1]!), inSync(pool[2]!)]))).epoch).toBe(
+      1001,
+    );
+    const { members, lastSeal } = await object();
+    expect(lastSeal).toBe(3);
+    const stateOf = (at: number) => members.find((member) => member.ostId === pool[at])!.state;
+    expect([0, 1, 2].map(stateOf)).toEqual(['in-sync', 'stale', 'in-sync']);
+    // Since before the seal, whatever that says of the others.
+    expect((await memberOf(pool[1]!)).staleSince).toBe(1);
+  });
+
+  test('is refused when it does not say of whom, and changes nothing', async () => {
+    await rebuild();
+    await failure('CONFLICT', rig.mds.seal(seal()));
+    await failure('INVALID', rig.mds.seal(seal([inSync(testId(99))])));
+    expect((await object()).epoch).toBe(1000);
+  });
+
+  test('takes no members at any other time', async () => {
+    await rig.mds.seal({ ...seal([inSync(pool[0]!)]), expectedEpoch: 2, seal: 2 });
+    expect((await object()).members.every((member) => member.state === 'in-sync')).toBe(true);
+  });
+});
