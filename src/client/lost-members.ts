@@ -6,6 +6,8 @@ import type { VolumeState } from './volume-state.js';
 const REATTACH_TIMEOUT_MS = 1000;
 const RETRY_MS = 300;
 
+const isLost = (member: Member) => member.required && !member.whole;
+
 /** Members whose answer is needed and that are not there, and the way to get them back without the MDS. */
 export class LostMembers {
   private readonly state: VolumeState;
@@ -17,11 +19,11 @@ export class LostMembers {
   }
 
   members(): Member[] {
-    return this.state.members.filter((member) => member.required && !member.whole);
+    return this.state.members.filter(isLost);
   }
 
   any(): boolean {
-    return this.state.members.some((member) => member.required && !member.whole);
+    return this.state.members.some(isLost);
   }
 
   /** One try each. Who is there again, with all it had, gets what it has not answered. @throws RawstorError FENCED */

@@ -233,7 +233,7 @@ export class Membership {
     member.recordedBootId = bootId;
     const flushed = await this.unless(() => this.lost.any(), flushMember(state, member)).catch(() => false);
     const stillGood = flushed && member.attached && member.sessionNumber === session;
-    if (!stillGood || this.lost.members().length > 0) {
+    if (!stillGood || this.lost.any()) {
       member.counts = false;
       member.dirty = true;
       if (!member.attached) {

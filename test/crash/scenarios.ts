@@ -62,6 +62,15 @@ async function readOften(guest: Guest): Promise<void> {
   for (let i = 0; i < 4; i++) await guest.readAll();
 }
 
+async function everythingLosesPower(cluster: TortureCluster, values: LegalValues): Promise<void> {
+  cluster.gateways[0]!.kill();
+  // The servers are killed when this returns, before anything else happens here.
+  const cut = cluster.cutPower([...cluster.osts, cluster.mds]);
+  values.loss();
+  await cut;
+  await cluster.heal();
+}
+
 async function finish(cluster: TortureCluster, guest: Guest, values: LegalValues): Promise<void> {
   await within(WAIT_MS, 'all replicas are in sync', () => cluster.whole());
   await guest.readAll();
@@ -85,11 +94,7 @@ export function powerFailsEverywhere(root?: string): Promise<void> {
     await writeRegion(guest, 2);
     const [luckier] = cluster.osts;
     for (const file of chunkFiles(luckier!.disk)) await luckier!.disk.writeBack(file);
-    cluster.gateways[0]!.kill();
-    const cut = cluster.cutPower([...cluster.osts, cluster.mds]);
-    values.loss();
-    await cut;
-    await cluster.heal();
+    await everythingLosesPower(cluster, values);
     await readOften(guest);
     if ((await guest.flush()) === 0) throw new Error('the flush after a loss did not tell of it');
     if ((await guest.flush()) !== 0) throw new Error('a loss was told twice');
@@ -106,11 +111,7 @@ export function powerFailsAfterFlush(root?: string): Promise<void> {
     await writeRegion(guest, 0);
     await guest.flush();
     await guest.write(REGION_SECTORS, PIECE_SECTORS, true);
-    cluster.gateways[0]!.kill();
-    const cut = cluster.cutPower([...cluster.osts, cluster.mds]);
-    values.loss();
-    await cut;
-    await cluster.heal();
+    await everythingLosesPower(cluster, values);
     await readOften(guest);
   });
 }

@@ -40,10 +40,7 @@ export async function checkNoMds(context: Context): Promise<void> {
   try {
     const place = context.location();
     if (place.kind === 'config') addresses = [...place.config.mds];
-    const servers = await askMgs(context);
-    addresses.push(
-      ...servers.filter((server) => server.role === 'mds').flatMap((server) => server.addresses),
-    );
+    addresses.push(...(await registeredMds(context)));
   } catch {
     // Without a location there is nobody to ask.
   }
@@ -76,12 +73,15 @@ export async function mdsLink(context: Context): Promise<ServerLink> {
     }
   }
   if (addresses.length === 0) {
-    const servers = await askMgs(context);
-    addresses.push(
-      ...servers.filter((server) => server.role === 'mds').flatMap((server) => server.addresses),
-    );
+    addresses.push(...(await registeredMds(context)));
   }
   return ServerLink.open(addresses, linkOptions(context));
+}
+
+/** Addresses of the MDSs that the management server has heard of. */
+async function registeredMds(context: Context): Promise<string[]> {
+  const servers = await askMgs(context);
+  return servers.filter((server) => server.role === 'mds').flatMap((server) => server.addresses);
 }
 
 async function askMgs(context: Context): Promise<ServerInfo[]> {

@@ -20,6 +20,14 @@ const open = async (change: object = {}): Promise<Volume> => {
   return rig.cluster.openVolume('v', { mode: 'write' });
 };
 
+/** Cuts an OST off until it is out of the set, by a write that it misses; `at` is its place among the members. */
+async function dropped(volume: Volume, ost: WatchedOst, at: number, value: number): Promise<void> {
+  ost.away = true;
+  ost.cut();
+  await write(volume, 0, value);
+  await until(() => states(volume)[at] === 'stale');
+}
+
 /** Keeps back answers of the MDS to a method, until it is told to go on. */
 function holdAnswers(cluster: Cluster, method: string): { count: () => number; release: () => void } {
   let count = 0;
@@ -117,10 +125,7 @@ describe('a resync', () => {
     rig = await ClientRig.start(3);
     const volume = await open({ replicas: 3 });
     const third = rig.ostsOf(volume)[2]!;
-    third.away = true;
-    third.cut();
-    await write(volume, 0, 1);
-    await until(() => states(volume)[2] === 'stale');
+    await dropped(volume, third, 2, 1);
     let attaches = 0;
     third.beforeCall = async (method) => {
       if (method === 'ost.attach') attaches++;
@@ -137,10 +142,7 @@ describe('a resync', () => {
   test('does not keep the guest from a region that nobody can be copied from', async () => {
     const volume = await open();
     const [, second] = rig.ostsOf(volume);
-    second!.away = true;
-    second!.cut();
-    await write(volume, 0, 1);
-    await until(() => states(volume)[1] === 'stale');
+    await dropped(volume, second!, 1, 1);
     second!.copyAnswers.push(...Array(1000).fill(unreadable));
     second!.away = false;
     await until(() => second!.sources.length > 0);
@@ -157,10 +159,7 @@ describe('a resync', () => {
   test('begins anew when a source goes away before it was asked for its list', async () => {
     const volume = await open();
     const [first, second] = rig.ostsOf(volume);
-    second!.away = true;
-    second!.cut();
-    await write(volume, 0, 2);
-    await until(() => states(volume)[1] === 'stale');
+    await dropped(volume, second!, 1, 2);
     // The source is cut off when the returning one has been asked, and is back at once.
     let cuts = 0;
     second!.beforeCall = async (method) => {
@@ -179,10 +178,7 @@ describe('a resync', () => {
   test('begins anew after a write that only the returning replica took', async () => {
     const volume = await open();
     const [first, second] = rig.ostsOf(volume);
-    second!.away = true;
-    second!.cut();
-    await write(volume, 0, 1);
-    await until(() => states(volume)[1] === 'stale');
+    await dropped(volume, second!, 1, 1);
     // Its copies are over, its join is held up: a write comes that its only source refuses.
     first!.holds = (op) => op.opcode === Opcode.WRITE;
     let mayCopy = () => {};
@@ -214,10 +210,7 @@ test('while a join is recorded but not answered, reads wait for a sign of life o
   const volume = await open();
   const [, second] = rig.ostsOf(volume);
   await write(volume, 0, 1);
-  second!.away = true;
-  second!.cut();
-  await write(volume, 0, 2);
-  await until(() => states(volume)[1] === 'stale');
+  await dropped(volume, second!, 1, 2);
   const mds = holdAnswers(rig.cluster, 'mds.changeMembers');
   second!.away = false;
   await until(() => mds.count() === 1);
@@ -306,10 +299,7 @@ describe('while the MDS is away', () => {
   test('nor does a join, of the joining one neither', async () => {
     const volume = await open();
     const [, second] = rig.ostsOf(volume);
-    second!.away = true;
-    second!.cut();
-    await write(volume, 0, 2);
-    await until(() => states(volume)[1] === 'stale');
+    await dropped(volume, second!, 1, 2);
     const mds = holdAnswers(rig.cluster, 'mds.changeMembers');
     second!.away = false;
     await away(
