@@ -3,7 +3,12 @@ import { df } from './verbs/df.js';
 import { mdsDump } from './verbs/mds/dump.js';
 import { mdsLoad } from './verbs/mds/load.js';
 import { mdsRebuild } from './verbs/mds/rebuild.js';
+import { drain } from './verbs/ost/drain.js';
 import { ostLs } from './verbs/ost/ls.js';
+import { rebalance } from './verbs/ost/rebalance.js';
+import { ostRm } from './verbs/ost/rm.js';
+import { recover } from './verbs/recover.js';
+import { scrub } from './verbs/scrub.js';
 import { serveMds } from './verbs/serve/mds.js';
 import { serveMgs } from './verbs/serve/mgs.js';
 import { serveNbd } from './verbs/serve/nbd.js';
@@ -34,9 +39,9 @@ const serve: VerbSpec = {
 
 const ost: VerbSpec = {
   name: 'ost',
-  summary: 'look at the OSTs',
-  verbs: [ostLs],
-  examples: ostLs.examples,
+  summary: 'look at the OSTs, empty and remove them',
+  verbs: [ostLs, drain, rebalance, ostRm],
+  examples: [...ostLs.examples.slice(0, 1), ...drain.examples.slice(0, 1)],
 };
 
 const mds: VerbSpec = {
@@ -49,7 +54,7 @@ const mds: VerbSpec = {
 export const RAWSTOR: ProgramSpec = {
   name: 'rawstor',
   summary: 'block storage for virtual machines: run and look at a cluster (volumes: rawstor-volume)',
-  verbs: [up, serve, status, df, ost, mds],
+  verbs: [up, serve, status, df, ost, recover, mds, scrub],
   examples: [
     { command: 'rawstor up', what: 'a cluster on this machine, with a volume to try' },
     { command: 'rawstor status', what: 'how it is' },

@@ -1,5 +1,5 @@
 import type { Clock } from '../common/clock.js';
-import { newId } from '../common/ids.js';
+import type { Logger } from '../common/log.js';
 import type { Random } from '../common/random.js';
 import type { Notice, ObjectInfo, Params, Result } from '../protocol/index.js';
 import { allocate } from './allocate.js';
@@ -7,7 +7,8 @@ import { fitting, placements } from './answers.js';
 import { dumpPage } from './dump.js';
 import { type Change, changeMembers, checkCurrent, isRebuilt, nextEpoch, seal } from './in-sync-sets.js';
 import { type Caller, DEFAULT_LEASE_TIMES, Leases, type LeaseTimes } from './leases.js';
-import { Objects, ostsOf } from './objects.js';
+import { Moves } from './moves.js';
+import { everywhere, newObjectId, Objects } from './objects.js';
 import { busy, checkNoneSince } from './open-checks.js';
 import { Osts } from './osts.js';
 import { Serial } from './serial.js';
@@ -24,6 +25,9 @@ export interface MdsOptions {
   readonly leaseTimes?: LeaseTimes;
   /** Of the process, for `stat`. */
   readonly loopStallMaxMs?: () => number;
+  /** An OST that nobody has heard of for so long is replaced where there is room; 0, the default: never. */
+  readonly replaceAfterMs?: number;
+  readonly log?: Logger;
   /** Told when an object was removed, so that its OSTs can be told before they ask. */
   readonly onRemoved?: (objectId: string, ostIds: readonly string[]) => void;
   /** Tells the holder of a lease; nothing depends on that it arrives. */
@@ -38,6 +42,8 @@ const TOMBSTONES_PER_ANSWER = 1000;
  */
 export class Mds {
   readonly clusterId: string;
+  /** Draining, replacing, rebalancing. */
+  readonly moves: Moves;
   private readonly clock: Clock;
   private readonly random: Random;
   private readonly store: MetadataStore;
@@ -60,6 +66,10 @@ export class Mds {
     this.tombstones = new Tombstones(options.store);
     this.leases = new Leases(options.clock, options.leaseTimes ?? DEFAULT_LEASE_TIMES);
     this.onRemoved = options.onRemoved ?? (() => {});
+    const { objects, osts, leases, serial } = this;
+    const info = (stored: StoredObject) => this.info(stored);
+    const look = (id: string, reason: string) => this.notify(id, 'look', reason);
+    this.moves = new Moves({ ...options, objects, osts, leases, serial, info, look, onLeft: this.onRemoved });
     this.loopStallMaxMs = options.loopStallMaxMs ?? (() => 0);
     this.onNotice = options.onNotice ?? (() => {});
   }
@@ -70,6 +80,7 @@ export class Mds {
     await mds.objects.start();
     await mds.osts.start();
     await mds.tombstones.start();
+    await mds.moves.start();
     return mds;
   }
 
@@ -84,24 +95,17 @@ export class Mds {
     await this.osts.register(info, caller);
     if (!again) for (const id of this.leases.objects()) this.notify(id, 'look', `OST ${info.ostId} is there`);
     const deletedObjects = this.tombstones.pending(info.ostId, TOMBSTONES_PER_ANSWER);
-    return { clusterId: this.clusterId, deletedObjects };
+    const leftObjects = this.moves.leftOn(info.ostId, TOMBSTONES_PER_ANSWER);
+    return { clusterId: this.clusterId, deletedObjects, leftObjects };
   }
 
-  async confirmDeleted({
-    ostId,
-    objects,
-  }: Params<'mds.confirmDeleted'>): Promise<Result<'mds.confirmDeleted'>> {
-    await this.tombstones.confirm(ostId, objects);
+  async confirmDeleted(asked: Params<'mds.confirmDeleted'>): Promise<Result<'mds.confirmDeleted'>> {
+    await this.tombstones.confirm(asked.ostId, asked.objects);
     return {};
   }
 
   async listOsts(): Promise<Result<'mds.listOsts'>> {
-    const osts = this.osts.list().map(({ info, alive, seenWallMs }) => ({
-      ...info,
-      alive,
-      lastSeenWallMs: seenWallMs,
-    }));
-    return { osts };
+    return { osts: this.osts.told() };
   }
 
   async getFreeOst({ sizeBytes, count }: Params<'mds.getFreeOst'>): Promise<Result<'mds.getFreeOst'>> {
@@ -112,7 +116,7 @@ export class Mds {
   async createObject(spec: Params<'mds.createObject'>): Promise<Result<'mds.createObject'>> {
     validateCreate(spec);
     await this.objects.checkNameFree(spec.name);
-    const id = this.newObjectId();
+    const id = newObjectId(this.clock, this.random);
     const map = allocate(spec, this.osts.candidates(), id);
     const object = newObjectRecord(id, spec, map, this.clock.wallMs());
     return this.info(await this.objects.create(object));
@@ -138,12 +142,13 @@ export class Mds {
   async remove({ ref, force }: Params<'mds.remove'>): Promise<Result<'mds.remove'>> {
     const id = await this.objects.resolve(ref);
     await this.serial.run(id, async () => {
-      const object = await this.objects.remove(id, (stored) => {
-        if (!force && this.leases.isHeld(stored)) throw busy(stored, 'remove it all the same');
+      const removed = await this.objects.remove(id, (stored) => {
+        const inUse = this.leases.isHeld(stored) && !stored.session.yields;
+        if (!force && inUse) throw busy(stored, 'remove it all the same');
       });
       this.notify(id, 'fenced', 'the object was removed');
       this.leases.release(id);
-      this.onRemoved(id, ostsOf(object));
+      this.onRemoved(id, everywhere(removed));
     });
     return {};
   }
@@ -163,7 +168,9 @@ export class Mds {
       const next = await this.objects.update(id, (stored) => {
         const { session, object } = stored;
         checkNoneSince(stored, params.after);
-        const other = this.leases.isHeld(stored) && session.holder !== params.holder;
+        const yields = params.yields === true;
+        const gives = session.yields && !yields;
+        const other = this.leases.isHeld(stored) && session.holder !== params.holder && !gives;
         if (other && !params.force) throw busy(stored, 'take it over');
         wasClean = stored.clean;
         const epoch = nextEpoch(object);
@@ -171,7 +178,7 @@ export class Mds {
         return {
           ...stored,
           clean: false,
-          session: { epoch, open: true, holder: params.holder, sinceWallMs },
+          session: { epoch, open: true, holder: params.holder, sinceWallMs, yields },
           object: { ...object, epoch },
         };
       });
@@ -189,12 +196,15 @@ export class Mds {
   }
 
   /** @throws RawstorError NOT_FOUND, FENCED */
-  async renew({ id, sessionEpoch }: Params<'mds.renew'>, caller: Caller): Promise<Result<'mds.renew'>> {
+  async renew(params: Params<'mds.renew'>, caller: Caller): Promise<Result<'mds.renew'>> {
+    const { id, sessionEpoch, recovery = [] } = params;
     return this.serial.run(id, async () => {
       const { stored } = await this.objects.load(id);
       checkCurrent(stored, sessionEpoch);
       if (!this.leases.renew(id, sessionEpoch, caller)) this.leases.take(id, sessionEpoch, caller);
-      return { osts: this.osts.pick(ostsOf(stored.object)) };
+      this.moves.progressed(id, recovery);
+      const { wanted, left } = stored;
+      return { osts: this.osts.pick(everywhere(stored)), wanted, left };
     });
   }
 
@@ -219,6 +229,7 @@ export class Mds {
         return { ...stored, clean: known, session: { ...stored.session, open: false } };
       });
       this.leases.release(id);
+      this.moves.progressed(id, []);
     });
     return {};
   }
@@ -271,20 +282,16 @@ export class Mds {
       wasClean,
       rebuiltFrom: stored.rebuiltFrom ?? null,
       leaseMs: this.leases.leaseMs,
-      osts: this.osts.pick(ostsOf(stored.object)),
+      osts: this.osts.pick(everywhere(stored)),
     };
   }
 
   private info(stored: StoredObject): ObjectInfo {
-    const { session, object, clean, lossWallMs } = stored;
+    const { session, object, clean, lossWallMs, wanted, left } = stored;
     const { holder, sinceWallMs } = session;
     const lease = this.leases.isHeld(stored) ? { holder, sessionEpoch: session.epoch, sinceWallMs } : null;
-    return { ...object, clean, lossWallMs, lease, sessionEpoch: session.epoch };
-  }
-
-  private newObjectId(): string {
-    const random = new Uint8Array(10);
-    for (let i = 0; i < random.length; i++) random[i] = this.random.below(256);
-    return newId(this.clock.wallMs(), random);
+    const recovery = lease === null ? [] : this.moves.progress(object.id);
+    const sessionEpoch = session.epoch;
+    return { ...object, clean, lossWallMs, lease, sessionEpoch, wanted, left, recovery };
   }
 }

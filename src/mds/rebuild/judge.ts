@@ -136,6 +136,7 @@ function restored(
       open: session > 0,
       holder: REBUILT_HOLDER,
       sinceWallMs: 0,
+      yields: false,
     },
     rebuiltFrom: marks.claimEpoch,
   };

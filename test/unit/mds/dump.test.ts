@@ -58,6 +58,9 @@ test('a dump has every object, OST and removal', async () => {
       sessionEpoch: __,
       lossWallMs,
       clean,
+      wanted: ___,
+      left: ____,
+      recovery: _____,
       ...object
     } = await rig.mds.getObj({ ref: stored.object.id });
     expect(stored).toMatchObject({ object, lossWallMs, clean });

@@ -4,6 +4,7 @@ import { defineVerb } from '../../command.js';
 import { factLines, tableLines } from '../../output.js';
 import {
   allOsts,
+  copiedText,
   type KnownOst,
   memberText,
   type VolumeHealth,
@@ -58,10 +59,20 @@ function describe(volume: ObjectInfo, health: VolumeHealth, osts: Map<string, Kn
         'what is inside, then rawstor-volume acknowledge-loss',
     ]);
   }
-  const members = tableLines(volume.members, [
-    { header: 'OST', cell: (member) => member.ostId },
-    { header: 'HOST', cell: (member) => osts.get(member.ostId)?.labels.host ?? '' },
-    { header: 'STATE', cell: (member) => memberText(member, osts.get(member.ostId)?.alive === true) },
+  const { wanted } = volume;
+  if (wanted !== null) facts.push(['moving', `${wanted.from ?? 'one more'} to ${wanted.to}`]);
+  if (volume.left.length > 0) facts.push(['to delete', volume.left.join(' ')]);
+  const alive = (ostId: string) => osts.get(ostId)?.alive === true;
+  const rows = volume.members.map((member) => ({
+    ostId: member.ostId,
+    text: memberText(member, alive(member.ostId)),
+  }));
+  if (wanted !== null)
+    rows.push({ ostId: wanted.to, text: alive(wanted.to) ? 'to come' : 'to come, unreachable' });
+  const members = tableLines(rows, [
+    { header: 'OST', cell: (row) => row.ostId },
+    { header: 'HOST', cell: (row) => osts.get(row.ostId)?.labels.host ?? '' },
+    { header: 'STATE', cell: (row) => row.text + copiedText(volume, row.ostId) },
   ]);
   return [...factLines(facts), '', ...members];
 }
