@@ -44,9 +44,9 @@ const LOOK_MS = 60_000;
 export class Moves {
   private readonly parts: MovesParts;
   private readonly leftCopies: LeftCopies;
-  /** As holders told last, by object. */
   private timer: Timer | null = null;
   private looking: Promise<void> | null = null;
+  /** As holders told last, by object. */
   private readonly told = new Map<string, readonly RecoveryProgress[]>();
 
   constructor(parts: MovesParts) {
