@@ -1,4 +1,5 @@
 import { asRawstorError } from '../common/errors.js';
+import type { MethodName, Params, Result } from '../protocol/index.js';
 import type { Context } from './context.js';
 import { processName } from './process-name.js';
 import { ServerLink } from './server-link.js';
@@ -16,11 +17,16 @@ export class OstLinks {
     this.known = new Map(osts.map((ost) => [ost.ostId, ost]));
   }
 
-  async usage(ostId: string, objectId: string): Promise<{ allocatedBytes: number; chunks: number } | null> {
+  usage(ostId: string, objectId: string): Promise<Result<'ost.usage'> | null> {
+    return this.call(ostId, 'ost.usage', { objectId });
+  }
+
+  /** Null where it does not answer, which `failures` tells. */
+  async call<M extends MethodName>(ostId: string, method: M, params: Params<M>): Promise<Result<M> | null> {
     try {
       const link = this.links.has(ostId) ? this.links.get(ostId)! : await this.open(ostId);
       if (link === null) return null;
-      return await link.call('ost.usage', { objectId }, this.context.globals.timeout);
+      return await link.call(method, params, this.context.globals.timeout);
     } catch (error) {
       this.links.set(ostId, null);
       this.failures.push(`OST ${ostId} is not counted: ${asRawstorError(error).message}`);

@@ -15,6 +15,7 @@ import { serveNbd } from './verbs/serve/nbd.js';
 import { serveNode } from './verbs/serve/node.js';
 import { serveOst } from './verbs/serve/ost.js';
 import { status } from './verbs/status.js';
+import { top } from './verbs/top.js';
 import { up } from './verbs/up.js';
 import { acknowledgeLoss } from './verbs/volume/acknowledge-loss.js';
 import { attach } from './verbs/volume/attach.js';
@@ -54,7 +55,7 @@ const mds: VerbSpec = {
 export const RAWSTOR: ProgramSpec = {
   name: 'rawstor',
   summary: 'block storage for virtual machines: run and look at a cluster (volumes: rawstor-volume)',
-  verbs: [up, serve, status, df, ost, recover, mds, scrub],
+  verbs: [up, serve, status, top, df, ost, recover, mds, scrub],
   examples: [
     { command: 'rawstor up', what: 'a cluster on this machine, with a volume to try' },
     { command: 'rawstor status', what: 'how it is' },

@@ -3,7 +3,7 @@ import { encodeBody } from '../protocol/index.js';
 import { type MetadataStore, prefixRange } from './store.js';
 import { decodeAs, LEFT_PREFIX } from './stored-object.js';
 
-const leftSchema = z.object({ epoch: z.number().int().nonnegative() });
+export const leftSchema = z.object({ epoch: z.number().int().nonnegative() });
 
 const PAGE = 1000;
 

@@ -96,6 +96,7 @@ export class OstControl {
           sessions: this.core.sessionCount,
           loopStallMaxMs: this.self.loopStallMaxMs(),
           integrity: integrityFigures(this.core),
+          traffic: { ...this.core.traffic },
         };
       default:
         throw new RawstorError('NOT_SUPPORTED', `an OST does not answer ${method}`);

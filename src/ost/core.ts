@@ -27,6 +27,7 @@ import { Session, type SessionHolder } from './session.js';
 import { SpaceGuard } from './space.js';
 import type { ChunkName, ChunkStorage } from './storage.js';
 import type { Change } from './store.js';
+import { Traffic } from './traffic.js';
 import type { OstTuning } from './tuning.js';
 
 /** The storage target itself: sessions, operations, chunk files. Knows nothing of sockets or replicas. */
@@ -50,6 +51,7 @@ export class OstCore {
   readonly boot: Boot;
   private readonly sessions = new Map<number, Session>();
   private readonly freeOperations: Operation[] = [];
+  readonly traffic = new Traffic();
   private readonly answers: DeferredAnswers;
   private nextHandle = 1;
   private closing = false;
@@ -155,6 +157,7 @@ export class OstCore {
     const session = this.sessions.get(op.handle);
     const status = judge(op, session, holder);
     if (status !== 0 || op.opcode === Opcode.PING) return this.answers.refuse(op, status);
+    this.traffic.begin(op);
     (this.freeOperations.pop() ?? new Operation(this)).start(op, session!);
   }
 
@@ -163,6 +166,7 @@ export class OstCore {
   }
 
   free(operation: Operation): void {
+    this.traffic.end();
     this.freeOperations.push(operation);
   }
 

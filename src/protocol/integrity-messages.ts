@@ -32,13 +32,15 @@ export const integritySchema = z.object({
 });
 
 export const INTEGRITY_METHODS = {
-  /** Blocks known to be damaged here, of one object or (null) of all. */
+  /** Blocks known to be damaged here, of one object or (null) of all, and totals since the start. */
   'ost.damage': {
     params: z.object({ objectId: idSchema.nullable() }),
     result: z.object({
       blocks: z
         .array(z.object({ objectId: idSchema, chunk: count, chunkVersion: count, offset: count }))
         .max(LIMITS.damagedBlocks),
+      foundTotal: count,
+      repairedTotal: count,
     }),
   },
   /** Begins to verify the checksums of an object or (null) of all; BUSY while such a scrub runs. */

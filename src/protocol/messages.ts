@@ -53,6 +53,15 @@ const regionListSchema = z.object({
   copiedSince: epoch,
 });
 
+const trafficSchema = z.object({
+  reads: count,
+  writes: count,
+  flushes: count,
+  readBytes: count,
+  writtenBytes: count,
+  inFlight: count,
+});
+
 /** Methods an OST answers. Handles belong to the connection that attached. */
 export const OST_METHODS = {
   /** Fences earlier sessions, drains what they have in flight, then answers (I4). Keeps the object record (I13). */
@@ -127,6 +136,8 @@ export const OST_METHODS = {
       sessions: count,
       loopStallMaxMs: z.number(),
       integrity: integritySchema.nullable(),
+      /** Since its start; `inFlight` at this moment. */
+      traffic: trafficSchema,
     }),
   },
 } as const;

@@ -135,5 +135,8 @@ export const ostInfoSchema = z.object({
   bootId: bootIdSchema,
   /** Blocks known to be damaged there. */
   damagedBlocks: count.optional(),
+  /** Found and repaired there since its start. */
+  foundBlocks: count.optional(),
+  repairedBlocks: count.optional(),
 });
 export type OstInfo = z.infer<typeof ostInfoSchema>;

@@ -24,6 +24,8 @@ interface ServerRow {
   addresses: readonly string[];
   /** Longest time its event loop was held up, null where it has not told. */
   loopStallMaxMs: number | null;
+  /** Of an OST: blocks with a wrong checksum now, and found and repaired since its start. */
+  damage?: { badBlocks: number; foundTotal: number; repairedTotal: number };
 }
 
 interface VolumeRow {
@@ -179,6 +181,11 @@ function serversOf(registered: readonly ServerRow[], osts: readonly KnownOst[]):
     host: ost.labels.host ?? '',
     addresses: ost.addresses,
     loopStallMaxMs: registered.find((server) => server.id === ost.ostId)?.loopStallMaxMs ?? null,
+    damage: {
+      badBlocks: ost.damagedBlocks ?? 0,
+      foundTotal: ost.foundBlocks ?? 0,
+      repairedTotal: ost.repairedBlocks ?? 0,
+    },
   }));
   return [...rows, ...registered.filter((server) => server.role !== 'ost')];
 }
@@ -199,6 +206,12 @@ function doingOf(volume: ObjectInfo): string {
   }
   const waits = lease === null && members.some(({ state }) => state === 'stale');
   return copies.length === 0 && waits ? 'resync, when it is opened' : copies.join('; ');
+}
+
+/** Bad blocks now, and how many of those that were found are repaired. */
+function damageText(damage: ServerRow['damage']): string {
+  if (damage === undefined || damage.foundTotal + damage.badBlocks === 0) return '-';
+  return `${damage.badBlocks} bad, ${damage.repairedTotal} of ${damage.foundTotal} repaired`;
 }
 
 /** Up to half a second is of no consequence: signs of life are due every second. */
@@ -224,6 +237,7 @@ function describe(found: Status): string[] {
       { header: 'ROLE', cell: (row) => row.role },
       { header: 'HEALTH', cell: (row) => row.health },
       { header: 'HOST', cell: (row) => row.host },
+      { header: 'DAMAGE', cell: ({ damage }) => damageText(damage) },
       { header: 'STALL', cell: (row) => stallText(row.loopStallMaxMs), right: true },
       { header: 'ADDRESSES', cell: (row) => row.addresses.join(' ') },
       { header: 'ID', cell: (row) => row.id },

@@ -144,26 +144,39 @@ export class Resync {
     const { state } = this;
     const range = regionRange(state, chunk, region);
     if (range === null) return;
-    await state.env.throttle?.turn();
-    await withRangeLocked(state, range, async () => {
-      const failed: Member[] = [];
-      while (member.receiving && member.attached) {
-        const source = copySource(state.placement(chunk), member, failed);
+    const length = range.end - range.start;
+    await state.env.throttle?.turn(length);
+    try {
+      await withRangeLocked(state, range, () => this.copyLocked(member, chunk, region, length, sure));
+    } finally {
+      state.env.throttle?.release(length);
+    }
+  }
+
+  private async copyLocked(
+    member: Member,
+    chunk: number,
+    region: number,
+    length: number,
+    sure: boolean,
+  ): Promise<void> {
+    const { state } = this;
+    const failed: Member[] = [];
+    while (member.receiving && member.attached) {
+      const source = copySource(state.placement(chunk), member, failed);
+      if (source !== null) {
         const offset = region * state.regionSizeBytes;
-        if (source !== null) {
-          const length = range.end - range.start;
-          const outcome = await orderCopy(state, source, member, chunk, offset, length, sure);
-          if (outcome === 'copied') return;
-          if (outcome === 'source') failed.push(source);
-        } else if (failed.length > 0) {
-          // Not waited for under the lock: that would hold up the guest.
-          throw new RawstorError('IO', `a region of chunk ${chunk} can be copied from nobody`, {
-            where: failed.map(({ ostId }) => ostId).join(', '),
-          });
-        }
-        await state.env.clock.sleep(100);
-        if (state.fatal !== null) return;
+        const outcome = await orderCopy(state, source, member, chunk, offset, length, sure);
+        if (outcome === 'copied') return;
+        if (outcome === 'source') failed.push(source);
+      } else if (failed.length > 0) {
+        // Not waited for under the lock: that would hold up the guest.
+        throw new RawstorError('IO', `a region of chunk ${chunk} can be copied from nobody`, {
+          where: failed.map(({ ostId }) => ostId).join(', '),
+        });
       }
-    });
+      await state.env.clock.sleep(100);
+      if (state.fatal !== null) return;
+    }
   }
 }

@@ -18,6 +18,11 @@ export interface DamageOwner {
   damageRepaired(chunk: ChunkFile, offset: number): void;
 }
 
+export interface DamageTotals {
+  foundTotal: number;
+  repairedTotal: number;
+}
+
 interface Entry {
   readonly chunk: number;
   readonly version: number;
@@ -36,6 +41,7 @@ export class Damage {
   private readonly log: Logger;
   private readonly owner: DamageOwner;
   private readonly objects = new Map<string, Map<string, Entry>>();
+  private readonly ofObject = new Map<string, DamageTotals>();
 
   constructor(log: Logger, owner: DamageOwner) {
     this.log = log;
@@ -46,6 +52,7 @@ export class Damage {
     const offset = block * SUM_BLOCK_BYTES;
     if (this.entry(chunk)?.offsets.has(offset)) return;
     this.foundTotal++;
+    this.counted(chunk).foundTotal++;
     this.log.error({ chunk: chunk.where, offset }, 'a block is not what was written: its checksum is wrong');
     if (this.count < LIMITS.damagedBlocks) {
       this.makeEntry(chunk).offsets.add(offset);
@@ -63,6 +70,7 @@ export class Damage {
       if (bad < offset || Math.min(bad + SUM_BLOCK_BYTES, this.endOf(chunk)) > offset + length) continue;
       this.remove(chunk, entry, bad);
       this.repairedTotal++;
+      this.counted(chunk).repairedTotal++;
       this.log.warn({ chunk: chunk.where, offset: bad }, 'a damaged block has been written anew');
       this.owner.damageRepaired(chunk, bad);
     }
@@ -89,7 +97,15 @@ export class Damage {
     return found;
   }
 
+  /** Of one object, or of all. */
+  totals(objectId: string | null): DamageTotals {
+    const { foundTotal, repairedTotal } = this;
+    if (objectId === null) return { foundTotal, repairedTotal };
+    return { ...(this.ofObject.get(objectId) ?? { foundTotal: 0, repairedTotal: 0 }) };
+  }
+
   forget(objectId: string): void {
+    this.ofObject.delete(objectId);
     for (const { offsets } of this.objects.get(objectId)?.values() ?? []) this.count -= offsets.size;
     this.objects.delete(objectId);
   }
@@ -101,6 +117,13 @@ export class Damage {
     const chunks = this.objects.get(chunk.object.record.id)!;
     chunks.delete(keyOf(chunk));
     if (chunks.size === 0) this.objects.delete(chunk.object.record.id);
+  }
+
+  private counted(chunk: ChunkFile): DamageTotals {
+    const { id } = chunk.object.record;
+    const totals = this.ofObject.get(id) ?? { foundTotal: 0, repairedTotal: 0 };
+    this.ofObject.set(id, totals);
+    return totals;
   }
 
   private endOf(chunk: ChunkFile): number {

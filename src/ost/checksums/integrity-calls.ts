@@ -20,7 +20,9 @@ export function integrityCall(core: OstCore, method: MethodName, params: unknown
   const { integrity } = core;
   if (method === 'ost.damage') {
     const { objectId } = params as Params<'ost.damage'>;
-    return { blocks: integrity?.damage.list(objectId, LIMITS.damagedBlocks) ?? [] };
+    if (integrity === null) return { blocks: [], foundTotal: 0, repairedTotal: 0 };
+    const { damage } = integrity;
+    return { blocks: damage.list(objectId, LIMITS.damagedBlocks), ...damage.totals(objectId) };
   }
   if (integrity === null) {
     throw new RawstorError('NOT_SUPPORTED', 'this OST keeps no checksums', {

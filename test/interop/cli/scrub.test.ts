@@ -85,6 +85,13 @@ it('repairs a volume that nobody uses', async () => {
   expect([byteAt(first, 3 * BLOCK + 17), byteAt(second, 9 * BLOCK)]).toEqual([0x5a, 0x5a]);
   // OSTs tell the MDS every two seconds.
   await until(async () => (await rawstor('status')).code === 0);
+  const counts = { badBlocks: 0, foundTotal: 1, repairedTotal: 1 };
+  expect((await info('two')).damage).toMatchObject([counts, counts]);
+  const { servers } = JSON.parse((await rawstor('status', '--output', 'json')).stdout);
+  expect(servers.filter((server: { damage?: object }) => server.damage !== undefined)).toHaveLength(3);
+  await until(async () => (await rawstor('status')).stdout.split('0 bad, 1 of 1 repaired').length === 3);
+  // Of the other volume on these OSTs nothing is counted.
+  expect((await info('one')).damage).toMatchObject([{ badBlocks: 0, foundTotal: 0, repairedTotal: 0 }]);
 }, 60_000);
 
 it('has a volume that a gateway serves repaired by it', async () => {
@@ -107,6 +114,7 @@ it('says what no replica can repair, which a guest gets as EIO', async () => {
   const found = await scrub('--ost', members[0].ostId);
   expect(found.code).toBe(65);
   expect(found.osts).toHaveLength(1);
+  expect((await info('one')).damage).toMatchObject([{ badBlocks: 1, foundTotal: 1, repairedTotal: 0 }]);
   expect(found.osts[0]!.damaged).toEqual([{ objectId: id, chunk: 0, chunkVersion: 1, offset: 7 * BLOCK }]);
   const read = await cluster.volume('attach', 'one', '--run', qemuIo('read 28k 512'));
   expect(read.stdout + read.stderr).toMatch(/Input\/output error/);

@@ -69,35 +69,40 @@ async function plan(
 ): Promise<Row[]> {
   const usable = osts.filter((ost) => ost.alive && !ost.draining);
   const rows: Row[] = [];
+  const row = ({ name, id }: ObjectInfo, from: string | null, to: string): Row => {
+    return { volume: name, id, from, to, bytes: 0, state: 'to move', detail: '' };
+  };
   const whole: ObjectInfo[] = [];
   for (const volume of volumes) {
-    if (volume.wanted !== null) continue;
+    const { wanted, map } = volume;
+    // Of a run that was ended early, or of a drain: it is finished first.
+    if (wanted !== null) rows.push(row(volume, wanted.from, wanted.to));
     if (volume.stripeWidth !== 'all') {
       whole.push(volume);
       continue;
     }
     for (const { ostId } of usable) {
-      if (volume.map.pool.some((target) => target.ostId === ostId)) continue;
-      rows.push({
-        volume: volume.name,
-        id: volume.id,
-        from: null,
-        to: ostId,
-        bytes: 0,
-        state: 'to move',
-        detail: '',
-      });
+      if (ostId === wanted?.to || map.pool.some((target) => target.ostId === ostId)) continue;
+      rows.push(row(volume, null, ostId));
     }
   }
   const links = new OstLinks(context, osts);
   const measured: BalanceVolume[] = [];
   const byId = new Map(volumes.map((volume) => [volume.id, volume]));
   try {
-    for (const { id, name, members } of whole) {
+    for (const volume of whole) {
+      const { id, name, members } = volume;
       const bytesOn = new Map<string, number>();
       for (const { ostId } of members) {
         const usage = await links.usage(ostId, id);
         if (usage !== null) bytesOn.set(ostId, usage.allocatedBytes);
+      }
+      const { wanted } = volume;
+      const coming = rows.find((other) => other.id === id);
+      if (wanted !== null && wanted.from !== null && coming !== undefined) {
+        coming.bytes = bytesOn.get(wanted.from) ?? 0;
+        bytesOn.delete(wanted.from);
+        bytesOn.set(wanted.to, coming.bytes);
       }
       measured.push({ id, name, bytesOn });
     }
@@ -106,13 +111,15 @@ async function plan(
   }
   const labels = new Map(osts.map((ost) => [ost.ostId, ost.labels]));
   const mayMove = (volume: BalanceVolume, from: string, to: string) => {
-    const { members, failureDomain } = byId.get(volume.id)!;
+    const { members, failureDomain, wanted } = byId.get(volume.id)!;
+    // One move of an object at a time.
+    if (wanted !== null) return false;
     const domain = (ostId: string) => labels.get(ostId)?.[failureDomain] || ostId;
     const others = members.filter((member) => member.ostId !== from);
     return others.every(({ ostId }) => ostId !== to && domain(ostId) !== domain(to));
   };
-  for (const { id, name, from, to, bytes } of planBalance(usable, measured, mayMove)) {
-    rows.push({ volume: name, id, from, to, bytes, state: 'to move', detail: '' });
+  for (const { id, from, to, bytes } of planBalance(usable, measured, mayMove)) {
+    rows.push({ ...row(byId.get(id)!, from, to), bytes });
   }
   return rows;
 }
