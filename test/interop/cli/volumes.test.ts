@@ -90,11 +90,16 @@ describe('volumes of a running cluster', () => {
 
   it('writes over an existing volume, zeros included', async () => {
     ok(await cluster.volume('bench', 'vm1', '--rw', 'write', '--duration', '200ms', '--force'));
-    ok(await cluster.volume('import', 'disk.raw', 'vm1'));
+    const unasked = await cluster.volume('import', 'disk.raw', 'vm1');
+    expect(unasked.code).toBe(64);
+    expect(unasked.stderr).toContain('--force');
+    ok(await cluster.volume('import', 'disk.raw', 'vm1', '--force'));
     ok(await cluster.volume('export', 'vm1', 'over.raw'));
     const [image, over] = [readFileSync(path('disk.raw')), readFileSync(path('over.raw'))];
     expect(over.length).toBe(64 * MiB);
     expect(over.subarray(0, image.length).equals(image)).toBe(true);
+    // Of what was there before nothing is left behind the image either.
+    expect(over.subarray(image.length).every((byte) => byte === 0)).toBe(true);
   });
 
   it('imports a raw image that ends within a sector, filled up with zeros', async () => {
@@ -103,7 +108,7 @@ describe('volumes of a running cluster', () => {
     ok(await cluster.volume('import', 'odd.raw', 'odd'));
     // Over what is there, the end of it included.
     ok(await cluster.volume('bench', 'odd', '--rw', 'write', '--duration', '200ms', '--force'));
-    ok(await cluster.volume('import', 'odd.raw', 'odd'));
+    ok(await cluster.volume('import', 'odd.raw', 'odd', '--force'));
     ok(await cluster.volume('export', 'odd', 'odd-back.raw'));
     const back = readFileSync(path('odd-back.raw'));
     expect(back.equals(Buffer.concat([image, Buffer.alloc(511)]))).toBe(true);
@@ -116,6 +121,10 @@ describe('volumes of a running cluster', () => {
     const failed = await execa('sh', [...full, ...image], { cwd: cluster.cwd, reject: false });
     expect(failed.exitCode).toBe(73);
     expect(failed.stderr).toMatch(/^rawstor-volume: cannot write: no space left/m);
+    const ends = ['-c', '{ "$@"; echo $? > ended; } | head -c 100 > /dev/null', 'sh'];
+    const cut = await execa('sh', [...ends, ...image], { cwd: cluster.cwd, reject: false });
+    expect(cut.stderr).toMatch(/whoever reads the output has ended/);
+    expect(readFileSync(path('ended'), 'utf8')).toBe('75\n');
     // Free for others at once.
     ok(await cluster.volume('export', 'raw1', 'after.raw'));
     const listed = shellCommand('cli/rawstor-volume', ['ls']);
@@ -158,7 +167,19 @@ describe('volumes of a running cluster', () => {
   });
 
   it('measures a volume', async () => {
-    const args = ['bench', 'one', '--rw', 'mix', '--duration', '300ms', '--depth', '4', '--output', 'json'];
+    const args = [
+      'bench',
+      'one',
+      '--rw',
+      'mix',
+      '--duration',
+      '300ms',
+      '--depth',
+      '4',
+      '--output',
+      'json',
+      '--force',
+    ];
     const result = json(await cluster.volume(...args));
     expect(result.results.map((row: { op: string }) => row.op)).toEqual(['read', 'write']);
     for (const row of result.results) {
@@ -248,6 +269,7 @@ describe('attach and detach', () => {
     expect(busy.stderr).toContain('rawstor-volume detach');
     expect(existsSync(path('busy.raw'))).toBe(false);
     expect(ok(await cluster.volume('detach', 'vm1', '--force'))).toContain('1 client cut off');
+    expect(ok(await cluster.volume('detach', 'vm1'))).toContain('was not open');
     expect((await info()).lease).toBeNull();
     client.stdin!.end();
     await client;
@@ -292,6 +314,8 @@ describe('errors', () => {
       73,
       /not with --replicas 3 \(vm1\)/,
     ],
+    ['a map from beyond the end', ['map', 'vm1', '--from', '9'], 64, /one chunk.*--from 9/],
+    ['writing over a volume unasked', ['bench', 'vm1', '--rw', 'write'], 64, /--force/],
     ['image too large', ['import', 'disk.raw', 'x', '--size', '1M'], 64, /does not fit/],
     ['qcow2 to a pipe', ['export', 'vm1', '-', '--format', 'qcow2'], 64, /pipe/],
     ['block size of the load', ['bench', 'vm1', '--block-size', '100'], 64, /--block-size/],

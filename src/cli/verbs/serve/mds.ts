@@ -1,6 +1,7 @@
 import { resolve } from 'node:path';
 import { runService } from '../../../common/lifecycle.js';
 import { defineVerb } from '../../command.js';
+import { id } from '../../options.js';
 import {
   closeAll,
   knownCluster,
@@ -33,7 +34,11 @@ export const serveMds = defineVerb<Options>({
     SERVER_OPTIONS.advertise,
     SERVER_OPTIONS.label,
     SERVER_OPTIONS.mgs,
-    { flags: '--cluster-id <id>', help: 'id of a new cluster; default: made up at the first start' },
+    {
+      flags: '--cluster-id <id>',
+      help: 'id of a new cluster; default: made up at the first start',
+      parse: id,
+    },
     {
       flags: '--existing',
       help: 'begin no new cluster: refuse a directory that is empty, as when a disk was not mounted',

@@ -6,7 +6,7 @@ import type { ObjectInfo } from '../../../protocol/index.js';
 import { defineVerb } from '../../command.js';
 import type { Context } from '../../context.js';
 import { inspectImage } from '../../copy/image-format.js';
-import { importRaw } from '../../copy/import-raw.js';
+import { importRaw, zeroTail } from '../../copy/import-raw.js';
 import { checkImage, qemuImg, virtualSizeBytes } from '../../copy/qemu-img.js';
 import { withTemporaryExport } from '../../copy/temporary-export.js';
 import { openVolume } from '../../gateway/let-go.js';
@@ -36,7 +36,8 @@ export const importVerb = defineVerb<Options>({
   summary: 'copy a disk image into a volume',
   description:
     'The volume is created, as large as the image, when there is none of that name; a failed or interrupted ' +
-    'import removes it again. Raw images are read directly and holes stay holes; other formats need qemu-img.',
+    'import removes it again. An existing one is written over as a whole: what is beyond the image reads as ' +
+    'zeros. Raw images are read directly and holes stay holes; other formats need qemu-img.',
   arguments: [
     { name: 'file', help: 'the image, or a disk' },
     { name: 'volume', help: 'name of the volume' },
@@ -44,7 +45,11 @@ export const importVerb = defineVerb<Options>({
   options: [
     { flags: '--format <format>', help: 'raw, qcow2, vmdk, ...; default: told by its first bytes' },
     { flags: '--size <size>', help: 'size of the new volume; default: of the image', parse: size },
-    { flags: '-f, --force', help: 'write over an existing volume without asking', default: false },
+    {
+      flags: '-f, --force',
+      help: 'write over an existing volume without asking; needed where there is no terminal',
+      default: false,
+    },
     ...LAYOUT_OPTIONS,
   ],
   examples: [
@@ -108,7 +113,7 @@ async function checkExisting(
     );
   }
   checkLayout(volume, options);
-  await context.confirm(`Write over the data of volume ${volume.name}?`, options.force);
+  await context.confirmOverwrite(`Write over the data of volume ${volume.name}?`, options.force);
 }
 
 function tooSmall(sizeBytes: number, source: Source, where: string): RawstorError {
@@ -156,6 +161,7 @@ async function copy(
         return qemuImg(args, { signal, onPercent });
       });
     }
+    if (!fresh) await zeroTail(io, device, source.sizeBytes, signal);
   } finally {
     progress.end();
     // Flushes: what is reported as imported is durable.
