@@ -1,5 +1,4 @@
 import type { Clock } from '../common/clock.js';
-import { newId } from '../common/ids.js';
 import type { Random } from '../common/random.js';
 import type { Notice, ObjectInfo, Params, Result } from '../protocol/index.js';
 import { allocate } from './allocate.js';
@@ -7,14 +6,14 @@ import { fitting, placements } from './answers.js';
 import { dumpPage } from './dump.js';
 import { type Change, changeMembers, checkCurrent, isRebuilt, nextEpoch, seal } from './in-sync-sets.js';
 import { type Caller, DEFAULT_LEASE_TIMES, Leases, type LeaseTimes } from './leases.js';
-import { Objects, ostsOf } from './objects.js';
-import { busy, checkNoneSince } from './open-checks.js';
+import { newObjectId, Objects, ostsOf } from './objects.js';
+import { busy, checkClosed, checkNoneSince } from './open-checks.js';
 import { Osts } from './osts.js';
 import { Serial } from './serial.js';
 import type { MetadataStore } from './store.js';
 import { newObjectRecord, type StoredObject } from './stored-object.js';
 import { Tombstones } from './tombstones.js';
-import { validateCreate } from './validate.js';
+import { validateCreate, validateName } from './validate.js';
 
 export interface MdsOptions {
   readonly store: MetadataStore;
@@ -112,7 +111,7 @@ export class Mds {
   async createObject(spec: Params<'mds.createObject'>): Promise<Result<'mds.createObject'>> {
     validateCreate(spec);
     await this.objects.checkNameFree(spec.name);
-    const id = this.newObjectId();
+    const id = newObjectId(this.clock, this.random);
     const map = allocate(spec, this.osts.candidates(), id);
     const object = newObjectRecord(id, spec, map, this.clock.wallMs());
     return this.info(await this.objects.create(object));
@@ -132,6 +131,23 @@ export class Mds {
   async list({ after, limit }: Params<'mds.list'>): Promise<Result<'mds.list'>> {
     const found = await this.objects.list(after, limit);
     return { objects: fitting(found.map((stored) => this.info(stored))) };
+  }
+
+  /**
+   * The new name is of a new epoch: OSTs that keep the older record are outvoted (I13). A writer whose lease has lapsed
+   * may still live, and would take that epoch for somebody else's change of the set: first it has to be closed.
+   * @throws RawstorError NOT_FOUND, EXISTS, INVALID, BUSY
+   */
+  async rename({ ref, name }: Params<'mds.rename'>): Promise<Result<'mds.rename'>> {
+    validateName(name);
+    const id = await this.objects.resolve(ref);
+    return this.serial.run(id, async () => {
+      const stored = await this.objects.rename(id, name, (before) => {
+        checkClosed(before);
+        return { ...before.object, name, epoch: nextEpoch(before.object) };
+      });
+      return this.info(stored);
+    });
   }
 
   /** @throws RawstorError NOT_FOUND, BUSY */
@@ -280,11 +296,5 @@ export class Mds {
     const { holder, sinceWallMs } = session;
     const lease = this.leases.isHeld(stored) ? { holder, sessionEpoch: session.epoch, sinceWallMs } : null;
     return { ...object, clean, lossWallMs, lease, sessionEpoch: session.epoch };
-  }
-
-  private newObjectId(): string {
-    const random = new Uint8Array(10);
-    for (let i = 0; i < random.length; i++) random[i] = this.random.below(256);
-    return newId(this.clock.wallMs(), random);
   }
 }

@@ -1,5 +1,7 @@
+import type { Clock } from '../common/clock.js';
 import { RawstorError } from '../common/errors.js';
-import { isId } from '../common/ids.js';
+import { isId, newId } from '../common/ids.js';
+import type { Random } from '../common/random.js';
 import { decodeBody, encodeBody, type ObjectRecord } from '../protocol/index.js';
 import { type MetadataStore, prefixRange } from './store.js';
 import {
@@ -33,7 +35,7 @@ export class Objects {
   /** Counts what earlier runs left and follows the store from here. */
   async start(): Promise<void> {
     this.total = (await this.store.range(prefixRange(NAME_PREFIX))).length;
-    // A name is put once, by the creation, and deleted once.
+    // A name is put once, by a creation or a renaming, and deleted once.
     this.store.watch(NAME_PREFIX, (events) => {
       for (const event of events) this.total += event.value === null ? -1 : 1;
     });
@@ -103,6 +105,36 @@ export class Objects {
   }
 
   /**
+   * @param change answers the record with the new name; refuses by throwing
+   * @throws RawstorError NOT_FOUND, EXISTS
+   */
+  async rename(
+    id: string,
+    name: string,
+    change: (stored: StoredObject) => ObjectRecord,
+  ): Promise<StoredObject> {
+    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+      const { stored, version } = await this.load(id);
+      if (stored.object.name === name) return stored;
+      const next = { ...stored, object: change(stored) };
+      await this.checkNameFree(name);
+      const outcome = await this.store.transact({
+        checks: [
+          { key: OBJECT_PREFIX + id, version },
+          { key: NAME_PREFIX + name, version: 0 },
+        ],
+        puts: [
+          { key: OBJECT_PREFIX + id, value: encodeStored(next) },
+          { key: NAME_PREFIX + name, value: encodeBody(id) },
+        ],
+        deletes: [NAME_PREFIX + stored.object.name],
+      });
+      if (outcome.committed) return next;
+    }
+    throw contended(id);
+  }
+
+  /**
    * Removes the object and its name and leaves a tombstone for its OSTs.
    * @param check refuses by throwing
    */
@@ -144,6 +176,12 @@ export class Objects {
 export function ostsOf(object: ObjectRecord): string[] {
   const exceptions = object.map.exceptions.flatMap((e) => e.ostIds);
   return [...new Set([...object.map.pool.map((t) => t.ostId), ...exceptions])];
+}
+
+export function newObjectId(clock: Clock, random: Random): string {
+  const bytes = new Uint8Array(10);
+  for (let i = 0; i < bytes.length; i++) bytes[i] = random.below(256);
+  return newId(clock.wallMs(), bytes);
 }
 
 function nameTaken(name: string): RawstorError {

@@ -20,3 +20,12 @@ export function busy(stored: StoredObject, what: string): RawstorError {
     hint: `close it there, or use --force to ${what}: that writer is then shut out`,
   });
 }
+
+/** @throws RawstorError BUSY while a session has not ended, its lease lapsed or not */
+export function checkClosed({ session, object }: StoredObject): void {
+  if (!session.open) return;
+  throw new RawstorError('BUSY', `'${object.name}' was opened by ${session.holder} and is not closed`, {
+    where: object.name,
+    hint: 'end who uses it; one that was not closed is after `rawstor-volume attach` and `detach`',
+  });
+}

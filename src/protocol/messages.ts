@@ -184,6 +184,8 @@ export const MDS_METHODS = {
     params: z.object({ after: z.string().max(LIMITS.nameBytes), limit: z.number().int().min(1).max(1000) }),
     result: z.object({ objects: z.array(objectInfoSchema) }),
   },
+  /** BUSY while a lease is held, EXISTS when the name is taken. */
+  'mds.rename': { params: objectRef.extend({ name: nameSchema }), result: objectInfoSchema },
   /** Refused while a lease is held, unless forced. */
   'mds.remove': { params: objectRef.extend({ force: z.boolean() }), result: nothing },
   /**

@@ -26,6 +26,18 @@ function writeImage(file: string, sizeBytes: number): void {
   closeSync(fd);
 }
 
+/** An import that has begun to write. */
+async function importHalf(image: string, name: string) {
+  const importing = begin('cli/rawstor-volume', ['import', image, name], { cwd: cluster.cwd });
+  await until(async () => {
+    const partial = `${name}.rawstor-partial`;
+    const [row] = JSON.parse((await cluster.volume('du', partial, '--output', 'json')).stdout || '[]');
+    return row?.allocatedBytes > 0 || importing.exitCode !== null;
+  });
+  // Within an object: of itself it would be awaited here.
+  return { importing };
+}
+
 function ok(outcome: Outcome): string {
   expect(outcome, outcome.stderr).toMatchObject({ code: 0 });
   return outcome.stdout;
@@ -156,14 +168,38 @@ describe('volumes of a running cluster', () => {
     expect(failed.stderr).toMatch(/broken\.qcow2/);
     expect((await cluster.volume('info', 'half')).code).toBe(66);
     writeFileSync(path('endless.raw'), Buffer.alloc(600 * MiB, 1));
-    const importing = begin('cli/rawstor-volume', ['import', 'endless.raw', 'cut'], { cwd: cluster.cwd });
-    await until(async () => {
-      const [row] = JSON.parse((await cluster.volume('du', 'cut', '--output', 'json')).stdout || '[]');
-      return row?.allocatedBytes > 0 || importing.exitCode !== null;
-    });
-    importing.kill('SIGINT');
-    expect((await importing).exitCode).toBe(130);
+    const { importing: cut } = await importHalf('endless.raw', 'cut');
+    cut.kill('SIGINT');
+    expect((await cut).exitCode).toBe(130);
     expect((await cluster.volume('info', 'cut')).code).toBe(66);
+    expect((await cluster.volume('info', 'cut.rawstor-partial')).code).toBe(66);
+  });
+
+  it('an import that is killed has made no volume of that name, and the next one takes its place', async () => {
+    writeFileSync(path('endless.raw'), Buffer.alloc(600 * MiB, 1));
+    const { importing: killed } = await importHalf('endless.raw', 'again');
+    killed.kill('SIGKILL');
+    await killed;
+    expect((await cluster.volume('info', 'again')).code).toBe(66);
+    const tooSoon = await cluster.volume('import', 'disk.raw', 'again');
+    expect(tooSoon.code).toBe(75);
+    expect(tooSoon.stderr).toMatch(/another import into 'again'/);
+    await until(async () => (await cluster.volume('import', 'disk.raw', 'again')).code === 0);
+    const made = json(await cluster.volume('info', 'again', '--output', 'json'));
+    expect(made.sizeBytes).toBe(statSync(path('disk.raw')).size);
+    expect(ok(await cluster.volume('ls'))).not.toContain('rawstor-partial');
+    ok(await cluster.volume('rm', 'again', '--force'));
+  });
+
+  it('renames a volume that nobody uses', async () => {
+    ok(await cluster.volume('create', 'old', '--size', '16M'));
+    const { id } = json(await cluster.volume('info', 'old', '--output', 'json'));
+    expect((await cluster.volume('rename', 'old', 'vm1')).code).toBe(73);
+    expect(ok(await cluster.volume('rename', 'old', 'new'))).toContain('renamed old to new');
+    expect((await cluster.volume('info', 'old')).code).toBe(66);
+    expect(json(await cluster.volume('info', 'new', '--output', 'json')).id).toBe(id);
+    ok(await cluster.volume('bench', 'new', '--rw', 'write', '--duration', '200ms', '--force'));
+    ok(await cluster.volume('rm', 'new', '--force'));
   });
 
   it('measures a volume', async () => {
