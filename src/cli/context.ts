@@ -91,10 +91,23 @@ export class Context {
    * @throws RawstorError DENIED when the answer is no
    */
   async confirm(question: string, force: boolean): Promise<void> {
-    if (force || !process.stdin.isTTY || !process.stderr.isTTY) return;
+    if (force || !canAsk()) return;
     const asker = createInterface({ input: process.stdin, output: process.stderr });
     const answer = await asker.question(`${question} [y/N] `).finally(() => asker.close());
     if (!/^y(es)?$/i.test(answer.trim())) throw new RawstorError('DENIED', 'nothing was done');
+  }
+
+  /**
+   * As `confirm`, for data that a slip of a script would write over: where nobody can be asked it takes `force`.
+   * @throws RawstorError DENIED, USAGE
+   */
+  async confirmOverwrite(question: string, force: boolean): Promise<void> {
+    if (!force && !canAsk()) {
+      throw new RawstorError('USAGE', `${question} There is no terminal to ask on`, {
+        hint: 'say yes with --force',
+      });
+    }
+    await this.confirm(question, force);
   }
 
   async close(): Promise<void> {
@@ -103,4 +116,8 @@ export class Context {
     this.openCluster = null;
     this.openIo = null;
   }
+}
+
+function canAsk(): boolean {
+  return process.stdin.isTTY && process.stderr.isTTY;
 }

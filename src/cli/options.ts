@@ -1,5 +1,6 @@
 import { canonicalAddress } from '../common/config.js';
 import { RawstorError } from '../common/errors.js';
+import { isId } from '../common/ids.js';
 import { parseDurationMs, parseSizeBytes } from '../common/units.js';
 
 /** Readers of option values; all throw RawstorError USAGE. */
@@ -14,6 +15,13 @@ export function wholeNumber(minimum: number, maximum: number): (text: string) =>
     }
     return value;
   };
+}
+
+export function id(text: string): string {
+  if (isId(text)) return text;
+  throw new RawstorError('USAGE', `'${text}' is not an id`, {
+    hint: 'ids are UUIDs in lower case, such as 01a21277-fa4f-710f-b639-af8bd2b98684',
+  });
 }
 
 export const port = wholeNumber(1, 65535);

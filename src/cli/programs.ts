@@ -28,6 +28,7 @@ import { importVerb } from './verbs/volume/import.js';
 import { info } from './verbs/volume/info.js';
 import { ls } from './verbs/volume/ls.js';
 import { map } from './verbs/volume/map.js';
+import { rename } from './verbs/volume/rename.js';
 import { rm } from './verbs/volume/rm.js';
 
 const serve: VerbSpec = {
@@ -65,7 +66,21 @@ export const RAWSTOR: ProgramSpec = {
 export const RAWSTOR_VOLUME: ProgramSpec = {
   name: 'rawstor-volume',
   summary: 'create, look at, copy and attach volumes',
-  verbs: [create, ls, info, rm, map, du, importVerb, exportVerb, attach, detach, acknowledgeLoss, bench],
+  verbs: [
+    create,
+    ls,
+    info,
+    rename,
+    rm,
+    map,
+    du,
+    importVerb,
+    exportVerb,
+    attach,
+    detach,
+    acknowledgeLoss,
+    bench,
+  ],
   examples: [
     { command: 'rawstor-volume create vm1 --size 10G', what: 'a volume' },
     { command: 'rawstor-volume attach vm1 --print qemu', what: 'a guest on it' },

@@ -1,4 +1,4 @@
-import type { Cluster } from '../client/index.js';
+import type { Cluster, CreatedVolume } from '../client/index.js';
 import { RawstorError } from '../common/errors.js';
 import { formatSizeBytes } from '../common/units.js';
 import type { CreateSpec, Member, ObjectInfo, OstInfo } from '../protocol/index.js';
@@ -40,11 +40,14 @@ export async function findVolume(
 
 /** Makes a volume and warns where only some of its OSTs know of it. @throws RawstorError as `createVolume` does */
 export async function makeVolume(context: Context, cluster: Cluster, spec: CreateSpec): Promise<ObjectInfo> {
-  const { volume, untold } = await cluster.createVolume(spec, context.globals.timeout);
-  if (untold.length > 0) {
-    context.warn(`${untold.join(', ')} could not be told of ${volume.name} yet, its first use will do it`);
-  }
-  return volume;
+  const created = await cluster.createVolume(spec, context.globals.timeout);
+  noteUntold(context, created);
+  return created.volume;
+}
+
+export function noteUntold(context: Context, { volume, untold }: CreatedVolume): void {
+  if (untold.length === 0) return;
+  context.warn(`${untold.join(', ')} could not be told of ${volume.name} yet, its next use will do it`);
 }
 
 export type KnownOst = OstInfo & { alive: boolean; draining: boolean; lastSeenWallMs: number };

@@ -13,6 +13,7 @@ import { ControlLink } from './control-link.js';
 import { type CreatedVolume, createVolume } from './create.js';
 import { type OpenVolumeOptions, openVolume } from './open.js';
 import { CopyThrottle } from './recovery/throttle.js';
+import { renameVolume } from './rename.js';
 import { DEFAULT_SEAL_TIMES, type SealTimes } from './seal-due.js';
 import type { Volume } from './volume.js';
 
@@ -104,6 +105,11 @@ export class Cluster {
   /** Makes a volume, its record on its OSTs included. @throws RawstorError EXISTS, UNSATISFIABLE, UNAVAILABLE */
   createVolume(spec: CreateSpec, timeoutMs?: number): Promise<CreatedVolume> {
     return createVolume(this.mds, this.connector(), spec, timeoutMs);
+  }
+
+  /** @throws RawstorError NOT_FOUND, EXISTS, INVALID, BUSY */
+  renameVolume(ref: string, name: string, timeoutMs?: number): Promise<CreatedVolume> {
+    return renameVolume(this.mds, this.connector(), ref, name, timeoutMs);
   }
 
   async close(): Promise<void> {

@@ -88,8 +88,10 @@ export class FrameReceiver {
     const gulp = this.gulp!;
     this.targetOffset = this.end;
     this.targetBytes = gulp.offset + gulp.sizeBytes - this.end;
-    if (this.afterDirect && this.targetBytes > SHORT_GULP_BYTES) {
-      this.targetBytes = Math.max(SHORT_GULP_BYTES, wanted - (this.end - this.start));
+    if (this.afterDirect) {
+      const short = Math.max(SHORT_GULP_BYTES, wanted - (this.end - this.start));
+      // Never beyond the buffer, whatever is wanted: behind it are the bytes of others.
+      this.targetBytes = Math.min(this.targetBytes, short);
     }
     this.targetWhole = false;
     return true;
@@ -214,7 +216,7 @@ export class FrameReceiver {
     if (gulp !== null) {
       const limit = gulp.offset + gulp.sizeBytes;
       const alone = gulp.refs === 1;
-      if (alone && have === 0 && gulp.sizeBytes === levelBytes) {
+      if (alone && have === 0 && gulp.sizeBytes === levelBytes && wanted <= gulp.sizeBytes) {
         this.start = this.end = gulp.offset;
         return true;
       }

@@ -3,19 +3,27 @@ import type { Logger } from '../common/log.js';
 import type { Random } from '../common/random.js';
 import type { Notice, ObjectInfo, Params, Result } from '../protocol/index.js';
 import { allocate } from './allocate.js';
-import { fitting, placements } from './answers.js';
+import { fitting, infoOf, placements, sessionOf } from './answers.js';
 import { dumpPage } from './dump.js';
-import { type Change, changeMembers, checkCurrent, isRebuilt, nextEpoch, seal } from './in-sync-sets.js';
+import {
+  type Change,
+  changeMembers,
+  checkCurrent,
+  closed,
+  nextEpoch,
+  seal,
+  withoutLossMark,
+} from './in-sync-sets.js';
 import { type Caller, DEFAULT_LEASE_TIMES, Leases, type LeaseTimes } from './leases.js';
 import { Moves } from './moves.js';
 import { everywhere, newObjectId, Objects } from './objects.js';
-import { busy, checkNoneSince } from './open-checks.js';
+import { busy, checkNoneSince, renamed } from './open-checks.js';
 import { Osts } from './osts.js';
 import { Serial } from './serial.js';
 import type { MetadataStore } from './store.js';
 import { newObjectRecord, type StoredObject } from './stored-object.js';
 import { Tombstones } from './tombstones.js';
-import { validateCreate } from './validate.js';
+import { validateCreate, validateName } from './validate.js';
 
 export interface MdsOptions {
   readonly store: MetadataStore;
@@ -138,6 +146,19 @@ export class Mds {
     return { objects: fitting(found.map((stored) => this.info(stored))) };
   }
 
+  /**
+   * The new name is of a new epoch: OSTs that keep the older record are outvoted (I13). A writer whose lease has lapsed
+   * may still live, and would take that epoch for somebody else's change of the set: first it has to be closed.
+   * @throws RawstorError NOT_FOUND, EXISTS, INVALID, BUSY
+   */
+  async rename({ ref, name }: Params<'mds.rename'>): Promise<Result<'mds.rename'>> {
+    validateName(name);
+    const id = await this.objects.resolve(ref);
+    return this.serial.run(id, async () => {
+      return this.info(await this.objects.rename(id, name, (before) => renamed(before, name)));
+    });
+  }
+
   /** @throws RawstorError NOT_FOUND, BUSY */
   async remove({ ref, force }: Params<'mds.remove'>): Promise<Result<'mds.remove'>> {
     const id = await this.objects.resolve(ref);
@@ -221,13 +242,7 @@ export class Mds {
   /** Again after it was answered: no change. @throws RawstorError NOT_FOUND, FENCED */
   async close({ id, sessionEpoch, clean }: Params<'mds.close'>): Promise<Result<'mds.close'>> {
     await this.serial.run(id, async () => {
-      await this.objects.update(id, (stored) => {
-        checkCurrent(stored, sessionEpoch, 'closed');
-        if (!stored.session.open) return null;
-        // What an adopted writer calls clean is said of seals that this MDS may not know.
-        const known = clean && !isRebuilt(stored);
-        return { ...stored, clean: known, session: { ...stored.session, open: false } };
-      });
+      await this.objects.update(id, (stored) => closed(stored, sessionEpoch, clean));
       this.leases.release(id);
       this.moves.progressed(id, []);
     });
@@ -236,11 +251,7 @@ export class Mds {
 
   async acknowledgeLoss({ ref }: Params<'mds.acknowledgeLoss'>): Promise<Result<'mds.acknowledgeLoss'>> {
     const id = await this.objects.resolve(ref);
-    await this.serial.run(id, () =>
-      this.objects.update(id, (stored) =>
-        stored.lossWallMs === null ? null : { ...stored, lossWallMs: null },
-      ),
-    );
+    await this.serial.run(id, () => this.objects.update(id, withoutLossMark));
     return {};
   }
 
@@ -276,22 +287,11 @@ export class Mds {
   }
 
   private opened(stored: StoredObject, wasClean: boolean): Result<'mds.open'> {
-    return {
-      object: this.info(stored),
-      sessionEpoch: stored.session.epoch,
-      wasClean,
-      rebuiltFrom: stored.rebuiltFrom ?? null,
-      leaseMs: this.leases.leaseMs,
-      osts: this.osts.pick(everywhere(stored)),
-    };
+    const osts = this.osts.pick(everywhere(stored));
+    return { ...sessionOf(stored), object: this.info(stored), wasClean, leaseMs: this.leases.leaseMs, osts };
   }
 
   private info(stored: StoredObject): ObjectInfo {
-    const { session, object, clean, lossWallMs, wanted, left } = stored;
-    const { holder, sinceWallMs } = session;
-    const lease = this.leases.isHeld(stored) ? { holder, sessionEpoch: session.epoch, sinceWallMs } : null;
-    const recovery = lease === null ? [] : this.moves.progress(object.id);
-    const sessionEpoch = session.epoch;
-    return { ...object, clean, lossWallMs, lease, sessionEpoch, wanted, left, recovery };
+    return infoOf(stored, this.leases.isHeld(stored), this.moves.progress(stored.object.id));
   }
 }

@@ -35,7 +35,7 @@ export class Objects {
   /** Counts what earlier runs left and follows the store from here. */
   async start(): Promise<void> {
     this.total = (await this.store.range(prefixRange(NAME_PREFIX))).length;
-    // A name is put once, by the creation, and deleted once.
+    // A name is put once, by a creation or a renaming, and deleted once.
     this.store.watch(NAME_PREFIX, (events) => {
       for (const event of events) this.total += event.value === null ? -1 : 1;
     });
@@ -102,6 +102,36 @@ export class Objects {
       const outcome = await this.store.transact({
         checks: [{ key, version }],
         puts: [{ key, value: encodeStored(next) }, ...also()],
+      });
+      if (outcome.committed) return next;
+    }
+    throw contended(id);
+  }
+
+  /**
+   * @param change answers the record with the new name; refuses by throwing
+   * @throws RawstorError NOT_FOUND, EXISTS
+   */
+  async rename(
+    id: string,
+    name: string,
+    change: (stored: StoredObject) => ObjectRecord,
+  ): Promise<StoredObject> {
+    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+      const { stored, version } = await this.load(id);
+      if (stored.object.name === name) return stored;
+      const next = { ...stored, object: change(stored) };
+      await this.checkNameFree(name);
+      const outcome = await this.store.transact({
+        checks: [
+          { key: OBJECT_PREFIX + id, version },
+          { key: NAME_PREFIX + name, version: 0 },
+        ],
+        puts: [
+          { key: OBJECT_PREFIX + id, value: encodeStored(next) },
+          { key: NAME_PREFIX + name, value: encodeBody(id) },
+        ],
+        deletes: [NAME_PREFIX + stored.object.name],
       });
       if (outcome.committed) return next;
     }

@@ -1,4 +1,6 @@
 import { RawstorError } from '../common/errors.js';
+import type { ObjectRecord } from '../protocol/index.js';
+import { nextEpoch } from './in-sync-sets.js';
 import type { StoredObject } from './stored-object.js';
 
 /**
@@ -18,5 +20,19 @@ export function busy(stored: StoredObject, what: string): RawstorError {
   const since = new Date(sinceWallMs).toISOString();
   return new RawstorError('BUSY', `'${name}' is open for writing by ${holder} since ${since}`, {
     hint: `close it there, or use --force to ${what}: that writer is then shut out`,
+  });
+}
+
+/** By a new name. @throws RawstorError BUSY while a session has not ended, its lease lapsed or not */
+export function renamed(stored: StoredObject, name: string): ObjectRecord {
+  checkClosed(stored);
+  return { ...stored.object, name, epoch: nextEpoch(stored.object) };
+}
+
+function checkClosed({ session, object }: StoredObject): void {
+  if (!session.open) return;
+  throw new RawstorError('BUSY', `'${object.name}' was opened by ${session.holder} and is not closed`, {
+    where: object.name,
+    hint: 'end who uses it; one that was not closed is after `rawstor-volume attach` and `detach`',
   });
 }

@@ -131,6 +131,7 @@ function handlersOf(mds: Mds, ostConnected: (ostId: string, connection: Connecti
     'mds.getObj': (params) => mds.getObj(params),
     'mds.getObjPart': (params) => mds.getObjPart(params),
     'mds.list': (params) => mds.list(params),
+    'mds.rename': (params) => mds.rename(params),
     'mds.remove': (params) => mds.remove(params),
     'mds.open': (params, caller) => mds.open(params, caller),
     'mds.renew': (params, caller) => mds.renew(params, caller),

@@ -9,7 +9,7 @@ export function validateCreate(spec: CreateSpec): void {
   const refuse = (message: string, hint?: string): never => {
     throw new RawstorError('INVALID', message, { where: spec.name, hint });
   };
-  if (isId(spec.name)) refuse('a name must not look like an id', 'choose another name');
+  validateName(spec.name);
   validateSize(spec, refuse);
   const { replicas, minReplicas, stripeWidth } = spec;
   if (replicas < 1 || replicas > LIMITS.replicas) {
@@ -27,6 +27,15 @@ export function validateCreate(spec: CreateSpec): void {
     }
   }
   if (spec.failureDomain === '') refuse('the failure domain is empty', `name a label, such as 'host'`);
+}
+
+/** @throws RawstorError INVALID */
+export function validateName(name: string): void {
+  if (!isId(name)) return;
+  throw new RawstorError('INVALID', 'a name must not look like an id', {
+    where: name,
+    hint: 'choose another name',
+  });
 }
 
 function validateSize(spec: CreateSpec, refuse: (message: string, hint?: string) => never): void {

@@ -117,16 +117,17 @@ export class Exports {
     return lease.facts;
   }
 
-  /** Lets nobody in until the export's last connection has left and its device is closed. */
-  async end(name: string): Promise<void> {
+  /** Lets nobody in until the export's last connection has left and its device is closed; false when it was not open. */
+  async end(name: string): Promise<boolean> {
     const entry = this.entries.get(name);
-    if (entry === undefined) return;
+    if (entry === undefined) return false;
     if (entry.ending === null) {
       entry.ending = deferred();
       entry.linger?.cancel();
       if (entry.users === 0) this.closeEntry(entry);
     }
     await entry.ending.promise;
+    return true;
   }
 
   async close(): Promise<void> {

@@ -105,8 +105,9 @@ export class NbdServer {
   /**
    * Answers what the export's connections (default: all exports') have sent, ends them and closes the device. Clients
    * that come meanwhile wait and then find the export opened anew: its size may have changed.
+   * @returns whether any was open
    */
-  async drain(exportName?: string): Promise<void> {
+  async drain(exportName?: string): Promise<boolean> {
     const names = new Set<string>();
     for (const session of this.sessions) {
       if (session.lease !== null) names.add(session.lease.facts.name);
@@ -115,7 +116,8 @@ export class NbdServer {
       names.clear();
       names.add(exportName);
     }
-    await Promise.all([...names].map((name) => this.drainOne(name)));
+    const ended = await Promise.all([...names].map((name) => this.drainOne(name)));
+    return ended.includes(true);
   }
 
   /** Listens no more, drains everything, closes every device. */
@@ -143,13 +145,14 @@ export class NbdServer {
     };
   }
 
-  private async drainOne(name: string): Promise<void> {
+  private async drainOne(name: string): Promise<boolean> {
     const ended = this.exports.end(name);
     const serves = (session: Session) => session.lease?.facts.name === name;
     for (const session of this.sessions) if (serves(session)) session.end();
     const late = this.destroyLate(serves);
-    await ended;
+    const wasOpen = await ended;
     late.cancel();
+    return wasOpen;
   }
 
   /** A client that takes no answers must not hold up the others for good. */

@@ -11,9 +11,11 @@ import {
   bootIdSchema,
   idSchema,
   memberSchema,
+  nameSchema,
   objectRecordSchema,
   ostInfoSchema,
   storedSetSchema,
+  trafficSchema,
   wantedMoveSchema,
 } from './records.js';
 
@@ -51,15 +53,6 @@ const regionListSchema = z.object({
   /** Which of the rows were copied here whole, and the lowest session epoch under which one was. */
   copied: z.array(count).max(LIMITS.regionsPerAnswer),
   copiedSince: epoch,
-});
-
-const trafficSchema = z.object({
-  reads: count,
-  writes: count,
-  flushes: count,
-  readBytes: count,
-  writtenBytes: count,
-  inFlight: count,
 });
 
 /** Methods an OST answers. Handles belong to the connection that attached. */
@@ -136,7 +129,6 @@ export const OST_METHODS = {
       sessions: count,
       loopStallMaxMs: z.number(),
       integrity: integritySchema.nullable(),
-      /** Since its start; `inFlight` at this moment. */
       traffic: trafficSchema,
     }),
   },
@@ -191,6 +183,8 @@ export const MDS_METHODS = {
     params: z.object({ after: z.string().max(LIMITS.nameBytes), limit: z.number().int().min(1).max(1000) }),
     result: z.object({ objects: z.array(objectInfoSchema) }),
   },
+  /** BUSY while a lease is held, EXISTS when the name is taken. */
+  'mds.rename': { params: objectRef.extend({ name: nameSchema }), result: objectInfoSchema },
   /** Refused while a lease is held, unless forced. */
   'mds.remove': { params: objectRef.extend({ force: z.boolean() }), result: nothing },
   /**

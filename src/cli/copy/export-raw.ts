@@ -1,5 +1,6 @@
 import type { Writable } from 'node:stream';
 import { type BlockDevice, BlockOp } from '../../block/index.js';
+import { asRawstorError, RawstorError } from '../../common/errors.js';
 import { LIMITS } from '../../common/limits.js';
 import type { Io, IoFile } from '../../io/index.js';
 import { inLanes, LANES, Lane, PIECE_BYTES } from './lane.js';
@@ -86,7 +87,16 @@ export async function exportToStream(
 
 function write(stream: Writable, bytes: Buffer): Promise<void> {
   return new Promise((resolve, reject) => {
-    stream.write(bytes, (error) => (error ? reject(error) : resolve()));
+    stream.write(bytes, (error) => (error ? reject(pipeError(error)) : resolve()));
+  });
+}
+
+function pipeError(error: Error): RawstorError {
+  if ((error as NodeJS.ErrnoException).code !== 'EPIPE') return asRawstorError(error, 'standard output');
+  return new RawstorError('CONNECTION_LOST', 'whoever reads the output has ended before it was whole', {
+    where: 'standard output',
+    hint: 'see what that program says; to read only a part, use an NBD client such as nbdcopy or qemu-io',
+    cause: error,
   });
 }
 

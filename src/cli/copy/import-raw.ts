@@ -41,6 +41,23 @@ export async function importRaw(file: IoFile, device: BlockDevice, options: Impo
   });
 }
 
+/** Zeros what a device has beyond an image. `fromBytes` in whole sectors. */
+export async function zeroTail(
+  io: Io,
+  device: BlockDevice,
+  fromBytes: number,
+  signal: AbortSignal,
+): Promise<void> {
+  let offset = fromBytes;
+  const next = () => {
+    if (offset >= device.sizeBytes) return null;
+    const piece = { offset, length: Math.min(device.sizeBytes - offset, LIMITS.rangeBytes) };
+    offset += piece.length;
+    return piece;
+  };
+  await inLanes(io, signal, next, (lane, piece) => zero(lane, device, piece.offset, piece.length));
+}
+
 async function copyPiece(
   lane: Lane,
   file: IoFile,

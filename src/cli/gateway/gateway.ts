@@ -136,7 +136,7 @@ export class Gateway {
         },
       );
     }
-    await this.server.drain(name);
-    return { export: name, connectionsEnded: connections };
+    const wasOpen = await this.server.drain(name);
+    return { export: name, wasOpen, connectionsEnded: connections };
   }
 }

@@ -9,7 +9,12 @@ import { callControl } from './control.js';
  * client: when that is all that stands in the way, it is asked to let go first.
  * @throws RawstorError BUSY when the volume is in use, saying how to change that
  */
-export async function withoutGateway<T>(context: Context, ref: string, action: () => Promise<T>): Promise<T> {
+export async function withoutGateway<T>(
+  context: Context,
+  ref: string,
+  action: () => Promise<T>,
+  hint = 'end the guest or tool that uses it, or cut it off with `rawstor-volume detach --force`',
+): Promise<T> {
   try {
     return await action();
   } catch (error) {
@@ -17,7 +22,7 @@ export async function withoutGateway<T>(context: Context, ref: string, action: (
     if (await askToLetGo(context, ref)) return await action();
     throw new RawstorError('BUSY', error.message, {
       where: error.where,
-      hint: 'end the guest or tool that uses it, or cut it off with `rawstor-volume detach --force`',
+      hint,
       cause: error,
     });
   }

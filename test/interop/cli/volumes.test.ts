@@ -26,6 +26,18 @@ function writeImage(file: string, sizeBytes: number): void {
   closeSync(fd);
 }
 
+/** An import that has begun to write. */
+async function importHalf(image: string, name: string) {
+  const importing = begin('cli/rawstor-volume', ['import', image, name], { cwd: cluster.cwd });
+  await until(async () => {
+    const partial = `${name}.rawstor-partial`;
+    const [row] = JSON.parse((await cluster.volume('du', partial, '--output', 'json')).stdout || '[]');
+    return row?.allocatedBytes > 0 || importing.exitCode !== null;
+  });
+  // Within an object: of itself it would be awaited here.
+  return { importing };
+}
+
 function ok(outcome: Outcome): string {
   expect(outcome, outcome.stderr).toMatchObject({ code: 0 });
   return outcome.stdout;
@@ -90,11 +102,16 @@ describe('volumes of a running cluster', () => {
 
   it('writes over an existing volume, zeros included', async () => {
     ok(await cluster.volume('bench', 'vm1', '--rw', 'write', '--duration', '200ms', '--force'));
-    ok(await cluster.volume('import', 'disk.raw', 'vm1'));
+    const unasked = await cluster.volume('import', 'disk.raw', 'vm1');
+    expect(unasked.code).toBe(64);
+    expect(unasked.stderr).toContain('--force');
+    ok(await cluster.volume('import', 'disk.raw', 'vm1', '--force'));
     ok(await cluster.volume('export', 'vm1', 'over.raw'));
     const [image, over] = [readFileSync(path('disk.raw')), readFileSync(path('over.raw'))];
     expect(over.length).toBe(64 * MiB);
     expect(over.subarray(0, image.length).equals(image)).toBe(true);
+    // Of what was there before nothing is left behind the image either.
+    expect(over.subarray(image.length).every((byte) => byte === 0)).toBe(true);
   });
 
   it('imports a raw image that ends within a sector, filled up with zeros', async () => {
@@ -103,7 +120,7 @@ describe('volumes of a running cluster', () => {
     ok(await cluster.volume('import', 'odd.raw', 'odd'));
     // Over what is there, the end of it included.
     ok(await cluster.volume('bench', 'odd', '--rw', 'write', '--duration', '200ms', '--force'));
-    ok(await cluster.volume('import', 'odd.raw', 'odd'));
+    ok(await cluster.volume('import', 'odd.raw', 'odd', '--force'));
     ok(await cluster.volume('export', 'odd', 'odd-back.raw'));
     const back = readFileSync(path('odd-back.raw'));
     expect(back.equals(Buffer.concat([image, Buffer.alloc(511)]))).toBe(true);
@@ -116,6 +133,10 @@ describe('volumes of a running cluster', () => {
     const failed = await execa('sh', [...full, ...image], { cwd: cluster.cwd, reject: false });
     expect(failed.exitCode).toBe(73);
     expect(failed.stderr).toMatch(/^rawstor-volume: cannot write: no space left/m);
+    const ends = ['-c', '{ "$@"; echo $? > ended; } | head -c 100 > /dev/null', 'sh'];
+    const cut = await execa('sh', [...ends, ...image], { cwd: cluster.cwd, reject: false });
+    expect(cut.stderr).toMatch(/whoever reads the output has ended/);
+    expect(readFileSync(path('ended'), 'utf8')).toBe('75\n');
     // Free for others at once.
     ok(await cluster.volume('export', 'raw1', 'after.raw'));
     const listed = shellCommand('cli/rawstor-volume', ['ls']);
@@ -147,18 +168,54 @@ describe('volumes of a running cluster', () => {
     expect(failed.stderr).toMatch(/broken\.qcow2/);
     expect((await cluster.volume('info', 'half')).code).toBe(66);
     writeFileSync(path('endless.raw'), Buffer.alloc(600 * MiB, 1));
-    const importing = begin('cli/rawstor-volume', ['import', 'endless.raw', 'cut'], { cwd: cluster.cwd });
-    await until(async () => {
-      const [row] = JSON.parse((await cluster.volume('du', 'cut', '--output', 'json')).stdout || '[]');
-      return row?.allocatedBytes > 0 || importing.exitCode !== null;
-    });
-    importing.kill('SIGINT');
-    expect((await importing).exitCode).toBe(130);
+    const { importing: cut } = await importHalf('endless.raw', 'cut');
+    cut.kill('SIGINT');
+    expect((await cut).exitCode).toBe(130);
     expect((await cluster.volume('info', 'cut')).code).toBe(66);
+    expect((await cluster.volume('info', 'cut.rawstor-partial')).code).toBe(66);
+  });
+
+  it('an import that is killed has made no volume of that name, and the next one takes its place', async () => {
+    writeFileSync(path('endless.raw'), Buffer.alloc(600 * MiB, 1));
+    const { importing: killed } = await importHalf('endless.raw', 'again');
+    killed.kill('SIGKILL');
+    await killed;
+    expect((await cluster.volume('info', 'again')).code).toBe(66);
+    const tooSoon = await cluster.volume('import', 'disk.raw', 'again');
+    expect(tooSoon.code).toBe(75);
+    expect(tooSoon.stderr).toMatch(/another import into 'again'/);
+    await until(async () => (await cluster.volume('import', 'disk.raw', 'again')).code === 0);
+    const made = json(await cluster.volume('info', 'again', '--output', 'json'));
+    expect(made.sizeBytes).toBe(statSync(path('disk.raw')).size);
+    expect(ok(await cluster.volume('ls'))).not.toContain('rawstor-partial');
+    ok(await cluster.volume('rm', 'again', '--force'));
+  });
+
+  it('renames a volume that nobody uses', async () => {
+    ok(await cluster.volume('create', 'old', '--size', '16M'));
+    const { id } = json(await cluster.volume('info', 'old', '--output', 'json'));
+    expect((await cluster.volume('rename', 'old', 'vm1')).code).toBe(73);
+    expect(ok(await cluster.volume('rename', 'old', 'new'))).toContain('renamed old to new');
+    expect((await cluster.volume('info', 'old')).code).toBe(66);
+    expect(json(await cluster.volume('info', 'new', '--output', 'json')).id).toBe(id);
+    ok(await cluster.volume('bench', 'new', '--rw', 'write', '--duration', '200ms', '--force'));
+    ok(await cluster.volume('rm', 'new', '--force'));
   });
 
   it('measures a volume', async () => {
-    const args = ['bench', 'one', '--rw', 'mix', '--duration', '300ms', '--depth', '4', '--output', 'json'];
+    const args = [
+      'bench',
+      'one',
+      '--rw',
+      'mix',
+      '--duration',
+      '300ms',
+      '--depth',
+      '4',
+      '--output',
+      'json',
+      '--force',
+    ];
     const result = json(await cluster.volume(...args));
     expect(result.results.map((row: { op: string }) => row.op)).toEqual(['read', 'write']);
     for (const row of result.results) {
@@ -248,6 +305,7 @@ describe('attach and detach', () => {
     expect(busy.stderr).toContain('rawstor-volume detach');
     expect(existsSync(path('busy.raw'))).toBe(false);
     expect(ok(await cluster.volume('detach', 'vm1', '--force'))).toContain('1 client cut off');
+    expect(ok(await cluster.volume('detach', 'vm1'))).toContain('was not open');
     expect((await info()).lease).toBeNull();
     client.stdin!.end();
     await client;
@@ -292,6 +350,8 @@ describe('errors', () => {
       73,
       /not with --replicas 3 \(vm1\)/,
     ],
+    ['a map from beyond the end', ['map', 'vm1', '--from', '9'], 64, /one chunk.*--from 9/],
+    ['writing over a volume unasked', ['bench', 'vm1', '--rw', 'write'], 64, /--force/],
     ['image too large', ['import', 'disk.raw', 'x', '--size', '1M'], 64, /does not fit/],
     ['qcow2 to a pipe', ['export', 'vm1', '-', '--format', 'qcow2'], 64, /pipe/],
     ['block size of the load', ['bench', 'vm1', '--block-size', '100'], 64, /--block-size/],

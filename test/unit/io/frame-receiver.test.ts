@@ -11,12 +11,29 @@ class Feeder {
   readonly pool: BufferPool;
   readonly receiver: FrameReceiver;
   private readonly bytes: Buffer;
+  private readonly handedOut = new Set<PoolBuffer>();
   at = 0;
 
   constructor(bytes: Buffer, poolBytes = 8 * MiB) {
     this.pool = new BufferPool(heapMemory(poolBytes));
     this.receiver = new FrameReceiver(this.pool);
     this.bytes = bytes;
+    const acquire = this.pool.acquire.bind(this.pool);
+    this.pool.acquire = (sizeBytes) => {
+      const buffer = acquire(sizeBytes);
+      if (buffer !== null) this.handedOut.add(buffer);
+      return buffer;
+    };
+  }
+
+  /** What comes at the target overwrites nothing of anybody else's. */
+  private expectTargetInOneBuffer(): void {
+    const { targetOffset, targetBytes } = this.receiver;
+    const holding = [...this.handedOut].filter(
+      ({ refs, offset, sizeBytes }) =>
+        refs > 0 && offset <= targetOffset && targetOffset + targetBytes <= offset + sizeBytes,
+    );
+    expect(holding.length, `buffers that hold ${targetBytes} bytes at ${targetOffset}`).toBe(1);
   }
 
   /** One receive of at most `size` bytes; false when the pool is empty or nothing is wanted. */
@@ -24,6 +41,7 @@ class Feeder {
     if (!this.receiver.wanting || !this.receiver.plan()) return false;
     const { targetOffset, targetBytes } = this.receiver;
     expect(targetBytes).toBeGreaterThan(0);
+    this.expectTargetInOneBuffer();
     const count = Math.min(size, targetBytes, this.bytes.length - this.at);
     this.bytes.copy(this.pool.memory.bytes, targetOffset, this.at, this.at + count);
     this.at += count;
@@ -36,13 +54,27 @@ function frames(sizes: number[]): Buffer {
   return Buffer.concat(sizes.flatMap((size, i) => [lengthHeader(size), pattern(size, i)]));
 }
 
+/** Offsets in the stream at which headers and payloads end. */
+function boundaries(sizes: number[]): number[] {
+  let at = 0;
+  const next = (bytes: number) => {
+    at += bytes;
+    return at;
+  };
+  return sizes.flatMap((size) => [next(4), next(size)]);
+}
+
 const sizeArbitrary = fc.oneof(
   { weight: 4, arbitrary: fc.integer({ min: 0, max: 200 }) },
   { weight: 3, arbitrary: fc.integer({ min: 0, max: 9000 }) },
+  { weight: 3, arbitrary: fc.integer({ min: 9000, max: 33000 }) },
   { weight: 2, arbitrary: fc.integer({ min: 30000, max: 300000 }) },
   { weight: 1, arbitrary: fc.constantFrom(MiB, MiB - 1, MiB - 4, 65536, 262144, 262140) },
 );
+/** A receive of this size ends where the frame's header or payload ends. */
+const TO_BOUNDARY = 0;
 const chunkArbitrary = fc.oneof(
+  { weight: 2, arbitrary: fc.constant(TO_BOUNDARY) },
   fc.integer({ min: 1, max: 7 }),
   fc.integer({ min: 1, max: 5000 }),
   fc.constantFrom(4096, 16384, 65536, 262144, MiB),
@@ -82,8 +114,12 @@ describe('frame receiver', () => {
               }
             }),
           );
-          let turn = 0;
-          while (index < sizes.length) expect(feeder.feed(chunks[turn++ % chunks.length]!)).toBe(true);
+          const ends = boundaries(sizes);
+          for (let turn = 0; index < sizes.length; turn++) {
+            while (ends[0]! <= feeder.at) ends.shift();
+            const chunk = chunks[turn % chunks.length]!;
+            expect(feeder.feed(chunk === TO_BOUNDARY ? ends[0]! - feeder.at : chunk)).toBe(true);
+          }
           for (const old of kept) {
             check(old.buffer, old.offset, old.index);
             old.buffer.release();
@@ -95,6 +131,23 @@ describe('frame receiver', () => {
       ),
       { numRuns: 25 },
     );
+  });
+
+  it('never receives beyond its buffer, where a payload is larger than that and comes after a straight one', () => {
+    const sizes = [40_000, 28_672, 10];
+    const feeder = new Feeder(frames(sizes));
+    let seen = 0;
+    feeder.receiver.setHandler(new LengthFrames(() => seen++));
+    // Each header without its payload, so that nothing of that is there when its place is chosen.
+    for (const size of sizes) {
+      feeder.feed(4);
+      for (let left = size; left > 0; ) {
+        const before = feeder.at;
+        feeder.feed(left);
+        left -= feeder.at - before;
+      }
+    }
+    expect(seen).toBe(sizes.length);
   });
 
   it('receives the body of large payloads straight into their own buffer', () => {

@@ -11,6 +11,56 @@ beforeEach(async () => {
   rig = await Rig.start(3);
 });
 
+describe('rename', () => {
+  test('gives another name of a new epoch; the old one is free', async () => {
+    const made = await rig.mds.createObject(createSpec());
+    const renamed = await rig.mds.rename({ ref: 'vol', name: 'other' });
+    expect(renamed).toEqual({ ...made, name: 'other', epoch: made.epoch + 1 });
+    expect(await rig.mds.getObj({ ref: 'other' })).toEqual(renamed);
+    await failure('NOT_FOUND', rig.mds.getObj({ ref: 'vol' }));
+    expect((await rig.mds.stat()).objects).toBe(1);
+    await rig.mds.createObject(createSpec());
+    expect((await rig.mds.list({ after: '', limit: 10 })).objects.map(({ name }) => name)).toEqual([
+      'other',
+      'vol',
+    ]);
+  });
+
+  test('again with the same name changes nothing', async () => {
+    await rig.mds.createObject(createSpec());
+    const renamed = await rig.mds.rename({ ref: 'vol', name: 'other' });
+    expect(await rig.mds.rename({ ref: renamed.id, name: 'other' })).toEqual(renamed);
+  });
+
+  test('refuses a name that is taken, or looks like an id', async () => {
+    await rig.mds.createObject(createSpec());
+    const other = await rig.mds.createObject(createSpec({ name: 'other' }));
+    await failure('EXISTS', rig.mds.rename({ ref: 'other', name: 'vol' }));
+    await failure('INVALID', rig.mds.rename({ ref: 'vol', name: testId(1) }));
+    expect(await rig.mds.getObj({ ref: 'other' })).toEqual(other);
+  });
+
+  test('of two to one name one wins', async () => {
+    for (const name of ['a', 'b']) await rig.mds.createObject(createSpec({ name }));
+    const both = await Promise.allSettled(['a', 'b'].map((ref) => rig.mds.rename({ ref, name: 'c' })));
+    expect(both.map((r) => r.status).sort()).toEqual(['fulfilled', 'rejected']);
+    expect((await rig.mds.list({ after: '', limit: 10 })).objects).toHaveLength(2);
+  });
+
+  test('refuses one that was not closed, its lease lapsed or not: its writer may live', async () => {
+    await rig.mds.createObject(createSpec());
+    const caller = {};
+    const open = { ref: 'vol', mode: 'write' as const, holder: 'a', force: false };
+    const { object, sessionEpoch } = await rig.mds.open(open, caller);
+    await failure('BUSY', rig.mds.rename({ ref: 'vol', name: 'other' }));
+    rig.mds.lost(caller);
+    rig.clock.advance(600_000);
+    await failure('BUSY', rig.mds.rename({ ref: 'vol', name: 'other' }));
+    await rig.mds.close({ id: object.id, sessionEpoch, clean: true });
+    expect((await rig.mds.rename({ ref: 'vol', name: 'other' })).clean).toBe(true);
+  });
+});
+
 describe('create', () => {
   test('gives a clean volume whose OSTs are all in sync, found by name and by id', async () => {
     const made = await rig.mds.createObject(createSpec());

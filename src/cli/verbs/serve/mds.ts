@@ -2,6 +2,7 @@ import { resolve } from 'node:path';
 import { runService } from '../../../common/lifecycle.js';
 import { parseDurationMs } from '../../../common/units.js';
 import { defineVerb } from '../../command.js';
+import { id } from '../../options.js';
 import {
   closeAll,
   knownCluster,
@@ -40,7 +41,11 @@ export const serveMds = defineVerb<Options>({
       help: 'how long an OST may be away before it is replaced where there is room; 0: never; default: 1h',
       parse: parseDurationMs,
     },
-    { flags: '--cluster-id <id>', help: 'id of a new cluster; default: made up at the first start' },
+    {
+      flags: '--cluster-id <id>',
+      help: 'id of a new cluster; default: made up at the first start',
+      parse: id,
+    },
     {
       flags: '--existing',
       help: 'begin no new cluster: refuse a directory that is empty, as when a disk was not mounted',

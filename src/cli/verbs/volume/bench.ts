@@ -55,7 +55,7 @@ export const bench = defineVerb<Options>({
       });
     }
     if (options.rw !== 'read') {
-      await context.confirm(`Destroy the data of volume ${ref} by writing to it?`, options.force);
+      await context.confirmOverwrite(`Destroy the data of volume ${ref} by writing to it?`, options.force);
     }
     return await interruptible(async (signal) => {
       const volume = await openVolume(context, ref!);

@@ -32,10 +32,10 @@ export const detach = defineVerb<{ force: boolean }>({
     }
     const answer = await callControl(control, { method: 'detach', export: name, force }, timeout);
     const ended = Number(answer.connectionsEnded ?? 0);
-    context.output.one({ name, connectionsEnded: ended }, () => [
-      ended === 0
-        ? `detached ${name}`
-        : `detached ${name}, ${ended} ${ended === 1 ? 'client' : 'clients'} cut off`,
+    const wasOpen = answer.wasOpen === true;
+    const cutOff = ended === 0 ? '' : `, ${ended} ${ended === 1 ? 'client' : 'clients'} cut off`;
+    context.output.one({ name, wasOpen, connectionsEnded: ended }, () => [
+      wasOpen ? `detached ${name}${cutOff}` : `${name} was not open in this gateway`,
     ]);
     return 0;
   },

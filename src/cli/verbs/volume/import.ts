@@ -1,19 +1,23 @@
 import type { Cluster } from '../../../client/index.js';
 import { RawstorError } from '../../../common/errors.js';
+import { isId } from '../../../common/ids.js';
 import { LIMITS } from '../../../common/limits.js';
 import { formatSizeBytes } from '../../../common/units.js';
 import type { ObjectInfo } from '../../../protocol/index.js';
 import { defineVerb } from '../../command.js';
 import type { Context } from '../../context.js';
 import { inspectImage } from '../../copy/image-format.js';
-import { importRaw } from '../../copy/import-raw.js';
+import { importRaw, zeroTail } from '../../copy/import-raw.js';
 import { checkImage, qemuImg, virtualSizeBytes } from '../../copy/qemu-img.js';
 import { withTemporaryExport } from '../../copy/temporary-export.js';
 import { openVolume } from '../../gateway/let-go.js';
 import { interruptible } from '../../interrupt.js';
 import { size } from '../../options.js';
-import { findVolume, makeVolume } from '../../volumes.js';
+import { findVolume, makeVolume, noteUntold } from '../../volumes.js';
 import { checkLayout, createSpec, LAYOUT_OPTIONS, type LayoutOptions } from './create.js';
+
+/** Ends the name of a volume that is being imported. */
+const PARTIAL = '.rawstor-partial';
 
 interface Options extends LayoutOptions {
   size?: number;
@@ -35,8 +39,10 @@ export const importVerb = defineVerb<Options>({
   name: 'import',
   summary: 'copy a disk image into a volume',
   description:
-    'The volume is created, as large as the image, when there is none of that name; a failed or interrupted ' +
-    'import removes it again. Raw images are read directly and holes stay holes; other formats need qemu-img.',
+    'The volume is created, as large as the image, when there is none of that name; until it is whole it is ' +
+    `called NAME${PARTIAL}, and a failed or interrupted import removes it again. An existing one is written ` +
+    'over as a whole: what is beyond the image reads as zeros. Raw images are read directly and holes stay ' +
+    'holes; other formats need qemu-img.',
   arguments: [
     { name: 'file', help: 'the image, or a disk' },
     { name: 'volume', help: 'name of the volume' },
@@ -44,7 +50,11 @@ export const importVerb = defineVerb<Options>({
   options: [
     { flags: '--format <format>', help: 'raw, qcow2, vmdk, ...; default: told by its first bytes' },
     { flags: '--size <size>', help: 'size of the new volume; default: of the image', parse: size },
-    { flags: '-f, --force', help: 'write over an existing volume without asking', default: false },
+    {
+      flags: '-f, --force',
+      help: 'write over an existing volume without asking; needed where there is no terminal',
+      default: false,
+    },
     ...LAYOUT_OPTIONS,
   ],
   examples: [
@@ -56,14 +66,9 @@ export const importVerb = defineVerb<Options>({
       const source = await inspect(file!, options.format, signal);
       const cluster = await context.cluster();
       const before = await findVolume(cluster, name!, context.globals.timeout);
-      const volume = before ?? (await create(context, name!, source, options));
-      if (before !== null) await checkExisting(context, before, source, options);
-      try {
-        await copy(context, source, volume, before === null, signal);
-      } catch (error) {
-        if (before === null) await removeHalf(context, cluster, volume);
-        throw error;
-      }
+      const volume = await (before === null
+        ? importNew(context, cluster, name!, source, options, signal)
+        : importOver(context, before, source, options, signal));
       context.output.one({ ...volume, imported: source }, () => [
         `imported ${source.path} (${source.format}, ${formatSizeBytes(source.sizeBytes)}) into ${volume.name}`,
       ]);
@@ -82,12 +87,65 @@ async function inspect(path: string, wanted: string | undefined, signal: AbortSi
   return { path, format, sizeBytes, imageBytes: bytes, isDisk: facts.isDisk };
 }
 
-function create(context: Context, name: string, source: Source, options: Options): Promise<ObjectInfo> {
+/** Under another name until it is whole: a volume of this name never is half made, however the import ends. */
+async function importNew(
+  context: Context,
+  cluster: Cluster,
+  name: string,
+  source: Source,
+  options: Options,
+  signal: AbortSignal,
+): Promise<ObjectInfo> {
   const sizeBytes = options.size ?? source.sizeBytes;
   if (sizeBytes < source.sizeBytes) throw tooSmall(sizeBytes, source, '--size');
-  return context
-    .cluster()
-    .then((cluster) => makeVolume(context, cluster, createSpec(name, sizeBytes, '--size', options)));
+  if (isId(name)) throw new RawstorError('NOT_FOUND', 'there is no volume of this id', { where: name });
+  const partial = `${name.slice(0, LIMITS.nameBytes - PARTIAL.length)}${PARTIAL}`;
+  await removeLeftOver(context, cluster, partial, name);
+  const half = await makeVolume(context, cluster, createSpec(partial, sizeBytes, '--size', options));
+  try {
+    await copy(context, source, half, true, signal);
+    const renamed = await cluster.renameVolume(half.id, name, context.globals.timeout);
+    noteUntold(context, renamed);
+    return renamed.volume;
+  } catch (error) {
+    await removeHalf(context, cluster, half);
+    throw error;
+  }
+}
+
+/** What an import that was killed has left. @throws RawstorError BUSY while one is under way */
+async function removeLeftOver(
+  context: Context,
+  cluster: Cluster,
+  partial: string,
+  name: string,
+): Promise<void> {
+  const { timeout } = context.globals;
+  const left = await findVolume(cluster, partial, timeout);
+  if (left === null) return;
+  try {
+    await cluster.mds.call('mds.remove', { ref: left.id, force: false }, timeout);
+  } catch (error) {
+    if (!(error instanceof RawstorError) || error.code !== 'BUSY') throw error;
+    throw new RawstorError('BUSY', `another import into '${name}' is under way, or has just been killed`, {
+      where: partial,
+      hint: 'wait for it, or try again in half a minute',
+      cause: error,
+    });
+  }
+  context.note(`${context.program}: removed what an earlier import has left of ${name}`);
+}
+
+async function importOver(
+  context: Context,
+  volume: ObjectInfo,
+  source: Source,
+  options: Options,
+  signal: AbortSignal,
+): Promise<ObjectInfo> {
+  await checkExisting(context, volume, source, options);
+  await copy(context, source, volume, false, signal);
+  return volume;
 }
 
 async function checkExisting(
@@ -108,7 +166,7 @@ async function checkExisting(
     );
   }
   checkLayout(volume, options);
-  await context.confirm(`Write over the data of volume ${volume.name}?`, options.force);
+  await context.confirmOverwrite(`Write over the data of volume ${volume.name}?`, options.force);
 }
 
 function tooSmall(sizeBytes: number, source: Source, where: string): RawstorError {
@@ -156,6 +214,7 @@ async function copy(
         return qemuImg(args, { signal, onPercent });
       });
     }
+    if (!fresh) await zeroTail(io, device, source.sizeBytes, signal);
   } finally {
     progress.end();
     // Flushes: what is reported as imported is durable.

@@ -1,3 +1,4 @@
+import { RawstorError } from '../../../common/errors.js';
 import { placeChunk } from '../../../common/placement.js';
 import { formatSizeBytes } from '../../../common/units.js';
 import { defineVerb } from '../../command.js';
@@ -27,6 +28,15 @@ export const map = defineVerb<Options>({
     const [volume, osts] = await Promise.all([volumeInfo(cluster, ref!, timeout), allOsts(cluster, timeout)]);
     const hostOf = new Map(osts.map((ost) => [ost.ostId, ost.labels.host ?? '']));
     const chunks = Math.ceil(volume.sizeBytes / volume.chunkSizeBytes);
+    if (from >= chunks) {
+      throw new RawstorError(
+        'USAGE',
+        `the volume has ${chunks === 1 ? 'one chunk' : `${chunks} chunks`}, from 0 on`,
+        {
+          where: `--from ${from}`,
+        },
+      );
+    }
     const rows = [];
     for (let chunk = from; chunk < Math.min(chunks, from + count); chunk++) {
       const ostIds = placeChunk(volume.map, volume.id, volume.replicas, chunk);
