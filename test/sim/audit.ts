@@ -1,9 +1,11 @@
 import { parseId } from '../../src/common/ids.js';
+import { REBUILT_HOLDER } from '../../src/mds/rebuild/judge.js';
 import type { StoredObject } from '../../src/mds/stored-object.js';
 import { RecordType } from '../../src/ost/record-codec.js';
 import {
   decodeBody,
   type Member,
+  type ObjectRecord,
   type Params,
   type StoredSet,
   sameBootId,
@@ -28,6 +30,8 @@ export class Audit {
   private readonly swaps = new Map<string, Swap>();
   private readonly sets = new WeakMap<Buffer, StoredSet>();
   private keys: string[] = [];
+  /** What was recorded last, by an MDS that may be lost since. */
+  private latest: ObjectRecord | null = null;
 
   constructor(cluster: Cluster) {
     this.cluster = cluster;
@@ -46,6 +50,8 @@ export class Audit {
   /** The record has changed. */
   committed(before: StoredObject, after: StoredObject): void {
     const { world, mds } = this.cluster;
+    const known = this.latest;
+    this.latest = after.object;
     const request = after.answered.at(-1);
     if (after.session.epoch > before.session.epoch) world.count(before.clean ? 'cleanOpens' : 'uncleanOpens');
     if (request === undefined || request.requestId === before.answered.at(-1)?.requestId) return;
@@ -60,7 +66,10 @@ export class Audit {
     for (const id of was!) if (!is!.includes(id)) world.count('drops');
     for (const id of is!) if (!was!.includes(id)) world.count('joins');
     if (swap.loss) {
-      this.checkLoss(before);
+      // A writer that lives on over a rebuild goes by the set that the lost MDS had recorded for it, which may be
+      // on no OST yet. Whoever took over goes by what OSTs have.
+      const adopted = before.session.holder === REBUILT_HOLDER && known !== null;
+      this.checkLoss(adopted ? known : before.object);
       this.cluster.lossRecorded();
     }
   }
@@ -109,7 +118,7 @@ export class Audit {
   }
 
   /** Some chunk has only members that are under another boot id than recorded. */
-  private checkLoss({ object }: StoredObject): void {
+  private checkLoss(object: ObjectRecord): void {
     const { nodes, plan, mds, world } = this.cluster;
     const members = inSync(object.members);
     const has = (member: Member) => {

@@ -154,7 +154,11 @@ export class Cluster {
     const { onOpened } = this;
     this.onOpened = null;
     onOpened?.();
-    for (const old of this.former) if (old !== guest && old.alive) old.supersede();
+    for (const old of this.former) {
+      // One that is still at its open may have the later session: its turn to be judged is when it has opened.
+      if (old !== guest && old.alive && old.volume !== null && old.volume.object.epoch < epoch)
+        old.supersede();
+    }
     this.lossKnown();
   }
 
