@@ -16,6 +16,8 @@ interface Swap {
   readonly loss: boolean;
   /** Of a seal: what it covers of the writes acknowledged when it was asked for. */
   readonly floors: Int32Array[] | null;
+  /** By an MDS that may be lost since: asked again of a rebuilt one it is the same change. */
+  recorded: boolean;
 }
 
 const inSync = (members: readonly Member[]) => members.filter((member) => member.state === 'in-sync');
@@ -44,7 +46,7 @@ export class Audit {
     const { world, oracle } = this.cluster;
     if (this.swaps.has(requestId)) return world.count('swapsAskedAgain');
     const floors = method === 'mds.seal' ? oracle.taggedUpTo(seal) : null;
-    this.swaps.set(requestId, { loss: loss === true, floors });
+    this.swaps.set(requestId, { loss: loss === true, floors, recorded: false });
   }
 
   /** The record has changed. */
@@ -69,9 +71,10 @@ export class Audit {
       // A writer that lives on over a rebuild goes by the set that the lost MDS had recorded for it, which may be
       // on no OST yet. Whoever took over goes by what OSTs have.
       const adopted = before.session.holder === REBUILT_HOLDER && known !== null;
-      this.checkLoss(adopted ? known : before.object);
+      if (!swap.recorded) this.checkLoss(adopted ? known : before.object);
       this.cluster.lossRecorded();
     }
+    swap.recorded = true;
   }
 
   /** At an acknowledgement under `known`: the newest set that any OST keeps, in the record of an attach or since, is no wider. */
