@@ -124,15 +124,20 @@ export const AIMED_FAULTS: FaultTable = {
   heldWrites: {
     weight: 2,
     act(cluster) {
-      const { world, network, guest } = cluster;
+      const { world, network, guest, next } = cluster;
       if (guest === null || guest.volume === null) return;
       const node = pick(cluster, cluster.osts);
-      const restarts = world.chance(0.3);
-      node.disk.slowUntilMs = world.nowMs + (restarts ? world.between(1500, 4000) : world.between(20, 900));
-      cluster.later(world.between(0.5, 20), 'a session begins beside held writes', () => {
-        node.disk.slowUntilMs = 0;
-        if (restarts) cluster.restartGateway();
-        else network.resetBetween(guest.name, node.name);
+      const restarts = world.chance(0.2);
+      next.at('write', node, () => {
+        node.disk.slowUntilMs = world.nowMs + (restarts ? world.between(1500, 4000) : world.between(10, 400));
+        // Not longer than for a few writes: commits take effect in order, so one that is slow holds up the attach.
+        cluster.later(world.between(0.01, 0.8), '', () => {
+          node.disk.slowUntilMs = 0;
+        });
+        cluster.later(world.between(0.3, 2), 'a session begins beside held writes', () => {
+          if (restarts) cluster.restartGateway();
+          else network.resetBetween(guest.name, node.name);
+        });
       });
     },
   },

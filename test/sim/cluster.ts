@@ -181,7 +181,7 @@ export class Cluster {
 
   /** The guests have done their operations, and enough has gone wrong meanwhile. */
   get loadOver(): boolean {
-    return this.stepsLeft <= 0 && this.faults >= FAULTS_MIN;
+    return this.stepsLeft <= 0 && (this.undisturbed || this.faults >= FAULTS_MIN);
   }
 
   /** Guests write here and there for a while, so that most regions are as they were at the last seal. */
