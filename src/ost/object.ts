@@ -23,6 +23,8 @@ export class OstObject {
   fence: Fence | null;
   writer: Session | null = null;
   readonly readers = new Set<Session>();
+  /** Sessions that have ended, with operations that have not. */
+  readonly draining = new Set<Session>();
   /** Attaches of one object come one after another. */
   turn: Promise<unknown> = Promise.resolve();
   private readonly owner: ObjectOwner;
