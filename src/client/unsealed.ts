@@ -31,6 +31,11 @@ export class Unsealed {
     return (this.written.size + (this.sealing?.size ?? 0)) * this.regionSizeBytes;
   }
 
+  /** Some of it is in no seal on record: a seal on its way may yet fail. */
+  get pending(): boolean {
+    return this.any || this.sealing !== null;
+  }
+
   note(start: number, end: number, nowMs: number): void {
     if (!this.any) {
       this.any = true;

@@ -156,7 +156,8 @@ export class Volume implements BlockDevice, MemberOwner {
         await this.requests.drainAll();
         await this.flusher.flush();
         if (this.state.unreconciled.size === 0) {
-          if (this.state.unsealed.any) await this.membership.seal();
+          // One on its way may wait for the MDS: it is not on record before it is answered.
+          if (this.state.unsealed.pending) await this.membership.seal();
           clean = true;
         }
       } catch (error) {

@@ -194,11 +194,11 @@ export class OstCore {
     this.integrity?.sealed(object);
   }
 
-  /** Ends every session of the object and waits until nothing of theirs is in flight. */
+  /** Ends every session of the object and waits until nothing of theirs, nor of those that ended before, is in flight. */
   async endSessions(object: OstObject, status: number, before = Number.POSITIVE_INFINITY): Promise<void> {
     const ending = object.sessions().filter((session) => session.epoch < before || !session.readOnly);
     for (const session of ending) this.endSession(session, status);
-    await Promise.all(ending.map((session) => session.drained()));
+    await Promise.all([...object.draining].map((session) => session.drained()));
   }
 
   /** Flushes and closes an object's files, of which nothing is in flight; false when what was written may be lost. */

@@ -42,6 +42,8 @@ export class Session {
 
   end(status: number = STATUS_STALE_SESSION): void {
     if (this.ended === 0) this.ended = status;
+    // Also when its connection has ended: what the kernel has of it can still be applied.
+    if (this.inFlight > 0) this.object.draining.add(this);
     this.holder.sessions.delete(this);
     if (this.object.writer === this) this.object.writer = null;
     this.object.readers.delete(this);
@@ -49,7 +51,9 @@ export class Session {
 
   /** An operation of it has been answered. */
   answered(): void {
-    if (--this.inFlight > 0 || this.drainWaiters.length === 0) return;
+    if (--this.inFlight > 0) return;
+    if (this.ended !== 0) this.object.draining.delete(this);
+    if (this.drainWaiters.length === 0) return;
     for (const resolve of this.drainWaiters.splice(0)) resolve();
   }
 

@@ -1,9 +1,11 @@
 import { parseId } from '../../src/common/ids.js';
+import { REBUILT_HOLDER } from '../../src/mds/rebuild/judge.js';
 import type { StoredObject } from '../../src/mds/stored-object.js';
 import { RecordType } from '../../src/ost/record-codec.js';
 import {
   decodeBody,
   type Member,
+  type ObjectRecord,
   type Params,
   type StoredSet,
   sameBootId,
@@ -14,6 +16,8 @@ interface Swap {
   readonly loss: boolean;
   /** Of a seal: what it covers of the writes acknowledged when it was asked for. */
   readonly floors: Int32Array[] | null;
+  /** By an MDS that may be lost since: asked again of a rebuilt one it is the same change. */
+  recorded: boolean;
 }
 
 const inSync = (members: readonly Member[]) => members.filter((member) => member.state === 'in-sync');
@@ -28,6 +32,8 @@ export class Audit {
   private readonly swaps = new Map<string, Swap>();
   private readonly sets = new WeakMap<Buffer, StoredSet>();
   private keys: string[] = [];
+  /** What was recorded last, by an MDS that may be lost since. */
+  private latest: ObjectRecord | null = null;
 
   constructor(cluster: Cluster) {
     this.cluster = cluster;
@@ -40,12 +46,14 @@ export class Audit {
     const { world, oracle } = this.cluster;
     if (this.swaps.has(requestId)) return world.count('swapsAskedAgain');
     const floors = method === 'mds.seal' ? oracle.taggedUpTo(seal) : null;
-    this.swaps.set(requestId, { loss: loss === true, floors });
+    this.swaps.set(requestId, { loss: loss === true, floors, recorded: false });
   }
 
   /** The record has changed. */
   committed(before: StoredObject, after: StoredObject): void {
     const { world, mds } = this.cluster;
+    const known = this.latest;
+    this.latest = after.object;
     const request = after.answered.at(-1);
     if (after.session.epoch > before.session.epoch) world.count(before.clean ? 'cleanOpens' : 'uncleanOpens');
     if (request === undefined || request.requestId === before.answered.at(-1)?.requestId) return;
@@ -60,9 +68,13 @@ export class Audit {
     for (const id of was!) if (!is!.includes(id)) world.count('drops');
     for (const id of is!) if (!was!.includes(id)) world.count('joins');
     if (swap.loss) {
-      this.checkLoss(before);
+      // A writer that lives on over a rebuild goes by the set that the lost MDS had recorded for it, which may be
+      // on no OST yet. Whoever took over goes by what OSTs have.
+      const adopted = before.session.holder === REBUILT_HOLDER && known !== null;
+      if (!swap.recorded) this.checkLoss(adopted ? known : before.object);
       this.cluster.lossRecorded();
     }
+    swap.recorded = true;
   }
 
   /** At an acknowledgement under `known`: the newest set that any OST keeps, in the record of an attach or since, is no wider. */
@@ -109,7 +121,7 @@ export class Audit {
   }
 
   /** Some chunk has only members that are under another boot id than recorded. */
-  private checkLoss({ object }: StoredObject): void {
+  private checkLoss(object: ObjectRecord): void {
     const { nodes, plan, mds, world } = this.cluster;
     const members = inSync(object.members);
     const has = (member: Member) => {

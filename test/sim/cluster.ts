@@ -3,8 +3,10 @@ import { MiB } from '../../src/common/units.js';
 import type { ObjectInfo, ObjectRecord } from '../../src/protocol/index.js';
 import { Audit } from './audit.js';
 import { Guest } from './guest.js';
+import { type Load, newLoad } from './load.js';
 import { MdsLink, MdsNode } from './mds-node.js';
 import { Network } from './network.js';
+import { Next } from './next.js';
 import { BLOCK_BYTES, Oracle } from './oracle.js';
 import { OstNode } from './ost-node.js';
 import { connectOst } from './peer.js';
@@ -35,12 +37,10 @@ export class Cluster {
   readonly oracle: Oracle;
   readonly blockCount: number;
   guest: Guest | null = null;
-  /** A fault that waits for a copy between OSTs. */
-  onNextCopy: ((target: OstNode) => void) | null = null;
-  /** One that waits for a write to arrive. */
-  onNextWrite: ((node: OstNode) => void) | null = null;
-  /** One that waits for a guest to have opened the volume. */
-  onOpened: (() => void) | null = null;
+  readonly next = new Next();
+  readonly load: Load;
+  /** Guests issue nothing until then. */
+  quietUntilMs = 0;
   readonly former: Guest[] = [];
   object: ObjectInfo | null = null;
   private stepsLeft: number;
@@ -52,6 +52,8 @@ export class Cluster {
   /** A loss is on record that its writer does not know of yet. */
   private lossPending = false;
   private openedEpoch = 0;
+  /** From here to the end no fault is begun, so that nothing hides what waits for ever. */
+  undisturbed = false;
   /** The end of a history: no fault begins any more. */
   calm = false;
 
@@ -63,6 +65,7 @@ export class Cluster {
     this.audit = new Audit(this);
     this.mds = new MdsNode(world, (before, after) => this.audit.committed(before, after));
     this.blockCount = plan.chunks * BLOCKS_PER_CHUNK;
+    this.load = newLoad(world);
     this.oracle = new Oracle(world, this.blockCount);
     this.network.isUp = (name) => this.osts.some((node) => node.name === name && node.serving);
     for (let i = 0; i < plan.osts; i++) new OstNode(world, this.network, this.nodes, i);
@@ -80,11 +83,7 @@ export class Cluster {
     mds.start();
     for (const node of this.osts) {
       node.onCalled = (method) => this.called(method, node);
-      node.onWrite = () => {
-        const { onNextWrite } = this;
-        this.onNextWrite = null;
-        onNextWrite?.(node);
-      };
+      node.onData = (what) => this.next.tell(what, node);
       node.start();
     }
     world.run(() => mds.mds !== null && this.osts.every((node) => node.serving), 10_000, 'start');
@@ -151,10 +150,12 @@ export class Cluster {
     // An open that was overtaken by a later one may end all the same; it is fenced as soon as it does something.
     if (epoch < this.openedEpoch) return guest.supersede();
     this.openedEpoch = epoch;
-    const { onOpened } = this;
-    this.onOpened = null;
-    onOpened?.();
-    for (const old of this.former) if (old !== guest && old.alive) old.supersede();
+    this.next.tellOpened();
+    for (const old of this.former) {
+      // One that is still at its open may have the later session: its turn to be judged is when it has opened.
+      if (old !== guest && old.alive && old.volume !== null && old.volume.object.epoch < epoch)
+        old.supersede();
+    }
     this.lossKnown();
   }
 
@@ -180,7 +181,7 @@ export class Cluster {
 
   /** The guests have done their operations, and enough has gone wrong meanwhile. */
   get loadOver(): boolean {
-    return this.stepsLeft <= 0 && this.faults >= FAULTS_MIN;
+    return this.stepsLeft <= 0 && (this.undisturbed || this.faults >= FAULTS_MIN);
   }
 
   /** Guests write here and there for a while, so that most regions are as they were at the last seal. */
@@ -190,6 +191,16 @@ export class Cluster {
     if (this.world.chance(0.02)) this.warm = random.below(this.plan.chunks);
     const chunk = (this.warm + random.below(2)) % this.plan.chunks;
     return chunk * BLOCKS_PER_CHUNK + random.below(BLOCKS_PER_CHUNK);
+  }
+
+  /** From here on guests write where they have not lately. */
+  moveOn(): void {
+    const { chunks } = this.plan;
+    this.warm = (this.warm + 2 + this.world.random.below(chunks - 3)) % chunks;
+  }
+
+  quiet(forMs: number): void {
+    this.quietUntilMs = this.world.nowMs + forMs;
   }
 
   takeStep(): boolean {
@@ -221,11 +232,10 @@ export class Cluster {
 
   /** A call of an OST arrives. */
   called(method: string, node: OstNode): void {
+    if (method === 'ost.regions') this.next.tell('list', node);
     if (method !== 'ost.copy') return;
     this.world.count('copies');
-    const { onNextCopy } = this;
-    this.onNextCopy = null;
-    onNextCopy?.(node);
+    this.next.tell('copy', node);
   }
 
   /** After the end: what is in sync is the same everywhere, and legal. */

@@ -135,7 +135,7 @@ export const DIRECTED: FaultTable = {
       const back = pick(cluster, cluster.osts);
       back.kill();
       restartLater(cluster, back);
-      cluster.onNextCopy = () => {
+      cluster.next.copy = () => {
         cluster.later(world.between(0, 6), 'in the middle of a copy', () => {
           const node = pick(cluster, cluster.osts);
           const what = world.random.below(3);
@@ -154,7 +154,7 @@ export const DIRECTED: FaultTable = {
       if (guest === null) return;
       const back = pick(cluster, cluster.osts);
       network.reset(back.name);
-      cluster.onNextCopy = (target) => {
+      cluster.next.copy = (target) => {
         cluster.later(world.between(0, 3), 'the session of a copy ends', () => {
           target.disk.slowUntilMs = world.nowMs + world.between(5, 900);
           network.resetBetween(guest.name, target.name);

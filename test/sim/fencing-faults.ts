@@ -19,7 +19,7 @@ export const FENCING_FAULTS: FaultTable = {
         if (cluster.guest !== guest) return;
         cluster.takeover(false);
         const next = cluster.guest!.name;
-        cluster.onOpened = () => {
+        cluster.next.opened = () => {
           cluster.later(world.between(0, 600), 'restarts what is fenced', () => {
             if (world.chance(0.7)) cutFor(cluster, bothWays(next, kept.name), world.between(100, 2500));
             kept.kill();

@@ -101,8 +101,7 @@ export class Guest {
       host: this.name,
       confirmMs: 1000,
       silenceMs: 2000,
-      // Often, so that many seals meet a fault.
-      seals: { idleMs: 5000, periodMs: 700, leastMs: 200, bytes: 8 * MiB },
+      seals: { idleMs: 5000, periodMs: cluster.load.sealPeriodMs, leastMs: 200, bytes: 8 * MiB },
       degradedGraceMs: 5000,
     };
     openVolume(env, link as never, 'v', { ...options, timeoutMs: 5000 }, this.holder).then(
@@ -204,10 +203,11 @@ export class Guest {
 
   private load(): void {
     if (this.stopping || this.volume === null) return;
-    while (this.outstanding.size < DEPTH && this.cluster.takeStep()) this.issue();
-    if (this.cluster.loadOver) return;
-    const { process } = this;
-    process.later(this.thinkMs(), '', () => {
+    const { process, cluster } = this;
+    const quietMs = cluster.quietUntilMs - cluster.world.nowMs;
+    while (quietMs <= 0 && this.outstanding.size < DEPTH && cluster.takeStep()) this.issue();
+    if (cluster.loadOver) return;
+    process.later(Math.max(quietMs, this.thinkMs()), '', () => {
       if (process === this.process && this.alive) this.load();
     });
   }
@@ -221,12 +221,12 @@ export class Guest {
   }
 
   private issue(): void {
-    const { world, oracle, offsetOf } = this.cluster;
+    const { world, oracle, offsetOf, load } = this.cluster;
     const request = new GuestRequest(this);
     const { block: device } = request;
     const kind = world.random.next();
     const block = this.cluster.pickBlock(kind < 0.2);
-    if (kind < 0.06) {
+    if (kind < load.flushes) {
       device.op = BlockOp.FLUSH;
       request.flushed = oracle.beginFlush();
     } else if (kind < 0.45 || (this.busyBlocks.has(block) && world.chance(0.7))) {
@@ -240,7 +240,7 @@ export class Guest {
       request.write = oracle.issue(block, zero);
       oracle.fill(request.write, request.memory.bytes);
       device.op = zero ? (kind > 0.97 ? BlockOp.WRITE_ZEROES : BlockOp.DISCARD) : BlockOp.WRITE;
-      device.flags = world.chance(0.1) ? BlockFlag.FUA : 0;
+      device.flags = world.chance(load.fua) ? BlockFlag.FUA : 0;
       if (device.op === BlockOp.WRITE_ZEROES && world.chance(0.5)) device.flags |= BlockFlag.MAY_UNMAP;
       device.offset = offsetOf(block);
       device.length = BLOCK_BYTES;

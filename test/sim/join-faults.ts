@@ -11,7 +11,7 @@ export const JOIN_FAULTS: FaultTable = {
       const back = pick(cluster, cluster.osts);
       back.kill();
       restartLater(cluster, back);
-      cluster.onNextCopy = (target) => {
+      cluster.next.copy = (target) => {
         const again = (left: number) => {
           cluster.later(world.between(1, 12), 'a connection while a member joins', () => {
             network.resetBetween(guest.name, target.name);
@@ -45,7 +45,7 @@ export const JOIN_FAULTS: FaultTable = {
     weight: 2,
     act(cluster) {
       const { world } = cluster;
-      cluster.onNextWrite = (node) => {
+      cluster.next.write = (node) => {
         cluster.later(world.between(0, 1.2), 'power at a write', () => {
           powerCycle(cluster, node);
           if (world.chance(0.5)) cluster.takeover(true);

@@ -59,6 +59,16 @@ export class Network {
     }
   }
 
+  /** What the connections of now carry from one to the other stands still; those made later are as fast as ever. */
+  stall(from: string, to: string, forMs: number): void {
+    for (const pipe of this.pipes) pipe.stall(from, to, this.world.nowMs + forMs);
+  }
+
+  /** Only this side learns that its connections to the other have ended. */
+  endAt(from: string, to: string): void {
+    for (const pipe of [...this.pipes]) pipe.endAt(from, to);
+  }
+
   /** A connection of this machine, or any, is reset. */
   reset(name: string): void {
     const some = [...this.pipes].filter((pipe) => pipe.ends.some((end) => end.process.name === name));
@@ -79,6 +89,7 @@ export class Pipe {
   private readonly lastAtMs = [0, 0];
   private readonly closed = [false, false];
   private vanished = false;
+  private readonly stalledUntilMs = [0, 0];
 
   constructor(network: Network, client: SimProcess, server: SimProcess) {
     this.network = network;
@@ -135,6 +146,24 @@ export class Pipe {
     }
   }
 
+  stall(from: string, to: string, untilMs: number): void {
+    const side = this.sideOf(from, to);
+    if (side >= 0) this.stalledUntilMs[side] = untilMs;
+  }
+
+  endAt(from: string, to: string): void {
+    const side = this.sideOf(from, to);
+    if (side < 0 || this.closed[side]) return;
+    // What it has sent is on its way, and then the end.
+    this.close(side);
+    this.ends[side]!.onClosed();
+  }
+
+  private sideOf(from: string, to: string): number {
+    const [a, b] = this.ends.map((end) => end.process.name);
+    return a === from && b === to ? 0 : a === to && b === from ? 1 : -1;
+  }
+
   private learnEnd(side: number): void {
     if (this.closed[side]) return;
     this.closed[side] = true;
@@ -149,7 +178,8 @@ export class Pipe {
     const atMs = Math.max(this.lastAtMs[side]!, world.nowMs + network.delayMs());
     this.lastAtMs[side] = atMs + 0.001;
     const arrive = () => {
-      if (!network.isCut(this.ends[side]!.process.name, to.name)) return action();
+      const cut = network.isCut(this.ends[side]!.process.name, to.name);
+      if (!cut && world.nowMs >= this.stalledUntilMs[side]!) return action();
       // Sent again and again by the kernel; what was sent later waits behind it.
       const again = Math.max(this.lastAtMs[side]!, world.nowMs + RETRANSMIT_MS);
       this.lastAtMs[side] = again + 0.001;

@@ -35,6 +35,8 @@ export interface Flush {
 export interface ReadCheck {
   readonly block: number;
   readonly floor: Int32Array;
+  /** The oldest write that was not acknowledged: it may be applied behind what the read gives. */
+  readonly oldestOpen: number;
 }
 
 /**
@@ -108,7 +110,8 @@ export class Oracle {
   }
 
   beginRead(block: number): ReadCheck {
-    return { block, floor: this.blocks[block]!.floor.slice() };
+    const { floor, open } = this.blocks[block]!;
+    return { block, floor: floor.slice(), oldestOpen: Math.min(Number.POSITIVE_INFINITY, ...open) };
   }
 
   /** A loss is on record: unflushed writes may be gone. */
@@ -137,7 +140,7 @@ export class Oracle {
 
   /** What must be durable by now wherever the block is, as known when `floors` was taken. */
   checkDurable(block: number, floors: readonly Int32Array[], bytes: Buffer, where: string): void {
-    const problem = this.judge({ block, floor: floors[block]! }, bytes, false);
+    const problem = this.judge({ ...this.beginRead(block), floor: floors[block]! }, bytes, false);
     if (problem !== null) this.world.fail(`sealed, but ${where} has ${problem}`);
   }
 
@@ -162,7 +165,8 @@ export class Oracle {
           `legal from index ${from} (write ${history.values[from]}) to ${history.values.length - 1}`
         );
       }
-      if (learn) history.floor[sector] = Math.max(history.floor[sector]!, found);
+      // Of two under way together the one issued first may be the last to be applied.
+      if (learn) history.floor[sector] = Math.max(history.floor[sector]!, Math.min(found, check.oldestOpen));
     }
     return null;
   }

@@ -23,7 +23,8 @@ export class OstNode {
   /** The present process answers. */
   serving = false;
   onCalled: (method: string) => void = () => {};
-  onWrite: () => void = () => {};
+  /** A write or a flush arrives. */
+  onData: (what: 'write' | 'flush') => void = () => {};
   private readonly world: World;
   private readonly network: Network;
   private readonly nodes: Map<string, OstNode>;

@@ -129,7 +129,8 @@ class SimPeer implements OstPeer {
       const frame = new Frame(op);
       if (op.opcode > Opcode.READ && op.opcode < Opcode.FLUSH) this.onSent(op);
       this.pipe.send(0, `op ${op.opcode} ${op.chunk}+${op.offset} tag ${op.tag}`, () => {
-        if (op.opcode === Opcode.WRITE) this.node.onWrite();
+        if (op.opcode === Opcode.WRITE) this.node.onData('write');
+        else if (op.opcode === Opcode.FLUSH) this.node.onData('flush');
         this.served.data(frame, (status, tag, bytes) => {
           this.pipe.send(1, `answer ${status} of ${this.where} to ${frame.fields.opcode}`, () => {
             if (!this.inFlight.delete(op)) return;

@@ -61,7 +61,7 @@ function history(world: World, steps: number): void {
   let faulty = true;
   const next = () => {
     world.post(world.between(50, 3000), null, '', () => {
-      if (!faulty) return;
+      if (!faulty || cluster.undisturbed) return;
       swarm.act(cluster);
       next();
     });
@@ -77,9 +77,8 @@ function history(world: World, steps: number): void {
 function calm(world: World, cluster: Cluster): void {
   world.trace('CALM');
   cluster.calm = true;
-  cluster.onNextCopy = null;
-  cluster.onNextWrite = null;
-  cluster.onOpened = null;
+  cluster.next.forget();
+  cluster.quietUntilMs = 0;
   cluster.mds.onNextSwap = null;
   const { network, mds } = cluster;
   network.heal();

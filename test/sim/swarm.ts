@@ -1,3 +1,4 @@
+import { AIMED_FAULTS } from './aimed-faults.js';
 import type { Cluster } from './cluster.js';
 import { DIRECTED } from './directed.js';
 import { FAULTS, type FaultTable } from './faults.js';
@@ -5,7 +6,7 @@ import { FENCING_FAULTS } from './fencing-faults.js';
 import { JOIN_FAULTS } from './join-faults.js';
 import type { World } from './world.js';
 
-const ALL: FaultTable = { ...FAULTS, ...DIRECTED, ...FENCING_FAULTS, ...JOIN_FAULTS };
+const ALL: FaultTable = { ...FAULTS, ...DIRECTED, ...FENCING_FAULTS, ...JOIN_FAULTS, ...AIMED_FAULTS };
 const NAMES = Object.keys(ALL);
 
 /**

@@ -56,6 +56,19 @@ describe('what is not sealed', () => {
     expect(written.bytes).toBe(12 * MiB);
   });
 
+  test('is pending while its seal is not answered, also where nothing was written since', () => {
+    const written = unsealed();
+    expect(written.pending).toBe(false);
+    written.note(0, 4096, 0);
+    written.begin(false, 1);
+    expect(written).toMatchObject({ any: false, pending: true });
+    written.failed();
+    expect(written).toMatchObject({ any: true, pending: true });
+    written.begin(false, 2);
+    written.sealed();
+    expect(written.pending).toBe(false);
+  });
+
   test('is what came after the beginning of a seal, when that has succeeded', () => {
     const written = unsealed();
     written.note(0, 4096, 1);

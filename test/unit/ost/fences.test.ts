@@ -117,6 +117,39 @@ test('an attach waits for what the kernel has, and that is not answered as done'
   await failure('FENCED', late.attach(record, 5, 7));
 });
 
+test('an attach waits for what the kernel has also when the connection that sent it has ended', async () => {
+  const real = openIo();
+  const faults: Faults = {};
+  const ost = await start(withFaults(real, faults), temporaryDirectory());
+  // It ends its session at once, as a connection does that is reset.
+  const old = Writer.over(real, await ost.connector.connect('', [], 1000));
+  await old.attach(record, 5, 1);
+  expect((await old.write(0, 0, block(1))).status).toBe('OK');
+  let release: (() => void) | null = null;
+  faults.hold = () =>
+    new Promise((resolve) => {
+      release = resolve;
+    });
+  const writing = old.write(0, 0, block(2));
+  await until(() => release !== null);
+  faults.hold = () => null;
+  old.peer.destroy();
+  const next = await Writer.connect(real, ost.addresses[0]!);
+  await until(async () => (await next.call('ost.stat', {})).sessions === 0);
+  let attached = false;
+  const attaching = next.attach(record, 5, 2).then(() => {
+    attached = true;
+  });
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  expect(attached).toBe(false);
+  release!();
+  await attaching;
+  expect((await writing).status).toBe('STALE_SESSION');
+  // The write of before is over: nothing of it comes behind this one.
+  expect((await next.write(0, 0, block(3))).status).toBe('OK');
+  expect((await next.read(0, 0, 4 * KiB)).bytes.equals(block(3))).toBe(true);
+});
+
 test('attaches of many writers at once end with the highest', async () => {
   const io = openIo();
   const ost = await start(io, temporaryDirectory());

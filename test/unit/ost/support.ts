@@ -16,6 +16,7 @@ import {
   type MethodName,
   type ObjectRecord,
   Opcode,
+  type OstPeer,
   type Params,
   RemotePeer,
   type Result,
@@ -174,6 +175,11 @@ export class Writer {
     const peer = await RemotePeer.connect(io, systemClock, identity, address, 5000);
     atEnd(() => peer.destroy());
     return new Writer(io, peer);
+  }
+
+  /** Over a peer of this process. */
+  static over(io: Io, peer: OstPeer): Writer {
+    return new Writer(io, peer as RemotePeer);
   }
 
   static async attach(
