@@ -118,9 +118,6 @@ function describe(
 }
 
 function damageText(row: DamageRow | undefined): string {
-  if (row === undefined) return '?';
-  const { badBlocks, foundTotal, repairedTotal } = row;
-  return foundTotal === 0
-    ? 'none'
-    : `${badBlocks} bad blocks, ${foundTotal} found, ${repairedTotal} repaired`;
+  if (row === undefined || row.foundTotal === 0) return '';
+  return `${row.badBlocks} bad blocks, ${row.foundTotal} found, ${row.repairedTotal} repaired`;
 }
