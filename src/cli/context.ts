@@ -1,6 +1,6 @@
 import { hostname } from 'node:os';
 import { createInterface } from 'node:readline/promises';
-import { Cluster } from '../client/index.js';
+import { Cluster, type ClusterOptions } from '../client/index.js';
 import { systemClock } from '../common/clock.js';
 import { type Location, resolveLocation } from '../common/config.js';
 import { RawstorError } from '../common/errors.js';
@@ -58,8 +58,8 @@ export class Context {
     return this.openIo;
   }
 
-  /** @throws RawstorError UNAVAILABLE when neither MGS nor MDS answers */
-  async cluster(): Promise<Cluster> {
+  /** The first call says how. @throws RawstorError UNAVAILABLE when neither MGS nor MDS answers */
+  async cluster(options: Partial<ClusterOptions> = {}): Promise<Cluster> {
     this.openCluster ??= await Cluster.connect({
       location: this.globals.location,
       configFile: this.globals.config,
@@ -68,6 +68,7 @@ export class Context {
       log: this.log,
       name: this.program,
       host: hostname(),
+      ...options,
     });
     return this.openCluster;
   }

@@ -1,7 +1,7 @@
 import { canonicalAddress } from '../common/config.js';
 import { RawstorError } from '../common/errors.js';
 import { isId } from '../common/ids.js';
-import { parseSizeBytes } from '../common/units.js';
+import { parseDurationMs, parseSizeBytes } from '../common/units.js';
 
 /** Readers of option values; all throw RawstorError USAGE. */
 
@@ -26,17 +26,13 @@ export function id(text: string): string {
 
 export const port = wholeNumber(1, 65535);
 
-/** `30`, `30s`, `500ms`, `2m` to milliseconds. */
+/** A time above 0. */
 export function durationMs(text: string): number {
-  const match = /^(\d+(?:\.\d+)?)(ms|s|m|h|)$/.exec(text);
-  const factor = { ms: 1, s: 1000, '': 1000, m: 60_000, h: 3_600_000 }[match?.[2] ?? ''];
-  const value = match === null || factor === undefined ? Number.NaN : Number(match[1]) * factor;
-  if (!(value > 0 && value < 2 ** 31)) {
-    throw new RawstorError('USAGE', `'${text}' is not a time`, {
-      hint: 'write seconds, or a number with ms, s, m or h, such as 30s',
-    });
-  }
-  return value;
+  const value = parseDurationMs(text);
+  if (value > 0) return value;
+  throw new RawstorError('USAGE', `'${text}' is not a time`, {
+    hint: 'write seconds, or a number with ms, s, m or h, such as 30s',
+  });
 }
 
 export function address(text: string): string {

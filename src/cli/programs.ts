@@ -3,13 +3,19 @@ import { df } from './verbs/df.js';
 import { mdsDump } from './verbs/mds/dump.js';
 import { mdsLoad } from './verbs/mds/load.js';
 import { mdsRebuild } from './verbs/mds/rebuild.js';
+import { drain } from './verbs/ost/drain.js';
 import { ostLs } from './verbs/ost/ls.js';
+import { rebalance } from './verbs/ost/rebalance.js';
+import { ostRm } from './verbs/ost/rm.js';
+import { recover } from './verbs/recover.js';
+import { scrub } from './verbs/scrub.js';
 import { serveMds } from './verbs/serve/mds.js';
 import { serveMgs } from './verbs/serve/mgs.js';
 import { serveNbd } from './verbs/serve/nbd.js';
 import { serveNode } from './verbs/serve/node.js';
 import { serveOst } from './verbs/serve/ost.js';
 import { status } from './verbs/status.js';
+import { top } from './verbs/top.js';
 import { up } from './verbs/up.js';
 import { acknowledgeLoss } from './verbs/volume/acknowledge-loss.js';
 import { attach } from './verbs/volume/attach.js';
@@ -35,9 +41,9 @@ const serve: VerbSpec = {
 
 const ost: VerbSpec = {
   name: 'ost',
-  summary: 'look at the OSTs',
-  verbs: [ostLs],
-  examples: ostLs.examples,
+  summary: 'look at the OSTs, empty and remove them',
+  verbs: [ostLs, drain, rebalance, ostRm],
+  examples: [...ostLs.examples.slice(0, 1), ...drain.examples.slice(0, 1)],
 };
 
 const mds: VerbSpec = {
@@ -50,7 +56,7 @@ const mds: VerbSpec = {
 export const RAWSTOR: ProgramSpec = {
   name: 'rawstor',
   summary: 'block storage for virtual machines: run and look at a cluster (volumes: rawstor-volume)',
-  verbs: [up, serve, status, df, ost, mds],
+  verbs: [up, serve, status, top, df, ost, recover, mds, scrub],
   examples: [
     { command: 'rawstor up', what: 'a cluster on this machine, with a volume to try' },
     { command: 'rawstor status', what: 'how it is' },

@@ -45,6 +45,14 @@ export class Progress {
     this.target.write(`\r\x1b[K${line.slice(0, Math.max(20, (this.target.columns ?? 80) - 1))}`);
   }
 
+  /** For work that is counted in pieces whose number grows. */
+  units({ done, total }: { done: number; total: number }): void {
+    if (!this.shown) return;
+    this.drawn = true;
+    const line = `${this.label}  ${done} of ${total} regions copied`;
+    this.target.write(`\r\x1b[K${line.slice(0, Math.max(20, (this.target.columns ?? 80) - 1))}`);
+  }
+
   /** Takes the line away. */
   end(): void {
     if (this.drawn) this.target.write('\r\x1b[K');

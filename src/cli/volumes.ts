@@ -1,5 +1,6 @@
 import type { Cluster, CreatedVolume } from '../client/index.js';
 import { RawstorError } from '../common/errors.js';
+import { formatSizeBytes } from '../common/units.js';
 import type { CreateSpec, Member, ObjectInfo, OstInfo } from '../protocol/index.js';
 import type { Context } from './context.js';
 
@@ -49,7 +50,7 @@ export function noteUntold(context: Context, { volume, untold }: CreatedVolume):
   context.warn(`${untold.join(', ')} could not be told of ${volume.name} yet, its next use will do it`);
 }
 
-export type KnownOst = OstInfo & { alive: boolean; lastSeenWallMs: number };
+export type KnownOst = OstInfo & { alive: boolean; draining: boolean; lastSeenWallMs: number };
 
 export async function allOsts(cluster: Cluster, timeoutMs: number): Promise<KnownOst[]> {
   return (await cluster.mds.call('mds.listOsts', {}, timeoutMs)).osts;
@@ -79,4 +80,12 @@ export function memberText(member: Member, alive: boolean): string {
 /** First part of an id: enough for people to tell OSTs apart. */
 export function shortId(id: string): string {
   return id.slice(-12);
+}
+
+/** How far a copy to an OST is, as the volume's holder told last; '' where there is none. */
+export function copiedText(volume: ObjectInfo, ostId: string): string {
+  const at = volume.recovery.find((progress) => progress.ostId === ostId);
+  if (at === undefined) return '';
+  const part = at.regionsTotal === 0 ? 0 : Math.floor((at.regionsDone / at.regionsTotal) * 100);
+  return `, ${part} % of ${at.regionsTotal} regions copied (${formatSizeBytes(at.copiedBytes)})`;
 }

@@ -7,11 +7,12 @@ import type { Io } from '../io/types.js';
 import { Connection } from '../protocol/connection.js';
 import { ASKS_ONLY } from '../protocol/connection-handler.js';
 import { Connector } from '../protocol/connector.js';
-import type { CreateSpec } from '../protocol/messages.js';
+import type { CreateSpec } from '../protocol/object-info.js';
 import type { OstConnector } from '../protocol/ost-peer.js';
 import { ControlLink } from './control-link.js';
 import { type CreatedVolume, createVolume } from './create.js';
 import { type OpenVolumeOptions, openVolume } from './open.js';
+import { CopyThrottle } from './recovery/throttle.js';
 import { renameVolume } from './rename.js';
 import { DEFAULT_SEAL_TIMES, type SealTimes } from './seal-due.js';
 import type { Volume } from './volume.js';
@@ -35,6 +36,8 @@ export interface ClusterOptions {
   readonly silenceMs?: number;
   /** How long replicas may be missing before I/O fails, where a volume's policy is to fail; 5000. */
   readonly degradedGraceMs?: number;
+  /** Most that resyncs and moves copy, over all volumes; null for no bound. */
+  readonly recoveryBytesPerSecond?: number | null;
   readonly seals?: Partial<SealTimes>;
 }
 
@@ -46,6 +49,7 @@ export class Cluster {
   /** Null where the cluster is known without one. */
   readonly mgs: ControlLink | null;
   private readonly options: ClusterOptions;
+  private readonly throttle: CopyThrottle | null;
   private readonly identity: { role: 'client'; clusterId: string; name: string };
 
   private constructor(
@@ -55,6 +59,8 @@ export class Cluster {
     mgsAddresses: readonly string[],
   ) {
     this.options = options;
+    const rate = options.recoveryBytesPerSecond ?? null;
+    this.throttle = rate === null ? null : new CopyThrottle(options.clock, rate);
     this.identity = identity;
     const env = { io: options.io, clock: options.clock, log: options.log, identity };
     this.mds = new ControlLink(env, 'mds', mdsAddresses);
@@ -86,6 +92,7 @@ export class Cluster {
       clock,
       log,
       connector: this.connector(),
+      throttle: this.throttle,
       host: this.options.host ?? '',
       confirmMs: this.options.confirmMs ?? 1000,
       silenceMs: this.options.silenceMs ?? 2000,

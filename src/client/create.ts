@@ -1,5 +1,5 @@
 import { RawstorError } from '../common/errors.js';
-import type { CreateSpec, ObjectInfo } from '../protocol/messages.js';
+import type { CreateSpec, ObjectInfo } from '../protocol/object-info.js';
 import type { OstConnector } from '../protocol/ost-peer.js';
 import type { ControlLink } from './control-link.js';
 import { tellOsts } from './tell-osts.js';

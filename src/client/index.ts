@@ -6,4 +6,13 @@ export { Cluster, type ClusterOptions } from './cluster.js';
 export { ControlLink } from './control-link.js';
 export type { CreatedVolume } from './create.js';
 export type { OpenVolumeOptions } from './open.js';
-export { type MemberStatus, Volume } from './volume.js';
+export { Keeper, type KeeperOptions } from './recovery/keeper.js';
+export {
+  isOnlyCopy,
+  needsRecovery,
+  type RecoverOptions,
+  type RecoverOutcome,
+  recoverVolume,
+} from './recovery/recover.js';
+export type { MemberStatus, VolumeStatus } from './recovery/status.js';
+export { Volume } from './volume.js';

@@ -3,7 +3,14 @@ import type { ChunkOp, ChunkOpOwner } from '../protocol/chunk-op.js';
 import { errorOfStatus, STATUS_CONNECTION_LOST } from '../protocol/control.js';
 import { Opcode } from '../protocol/frame.js';
 import type { Member } from './member.js';
-import { changesData, failedMembers, isEmptied, isOutdated, isSessionLoss } from './piece-outcome.js';
+import {
+  changesData,
+  failedMembers,
+  failedRead,
+  isEmptied,
+  isOutdated,
+  isSessionLoss,
+} from './piece-outcome.js';
 import { Piece, type ReplicaOp, ReplicaState } from './records.js';
 import { chooseReplica, enoughInSync } from './replica-choice.js';
 import type { VolumeState } from './volume-state.js';
@@ -151,8 +158,10 @@ export class IoPath implements ChunkOpOwner {
   }
 
   private sendWrite(piece: Piece): void {
-    const { placement } = piece;
     const isFlush = piece.opcode === Opcode.FLUSH;
+    // It may have moved since the piece was cut.
+    if (!isFlush) piece.placement = this.state.placement(piece.chunk);
+    const { placement } = piece;
     piece.opCount = 0;
     piece.unsettled = 0;
     if (!isFlush && !enoughInSync(placement, this.state.object.minReplicas)) {
@@ -201,6 +210,7 @@ export class IoPath implements ChunkOpOwner {
   }
 
   private sendRead(piece: Piece): void {
+    piece.placement = this.state.placement(piece.chunk);
     if (this.state.differs(piece)) return this.owner.readDiffers(piece);
     const member = chooseReplica(piece, this.rotor++, this.state.env.host);
     if (member === null) {
@@ -227,18 +237,8 @@ export class IoPath implements ChunkOpOwner {
     piece.unsettled = 0;
     const { fatal } = this.state;
     if (fatal !== null) return this.owner.pieceDone(piece, fatal);
-    // A lost session says nothing about the data: the member may answer the next time.
-    if (!isSessionLoss(op.status)) {
-      piece.tried.push(member);
-      const someLeft = piece.placement.some((other) => other.inSync && !piece.tried.includes(other));
-      if (!someLeft) {
-        return this.owner.pieceDone(
-          piece,
-          errorOfStatus(op.status, `chunk ${piece.chunk} at ${piece.offset}`),
-        );
-      }
-    }
-    this.sendRead(piece);
+    const error = failedRead(piece, op, member);
+    error === null ? this.sendRead(piece) : this.owner.pieceDone(piece, error);
   }
 
   private settle(piece: Piece): void {

@@ -2,6 +2,7 @@ import type { Clock } from '../common/clock.js';
 import { RawstorError } from '../common/errors.js';
 import { ChunkOp } from '../protocol/chunk-op.js';
 import { Opcode } from '../protocol/frame.js';
+import { EVENT_DAMAGED } from '../protocol/integrity-messages.js';
 import type { Result } from '../protocol/messages.js';
 import type { OstConnector, OstPeer } from '../protocol/ost-peer.js';
 import {
@@ -56,6 +57,8 @@ export class Member {
   dirty = false;
   /** Attached under another boot id than recorded: what was not flushed there is lost, so nothing is read from it. */
   emptied = false;
+  /** Bytes that were copied to it. */
+  copiedBytes = 0;
   /** Its drop is asked for and not answered: it counts as before, but nothing is read from it (I14). */
   leaving = false;
   /**
@@ -69,6 +72,12 @@ export class Member {
   lost: ReplicaOp[] = [];
   /** Operations without an answer. */
   readonly sent = new Drain();
+  /** The OST tells that it has damaged blocks of the object. */
+  onDamaged: () => void = () => {
+    this.damaged = true;
+  };
+  /** It has told so before anybody listened. */
+  damaged = false;
   private readonly owner: MemberOwner;
   private readonly ping: ChunkOp;
   private pinging = false;
@@ -125,6 +134,9 @@ export class Member {
     peer.onClosed = () => {
       ended = true;
       this.ended(peer);
+    };
+    peer.onEvent = (name) => {
+      if (name === EVENT_DAMAGED) this.onDamaged();
     };
     const askedAtMs = clock.nowMs();
     let answer: Result<'ost.attach'>;
@@ -194,4 +206,16 @@ export class Member {
       this.peer?.destroy();
     }
   }
+}
+
+/** One that the MDS does not know any more, or not yet. */
+export function unknownOst(ostId: string): OstInfo {
+  return {
+    ostId,
+    addresses: [],
+    labels: {},
+    capacityBytes: 0,
+    freeBytes: 0,
+    bootId: { kernel: '', generation: 0 },
+  };
 }

@@ -7,6 +7,7 @@ import { type Flusher, flushMember } from './flusher.js';
 import type { IoPath } from './io-path.js';
 import { LostMembers } from './lost-members.js';
 import type { Member } from './member.js';
+import { endAll, recordJoin } from './recovery/move.js';
 import { canDrop, changedMembers } from './replica-set.js';
 import { Sealing } from './sealing.js';
 import { SetRecorder } from './set-recorder.js';
@@ -244,11 +245,15 @@ export class Membership {
       this.path.review();
       return false;
     }
-    const joined = changedMembers(state.object.members, { join: new Map([[member.ostId, bootId]]) });
-    await this.lost.answered(this.recorder.changeMembers(joined, false));
+    const gone = await this.lost.answered(recordJoin(state, this.recorder, member, bootId));
+    member.counts = false;
+    if (gone === null) {
+      this.path.review();
+      return false;
+    }
     member.inSync = true;
     member.receiving = false;
-    member.counts = false;
+    endAll(gone, this.path);
     member.staleSince = 0;
     state.env.log.info({ volume: state.name, ostId: member.ostId }, 'replica is in sync again');
     // A survivor that cannot store it is lost, and the next round sees to it.

@@ -11,3 +11,11 @@ export function notWhole(state: VolumeState, waitFor: readonly string[]): Rawsto
       '`rawstor-volume attach --accept-loss`',
   });
 }
+
+/** A loss is told to whoever uses the volume, so it is not decided on by who only repairs it (I8). */
+export function notForRepair(name: string): RawstorError {
+  return new RawstorError('LOSS', 'acknowledged writes are lost: whoever uses the volume is to be told', {
+    where: `volume ${name}`,
+    hint: 'open it, and check what is inside',
+  });
+}

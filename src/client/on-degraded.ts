@@ -56,6 +56,8 @@ export class OnDegraded {
         state.unreconciled.addRange(start, start + piece.length, state.regionSizeBytes);
       }
       this.path.giveUp(member);
+      // It may have got what the others did not: it begins anew.
+      if (!member.inSync && member.receiving) member.end(false);
     }
     this.reconcile.wake();
   }

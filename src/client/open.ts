@@ -1,9 +1,9 @@
 import { asRawstorError, RawstorError } from '../common/errors.js';
 import type { Result } from '../protocol/messages.js';
-import { type BootId, type Member as MemberRecord, type OstInfo, sameBootId } from '../protocol/records.js';
+import { type BootId, type Member as MemberRecord, sameBootId } from '../protocol/records.js';
 import type { ControlLink } from './control-link.js';
-import { Member, type MemberOwner } from './member.js';
-import { notWhole } from './not-whole.js';
+import { Member, type MemberOwner, unknownOst } from './member.js';
+import { notForRepair, notWhole } from './not-whole.js';
 import { follow, newestStored } from './rebuilt.js';
 import { listRegions } from './recovery/copy.js';
 import { keepShared } from './recovery/newer.js';
@@ -19,6 +19,8 @@ export interface OpenVolumeOptions {
   readonly force?: boolean;
   /** Who holds the lease: the same holder takes it back at once after a crash. */
   readonly holder?: string;
+  /** Only to repair: whoever else opens gets the lease at once. */
+  readonly yields?: boolean;
   /** Goes on without replicas that may hold newer data; the loss is recorded. */
   readonly acceptLoss?: boolean;
   /** How long to wait for replicas that may not be given up. */
@@ -66,13 +68,13 @@ export async function openVolume(
 async function askForSession(
   mds: ControlLink,
   ref: string,
-  { mode, force = false }: OpenVolumeOptions,
+  { mode, force = false, yields = false }: OpenVolumeOptions,
   holder: string,
 ): Promise<Opened> {
   for (let tries = 1; ; tries++) {
     const { sessionEpoch: after } = await mds.call('mds.getObj', { ref });
     try {
-      return await mds.call('mds.open', { ref, mode, holder, force, after });
+      return await mds.call('mds.open', { ref, mode, holder, force, yields, after });
     } catch (error) {
       const failure = asRawstorError(error);
       if (failure.code !== 'CONFLICT' || tries === OPEN_TRIES) throw failure;
@@ -117,6 +119,7 @@ class Opening implements MemberOwner {
     const { options, opened } = this;
     if (options.mode === 'read') return this.openForReading();
     const decision = await this.settle();
+    if (decision.loss && options.yields === true) throw notForRepair(opened.object.name);
     if (decision.loss) await this.outwait();
     await this.record(decision);
     if (!opened.wasClean) {
@@ -147,7 +150,8 @@ class Opening implements MemberOwner {
   private hand(readOnly: boolean): Volume {
     const { leaseMs } = this.opened;
     this.volume = new Volume(this.state, this.mds, { readOnly, leaseMs });
-    this.volume.start();
+    const { object, osts } = this.opened;
+    this.volume.start({ osts, wanted: object.wanted, left: object.left });
     return this.volume;
   }
 
@@ -286,15 +290,4 @@ class Opening implements MemberOwner {
       where: `volume ${this.opened.object.name}`,
     });
   }
-}
-
-function unknownOst(ostId: string): OstInfo {
-  return {
-    ostId,
-    addresses: [],
-    labels: {},
-    capacityBytes: 0,
-    freeBytes: 0,
-    bootId: { kernel: '', generation: 0 },
-  };
 }

@@ -1,4 +1,11 @@
-import { STATUS_CONNECTION_LOST, STATUS_FENCED, STATUS_STALE_SESSION } from '../protocol/control.js';
+import type { RawstorError } from '../common/errors.js';
+import {
+  errorOfStatus,
+  STATUS_CHECKSUM,
+  STATUS_CONNECTION_LOST,
+  STATUS_FENCED,
+  STATUS_STALE_SESSION,
+} from '../protocol/control.js';
 import { Opcode } from '../protocol/frame.js';
 import type { Member } from './member.js';
 import { type Piece, type ReplicaOp, ReplicaState } from './records.js';
@@ -41,6 +48,20 @@ export function changesData(piece: Piece): boolean {
 
 /** It came back without what was not flushed, and that is not on record yet. */
 export const isEmptied = (member: Member): boolean => member.required && member.emptied;
+
+/**
+ * A read has failed on this member: null while it or another may have what it wants, else the error, with the damaged
+ * block. A lost session says nothing about the data: the member may answer the next time.
+ */
+export function failedRead(piece: Piece, op: ReplicaOp, member: Member): RawstorError | null {
+  if (isSessionLoss(op.status)) return null;
+  const isDamage = op.status === STATUS_CHECKSUM;
+  if (isDamage) member.onDamaged();
+  piece.tried.push(member);
+  if (piece.placement.some((other) => other.inSync && !piece.tried.includes(other))) return null;
+  const where = `chunk ${piece.chunk} at ${isDamage ? op.tag : piece.offset} on OST ${member.ostId}`;
+  return errorOfStatus(op.status, where);
+}
 
 /** A read's member left the set since it answered, or lost what it had read (I8): the next read would go back behind this one. */
 export const isOutdated = ({ member, losses }: ReplicaOp): boolean =>

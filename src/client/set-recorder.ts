@@ -1,6 +1,7 @@
 import { asRawstorError } from '../common/errors.js';
 import { newId } from '../common/ids.js';
-import type { Member as MemberRecord } from '../protocol/records.js';
+import type { ObjectInfo } from '../protocol/object-info.js';
+import type { Member as MemberRecord, ObjectRecord, WantedMove } from '../protocol/records.js';
 import type { ControlLink } from './control-link.js';
 import type { VolumeState } from './volume-state.js';
 
@@ -14,11 +15,15 @@ export class SetRecorder {
     this.mds = mds;
   }
 
-  /** The compare-and-swap at the MDS, until it is answered. @throws RawstorError FENCED */
+  /**
+   * The compare-and-swap at the MDS, until it is answered; with `adopt` the map is taken too.
+   * @throws RawstorError FENCED; NOT_FOUND when that move is not wanted any more
+   */
   async changeMembers(
     members: readonly MemberRecord[],
     loss: boolean,
     onAnswer: () => void = () => {},
+    adopt: WantedMove | null = null,
   ): Promise<void> {
     const { state } = this;
     const { object } = state;
@@ -31,6 +36,7 @@ export class SetRecorder {
         requestId: newId(),
         members: [...members],
         loss,
+        ...(adopt === null ? {} : { adopt: adopt.id }),
       },
       () => state.fatal !== null,
     );
@@ -40,7 +46,8 @@ export class SetRecorder {
     const recorded = members.map((member) =>
       member.state === 'stale' && !stale.has(member.ostId) ? { ...member, staleSince: since } : member,
     );
-    state.recorded({ ...object, epoch: answer.epoch, members: recorded });
+    const { map } = adopt ?? object;
+    state.recorded({ ...object, map, epoch: answer.epoch, members: recorded });
     if (loss) await this.readAgain();
   }
 
@@ -90,14 +97,17 @@ export class SetRecorder {
    */
   async storeSet(joining: string[] = []): Promise<boolean> {
     const { state } = this;
-    const { lastSeal, lossWallMs, members } = state.object;
-    const set = { epoch: state.epoch, members, joining };
+    const { object } = state;
+    const { lastSeal, lossWallMs, members } = object;
+    const set = { epoch: object.epoch, members, joining };
+    const withMap = state.mapToStore ? { object: recordOf(object) } : {};
     const stored = await Promise.all(
       state.inSyncMembers().map(async (member) => {
         const { peer } = member;
         if (peer === null) return false;
         try {
-          await peer.call('ost.storeSet', { handle: member.handle, set, lastSeal, lossWallMs }, 5000);
+          const kept = { set, lastSeal, lossWallMs, ...withMap };
+          await peer.call('ost.storeSet', { handle: member.handle, ...kept }, 5000);
           return true;
         } catch (error) {
           state.env.log.warn(
@@ -109,6 +119,14 @@ export class SetRecorder {
         }
       }),
     );
-    return stored.every((one) => one);
+    const all = stored.every((one) => one);
+    if (all && state.epoch === object.epoch) state.mapToStore = false;
+    return all;
   }
+}
+
+/** What OSTs keep of an object. */
+function recordOf(object: ObjectInfo): ObjectRecord {
+  const { clean, lossWallMs, lease, sessionEpoch, wanted, left, recovery, ...record } = object;
+  return record;
 }

@@ -1,5 +1,5 @@
 import { asRawstorError } from '../common/errors.js';
-import type { ObjectInfo } from '../protocol/messages.js';
+import type { ObjectInfo } from '../protocol/object-info.js';
 import type { OstConnector } from '../protocol/ost-peer.js';
 import { objectRecordSchema } from '../protocol/records.js';
 import type { ControlLink } from './control-link.js';

@@ -4,10 +4,12 @@ import { LIMITS } from '../common/limits.js';
 import type { Logger } from '../common/log.js';
 import { placeChunk } from '../common/placement.js';
 import type { Io } from '../io/types.js';
-import type { ObjectInfo } from '../protocol/messages.js';
+import type { ObjectInfo } from '../protocol/object-info.js';
 import type { OstConnector } from '../protocol/ost-peer.js';
+import type { WantedMove } from '../protocol/records.js';
 import type { Member } from './member.js';
 import { RangeLocks } from './range-locks.js';
+import type { CopyThrottle } from './recovery/throttle.js';
 import { RegionSet } from './region-set.js';
 import type { SealTimes } from './seal-due.js';
 import { Unsealed } from './unsealed.js';
@@ -20,6 +22,8 @@ export interface VolumeEnvironment {
   readonly connector: OstConnector;
   /** Host label of this machine, '' for none: replicas here are read first. */
   readonly host: string;
+  /** Bounds what resyncs copy; null for no bound. */
+  readonly throttle?: CopyThrottle | null;
   /** I14's T. */
   readonly confirmMs: number;
   /** A member that answers nothing for this long is given up. */
@@ -40,8 +44,14 @@ export class VolumeState {
   readonly sessionEpoch: number;
   /** What writes are tagged with: the epoch held, or the next one from the beginning of a seal of that on. */
   tag: number;
-  /** All OSTs of the object's pool, in its order. */
-  readonly members: readonly Member[];
+  /** All OSTs of the object's pool, and the one that is to come into it. Replaced as a whole by `setMembers`. */
+  members: readonly Member[];
+  /** The map is to change: `target` gets copies and every new write of its chunks, and the map is taken when it joins. */
+  move: { readonly wanted: WantedMove; readonly target: Member } | null = null;
+  /** OSTs that have no place any more and are to be told so, as soon as everybody in sync knows the map. */
+  left: readonly string[] = [];
+  /** The map has changed since the members were attached: they are to keep it (I13). */
+  mapToStore = false;
   readonly locks = new RangeLocks();
   readonly regionSizeBytes: number;
   readonly regionsPerChunk: number;
@@ -58,9 +68,9 @@ export class VolumeState {
   readonly unsealed: Unsealed;
   lastWriteAtMs = 0;
   lastSealAtMs: number;
-  private readonly byId = new Map<string, Member>();
-  private readonly placements: (readonly Member[])[] = [];
-  private readonly fixedPlacement: readonly Member[] | null;
+  private byId = new Map<string, Member>();
+  private placements: (readonly Member[])[] = [];
+  private fixedPlacement: readonly Member[] | null = null;
   private nextSessionNumber = 1;
 
   constructor(env: VolumeEnvironment, object: ObjectInfo, sessionEpoch: number, members: readonly Member[]) {
@@ -69,14 +79,12 @@ export class VolumeState {
     this.sessionEpoch = sessionEpoch;
     this.tag = object.epoch;
     this.members = members;
-    for (const member of members) this.byId.set(member.ostId, member);
     this.regionSizeBytes = Math.min(LIMITS.regionSizeBytes, object.chunkSizeBytes);
     this.regionsPerChunk = object.chunkSizeBytes / this.regionSizeBytes;
     this.unreconciled = new RegionSet(this.regionsPerChunk);
     this.unsealed = new Unsealed(this.regionSizeBytes, this.regionsPerChunk, env.seals.bytes);
     this.lastSealAtMs = env.clock.nowMs();
-    const plain = object.map.rule === 'fixed' && object.map.exceptions.length === 0;
-    this.fixedPlacement = plain ? this.place(0) : null;
+    this.setMembers(members);
   }
 
   get epoch(): number {
@@ -97,7 +105,16 @@ export class VolumeState {
     return this.byId.get(ostId);
   }
 
-  /** Members that hold a chunk, first replica first. */
+  /** Who is a member from here on, and `move` or the map with it. What is under way keeps the placement it began with. */
+  setMembers(members: readonly Member[]): void {
+    this.members = members;
+    this.byId = new Map(members.map((member) => [member.ostId, member]));
+    this.placements = [];
+    const { rule, exceptions } = this.object.map;
+    this.fixedPlacement = rule === 'fixed' && exceptions.length === 0 ? this.place(0) : null;
+  }
+
+  /** Members that hold a chunk, first replica first, and the one that is to. */
   placement(chunk: number): readonly Member[] {
     if (this.fixedPlacement !== null) return this.fixedPlacement;
     return (this.placements[chunk] ??= this.place(chunk));
@@ -128,7 +145,9 @@ export class VolumeState {
   }
 
   private place(chunk: number): readonly Member[] {
-    const ids = placeChunk(this.object.map, this.object.id, this.object.replicas, chunk);
-    return ids.map((id) => this.byId.get(id)!);
+    const { map, id, replicas } = this.object;
+    const ids = placeChunk(map, id, replicas, chunk);
+    const next = this.move === null ? [] : placeChunk(this.move.wanted.map, id, replicas, chunk);
+    return [...new Set([...ids, ...next])].map((ostId) => this.byId.get(ostId)!);
   }
 }

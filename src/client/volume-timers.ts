@@ -1,6 +1,8 @@
 import type { Timer } from '../common/clock.js';
 import { asRawstorError, type RawstorError } from '../common/errors.js';
+import type { RecoveryProgress } from '../protocol/object-info.js';
 import type { ControlLink } from './control-link.js';
+import type { MoveNews } from './recovery/move.js';
 import type { VolumeState } from './volume-state.js';
 
 /** After a renewal that was not answered. */
@@ -10,6 +12,10 @@ export interface VolumeTimersOwner {
   /** A tick has passed. */
   look(): void;
   fail(error: RawstorError): void;
+  /** The MDS has answered a renewal. */
+  renewed(news: MoveNews): void;
+  /** What is being copied, to be told with it. */
+  recovery(): RecoveryProgress[];
   /** A second has passed, or less. */
   lookForSeal(): void;
 }
@@ -87,13 +93,14 @@ export class VolumeTimers {
     this.retry?.cancel();
     const { object, sessionEpoch } = this.state;
     this.mds
-      .call('mds.renew', { id: object.id, sessionEpoch }, 5000)
+      .call('mds.renew', { id: object.id, sessionEpoch, recovery: this.owner.recovery() }, 5000)
       .then(
         (answer) => {
           for (const ost of answer.osts) {
             const member = this.state.member(ost.ostId);
             if (member !== undefined) member.addresses = ost.addresses;
           }
+          this.owner.renewed(answer);
         },
         (error) => {
           // An MDS that is away costs a running volume nothing; only its word that another writer came does.

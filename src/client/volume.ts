@@ -8,7 +8,7 @@ import {
 } from '../block/device.js';
 import { asRawstorError, RawstorError } from '../common/errors.js';
 import { LIMITS } from '../common/limits.js';
-import type { ObjectInfo } from '../protocol/messages.js';
+import type { ObjectInfo } from '../protocol/object-info.js';
 import type { ControlLink } from './control-link.js';
 import { readExtents } from './extents.js';
 import { Flusher } from './flusher.js';
@@ -18,20 +18,15 @@ import { Membership } from './membership.js';
 import { Notices } from './notices.js';
 import { OnDegraded } from './on-degraded.js';
 import { type Piece, ReplicaState } from './records.js';
+import { Move, type MoveNews } from './recovery/move.js';
 import { Reconcile } from './recovery/reconcile.js';
+import { Repair } from './recovery/repair.js';
 import { Resync } from './recovery/resync.js';
+import { recoveryProgress, type VolumeStatus, volumeStatus } from './recovery/status.js';
 import { allocatesZeroes, RequestQueue } from './request-queue.js';
 import { Sealer } from './sealer.js';
 import type { VolumeState } from './volume-state.js';
 import { VolumeTimers } from './volume-timers.js';
-
-export interface MemberStatus {
-  readonly ostId: string;
-  readonly state: 'in-sync' | 'resyncing' | 'stale';
-  readonly attached: boolean;
-  readonly regionsTotal: number;
-  readonly regionsDone: number;
-}
 
 /**
  * An open mutable object as a block device: cuts requests into pieces, keeps overlapping ones apart, and hands
@@ -49,7 +44,9 @@ export class Volume implements BlockDevice, MemberOwner {
   private readonly flusher: Flusher;
   private readonly membership: Membership;
   private readonly resync: Resync;
+  private readonly move: Move;
   private readonly reconcile: Reconcile;
+  private readonly repair: Repair;
   private readonly timers: VolumeTimers;
   private readonly notices: Notices;
   private readonly requests: RequestQueue;
@@ -80,16 +77,25 @@ export class Volume implements BlockDevice, MemberOwner {
     });
     this.reconcile = new Reconcile(state, (request) => this.requests.begin(request));
     this.resync = new Resync(state, {
-      join: (member) => this.membership.join(member),
+      join: (member) => this.join(member),
       reconciled: () => this.reconcile.done(),
       fenced: (error) => this.fail(error),
     });
+    this.move = new Move(state, mds, {
+      memberEnded: (member) => this.memberEnded(member),
+      memberConfirmed: (member) => this.memberConfirmed(member),
+      resync: (member) => this.resync.start(member),
+      giveUp: (member) => this.path.giveUp(member),
+    });
+    this.repair = new Repair(state);
     const sealer = new Sealer(state, this.requests.writes, () => this.membership.seal());
     this.flusher.onFlushed = () => sealer.look(true);
     const degraded = new OnDegraded(state, this.path, this.requests, this.reconcile);
     this.timers = new VolumeTimers(state, mds, options, {
       look: () => degraded.look(),
       fail: (error) => this.fail(error),
+      renewed: (news) => this.move.follow(news),
+      recovery: () => recoveryProgress(this.status()),
       lookForSeal: () => sealer.look(),
     });
     this.notices = new Notices(state, mds, {
@@ -107,27 +113,18 @@ export class Volume implements BlockDevice, MemberOwner {
   }
 
   /** Begins the background work of a volume just opened. */
-  start(): void {
+  start(news: MoveNews): void {
     this.timers.start();
     this.membership.wake();
     this.reconcile.wake();
+    this.repair.start();
     if (!this.readOnly)
       for (const member of this.state.members) if (!member.inSync) this.resync.start(member);
+    if (!this.readOnly) this.move.follow(news);
   }
 
-  status(): { epoch: number; unreconciledRegions: number; unsealedBytes: number; members: MemberStatus[] } {
-    const members = this.state.members.map((member): MemberStatus => {
-      const progress = this.resync.progress(member);
-      return {
-        ostId: member.ostId,
-        state: member.inSync ? 'in-sync' : member.receiving ? 'resyncing' : 'stale',
-        attached: member.attached,
-        regionsTotal: progress?.regionsTotal ?? 0,
-        regionsDone: progress?.regionsDone ?? 0,
-      };
-    });
-    const { epoch, unreconciled, unsealed } = this.state;
-    return { epoch, unreconciledRegions: unreconciled.size, unsealedBytes: unsealed.bytes, members };
+  status(): VolumeStatus {
+    return volumeStatus(this.state, this.resync, this.repair);
   }
 
   submit(block: BlockRequest): void {
@@ -184,6 +181,12 @@ export class Volume implements BlockDevice, MemberOwner {
     this.membership.wake();
   }
 
+  private async join(member: Member): Promise<boolean> {
+    const joined = await this.membership.join(member);
+    if (joined) this.move.stored();
+    return joined;
+  }
+
   memberEnded(member: Member): void {
     const { state } = this;
     if (state.fatal !== null || state.closing) {
@@ -197,7 +200,7 @@ export class Volume implements BlockDevice, MemberOwner {
     } else {
       member.receiving = false;
       this.path.giveUp(member);
-      if (!this.readOnly) this.resync.start(member);
+      if (!this.readOnly && state.member(member.ostId) === member) this.resync.start(member);
     }
     this.path.review();
   }
@@ -280,6 +283,7 @@ export class Volume implements BlockDevice, MemberOwner {
   private stopTimers(): void {
     this.timers.stop();
     this.notices.stop();
+    this.repair.stop();
   }
 
   private gone(): RawstorError {

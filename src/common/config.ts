@@ -3,8 +3,10 @@ import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { parse, TomlError } from 'smol-toml';
 import { z } from 'zod';
-import { RawstorError } from './errors.js';
+import { asRawstorError, RawstorError } from './errors.js';
+import { LIMITS } from './limits.js';
 import { nearestName } from './nearest.js';
+import { parseDurationMs, parseSizeBytes } from './units.js';
 
 /** Name of the file that says where a cluster is. */
 export const CLUSTER_FILE = 'cluster.toml';
@@ -29,8 +31,29 @@ const address = z.string().transform((text, context) => {
   return z.NEVER;
 });
 const addresses = z.array(address);
+const readBy = <T>(parse: (text: string) => T) =>
+  z.string().transform((text, context) => {
+    try {
+      return parse(text);
+    } catch (error) {
+      context.addIssue({ code: 'custom', message: asRawstorError(error).message });
+      return z.NEVER;
+    }
+  });
+const size = readBy(parseSizeBytes);
 const path = z.string().min(1);
 const labels = z.record(z.string(), z.string());
+
+const sizePerSecond = z.union([z.number(), z.string()]).transform((text, context) => {
+  try {
+    const bytes = typeof text === 'number' ? text : parseSizeBytes(text);
+    if (bytes === 0 || bytes >= LIMITS.scrubBytesPerSecMin) return bytes;
+  } catch {
+    // Told below.
+  }
+  context.addIssue({ code: 'custom', message: `'${text}' is neither 0 nor a size of at least 1M` });
+  return z.NEVER;
+});
 
 const mgsSection = z.strictObject({
   dir: path.optional().describe('directory of the registry'),
@@ -40,6 +63,9 @@ const mgsSection = z.strictObject({
 const mdsSection = z.strictObject({
   dir: path.optional().describe('directory of the metadata'),
   listen: addresses.optional().describe('addresses to listen on'),
+  'replace-after': readBy(parseDurationMs)
+    .optional()
+    .describe('how long an OST may be away before it is replaced where there is room; 0 for never'),
 });
 const ostSection = z.strictObject({
   dir: path.optional().describe('directory of the chunks; one per disk'),
@@ -47,10 +73,20 @@ const ostSection = z.strictObject({
   labels: labels
     .optional()
     .describe('labels such as host and rack; replicas sit in distinct failure domains'),
+  recover: z
+    .boolean()
+    .optional()
+    .describe('also repair and move volumes that nobody has open and that have a replica here'),
+  'recovery-rate': size.optional().describe('most that this copies a second'),
+  checksums: z.boolean().optional().describe('checksums of stored blocks, verified when they are read; true'),
+  'scrub-rate': sizePerSecond
+    .optional()
+    .describe('bytes a second that the background scrub reads, such as 4M; 0: none; 4M'),
 });
 const nbdSection = z.strictObject({
   listen: addresses.optional().describe('addresses to listen on for NBD clients'),
   control: path.optional().describe('path of the Unix socket for `rawstor-volume detach`'),
+  'recovery-rate': size.optional().describe('most that resyncs and moves of its volumes copy a second'),
 });
 const gatewaySection = z.strictObject({
   nbd: addresses.optional().describe('where the NBD gateway of this machine listens'),

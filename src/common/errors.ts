@@ -39,6 +39,7 @@ export const ERROR_CODES = {
   LIMIT: { wire: 24, exit: 75, errno: 12 },
   STALE_SESSION: { wire: 25, exit: 75, errno: 108 },
   LOSS: { wire: 26, exit: 74, errno: 5 },
+  CHECKSUM: { wire: 27, exit: 65, errno: 5 },
 } as const satisfies Record<string, CodeInfo>;
 
 export type ErrorCode = keyof typeof ERROR_CODES;

@@ -39,4 +39,8 @@ export const LIMITS = {
   callsInFlight: 256,
   extentsPerAnswer: 4096,
   regionsPerAnswer: 16384,
+  /** Damaged blocks that an OST lists; more are only counted. */
+  damagedBlocks: 4096,
+  /** Slowest scrub that may be asked for. */
+  scrubBytesPerSecMin: MiB,
 } as const;

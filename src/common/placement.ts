@@ -16,7 +16,11 @@ export interface PlacementTarget {
   readonly weight: number;
   /** Two replicas are never in one domain. */
   readonly domain: string;
+  /** Id of the OST whose place this one took, whose draws it has; its own where undefined. */
+  readonly drawAs?: string | undefined;
 }
+
+const drawId = (target: PlacementTarget) => target.drawAs ?? target.ostId;
 
 const OST_SEED_LOW = 0x6f737461;
 const OST_SEED_HIGH = 0x6f737462;
@@ -48,12 +52,12 @@ export class Placement {
     this.fixed = map.rule === 'fixed' ? map.pool.slice(0, replicas).map((t) => t.ostId) : null;
     this.objectHash = hashBytes(parseId(objectId), OBJECT_SEED);
     // By id, so that the order in which a pool happens to be listed never decides a draw.
-    const pool = [...map.pool].sort((a, b) => (a.ostId < b.ostId ? -1 : 1));
+    const pool = [...map.pool].sort((a, b) => (drawId(a) < drawId(b) ? -1 : 1));
     const names = new Map<string, number>();
     for (const target of pool) if (!names.has(target.domain)) names.set(target.domain, names.size);
     this.ostIds = pool.map((t) => t.ostId);
-    this.seedLow = Uint32Array.from(pool, (t) => hashBytes(parseId(t.ostId), OST_SEED_LOW));
-    this.seedHigh = Uint32Array.from(pool, (t) => hashBytes(parseId(t.ostId), OST_SEED_HIGH));
+    this.seedLow = Uint32Array.from(pool, (t) => hashBytes(parseId(drawId(t)), OST_SEED_LOW));
+    this.seedHigh = Uint32Array.from(pool, (t) => hashBytes(parseId(drawId(t)), OST_SEED_HIGH));
     this.weights = Float64Array.from(pool, (t) => t.weight);
     this.domains = Int32Array.from(pool, (t) => names.get(t.domain)!);
     this.near = map.nearDomain === '' ? -1 : (names.get(map.nearDomain) ?? -1);

@@ -44,3 +44,19 @@ export function formatSizeBytes(sizeBytes: number): string {
 export function isPowerOfTwo(value: number): boolean {
   return value > 0 && Number.isInteger(Math.log2(value));
 }
+
+/**
+ * `30`, `30s`, `500ms`, `2m`, `1h` to milliseconds; 0 where it is allowed.
+ * @throws RawstorError USAGE for anything else.
+ */
+export function parseDurationMs(text: string): number {
+  const match = /^(\d+(?:\.\d+)?)(ms|s|m|h|)$/.exec(text);
+  const factor = { ms: 1, s: 1000, '': 1000, m: 60_000, h: 3_600_000 }[match?.[2] ?? ''];
+  const value = match === null || factor === undefined ? Number.NaN : Number(match[1]) * factor;
+  if (!(value >= 0 && value < 2 ** 31)) {
+    throw new RawstorError('USAGE', `'${text}' is not a time`, {
+      hint: 'write seconds, or a number with ms, s, m or h, such as 30s',
+    });
+  }
+  return value;
+}

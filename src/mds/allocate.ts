@@ -20,6 +20,8 @@ export interface AllocationSpec {
 export interface Candidate {
   readonly info: OstInfo;
   readonly alive: boolean;
+  /** Nothing new is placed there. */
+  readonly draining?: boolean;
 }
 
 interface Scored {
@@ -39,7 +41,7 @@ const DRAW_SEED = 0x616c6c63;
  */
 export function allocate(spec: AllocationSpec, osts: readonly Candidate[], objectId: string): ChunkMap {
   checkDomain(spec, osts);
-  const usable = osts.filter((o) => o.alive && o.info.freeBytes >= reserveBytes(o.info));
+  const usable = osts.filter(isUsable);
   const scored = usable.map((o) => score(o.info, spec, objectId)).sort(byScore);
   checkNear(spec, osts, scored);
   const width = spec.stripeWidth === 'all' ? Math.min(scored.length, LIMITS.poolMembers) : spec.stripeWidth;
@@ -56,6 +58,11 @@ export function allocate(spec: AllocationSpec, osts: readonly Candidate[], objec
   };
 }
 
+/** Takes something new. */
+export function isUsable(ost: Candidate): boolean {
+  return ost.alive && ost.draining !== true && ost.info.freeBytes >= reserveBytes(ost.info);
+}
+
 /** Free space under which an OST takes no new object: 1 % of it, at least 64 MiB and at most 10 GiB. */
 export function reserveBytes(info: Pick<OstInfo, 'capacityBytes'>): number {
   return Math.min(10 * GiB, Math.max(64 * MiB, Math.floor(info.capacityBytes / 100)));
@@ -70,13 +77,18 @@ function isNear(info: OstInfo, near: string): boolean {
   return info.labels.host === near || info.ostId === near;
 }
 
-function score(info: OstInfo, spec: AllocationSpec, objectId: string): Scored {
+/** A draw weighted by free space; lower is better. */
+export function drawScore(info: OstInfo, objectId: string): number {
   const word = mix32(hashBytes(parseId(objectId), DRAW_SEED) ^ hashBytes(parseId(info.ostId), DRAW_SEED));
+  return negativeLog(word) / info.freeBytes;
+}
+
+function score(info: OstInfo, spec: AllocationSpec, objectId: string): Scored {
   return {
     info,
     domain: domainOf(info, spec.failureDomain),
     near: spec.near !== null && isNear(info, spec.near),
-    score: negativeLog(word) / info.freeBytes,
+    score: drawScore(info, objectId),
   };
 }
 
@@ -156,11 +168,14 @@ function hintFor(spec: AllocationSpec, osts: readonly Candidate[], domains: numb
 }
 
 /** "4 known: 1 dead (id), 1 full (id, 12 MiB free)" */
-function describe(osts: readonly Candidate[]): string {
+export function describe(osts: readonly Candidate[]): string {
   const dead = osts.filter((o) => !o.alive);
+  const draining = osts.filter((o) => o.alive && o.draining === true);
   const full = osts.filter((o) => o.alive && o.info.freeBytes < reserveBytes(o.info));
   const parts: string[] = [];
   if (dead.length > 0) parts.push(`${dead.length} dead (${listed(dead.map((o) => o.info.ostId))})`);
+  if (draining.length > 0)
+    parts.push(`${draining.length} draining (${listed(draining.map((o) => o.info.ostId))})`);
   if (full.length > 0) {
     const names = full.map((o) => `${o.info.ostId}, ${formatSizeBytes(o.info.freeBytes)} free`);
     parts.push(`${full.length} full (${listed(names)})`);

@@ -1,13 +1,15 @@
 import { z } from 'zod';
 import { RawstorError } from '../common/errors.js';
 import { LIMITS } from '../common/limits.js';
-import { crc32c, idSchema, type OstInfo, ostInfoSchema, type Result } from '../protocol/index.js';
+import { crc32c, idSchema, ostInfoSchema, type Result } from '../protocol/index.js';
+import { leftSchema } from './left-copies.js';
 import { storedOstSchema } from './osts.js';
-import type { DumpedMds } from './rebuild/index.js';
+import type { DumpedMds, DumpedOst } from './rebuild/index.js';
 import { type MetadataStore, prefixRange } from './store.js';
 import {
   decodeAs,
   decodeStored,
+  LEFT_PREFIX,
   OBJECT_PREFIX,
   OST_PREFIX,
   type StoredObject,
@@ -21,7 +23,8 @@ import { tombstoneSchema } from './tombstones.js';
  * CRC-32C of all bytes before it, so that a dump that was cut short or changed is never loaded.
  */
 const KIND = 'mds-dump';
-const VERSION = 1;
+/** Since 2: copies that are left behind, and marks of OSTs. */
+const VERSION = 2;
 
 const headerSchema = z.object({
   rawstor: z.literal(KIND),
@@ -30,8 +33,9 @@ const headerSchema = z.object({
   takenWallMs: z.number(),
 });
 const entrySchema = z.discriminatedUnion('type', [
-  z.object({ type: z.literal('ost'), info: ostInfoSchema, seenWallMs: z.number() }),
+  z.object({ type: z.literal('ost'), ...storedOstSchema.shape, info: ostInfoSchema }),
   z.object({ type: z.literal('object'), stored: storedObjectSchema }),
+  z.object({ type: z.literal('left'), ostId: idSchema, objectId: idSchema, ...leftSchema.shape }),
   z.object({ type: z.literal('removed'), objectId: idSchema, ostIds: z.array(idSchema) }),
 ]);
 type Entry = z.infer<typeof entrySchema>;
@@ -42,7 +46,7 @@ const endSchema = z.object({
 });
 
 /** What is dumped, in the order of the keys. Names follow from the objects. */
-const SECTIONS = [OBJECT_PREFIX, OST_PREFIX, TOMBSTONE_PREFIX];
+const SECTIONS = [LEFT_PREFIX, OBJECT_PREFIX, OST_PREFIX, TOMBSTONE_PREFIX];
 const PAGE = 256;
 const PAGE_BYTES = LIMITS.controlBytes - 64 * 1024;
 
@@ -71,6 +75,10 @@ export async function dumpPage(store: MetadataStore, after: string): Promise<Res
 function entryOf(key: string, value: Uint8Array): Entry {
   if (key.startsWith(OBJECT_PREFIX)) return { type: 'object', stored: decodeStored(key, value) };
   if (key.startsWith(OST_PREFIX)) return { type: 'ost', ...decodeAs(storedOstSchema, key, value) };
+  if (key.startsWith(LEFT_PREFIX)) {
+    const [ostId = '', objectId = ''] = key.slice(LEFT_PREFIX.length).split('/');
+    return { type: 'left', ostId, objectId, ...decodeAs(leftSchema, key, value) };
+  }
   const objectId = key.slice(TOMBSTONE_PREFIX.length);
   return { type: 'removed', objectId, ...decodeAs(tombstoneSchema, key, value) };
 }
@@ -102,7 +110,7 @@ export function parseDump(bytes: Uint8Array, where: string): DumpedMds & { taken
   const firstEnd = text.indexOf(10);
   const header = firstEnd < 0 ? null : headerSchema.safeParse(lineAt(0, firstEnd, 1));
   if (header?.success !== true) throw bad('this is no dump of an MDS', 'make one with `rawstor mds dump`');
-  if (header.data.version !== VERSION) {
+  if (header.data.version > VERSION) {
     throw bad(
       `the dump has version ${header.data.version}, this program knows ${VERSION}`,
       'use the version of the program that made it, or a newer one',
@@ -115,7 +123,8 @@ export function parseDump(bytes: Uint8Array, where: string): DumpedMds & { taken
   const sum = sumOf(text.subarray(0, lastStart));
   if (sum !== end.data.crc32c) throw bad(`the dump is damaged: its CRC is ${sum}, not ${end.data.crc32c}`);
 
-  const osts: OstInfo[] = [];
+  const osts: DumpedOst[] = [];
+  const left: DumpedMds['left'][number][] = [];
   const objects: StoredObject[] = [];
   const removed: { objectId: string; ostIds: string[] }[] = [];
   let number = 1;
@@ -125,12 +134,15 @@ export function parseDump(bytes: Uint8Array, where: string): DumpedMds & { taken
     const entry = entrySchema.safeParse(lineAt(at, lineEnd, number));
     if (!entry.success)
       throw bad(`line ${number} of the dump is malformed: ${entry.error.issues[0]?.message}`);
-    if (entry.data.type === 'ost') osts.push(entry.data.info);
+    if (entry.data.type === 'ost') {
+      const { info, draining, removed } = entry.data;
+      osts.push({ ...info, draining, removed });
+    } else if (entry.data.type === 'left') left.push(entry.data);
     else if (entry.data.type === 'object') objects.push(entry.data.stored);
     else removed.push({ objectId: entry.data.objectId, ostIds: entry.data.ostIds });
     at = lineEnd + 1;
   }
   if (number + 1 !== end.data.lines) throw bad(`the dump has ${number + 1} lines, not ${end.data.lines}`);
   const { clusterId, takenWallMs } = header.data;
-  return { clusterId, takenWallMs, osts, objects, removed };
+  return { clusterId, takenWallMs, osts, objects, removed, left };
 }

@@ -30,6 +30,7 @@ export function changeMembers(
   const before = answeredBefore(stored, 'changeMembers', request);
   if (before !== null) return before;
   checkSession(stored, request);
+  if (request.adopt !== undefined) return adoptMap(stored, request);
   const { object } = stored;
   checkKnown(object, request.members);
   const wished = new Map(request.members.map((m) => [m.ostId, m]));
@@ -37,11 +38,45 @@ export function changeMembers(
   const members = nextMembers(object, wished, lastSeal);
   checkSurvivors(object, members, request.loss || isRebuilt(stored));
   const lossWallMs = request.loss ? (stored.lossWallMs ?? nowWallMs) : stored.lossWallMs;
+  const lossEpoch = request.loss ? { lossEpoch: nextEpoch(object) } : {};
   return record(
-    { ...stored, lossWallMs, object: { ...object, members, lastSeal } },
+    { ...stored, lossWallMs, object: { ...object, ...lossEpoch, members, lastSeal } },
     'changeMembers',
     request,
   );
+}
+
+/**
+ * The end of a move: the wanted map is taken, its new OST joins, and who has no place in it any more leaves. The
+ * new one holds what its sources held, as after any resync, so it counts among those that keep a chunk.
+ */
+function adoptMap(stored: StoredObject, request: Params<'mds.changeMembers'>): Change {
+  const { object, wanted } = stored;
+  const where = object.name;
+  if (wanted === null || wanted.id !== request.adopt) {
+    throw new RawstorError('NOT_FOUND', 'that move is not wanted any more', { where });
+  }
+  if (request.loss) throw new RawstorError('INVALID', 'no move goes with a loss', { where });
+  const { map, to } = wanted;
+  const moved = { ...object, map };
+  const pool = new Set(map.pool.map(({ ostId }) => ostId));
+  const staying = object.members.filter(({ ostId }) => pool.has(ostId));
+  checkKnown({ ...moved, members: staying }, request.members);
+  const wished = new Map(request.members.map((m) => [m.ostId, m]));
+  const none: Member = { ostId: to, state: 'stale', bootId: null, staleSince: 0 };
+  const joined = nextMember(none, wished.get(to), object.lastSeal);
+  if (joined.state !== 'in-sync') {
+    throw new RawstorError('INVALID', `OST ${to} has not joined`, { where });
+  }
+  const members = [
+    ...staying.map((was) => nextMember(was, wished.get(was.ostId), object.lastSeal)),
+    ...(staying.some(({ ostId }) => ostId === to) ? [] : [joined]),
+  ];
+  checkSurvivors({ ...moved, members: [...staying, joined] }, members, false);
+  const gone = object.members.map(({ ostId }) => ostId).filter((ostId) => !pool.has(ostId));
+  const left = [...new Set([...stored.left, ...gone])];
+  const next = { ...stored, wanted: null, left, object: { ...moved, members } };
+  return record(next, 'changeMembers', request);
 }
 
 /**

@@ -32,11 +32,15 @@ export interface StartMdsOptions {
   readonly mgsAddresses?: readonly Address[] | undefined;
   readonly labels?: Readonly<Record<string, string>> | undefined;
   readonly leaseTimes?: LeaseTimes | undefined;
+  /** Replaces an OST that has been away for so long; 0: never. Default: an hour. */
+  readonly replaceAfterMs?: number | undefined;
   readonly io: Io;
   readonly clock: Clock;
   readonly log: Logger;
   readonly random?: Random | undefined;
 }
+
+const REPLACE_AFTER_MS = 3_600_000;
 
 export interface RunningMds {
   /** With the real ports. */
@@ -63,6 +67,8 @@ export async function startMds(options: StartMdsOptions): Promise<RunningMds> {
       clusterId,
       clock,
       random: options.random ?? systemRandom,
+      replaceAfterMs: options.replaceAfterMs ?? REPLACE_AFTER_MS,
+      log,
       loopStallMaxMs: () => stall.maxMs,
       onRemoved: (objectId, ostIds) => server?.tellDeleted(objectId, ostIds),
       onNotice: (caller, notice) => server?.tellHolder(caller as Connection, notice),
@@ -93,6 +99,7 @@ export async function startMds(options: StartMdsOptions): Promise<RunningMds> {
       close: async () => {
         stall.stop();
         await Promise.all(reporters.map((reporter) => reporter.close()));
+        await mds.moves.close();
         await running.close();
         await directory.close();
       },

@@ -1,4 +1,5 @@
 import type { Clock } from '../common/clock.js';
+import type { Logger } from '../common/log.js';
 import type { Random } from '../common/random.js';
 import type { Notice, ObjectInfo, Params, Result } from '../protocol/index.js';
 import { allocate } from './allocate.js';
@@ -6,14 +7,16 @@ import { fitting, placements } from './answers.js';
 import { dumpPage } from './dump.js';
 import { type Change, changeMembers, checkCurrent, isRebuilt, nextEpoch, seal } from './in-sync-sets.js';
 import { type Caller, DEFAULT_LEASE_TIMES, Leases, type LeaseTimes } from './leases.js';
-import { newObjectId, Objects, ostsOf } from './objects.js';
-import { busy, checkClosed, checkNoneSince } from './open-checks.js';
+import { Moves } from './moves.js';
+import { everywhere, newObjectId, Objects } from './objects.js';
+import { busy, checkNoneSince } from './open-checks.js';
 import { Osts } from './osts.js';
+import { rename } from './rename.js';
 import { Serial } from './serial.js';
 import type { MetadataStore } from './store.js';
 import { newObjectRecord, type StoredObject } from './stored-object.js';
 import { Tombstones } from './tombstones.js';
-import { validateCreate, validateName } from './validate.js';
+import { validateCreate } from './validate.js';
 
 export interface MdsOptions {
   readonly store: MetadataStore;
@@ -23,6 +26,9 @@ export interface MdsOptions {
   readonly leaseTimes?: LeaseTimes;
   /** Of the process, for `stat`. */
   readonly loopStallMaxMs?: () => number;
+  /** An OST that nobody has heard of for so long is replaced where there is room; 0, the default: never. */
+  readonly replaceAfterMs?: number;
+  readonly log?: Logger;
   /** Told when an object was removed, so that its OSTs can be told before they ask. */
   readonly onRemoved?: (objectId: string, ostIds: readonly string[]) => void;
   /** Tells the holder of a lease; nothing depends on that it arrives. */
@@ -37,6 +43,8 @@ const TOMBSTONES_PER_ANSWER = 1000;
  */
 export class Mds {
   readonly clusterId: string;
+  /** Draining, replacing, rebalancing. */
+  readonly moves: Moves;
   private readonly clock: Clock;
   private readonly random: Random;
   private readonly store: MetadataStore;
@@ -59,6 +67,10 @@ export class Mds {
     this.tombstones = new Tombstones(options.store);
     this.leases = new Leases(options.clock, options.leaseTimes ?? DEFAULT_LEASE_TIMES);
     this.onRemoved = options.onRemoved ?? (() => {});
+    const { objects, osts, leases, serial } = this;
+    const info = (stored: StoredObject) => this.info(stored);
+    const look = (id: string, reason: string) => this.notify(id, 'look', reason);
+    this.moves = new Moves({ ...options, objects, osts, leases, serial, info, look, onLeft: this.onRemoved });
     this.loopStallMaxMs = options.loopStallMaxMs ?? (() => 0);
     this.onNotice = options.onNotice ?? (() => {});
   }
@@ -69,6 +81,7 @@ export class Mds {
     await mds.objects.start();
     await mds.osts.start();
     await mds.tombstones.start();
+    await mds.moves.start();
     return mds;
   }
 
@@ -83,24 +96,17 @@ export class Mds {
     await this.osts.register(info, caller);
     if (!again) for (const id of this.leases.objects()) this.notify(id, 'look', `OST ${info.ostId} is there`);
     const deletedObjects = this.tombstones.pending(info.ostId, TOMBSTONES_PER_ANSWER);
-    return { clusterId: this.clusterId, deletedObjects };
+    const leftObjects = this.moves.leftOn(info.ostId, TOMBSTONES_PER_ANSWER);
+    return { clusterId: this.clusterId, deletedObjects, leftObjects };
   }
 
-  async confirmDeleted({
-    ostId,
-    objects,
-  }: Params<'mds.confirmDeleted'>): Promise<Result<'mds.confirmDeleted'>> {
-    await this.tombstones.confirm(ostId, objects);
+  async confirmDeleted(asked: Params<'mds.confirmDeleted'>): Promise<Result<'mds.confirmDeleted'>> {
+    await this.tombstones.confirm(asked.ostId, asked.objects);
     return {};
   }
 
   async listOsts(): Promise<Result<'mds.listOsts'>> {
-    const osts = this.osts.list().map(({ info, alive, seenWallMs }) => ({
-      ...info,
-      alive,
-      lastSeenWallMs: seenWallMs,
-    }));
-    return { osts };
+    return { osts: this.osts.told() };
   }
 
   async getFreeOst({ sizeBytes, count }: Params<'mds.getFreeOst'>): Promise<Result<'mds.getFreeOst'>> {
@@ -133,33 +139,22 @@ export class Mds {
     return { objects: fitting(found.map((stored) => this.info(stored))) };
   }
 
-  /**
-   * The new name is of a new epoch: OSTs that keep the older record are outvoted (I13). A writer whose lease has lapsed
-   * may still live, and would take that epoch for somebody else's change of the set: first it has to be closed.
-   * @throws RawstorError NOT_FOUND, EXISTS, INVALID, BUSY
-   */
+  /** @throws RawstorError NOT_FOUND, EXISTS, INVALID, BUSY */
   async rename({ ref, name }: Params<'mds.rename'>): Promise<Result<'mds.rename'>> {
-    validateName(name);
-    const id = await this.objects.resolve(ref);
-    return this.serial.run(id, async () => {
-      const stored = await this.objects.rename(id, name, (before) => {
-        checkClosed(before);
-        return { ...before.object, name, epoch: nextEpoch(before.object) };
-      });
-      return this.info(stored);
-    });
+    return this.info(await rename(this.objects, this.serial, ref, name));
   }
 
   /** @throws RawstorError NOT_FOUND, BUSY */
   async remove({ ref, force }: Params<'mds.remove'>): Promise<Result<'mds.remove'>> {
     const id = await this.objects.resolve(ref);
     await this.serial.run(id, async () => {
-      const object = await this.objects.remove(id, (stored) => {
-        if (!force && this.leases.isHeld(stored)) throw busy(stored, 'remove it all the same');
+      const removed = await this.objects.remove(id, (stored) => {
+        const inUse = this.leases.isHeld(stored) && !stored.session.yields;
+        if (!force && inUse) throw busy(stored, 'remove it all the same');
       });
       this.notify(id, 'fenced', 'the object was removed');
       this.leases.release(id);
-      this.onRemoved(id, ostsOf(object));
+      this.onRemoved(id, everywhere(removed));
     });
     return {};
   }
@@ -179,7 +174,9 @@ export class Mds {
       const next = await this.objects.update(id, (stored) => {
         const { session, object } = stored;
         checkNoneSince(stored, params.after);
-        const other = this.leases.isHeld(stored) && session.holder !== params.holder;
+        const yields = params.yields === true;
+        const gives = session.yields && !yields;
+        const other = this.leases.isHeld(stored) && session.holder !== params.holder && !gives;
         if (other && !params.force) throw busy(stored, 'take it over');
         wasClean = stored.clean;
         const epoch = nextEpoch(object);
@@ -187,7 +184,7 @@ export class Mds {
         return {
           ...stored,
           clean: false,
-          session: { epoch, open: true, holder: params.holder, sinceWallMs },
+          session: { epoch, open: true, holder: params.holder, sinceWallMs, yields },
           object: { ...object, epoch },
         };
       });
@@ -205,12 +202,15 @@ export class Mds {
   }
 
   /** @throws RawstorError NOT_FOUND, FENCED */
-  async renew({ id, sessionEpoch }: Params<'mds.renew'>, caller: Caller): Promise<Result<'mds.renew'>> {
+  async renew(params: Params<'mds.renew'>, caller: Caller): Promise<Result<'mds.renew'>> {
+    const { id, sessionEpoch, recovery = [] } = params;
     return this.serial.run(id, async () => {
       const { stored } = await this.objects.load(id);
       checkCurrent(stored, sessionEpoch);
       if (!this.leases.renew(id, sessionEpoch, caller)) this.leases.take(id, sessionEpoch, caller);
-      return { osts: this.osts.pick(ostsOf(stored.object)) };
+      this.moves.progressed(id, recovery);
+      const { wanted, left } = stored;
+      return { osts: this.osts.pick(everywhere(stored)), wanted, left };
     });
   }
 
@@ -235,6 +235,7 @@ export class Mds {
         return { ...stored, clean: known, session: { ...stored.session, open: false } };
       });
       this.leases.release(id);
+      this.moves.progressed(id, []);
     });
     return {};
   }
@@ -255,13 +256,8 @@ export class Mds {
   }
 
   async stat(): Promise<Result<'mds.stat'>> {
-    return {
-      clusterId: this.clusterId,
-      objects: this.objects.count,
-      osts: this.osts.count,
-      leases: this.leases.count,
-      loopStallMaxMs: this.loopStallMaxMs(),
-    };
+    const [objects, osts, leases] = [this.objects.count, this.osts.count, this.leases.count];
+    return { clusterId: this.clusterId, objects, osts, leases, loopStallMaxMs: this.loopStallMaxMs() };
   }
 
   private async swap(id: string, change: (stored: StoredObject) => Change): Promise<{ epoch: number }> {
@@ -287,14 +283,15 @@ export class Mds {
       wasClean,
       rebuiltFrom: stored.rebuiltFrom ?? null,
       leaseMs: this.leases.leaseMs,
-      osts: this.osts.pick(ostsOf(stored.object)),
+      osts: this.osts.pick(everywhere(stored)),
     };
   }
 
   private info(stored: StoredObject): ObjectInfo {
-    const { session, object, clean, lossWallMs } = stored;
+    const { session, object, clean, lossWallMs, wanted, left } = stored;
     const { holder, sinceWallMs } = session;
     const lease = this.leases.isHeld(stored) ? { holder, sessionEpoch: session.epoch, sinceWallMs } : null;
-    return { ...object, clean, lossWallMs, lease, sessionEpoch: session.epoch };
+    const recovery = lease === null ? [] : this.moves.progress(object.id);
+    return { ...object, clean, lossWallMs, lease, sessionEpoch: session.epoch, wanted, left, recovery };
   }
 }

@@ -86,10 +86,14 @@ export class Objects {
 
   /**
    * Reads, changes, writes unless changed meanwhile, then tries again. `change` answers the new object, or null
-   * for no change; what it throws ends it.
+   * for no change; what it throws ends it. `also` is put by the same transaction.
    * @returns the object as it is now
    */
-  async update(id: string, change: (stored: StoredObject) => StoredObject | null): Promise<StoredObject> {
+  async update(
+    id: string,
+    change: (stored: StoredObject) => StoredObject | null,
+    also: () => { key: string; value: Uint8Array }[] = () => [],
+  ): Promise<StoredObject> {
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
       const { stored, version } = await this.load(id);
       const next = change(stored);
@@ -97,7 +101,7 @@ export class Objects {
       const key = OBJECT_PREFIX + id;
       const outcome = await this.store.transact({
         checks: [{ key, version }],
-        puts: [{ key, value: encodeStored(next) }],
+        puts: [{ key, value: encodeStored(next) }, ...also()],
       });
       if (outcome.committed) return next;
     }
@@ -138,17 +142,17 @@ export class Objects {
    * Removes the object and its name and leaves a tombstone for its OSTs.
    * @param check refuses by throwing
    */
-  async remove(id: string, check: (stored: StoredObject) => void): Promise<ObjectRecord> {
+  async remove(id: string, check: (stored: StoredObject) => void): Promise<StoredObject> {
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
       const { stored, version } = await this.load(id);
       check(stored);
       const { object } = stored;
       const outcome = await this.store.transact({
         checks: [{ key: OBJECT_PREFIX + id, version }],
-        puts: [putTombstone(id, ostsOf(object))],
+        puts: [putTombstone(id, everywhere(stored))],
         deletes: [OBJECT_PREFIX + id, NAME_PREFIX + object.name],
       });
-      if (outcome.committed) return object;
+      if (outcome.committed) return stored;
     }
     throw contended(id);
   }
@@ -176,6 +180,12 @@ export class Objects {
 export function ostsOf(object: ObjectRecord): string[] {
   const exceptions = object.map.exceptions.flatMap((e) => e.ostIds);
   return [...new Set([...object.map.pool.map((t) => t.ostId), ...exceptions])];
+}
+
+/** Every OST that has something of the object, is to get it, or may still have it. */
+export function everywhere({ object, wanted, left }: StoredObject): string[] {
+  const members = object.members.map((member) => member.ostId);
+  return [...new Set([...ostsOf(object), ...members, ...(wanted === null ? [] : [wanted.to]), ...left])];
 }
 
 export function newObjectId(clock: Clock, random: Random): string {

@@ -2,13 +2,19 @@ import { z } from 'zod';
 import type { Clock } from '../common/clock.js';
 import { RawstorError } from '../common/errors.js';
 import { LIMITS } from '../common/limits.js';
-import { encodeBody, type OstInfo, ostInfoSchema } from '../protocol/index.js';
+import { encodeBody, type OstInfo, ostInfoSchema, type Result } from '../protocol/index.js';
 import { type Candidate, reserveBytes } from './allocate.js';
 import type { Caller } from './leases.js';
 import { type MetadataStore, prefixRange } from './store.js';
 import { decodeAs, OST_PREFIX } from './stored-object.js';
 
-export const storedOstSchema = z.object({ info: ostInfoSchema, seenWallMs: z.number() });
+export const storedOstSchema = z.object({
+  info: ostInfoSchema,
+  seenWallMs: z.number(),
+  draining: z.boolean().default(false),
+  /** Taken out of the cluster for good; kept so that it does not come back by itself. */
+  removed: z.boolean().default(false),
+});
 
 /** An OST counts as alive this long after it was last heard. */
 export const ALIVE_MS = 10_000;
@@ -23,6 +29,10 @@ interface Known {
   aliveUntilMs: number;
   persistedAtMs: number;
   caller: Caller | null;
+  draining: boolean;
+  removed: boolean;
+  /** When it was last known to be there, by the clock of this process. */
+  heardAtMs: number;
 }
 
 /** Every OST that ever registered, persisted, and which of them are alive, which only this process knows. */
@@ -38,11 +48,12 @@ export class Osts {
 
   async start(): Promise<void> {
     for (const { key, value } of await this.store.range(prefixRange(OST_PREFIX))) {
-      const { info, seenWallMs } = decodeAs(storedOstSchema, key, value);
+      const { info, ...kept } = decodeAs(storedOstSchema, key, value);
       const never = Number.NEGATIVE_INFINITY;
       this.known.set(info.ostId, {
         info,
-        seenWallMs,
+        ...kept,
+        heardAtMs: this.clock.nowMs(),
         aliveUntilMs: never,
         persistedAtMs: never,
         caller: null,
@@ -51,7 +62,7 @@ export class Osts {
   }
 
   get count(): number {
-    return this.known.size;
+    return this.list().length;
   }
 
   /** Whether the OST's last word came over this connection. */
@@ -67,20 +78,58 @@ export class Osts {
     else if (this.known.size >= LIMITS.ostsPerCluster) {
       throw new RawstorError('LIMIT', `this MDS knows ${this.known.size} OSTs already and takes no more`);
     }
+    if (before?.removed === true) {
+      throw new RawstorError('DENIED', `OST ${info.ostId} was removed from this cluster`, {
+        where: info.addresses.join(', '),
+        hint: 'what it held was placed elsewhere: start it on an empty directory, as a new OST',
+      });
+    }
     const known: Known = {
       info,
       seenWallMs: this.clock.wallMs(),
       aliveUntilMs: nowMs + ALIVE_MS,
       persistedAtMs: before?.persistedAtMs ?? Number.NEGATIVE_INFINITY,
       caller,
+      draining: before?.draining ?? false,
+      removed: false,
+      heardAtMs: nowMs,
     };
     const due = nowMs - known.persistedAtMs >= PERSIST_MS || before === undefined;
     if (due || !sameBesidesSpace(before.info, info)) {
       known.persistedAtMs = nowMs;
-      const value = encodeBody({ info, seenWallMs: known.seenWallMs });
-      await this.store.transact({ checks: [], puts: [{ key: OST_PREFIX + info.ostId, value }] });
+      await this.persist(known);
     }
     this.known.set(info.ostId, known);
+  }
+
+  /** @throws RawstorError NOT_FOUND */
+  async mark(ostId: string, change: { draining?: boolean; removed?: boolean }): Promise<void> {
+    const known = this.known.get(ostId);
+    if (known === undefined || known.removed) {
+      throw new RawstorError('NOT_FOUND', `there is no OST ${ostId}`, {
+        hint: '`rawstor ost ls` lists them',
+      });
+    }
+    await this.persist({ ...known, ...change });
+    Object.assign(this.known.get(ostId)!, change);
+  }
+
+  isAlive(ostId: string): boolean {
+    const known = this.known.get(ostId);
+    return known !== undefined && !known.removed && this.clock.nowMs() < known.aliveUntilMs;
+  }
+
+  /** Those that nobody has heard of for so long, by the clock of this process; draining and removed ones left out. */
+  silentFor(ms: number): string[] {
+    const nowMs = this.clock.nowMs();
+    return this.list()
+      .filter(({ alive, draining, heardAtMs }) => !alive && !draining && nowMs - heardAtMs >= ms)
+      .map(({ info }) => info.ostId);
+  }
+
+  private async persist({ info, seenWallMs, draining, removed }: Known): Promise<void> {
+    const value = encodeBody({ info, seenWallMs, draining, removed });
+    await this.store.transact({ checks: [], puts: [{ key: OST_PREFIX + info.ostId, value }] });
   }
 
   lost(caller: Caller): void {
@@ -102,14 +151,23 @@ export class Osts {
     return found;
   }
 
-  list(): { info: OstInfo; alive: boolean; seenWallMs: number }[] {
+  list(): (Candidate & { draining: boolean; seenWallMs: number; heardAtMs: number })[] {
     const nowMs = this.clock.nowMs();
-    const all = [...this.known.values()].map((known) => ({
-      info: known.info,
-      alive: nowMs < known.aliveUntilMs,
-      seenWallMs: known.seenWallMs,
+    const present = [...this.known.values()].filter((known) => !known.removed);
+    const all = present.map(({ info, aliveUntilMs, draining, seenWallMs, heardAtMs }) => ({
+      info,
+      alive: nowMs < aliveUntilMs,
+      draining,
+      seenWallMs,
+      heardAtMs,
     }));
     return all.sort((a, b) => (a.info.ostId < b.info.ostId ? -1 : 1));
+  }
+
+  told(): Result<'mds.listOsts'>['osts'] {
+    return this.list().map(({ info, alive, draining, seenWallMs }) => {
+      return { ...info, alive, draining, lastSeenWallMs: seenWallMs };
+    });
   }
 
   candidates(): Candidate[] {
@@ -118,7 +176,9 @@ export class Osts {
 
   /** Alive ones with room for `sizeBytes` besides their reserve, the emptiest first. */
   withRoom(sizeBytes: number, limit: number): OstInfo[] {
-    const room = this.list().filter((o) => o.alive && o.info.freeBytes - reserveBytes(o.info) >= sizeBytes);
+    const room = this.list().filter(
+      (o) => o.alive && !o.draining && o.info.freeBytes - reserveBytes(o.info) >= sizeBytes,
+    );
     room.sort((a, b) => b.info.freeBytes - a.info.freeBytes);
     return room.slice(0, limit).map((o) => o.info);
   }

@@ -141,5 +141,13 @@ function handlersOf(mds: Mds, ostConnected: (ostId: string, connection: Connecti
     'mds.acknowledgeLoss': (params) => mds.acknowledgeLoss(params),
     'mds.dump': (params) => mds.dump(params),
     'mds.stat': () => mds.stat(),
+    'mds.setOst': (params) => mds.moves.setOst(params),
+    'mds.removeOst': (params) => mds.moves.removeOst(params),
+    'mds.objectsOn': (params) => mds.moves.objectsOn(params),
+    'mds.move': (params) => mds.moves.move(params),
+    'mds.cancelMove': (params) => mds.moves.cancelMove(params),
+    'mds.moveStored': (params) => mds.moves.moveStored(params),
+    'mds.giveUpCopy': (params) => mds.moves.giveUpCopy(params),
+    'mds.confirmLeft': (params) => mds.moves.confirmLeft(params),
   };
 }

@@ -5,8 +5,10 @@ import {
   type CreateSpec,
   decodeBody,
   encodeBody,
+  idSchema,
   type ObjectRecord,
   objectRecordSchema,
+  wantedMoveSchema,
 } from '../protocol/index.js';
 
 /** How objects lie in the store; docs/formats-mds.md has the layout. */
@@ -20,6 +22,8 @@ const sessionSchema = z.object({
   open: z.boolean(),
   holder: z.string(),
   sinceWallMs: z.number(),
+  /** Opened only to repair: gives way to whoever opens. */
+  yields: z.boolean().default(false),
 });
 
 /** A change that was recorded, so that the same request, sent again, gets the same answer. */
@@ -41,6 +45,10 @@ export const storedObjectSchema = z.object({
   lossWallMs: z.number().nullable(),
   session: sessionSchema,
   answered: z.array(answeredSchema).max(ANSWERED_KEPT),
+  /** What the writer, present or next, is asked to move. */
+  wanted: wantedMoveSchema.nullable().default(null),
+  /** OSTs that have left the map, or were to come into it; they may be told to delete when a writer says so. */
+  left: z.array(idSchema).default([]),
   /**
    * From a rebuild to the first change: the epoch of the set it was made from. The session is the latest that OSTs know
    * of, and its writer may live: its first change may name any epoch below, which only the lost MDS had given, and any
@@ -54,6 +62,7 @@ export const OBJECT_PREFIX = 'object/';
 export const NAME_PREFIX = 'name/';
 export const OST_PREFIX = 'ost/';
 export const TOMBSTONE_PREFIX = 'tomb/';
+export const LEFT_PREFIX = 'left/';
 
 /** A volume as it is created: every OST of its map in sync, no session yet. */
 export function newObjectRecord(
@@ -90,8 +99,10 @@ export function newStoredObject(object: ObjectRecord): StoredObject {
     object,
     clean: true,
     lossWallMs: null,
-    session: { epoch: 0, open: false, holder: '', sinceWallMs: 0 },
+    session: { epoch: 0, open: false, holder: '', sinceWallMs: 0, yields: false },
     answered: [],
+    wanted: null,
+    left: [],
   };
 }
 

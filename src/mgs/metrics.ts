@@ -37,6 +37,12 @@ export function createMetrics(registry: Registry, clock: Clock, version: string)
   );
   perServer('server_capacity_bytes', 'Size of the storage target.', (s) => s.capacityBytes, 'ost');
   perServer('server_free_bytes', 'Free space on the storage target.', (s) => s.freeBytes, 'ost');
+  perServer(
+    'server_damaged_blocks',
+    'Blocks of 4 KiB on the storage target whose checksum is wrong.',
+    (s) => s.damagedBlocks ?? 0,
+    'ost',
+  );
   return metrics;
 
   function perServer(name: string, help: string, value: (server: ServerStatus) => number, role?: string) {

@@ -74,6 +74,9 @@ export class ChunkFile {
 
 /** fdatasync of a chunk's file. */
 class FileSync extends SyncPoint implements FileOpOwner {
+  /** Syncs begun, and the last one that succeeded: what changed before it began is durable. */
+  started = 0;
+  durableThrough = 0;
   private readonly chunk: ChunkFile;
   private readonly tracker: DirtyTracker;
   private readonly onSyncFailed: (chunk: ChunkFile, errno: number) => void;
@@ -95,6 +98,7 @@ class FileSync extends SyncPoint implements FileOpOwner {
     const { file } = this.chunk;
     assert(file !== null, 'sync of a chunk that has no file');
     this.tracker.syncStarted(this.chunk);
+    this.started++;
     file.sync(this.op);
   }
 
@@ -105,6 +109,8 @@ class FileSync extends SyncPoint implements FileOpOwner {
       this.onSyncFailed(this.chunk, result);
       // What is still cached and read from now on must get to the disk with the next flush.
       this.dirty = true;
+    } else {
+      this.durableThrough = this.started;
     }
     this.finished(result < 0 ? result : 0);
     this.chunk.object.chunkSettled(this.chunk);

@@ -1,12 +1,13 @@
 import { RawstorError } from '../common/errors.js';
 import { LIMITS } from '../common/limits.js';
-import type { MethodName, OstInfo, Params } from '../protocol/index.js';
+import type { MethodName, ObjectRecord, OstInfo, Params } from '../protocol/index.js';
+import { integrityCall, integrityFigures } from './checksums/integrity-calls.js';
 import type { ChunkWaiter } from './chunk-file.js';
 import type { CopyEngine } from './copy.js';
 import type { OstCore } from './core.js';
 import { KeptObjects } from './kept-objects.js';
 import { REGIONS_PER_PAGE } from './record-codec.js';
-import { type SetRecord, setChange } from './records.js';
+import { objectChange, type SetRecord, setChange } from './records.js';
 import type { Session, SessionHolder } from './session.js';
 
 /** Region pages looked at for one answer. */
@@ -65,8 +66,9 @@ export class OstControl {
         return { regions: await this.core.intents.mark([...object.chunks.values()], tag) };
       }
       case 'ost.storeSet': {
-        const { handle, ...record } = params as Params<'ost.storeSet'>;
-        await this.storeSet(this.core.session(handle, holder), record);
+        const { handle, object, ...record } = params as Params<'ost.storeSet'>;
+        const session = this.core.session(handle, holder);
+        await Promise.all([this.storeSet(session, record), object && this.storeRecord(session, object)]);
         this.core.session(handle, holder);
         return {};
       }
@@ -82,12 +84,19 @@ export class OstControl {
         return {};
       case 'ost.usage':
         return this.core.storage.usage((params as Params<'ost.usage'>).objectId);
+      case 'ost.damage':
+      case 'ost.scrub':
+      case 'ost.scrubStatus':
+      case 'ost.scrubCancel':
+        return integrityCall(this.core, method, params);
       case 'ost.stat':
         return {
           ...this.self.info(),
           objects: this.core.objects.size,
           sessions: this.core.sessionCount,
           loopStallMaxMs: this.self.loopStallMaxMs(),
+          integrity: integrityFigures(this.core),
+          traffic: { ...this.core.traffic },
         };
       default:
         throw new RawstorError('NOT_SUPPORTED', `an OST does not answer ${method}`);
@@ -100,26 +109,52 @@ export class OstControl {
     const known = core.records.set(object.record.id);
     if (known !== null && known.set.epoch > set.epoch) return;
     await core.commit([setChange(object.record.id, record)]);
+    core.sealed(object, record.lastSeal);
+  }
+
+  /** In turn with attaches, which bring records too: the newest stays. */
+  private async storeRecord(session: Session, brought: ObjectRecord): Promise<void> {
+    const { object } = session;
+    if (brought.id !== object.record.id) {
+      throw new RawstorError('INVALID', 'the record is of another object', { where: object.record.id });
+    }
+    const stored = object.turn.then(async () => {
+      const record = object.newerRecord(brought);
+      if (session.ended !== 0 || record !== brought) return;
+      await this.core.commit([objectChange(record)]);
+      object.record = record;
+    });
+    object.turn = stored.catch(() => {});
+    await stored;
   }
 
   private regions(asked: Params<'ost.regions'>, holder: SessionHolder): unknown {
     const session = this.core.session(asked.handle, holder);
-    const { key, record } = session.object;
+    const { key, record, copied } = session.object;
     const from = asked.from ?? { chunk: 0, region: 0 };
     const fromPage = Math.floor(from.region / REGIONS_PER_PAGE);
     const since = Math.max(1, asked.since);
     const version = record.headVersion;
     const pages = this.core.records.scanRegions(key, from.chunk, version, fromPage, PAGES_AT_ONCE);
     const rows: number[] = [];
+    const remembered: number[] = [];
     for (const { chunk, version: of, page, epochs } of pages) {
       if (of !== version) continue;
       for (let i = 0; i < epochs.length; i++) {
-        if (epochs[i]! >= since) rows.push(chunk, page * REGIONS_PER_PAGE + i, epochs[i]!);
+        if (epochs[i]! < since) continue;
+        const region = page * REGIONS_PER_PAGE + i;
+        if (copied.has(chunk, region)) remembered.push(rows.length / 3);
+        rows.push(chunk, region, epochs[i]!);
       }
     }
     const last = pages.at(-1);
     const more = pages.length === PAGES_AT_ONCE && last !== undefined;
-    return { rows, next: more ? { chunk: last.chunk, region: (last.page + 1) * REGIONS_PER_PAGE } : null };
+    const told = { copied: remembered, copiedSince: copied.since };
+    return {
+      rows,
+      ...told,
+      next: more ? { chunk: last.chunk, region: (last.page + 1) * REGIONS_PER_PAGE } : null,
+    };
   }
 
   private async extents(asked: Params<'ost.extents'>, holder: SessionHolder): Promise<unknown> {

@@ -54,7 +54,11 @@ export class CopyEngine {
     this.running++;
     try {
       if (session.ended !== 0) throw errorOfStatus(session.ended, `target OST ${this.core.ostId}`);
-      return { ...(await this.copyRange(session, asked)), sourceStatus: 0 };
+      const done = await this.copyRange(session, asked);
+      const { chunk, offset, remember } = asked;
+      const region = Math.floor(offset / LIMITS.regionSizeBytes);
+      if (remember === true && session.ended === 0) session.object.copied.add(chunk, region, session.epoch);
+      return { ...done, sourceStatus: 0 };
     } catch (error) {
       if (!(error instanceof SourceFailure)) throw error;
       const { wire, message } = error.failure;

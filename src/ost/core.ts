@@ -1,6 +1,5 @@
 import { asRawstorError, RawstorError } from '../common/errors.js';
 import { LIMITS } from '../common/limits.js';
-import type { BatchTask } from '../io/types.js';
 import {
   type BootId,
   type ChunkOp,
@@ -10,7 +9,10 @@ import {
   STATUS_STALE_SESSION,
 } from '../protocol/index.js';
 import { Boot } from './boot.js';
+import type { Checksums } from './checksums/checksums.js';
+import { Integrity } from './checksums/integrity.js';
 import { ChunkCache } from './chunk-cache.js';
+import { DeferredAnswers } from './deferred-answers.js';
 import { DirtyTracker } from './dirty.js';
 import { DirtyWatch } from './dirty-watch.js';
 import type { OstEnvironment } from './environment.js';
@@ -25,10 +27,11 @@ import { Session, type SessionHolder } from './session.js';
 import { SpaceGuard } from './space.js';
 import type { ChunkName, ChunkStorage } from './storage.js';
 import type { Change } from './store.js';
+import { Traffic } from './traffic.js';
 import type { OstTuning } from './tuning.js';
 
 /** The storage target itself: sessions, operations, chunk files. Knows nothing of sockets or replicas. */
-export class OstCore implements BatchTask {
+export class OstCore {
   readonly ostId: string;
   readonly env: OstEnvironment;
   readonly storage: ChunkStorage;
@@ -40,11 +43,16 @@ export class OstCore implements BatchTask {
   readonly chunks: ChunkCache;
   readonly objects = new Map<string, OstObject>();
   readonly removal: Removal;
-  private readonly boot: Boot;
+  /** Null where checksums are off. */
+  readonly integrity: Integrity | null;
+  readonly checksums: Checksums | null;
+  /** Data operations taken so far, for those who work when nobody else does. */
+  operations = 0;
+  readonly boot: Boot;
   private readonly sessions = new Map<number, Session>();
   private readonly freeOperations: Operation[] = [];
-  private deferred: { operation: Operation; status: number }[] = [];
-  private refused: { op: ChunkOp; status: number }[] = [];
+  readonly traffic = new Traffic();
+  private readonly answers: DeferredAnswers;
   private nextHandle = 1;
   private closing = false;
 
@@ -59,11 +67,14 @@ export class OstCore implements BatchTask {
     this.env = env;
     this.storage = storage;
     this.records = records;
+    this.answers = new DeferredAnswers(env.io);
     this.dirty = new DirtyTracker(tuning, new DirtyWatch(env.clock, env.dirtyCounters));
     this.regions = new RegionMirror(records, tuning.regionPages);
     this.space = new SpaceGuard(storage, tuning.capacityBytes, tuning.reserveBytes);
     this.chunks = new ChunkCache(this, tuning.openFiles, (reason) => this.lose(reason));
     this.removal = new Removal(this);
+    this.integrity = tuning.checksums ? new Integrity(this, tuning) : null;
+    this.checksums = this.integrity?.checksums ?? null;
     this.boot = new Boot(env, storage, records, () => this.openChunks());
     const wallMs = () => env.clock.wallMs();
     this.intents = new IntentLog(env.io, (changes) => this.commit(changes), this.regions, wallMs);
@@ -81,6 +92,8 @@ export class OstCore implements BatchTask {
   async open(): Promise<void> {
     await this.boot.open();
     await this.space.open();
+    // Writes would not keep them true, and some day they may be trusted again.
+    if (this.integrity === null) await this.records.removeAllSums();
     await this.removal.open();
   }
 
@@ -88,6 +101,7 @@ export class OstCore implements BatchTask {
   async close(): Promise<void> {
     this.closing = true;
     this.removal.close();
+    await this.integrity?.close();
     let clean = true;
     for (const object of this.objects.values()) {
       await object.turn;
@@ -139,34 +153,21 @@ export class OstCore implements BatchTask {
 
   /** Takes a data operation; `chunkDone` follows, never from within. */
   submit(op: ChunkOp, holder: SessionHolder): void {
+    this.operations++;
     const session = this.sessions.get(op.handle);
     const status = judge(op, session, holder);
-    if (status !== 0 || op.opcode === Opcode.PING) {
-      this.refused.push({ op, status });
-      this.env.io.schedule(this);
-      return;
-    }
+    if (status !== 0 || op.opcode === Opcode.PING) return this.answers.refuse(op, status);
+    this.traffic.begin(op);
     (this.freeOperations.pop() ?? new Operation(this)).start(op, session!);
   }
 
   later(operation: Operation, status: number): void {
-    this.deferred.push({ operation, status });
-    this.env.io.schedule(this);
+    this.answers.finish(operation, status);
   }
 
   free(operation: Operation): void {
+    this.traffic.end();
     this.freeOperations.push(operation);
-  }
-
-  runBatch(): void {
-    const { deferred, refused } = this;
-    this.deferred = [];
-    this.refused = [];
-    for (const { operation, status } of deferred) operation.finish(status);
-    for (const { op, status } of refused) {
-      op.status = status;
-      op.owner.chunkDone(op);
-    }
   }
 
   /** An object known here, from memory, the records or `record`. @throws RawstorError NOT_FOUND */
@@ -182,7 +183,15 @@ export class OstCore implements BatchTask {
       syncFailed: () => this.lose('fsync of a directory failed'),
     });
     this.objects.set(id, object);
+    object.lastSeal = Math.max(found.lastSeal, this.records.set(id)?.lastSeal ?? 0);
     return object;
+  }
+
+  /** The writer has told that all in sync are identical up to here; that is on record. */
+  sealed(object: OstObject, lastSeal: number): void {
+    if (lastSeal <= object.lastSeal) return;
+    object.lastSeal = lastSeal;
+    this.integrity?.sealed(object);
   }
 
   /** Ends every session of the object and waits until nothing of theirs, nor of those that ended before, is in flight. */
@@ -232,6 +241,7 @@ export class OstCore implements BatchTask {
     await this.commit([fenceChange(record.id, next), objectChange(kept)]);
     object.fence = next;
     object.record = kept;
+    this.sealed(object, kept.lastSeal);
     const status = fence !== null && epoch > fence.sessionEpoch ? STATUS_FENCED : STATUS_STALE_SESSION;
     const drained = this.endSessions(object, status, epoch);
     this.dirty.releaseAll();
@@ -242,6 +252,7 @@ export class OstCore implements BatchTask {
       throw new RawstorError('UNAVAILABLE', 'the object or the OST is going', { where: this.ostId });
     }
     object.writer = this.begin(object, epoch, number, false, holder);
+    this.integrity?.attached(object);
     return object.writer;
   }
 
@@ -275,6 +286,7 @@ export class OstCore implements BatchTask {
   private lose(reason: string): void {
     this.boot.lose(reason);
     for (const session of [...this.sessions.values()]) this.endSession(session);
+    for (const object of this.objects.values()) object.copied.clear();
   }
 
   private *openChunks(): Iterable<{ objectId: string; name: ChunkName }> {

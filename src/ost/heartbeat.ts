@@ -14,6 +14,7 @@ export class Heartbeat {
   private readonly owner: {
     joined(clusterId: string): Promise<void>;
     deleteObject(id: string): Promise<void>;
+    leaveObject(id: string, epoch: number): Promise<void>;
   };
   private readonly timer: Timer;
   private connection: Connection | null = null;
@@ -80,6 +81,7 @@ export class Heartbeat {
     const info = this.info();
     const answer = await connection.call('mds.registerOst', info, TIMEOUT_MS);
     await this.owner.joined(answer.clusterId);
+    await this.leave(connection, info.ostId, answer.leftObjects);
     if (answer.deletedObjects.length === 0) return;
     for (const id of answer.deletedObjects) await this.owner.deleteObject(id);
     await connection.call(
@@ -87,5 +89,17 @@ export class Heartbeat {
       { ostId: info.ostId, objects: answer.deletedObjects },
       TIMEOUT_MS,
     );
+  }
+
+  /** What lives elsewhere by now. */
+  private async leave(
+    connection: Connection,
+    ostId: string,
+    left: readonly { id: string; epoch: number }[],
+  ): Promise<void> {
+    if (left.length === 0) return;
+    for (const { id, epoch } of left) await this.owner.leaveObject(id, epoch);
+    const objects = left.map(({ id }) => id);
+    await connection.call('mds.confirmLeft', { ostId, objects }, TIMEOUT_MS);
   }
 }

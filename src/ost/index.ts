@@ -64,6 +64,9 @@ export async function startOst(options: StartOstOptions): Promise<RunningOst> {
     labels,
     ...core.space.figures(),
     bootId: core.bootId,
+    damagedBlocks: core.integrity?.damage.count ?? 0,
+    foundBlocks: core.integrity?.damage.foundTotal ?? 0,
+    repairedBlocks: core.integrity?.damage.repairedTotal ?? 0,
   });
   const stall = new LoopStall(clock);
   const copies = new CopyEngine(core, new Connector({ io, clock, identity }), tuning.copies);
@@ -82,9 +85,11 @@ export async function startOst(options: StartOstOptions): Promise<RunningOst> {
   const ticker = clock.every(TICK_MS, () => {
     core.regions.tick++;
   });
+  core.integrity?.start();
   const owner = {
     joined: (clusterId: string) => directory.joinCluster(clusterId),
     deleteObject: (id: string) => core.removal.remove(id),
+    leaveObject: (id: string, epoch: number) => core.removal.leave(id, epoch),
   };
   const env = { io, clock, log };
   const serverInfo = (): ServerInfo => {

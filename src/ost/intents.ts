@@ -96,8 +96,9 @@ export class IntentLog implements BatchTask {
     for (const { object, chunk, version } of fresh) {
       changes.push(chunkChange(object.key, chunk, version, this.wallMs()));
     }
-    for (const { chunk, number, wanted } of pages) {
+    for (const { chunk, number, wanted, sums } of pages) {
       changes.push(regionsChange(chunk.object.key, chunk.chunk, chunk.version, number, wanted!));
+      sums?.addDrops(changes);
     }
     this.commits++;
     this.committing = true;

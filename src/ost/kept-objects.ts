@@ -41,6 +41,8 @@ export class KeptObjects {
     const objects: KeptObject[] = [];
     let bytes = 0;
     for (const id of ids) {
+      // It lives elsewhere, and is on its way out here: that is no removal.
+      if (records.tombstone(id)?.leaving === true) continue;
       const kept = await this.kept(id, removed.get(id) ?? null);
       bytes += encodeBody(kept).length;
       if (objects.length > 0 && bytes > ANSWER_BYTES) return { objects, next: objects.at(-1)!.id };

@@ -33,6 +33,7 @@ class LocalPeer implements OstPeer, SessionHolder {
   readonly where: string;
   readonly sessions = new Set<Session>();
   onClosed: ((error: Error | null) => void) | null = null;
+  onEvent: ((name: string) => void) | null = null;
   private readonly core: OstCore;
   private readonly control: OstControl;
   gone = false;
@@ -57,6 +58,10 @@ class LocalPeer implements OstPeer, SessionHolder {
     if (!this.gone) return this.core.submit(op, this);
     this.refused.push(op);
     io.schedule(this);
+  }
+
+  notify(name: string): void {
+    this.onEvent?.(name);
   }
 
   destroy(): void {

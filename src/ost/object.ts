@@ -3,6 +3,7 @@ import { parseId } from '../common/ids.js';
 import type { Io } from '../io/types.js';
 import type { ObjectRecord } from '../protocol/index.js';
 import type { ChunkFile } from './chunk-file.js';
+import { CopiedRegions } from './copied-regions.js';
 import type { Fence } from './record-codec.js';
 import type { Session } from './session.js';
 import type { ChunkStorage } from './storage.js';
@@ -21,10 +22,13 @@ export class OstObject {
   readonly chunks = new Map<number, ChunkFile>();
   readonly directory: DirectorySync;
   fence: Fence | null;
+  /** "Identical up to here", as far as this OST has been told. */
+  lastSeal = 0;
   writer: Session | null = null;
   readonly readers = new Set<Session>();
   /** Sessions that have ended, with operations that have not. */
   readonly draining = new Set<Session>();
+  readonly copied = new CopiedRegions();
   /** Attaches of one object come one after another. */
   turn: Promise<unknown> = Promise.resolve();
   private readonly owner: ObjectOwner;

@@ -2,6 +2,7 @@ import { ERROR_CODES, wireOfErrno } from '../common/errors.js';
 import { SliceList } from '../io/memory.js';
 import { FileOp, type FileOpOwner } from '../io/types.js';
 import { type ChunkOp, Opcode } from '../protocol/index.js';
+import type { RecheckOwner } from './checksums/recheck.js';
 import type { ChunkFile, ChunkWaiter } from './chunk-file.js';
 import type { OstCore } from './core.js';
 import type { HeldWrite } from './dirty.js';
@@ -13,7 +14,9 @@ import type { SyncWaiter } from './sync-point.js';
  * One data operation on its way through the OST; preallocated. A write goes: chunk open, intent durable (I2),
  * file there, space there, written, and for FUA durable; each step is entered again through `advance`.
  */
-export class Operation implements ChunkWaiter, IntentWaiter, FileOpOwner, SyncWaiter, HeldWrite {
+export class Operation
+  implements ChunkWaiter, IntentWaiter, FileOpOwner, SyncWaiter, HeldWrite, RecheckOwner
+{
   private readonly core: OstCore;
   private readonly fileOp: FileOp;
   private op: ChunkOp | null = null;
@@ -75,6 +78,7 @@ export class Operation implements ChunkWaiter, IntentWaiter, FileOpOwner, SyncWa
     }
     // Even a failed write may have left something behind.
     chunk.sync.dirty = true;
+    this.core.checksums?.endChange(chunk, op.offset, op.length, result >= 0);
     if (result < 0) return this.finish(wireOfErrno(result));
     if (op.opcode === Opcode.WRITE) this.core.dirty.wrote(chunk, op.offset, op.length);
     if (op.fua) return this.makeDurable();
@@ -113,10 +117,11 @@ export class Operation implements ChunkWaiter, IntentWaiter, FileOpOwner, SyncWa
     }
     this.fileOp.fileOffset = op.offset;
     this.fileOp.slices.clear();
+    if (isWrite && !this.core.space.allows(chunk, op.offset, op.length)) {
+      return this.core.later(this, ERROR_CODES.NO_SPACE.wire);
+    }
+    this.core.checksums?.beginChange(chunk, op.offset, op.length);
     if (isWrite) {
-      if (!this.core.space.allows(chunk, op.offset, op.length)) {
-        return this.core.later(this, ERROR_CODES.NO_SPACE.wire);
-      }
       this.fileOp.slices.addRange(op.slices, 0, op.length);
       chunk.file.write(this.fileOp);
     } else {
@@ -129,7 +134,10 @@ export class Operation implements ChunkWaiter, IntentWaiter, FileOpOwner, SyncWa
     if (chunk.file === null) {
       op.slices.zeroFill(0, op.length);
       op.tag = this.core.regions.highest(chunk, op.offset, op.length);
-      return this.core.later(this, 0);
+      // Checksums of something else than zeros: the file is lost.
+      const { checksums } = this.core;
+      if (checksums === null || checksums.check(chunk, op)) return this.core.later(this, 0);
+      return checksums.recheck(chunk, op, this);
     }
     this.fileOp.fileOffset = op.offset;
     this.fileOp.slices.clear();
@@ -139,8 +147,17 @@ export class Operation implements ChunkWaiter, IntentWaiter, FileOpOwner, SyncWa
 
   private finishRead(): void {
     const op = this.op!;
-    op.tag = this.core.regions.highest(this.chunk!, op.offset, op.length);
-    this.finish(0);
+    const chunk = this.chunk!;
+    op.tag = this.core.regions.highest(chunk, op.offset, op.length);
+    const { checksums } = this.core;
+    if (checksums === null || checksums.check(chunk, op)) this.finish(0);
+    else checksums.recheck(chunk, op, this);
+  }
+
+  rechecked(status: number, badOffset: number): void {
+    // The answer says where.
+    if (status === ERROR_CODES.CHECKSUM.wire) this.op!.tag = badOffset;
+    this.finish(status);
   }
 
   private makeDurable(): void {

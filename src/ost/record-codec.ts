@@ -12,6 +12,8 @@ export const RecordType = {
   SET: 0x53, // S
   CHUNK: 0x43, // C
   REGIONS: 0x52, // R
+  SUMS: 0x4b, // K
+  SCRUB: 0x55, // U
   TOMBSTONE: 0x54, // T
 } as const;
 

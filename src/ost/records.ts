@@ -50,12 +50,18 @@ const setSchema = z.object({
 });
 export type SetRecord = z.infer<typeof setSchema>;
 
-/** An object whose removal was begun or, `done`, finished. */
+/**
+ * An object whose removal was begun or, `done`, finished. One that is `leaving` lives elsewhere: nothing is
+ * remembered of it at the end but its fence, so that it may come back and earlier sessions may not.
+ */
 export interface Tombstone {
   id: string;
   wallMs: number;
   done: boolean;
+  leaving: boolean;
 }
+
+const TombstoneState = { BEGUN: 0, DONE: 1, LEAVING: 2 } as const;
 
 /** Region epochs of one page, as a scan gives them. */
 export interface RegionRow {
@@ -172,31 +178,40 @@ export class Records {
     });
   }
 
+  /** For checksums/, which has keys and values of its own. */
+  value(key: Buffer): Buffer | undefined {
+    return this.store.get(key);
+  }
+
+  /** Removes the checksums of all objects, in bounded transactions. */
+  async removeAllSums(): Promise<void> {
+    await this.removeAll(singleKey(RecordType.SUMS));
+  }
+
   commit(changes: readonly Change[]): Promise<void> {
     return this.store.commit(changes);
   }
 
-  /** Removes every record of an object but its tombstone, in bounded transactions. */
-  async removeObject(id: string): Promise<void> {
+  /** Removes every record of an object but its tombstone, and when it is leaving its fence, in bounded transactions. */
+  async removeObject(id: string, leaving: boolean): Promise<void> {
     const bytes = parseId(id);
-    for (const type of [RecordType.REGIONS, RecordType.CHUNK]) {
-      const prefix = objectKey(type, bytes);
-      for (;;) {
-        const pairs = this.store.range(prefix, keyAfterPrefix(prefix), 1024);
-        if (pairs.length === 0) break;
-        await this.store.commit(pairs.map(({ key }) => ({ key, value: null })));
-      }
+    for (const type of [RecordType.SUMS, RecordType.REGIONS, RecordType.CHUNK]) {
+      await this.removeAll(objectKey(type, bytes));
     }
-    await this.store.commit(
-      [RecordType.OBJECT, RecordType.FENCE, RecordType.SET].map((type) => ({
-        key: objectKey(type, bytes),
-        value: null,
-      })),
-    );
+    const last = [RecordType.OBJECT, RecordType.SET, ...(leaving ? [] : [RecordType.FENCE])];
+    await this.store.commit(last.map((type) => ({ key: objectKey(type, bytes), value: null })));
   }
 
   close(): Promise<void> {
     return this.store.close();
+  }
+
+  private async removeAll(prefix: Buffer): Promise<void> {
+    for (;;) {
+      const pairs = this.store.range(prefix, keyAfterPrefix(prefix), 1024);
+      if (pairs.length === 0) return;
+      await this.store.commit(pairs.map(({ key }) => ({ key, value: null })));
+    }
   }
 
   private page(type: number, after: string | null, limit: number): { key: Buffer; value: Buffer }[] {
@@ -223,12 +238,16 @@ export function setChange(id: string, record: SetRecord): Change {
 }
 
 /** `body` null forgets the removal. */
-export function tombstoneChange(id: string, body: { wallMs: number; done: boolean } | null): Change {
+export function tombstoneChange(
+  id: string,
+  body: { wallMs: number; done: boolean; leaving?: boolean } | null,
+): Change {
   const key = objectKey(RecordType.TOMBSTONE, parseId(id));
   if (body === null) return { key, value: null };
   const value = Buffer.alloc(9);
   value.writeDoubleLE(body.wallMs, 0);
-  value[8] = body.done ? 1 : 0;
+  const { BEGUN, DONE, LEAVING } = TombstoneState;
+  value[8] = body.done ? DONE : body.leaving === true ? LEAVING : BEGUN;
   return { key, value };
 }
 
@@ -251,7 +270,9 @@ export function regionsChange(
 
 function decodeTombstone(id: string, value: Buffer): Tombstone {
   if (value.length !== 9) throw damaged(`the tombstone of object ${id}`);
-  return { id, wallMs: value.readDoubleLE(0), done: value[8] === 1 };
+  const state = value[8];
+  const leaving = state === TombstoneState.LEAVING;
+  return { id, wallMs: value.readDoubleLE(0), done: state === TombstoneState.DONE, leaving };
 }
 
 /** @throws RawstorError BAD_DATA */

@@ -1,4 +1,5 @@
 import { LIMITS } from '../common/limits.js';
+import type { PageSums } from './checksums/page-sums.js';
 import type { ChunkFile } from './chunk-file.js';
 import { REGIONS_PER_PAGE } from './record-codec.js';
 import type { Records } from './records.js';
@@ -19,8 +20,10 @@ export class RegionPage {
   /** Tick of the last write: see RegionMirror. */
   readonly lastWritten = new Uint32Array(REGIONS_PER_PAGE);
   used = true;
-  /** A commit holds it. */
+  /** Commits and changes on their way to the file hold it. */
   pins = 0;
+  /** Checksums of its regions; null where there are none kept. */
+  sums: PageSums | null = null;
   /** Its place in the mirror's list. */
   index = 0;
 
@@ -37,6 +40,8 @@ export class RegionPage {
 export class RegionMirror {
   /** Rises ten times a second. */
   tick = RECENT_TICKS + 1;
+  /** Makes what a page knows of checksums, where they are kept. */
+  sumsOf: ((page: RegionPage) => PageSums) | null = null;
   private readonly records: Records;
   private readonly limit: number;
   private readonly pages: RegionPage[] = [];
@@ -47,14 +52,18 @@ export class RegionMirror {
     this.limit = Math.max(1, limit);
   }
 
-  /** Whether the durable epochs of every region of the range are at least `tag`. No allocation once a page is here. */
+  /**
+   * Whether the durable epochs of every region of the range are at least `tag`, and no checksums of one would be
+   * taken for right after a change. No allocation once a page is here.
+   */
   covers(chunk: ChunkFile, offset: number, length: number, tag: number): boolean {
     let region = Math.floor(offset / REGION_BYTES);
     const last = Math.floor((offset + length - 1) / REGION_BYTES);
     for (; region <= last; region++) {
-      const page = chunk.pages[region >>> PAGE_SHIFT] ?? this.load(chunk, region >>> PAGE_SHIFT);
+      const page = this.page(chunk, region);
       page.used = true;
       if (page.durable[region & PAGE_MASK]! < tag) return false;
+      if (page.sums?.trustedOnDisk(region & PAGE_MASK)) return false;
       page.lastWritten[region & PAGE_MASK] = this.tick;
     }
     return true;
@@ -66,7 +75,7 @@ export class RegionMirror {
     const last = Math.floor((offset + length - 1) / REGION_BYTES);
     let epoch = 0;
     for (; region <= last; region++) {
-      const page = chunk.pages[region >>> PAGE_SHIFT] ?? this.load(chunk, region >>> PAGE_SHIFT);
+      const page = this.page(chunk, region);
       page.used = true;
       const found = page.durable[region & PAGE_MASK]!;
       if (found > epoch) epoch = found;
@@ -79,7 +88,10 @@ export class RegionMirror {
     let region = Math.floor(offset / REGION_BYTES);
     const last = Math.floor((offset + length - 1) / REGION_BYTES);
     for (; region <= last; region++) {
-      const page = chunk.pages[region >>> PAGE_SHIFT] ?? this.load(chunk, region >>> PAGE_SHIFT);
+      const page = this.page(chunk, region);
+      // Asked in any case: what is not known when the epoch rises is lost.
+      const trusted = page.sums?.trustedOnDisk(region & PAGE_MASK) === true;
+      if (trusted && page.durable[region & PAGE_MASK]! >= tag) page.sums!.drop(region & PAGE_MASK);
       this.wantOne(page, region & PAGE_MASK, tag, into);
       page.lastWritten[region & PAGE_MASK] = this.tick;
     }
@@ -106,6 +118,7 @@ export class RegionMirror {
   settle(pages: readonly RegionPage[], durable: boolean): void {
     for (const page of pages) {
       if (durable) page.durable.set(page.wanted!);
+      page.sums?.settleDrops(durable);
       page.wanted = null;
       page.pins--;
     }
@@ -114,6 +127,11 @@ export class RegionMirror {
   forget(chunk: ChunkFile): void {
     for (const page of chunk.pages) if (page !== undefined) this.remove(page);
     chunk.pages.length = 0;
+  }
+
+  /** The page of a region, read now if need be. */
+  page(chunk: ChunkFile, region: number): RegionPage {
+    return chunk.pages[region >>> PAGE_SHIFT] ?? this.load(chunk, region >>> PAGE_SHIFT);
   }
 
   private wantOne(page: RegionPage, slot: number, tag: number, into: RegionPage[]): void {
@@ -129,6 +147,7 @@ export class RegionMirror {
     if (this.pages.length >= this.limit) this.evict();
     const page = new RegionPage(chunk, number);
     this.records.readRegions(chunk.object.key, chunk.chunk, chunk.version, number, page.durable);
+    if (this.sumsOf !== null) page.sums = this.sumsOf(page);
     page.index = this.pages.push(page) - 1;
     chunk.pages[number] = page;
     return page;
@@ -149,6 +168,7 @@ export class RegionMirror {
   }
 
   private remove(page: RegionPage): void {
+    page.sums?.release();
     const last = this.pages.pop()!;
     if (last === page) return;
     this.pages[page.index] = last;

@@ -47,19 +47,33 @@ export class Removal {
 
   /** Done when resolved; of objects not known here nothing is left already. */
   remove(id: string): Promise<void> {
+    return this.begin(id, false);
+  }
+
+  /**
+   * Deletes the copy here of an object that lives elsewhere since `epoch`. Unless a later session has been here: then
+   * it has come back.
+   */
+  async leave(id: string, epoch: number): Promise<void> {
+    const fence = this.core.objects.get(id)?.fence ?? this.core.records.fence(id);
+    if (fence !== null && fence.sessionEpoch > epoch) return;
+    await this.begin(id, true);
+  }
+
+  private begin(id: string, leaving: boolean): Promise<void> {
     let running = this.running.get(id);
     if (running === undefined) {
-      running = this.run(id).finally(() => this.running.delete(id));
+      running = this.run(id, leaving).finally(() => this.running.delete(id));
       this.running.set(id, running);
     }
     return running;
   }
 
-  private async run(id: string): Promise<void> {
+  private async run(id: string, leaving: boolean): Promise<void> {
     const { core } = this;
     const wallMs = core.env.clock.wallMs();
     if (core.records.tombstone(id)?.done === true) return;
-    await core.commit([tombstoneChange(id, { wallMs, done: false })]);
+    await core.commit([tombstoneChange(id, { wallMs, done: false, leaving })]);
     const object = core.objects.get(id);
     if (object !== undefined) {
       await object.turn;
@@ -67,11 +81,12 @@ export class Removal {
       await core.closeFiles(object);
       core.objects.delete(id);
     }
+    core.integrity?.damage.forget(id);
     const { allocatedBytes } = await core.storage.usage(id);
     await core.storage.remove(id);
     core.space.freed(allocatedBytes);
-    await core.records.removeObject(id);
-    await core.commit([tombstoneChange(id, { wallMs, done: true })]);
+    await core.records.removeObject(id, leaving);
+    await core.commit([tombstoneChange(id, leaving ? null : { wallMs, done: true })]);
   }
 
   private async sweep(): Promise<void> {
@@ -82,7 +97,7 @@ export class Removal {
     do {
       page = records.tombstones(after, PAGE);
       after = page.at(-1)?.id ?? null;
-      for (const { id, done } of page) if (!done) await this.remove(id);
+      for (const { id, done, leaving } of page) if (!done) await this.begin(id, leaving);
       const old = page.filter((one) => one.done && one.wallMs < beforeMs);
       if (old.length > 0) await this.core.commit(old.map(({ id }) => tombstoneChange(id, null)));
     } while (page.length === PAGE);

@@ -124,6 +124,10 @@ class Client implements SessionHolder {
     return this.closed;
   }
 
+  notify(name: string, params: unknown): void {
+    this.connection?.event(name, params);
+  }
+
   private pause(): void {
     if (this.paused) return;
     this.paused = true;

@@ -6,6 +6,8 @@ export interface SessionHolder {
   readonly sessions: Set<Session>;
   /** It has ended: nothing begins for it any more. */
   readonly gone: boolean;
+  /** Tells it something it did not ask for; who cannot hear it does without. */
+  notify?(name: string, params: unknown): void;
 }
 
 /** One attach of one client to one object (docs/consistency: session). */

@@ -38,6 +38,16 @@ export class DirectoryStorage implements ChunkStorage {
     return await this.io.openFile(path, { create: true });
   }
 
+  async openDirect(objectId: string, name: ChunkName): Promise<IoFile | null> {
+    try {
+      return await this.io.openFile(this.path(objectId, name), { readOnly: true, direct: true });
+    } catch (error) {
+      const { code } = asRawstorError(error);
+      if (code === 'NOT_FOUND' || code === 'NOT_SUPPORTED') return null;
+      throw error;
+    }
+  }
+
   async syncDirectory(objectId: string): Promise<void> {
     const directory = this.directory(objectId);
     await syncPath(directory);

@@ -17,6 +17,11 @@ export interface ChunkStorage {
   readonly where: string;
   /** Answers null when the file does not exist and is not to be created. A new directory entry is not durable yet. */
   open(objectId: string, name: ChunkName, create: boolean): Promise<IoFile | null>;
+  /**
+   * Opens a file to read what the disk has, past the page cache; null when there is none, or where that cannot be
+   * done. Left out where there is no such way.
+   */
+  openDirect?(objectId: string, name: ChunkName): Promise<IoFile | null>;
   /** Makes the directory entries of an object's chunk files durable. */
   syncDirectory(objectId: string): Promise<void>;
   list(objectId: string): Promise<ChunkName[]>;

@@ -1,5 +1,5 @@
 import { totalmem } from 'node:os';
-import { GiB, MiB } from '../common/units.js';
+import { GiB, KiB, MiB } from '../common/units.js';
 
 /** What an operator may change of an OST; sizes in bytes. */
 export interface OstTuning {
@@ -19,6 +19,18 @@ export interface OstTuning {
   connections: number;
   /** Copies from other OSTs running at once; more wait. */
   copies: number;
+  /** Checksums of stored blocks are kept and verified. */
+  checksums: boolean;
+  /** Regions whose checksums are kept in memory, 4 KiB each. */
+  sumCacheRegions: number;
+  /** How long a sealed region is left alone after a write before its checksums are taken. */
+  sumDelayMs: number;
+  /** How fast data is read back for its checksums, a second. */
+  sumBytesPerSec: number;
+  /** How fast the background scrub reads, a second; 0: there is none. */
+  scrubBytesPerSec: number;
+  /** From the start of one background scrub to the start of the next. */
+  scrubPeriodMs: number;
 }
 
 /**
@@ -29,14 +41,27 @@ export function dirtyLimitFor(memoryBytes: number): number {
   return Math.max(128 * MiB, Math.min(2 * GiB, memoryBytes / 16));
 }
 
+/** A 256th of the memory: checksums of four times the memory in data. */
+function sumCacheFor(bytes: number): number {
+  return Math.max(1024, Math.min(65_536, Math.floor(bytes / 256 / (4 * KiB))));
+}
+
+const memoryBytes = Math.min(totalmem(), process.constrainedMemory() || totalmem());
+
 export const DEFAULT_TUNING: OstTuning = {
   openFiles: 1024,
   regionPages: 32_768,
   writebackBytes: 8 * MiB,
-  dirtyLimitBytes: dirtyLimitFor(Math.min(totalmem(), process.constrainedMemory() || totalmem())),
+  dirtyLimitBytes: dirtyLimitFor(memoryBytes),
   reserveBytes: null,
   capacityBytes: null,
   heartbeatMs: 2000,
   connections: 4096,
   copies: 4,
+  checksums: true,
+  sumCacheRegions: sumCacheFor(memoryBytes),
+  sumDelayMs: 30_000,
+  sumBytesPerSec: 64 * MiB,
+  scrubBytesPerSec: 4 * MiB,
+  scrubPeriodMs: 7 * 24 * 3_600_000,
 };

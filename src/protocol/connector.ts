@@ -28,14 +28,7 @@ export class Connector implements OstConnector {
     let failure: RawstorError | null = null;
     for (const address of addresses) {
       try {
-        const peer = await RemotePeer.connect(this.io, this.clock, this.identity, address, timeoutMs);
-        if (peer.ostId === ostId) return peer;
-        // One that was started on an empty directory has the same address, and may have the same boot id.
-        peer.destroy();
-        failure = new RawstorError('UNAVAILABLE', `at its address there is another OST (${peer.ostId})`, {
-          where: `OST ${ostId}, ${address}`,
-          hint: 'start it on its own directory: is its disk mounted?',
-        });
+        return await RemotePeer.connect(this.io, this.clock, this.identity, address, timeoutMs, ostId);
       } catch (error) {
         failure = asRawstorError(error, address);
       }

@@ -59,12 +59,14 @@ export function errorOfStatus(status: number, where: string): RawstorError {
     FENCED: 'a newer writer has opened the object',
     STALE_SESSION: 'the session has ended on this OST',
     IO: 'input/output error on the OST',
+    CHECKSUM: 'what is stored there is not what was written',
   };
   return new RawstorError(code, known[code] ?? `the OST answered ${code}`, { where });
 }
 
 export const STATUS_FENCED = ERROR_CODES.FENCED.wire;
 export const STATUS_STALE_SESSION = ERROR_CODES.STALE_SESSION.wire;
+export const STATUS_CHECKSUM = ERROR_CODES.CHECKSUM.wire;
 export const STATUS_CONNECTION_LOST = ERROR_CODES.CONNECTION_LOST.wire;
 
 /** Body of a call or an event: `[name, parameters]`. @throws RawstorError PROTOCOL */

@@ -9,15 +9,15 @@ export interface Identity {
   /** Read at each hello: a new OST learns its cluster late. */
   readonly clusterId: string;
   readonly name: string;
-  /** Of an OST. */
-  readonly serverId?: string;
+  /** Of an OST: its id. Another one may have come to its address. */
+  readonly serverId?: string | undefined;
 }
 
 /** Body of a hello: versions offered by the asker, or twice the chosen one in the answer. */
 export function helloBody(identity: Identity, minVersion: number, maxVersion: number): Buffer {
   const { role, clusterId, name, serverId } = identity;
-  const hello = { minVersion, maxVersion, role, clusterId, name } satisfies Hello;
-  return encodeBody(serverId === undefined ? hello : ({ ...hello, serverId } satisfies Hello));
+  const id = serverId === undefined ? {} : { serverId };
+  return encodeBody({ minVersion, maxVersion, role, clusterId, name, ...id } satisfies Hello);
 }
 
 /** Why the hello of a peer is refused, or null. */

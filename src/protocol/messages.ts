@@ -1,17 +1,21 @@
 import { z } from 'zod';
 import { RawstorError } from '../common/errors.js';
 import { LIMITS } from '../common/limits.js';
+import { INTEGRITY_METHODS, integritySchema } from './integrity-messages.js';
 import { DUMP_METHODS, KEPT_METHODS } from './kept-messages.js';
+import { MGS_METHODS } from './mgs-messages.js';
+import { MOVE_METHODS } from './move-messages.js';
+import { objectInfoSchema, recoveryProgressSchema } from './object-info.js';
+import { OBJECT_METHODS, objectRef } from './object-messages.js';
 import {
   addressSchema,
   bootIdSchema,
   idSchema,
   memberSchema,
-  nameSchema,
   objectRecordSchema,
   ostInfoSchema,
-  serverInfoSchema,
   storedSetSchema,
+  wantedMoveSchema,
 } from './records.js';
 
 /**
@@ -45,6 +49,18 @@ const regionListSchema = z.object({
   rows: z.array(z.number()).max(LIMITS.regionsPerAnswer * 3),
   /** Where to go on, null at the end. */
   next: z.object({ chunk: count, region: count }).nullable(),
+  /** Which of the rows were copied here whole, and the lowest session epoch under which one was. */
+  copied: z.array(count).max(LIMITS.regionsPerAnswer),
+  copiedSince: epoch,
+});
+
+const trafficSchema = z.object({
+  reads: count,
+  writes: count,
+  flushes: count,
+  readBytes: count,
+  writtenBytes: count,
+  inFlight: count,
 });
 
 /** Methods an OST answers. Handles belong to the connection that attached. */
@@ -78,6 +94,8 @@ export const OST_METHODS = {
       sourceOstId: idSchema,
       /** Under which the writer attached the source: what another has may be older (I8). */
       sourceBootId: bootIdSchema,
+      /** The range is a region that is sealed at the source: `ost.regions` tells of it from then on. */
+      remember: z.boolean().optional(),
     }),
     /** `sourceStatus`: wire status of what the source refused, which ended the copy; 0: all is copied. */
     result: z.object({ copiedBytes: count, zeroedBytes: count, sourceStatus: count }),
@@ -89,7 +107,14 @@ export const OST_METHODS = {
   'ost.mark': { params: z.object({ handle, tag: epoch }), result: z.object({ regions: count }) },
   /** Durable before the answer. */
   'ost.storeSet': {
-    params: z.object({ handle, set: storedSetSchema, lastSeal: epoch, lossWallMs: z.number().nullish() }),
+    params: z.object({
+      handle,
+      set: storedSetSchema,
+      lastSeal: epoch,
+      lossWallMs: z.number().nullish(),
+      /** Where more than the set has changed since the attach: the map (I13). */
+      object: objectRecordSchema.optional(),
+    }),
     result: nothing,
   },
   ...KEPT_METHODS,
@@ -107,45 +132,18 @@ export const OST_METHODS = {
   },
   'ost.stat': {
     params: nothing,
-    result: ostInfoSchema.extend({ objects: count, sessions: count, loopStallMaxMs: z.number() }),
+    result: ostInfoSchema.extend({
+      objects: count,
+      sessions: count,
+      loopStallMaxMs: z.number(),
+      integrity: integritySchema.nullable(),
+      /** Since its start; `inFlight` at this moment. */
+      traffic: trafficSchema,
+    }),
   },
 } as const;
 
 const openModeSchema = z.enum(['write', 'read']);
-
-export const leaseSchema = z.object({
-  holder: z.string().max(255),
-  sessionEpoch: epoch,
-  sinceWallMs: z.number(),
-});
-export type Lease = z.infer<typeof leaseSchema>;
-
-export const objectInfoSchema = objectRecordSchema.extend({
-  clean: z.boolean(),
-  /** Wall time of a loss that nobody has acknowledged yet (I8), else null. */
-  lossWallMs: z.number().nullable(),
-  lease: leaseSchema.nullable(),
-  /** Of the latest open for write, 0 before the first. */
-  sessionEpoch: epoch,
-});
-export type ObjectInfo = z.infer<typeof objectInfoSchema>;
-
-const createSpecSchema = z.object({
-  name: nameSchema,
-  sizeBytes: count.max(LIMITS.volumeSizeBytes),
-  chunkSizeBytes: count,
-  replicas: z.number().int(),
-  minReplicas: z.number().int(),
-  stripeWidth: z.union([z.number().int(), z.literal('all')]),
-  failureDomain: z.string().max(64),
-  /** Host label that the first replica should be on, null for no wish. */
-  near: z.string().max(255).nullable(),
-  onDegraded: z.enum(['pause', 'error']),
-});
-export type CreateSpec = z.infer<typeof createSpecSchema>;
-
-/** By name or by id. */
-const objectRef = z.object({ ref: z.string().min(1).max(LIMITS.nameBytes) });
 
 const swap = z.object({ id: idSchema, sessionEpoch: epoch, expectedEpoch: epoch, requestId });
 const memberList = z.array(memberSchema).max(LIMITS.poolMembers);
@@ -155,7 +153,12 @@ export const MDS_METHODS = {
   /** Sent by each OST every few seconds; answers objects whose removal it has missed. */
   'mds.registerOst': {
     params: ostInfoSchema,
-    result: z.object({ clusterId: z.string(), deletedObjects: z.array(idSchema) }),
+    result: z.object({
+      clusterId: z.string(),
+      deletedObjects: z.array(idSchema),
+      /** Copies of objects that live elsewhere by now: to be deleted unless a session later than the epoch was there. */
+      leftObjects: z.array(z.object({ id: idSchema, epoch })).default([]),
+    }),
   },
   /** The OST has removed these. */
   'mds.confirmDeleted': {
@@ -165,7 +168,9 @@ export const MDS_METHODS = {
   'mds.listOsts': {
     params: nothing,
     result: z.object({
-      osts: z.array(ostInfoSchema.extend({ alive: z.boolean(), lastSeenWallMs: z.number() })),
+      osts: z.array(
+        ostInfoSchema.extend({ alive: z.boolean(), draining: z.boolean(), lastSeenWallMs: z.number() }),
+      ),
     }),
   },
   /** Some OSTs with room for `sizeBytes`, best first: candidates, not all. */
@@ -173,21 +178,7 @@ export const MDS_METHODS = {
     params: z.object({ sizeBytes: count, count: z.number().int().min(1).max(64) }),
     result: z.object({ osts: z.array(ostInfoSchema) }),
   },
-  'mds.createObject': { params: createSpecSchema, result: objectInfoSchema },
-  'mds.getObj': { params: objectRef, result: objectInfoSchema },
-  /** Placement of some chunks, first replica first. */
-  'mds.getObjPart': {
-    params: objectRef.extend({ fromChunk: count, count: z.number().int().min(1).max(65536) }),
-    result: z.object({ chunks: z.array(z.array(idSchema)) }),
-  },
-  'mds.list': {
-    params: z.object({ after: z.string().max(LIMITS.nameBytes), limit: z.number().int().min(1).max(1000) }),
-    result: z.object({ objects: z.array(objectInfoSchema) }),
-  },
-  /** BUSY while a lease is held, EXISTS when the name is taken. */
-  'mds.rename': { params: objectRef.extend({ name: nameSchema }), result: objectInfoSchema },
-  /** Refused while a lease is held, unless forced. */
-  'mds.remove': { params: objectRef.extend({ force: z.boolean() }), result: nothing },
+  ...OBJECT_METHODS,
   /**
    * Gives a session. For write it takes the lease (BUSY when held by a live holder and not forced) and a new
    * epoch, and marks the object unclean. For read it gives the current epoch and no lease. CONFLICT when
@@ -198,6 +189,8 @@ export const MDS_METHODS = {
       mode: openModeSchema,
       holder: z.string().max(255),
       force: z.boolean(),
+      /** Only to repair: whoever else opens gets the lease at once. */
+      yields: z.boolean().optional(),
       /** `sessionEpoch` of the object as the asker knows it; absent: whatever it is. */
       after: epoch.optional(),
     }),
@@ -214,8 +207,16 @@ export const MDS_METHODS = {
   },
   /** Keeps the lease; FENCED when another session has the object. */
   'mds.renew': {
-    params: z.object({ id: idSchema, sessionEpoch: epoch }),
-    result: z.object({ osts: z.array(ostInfoSchema) }),
+    params: z.object({
+      id: idSchema,
+      sessionEpoch: epoch,
+      recovery: z.array(recoveryProgressSchema).max(64).optional(),
+    }),
+    result: z.object({
+      osts: z.array(ostInfoSchema),
+      wanted: wantedMoveSchema.nullable().default(null),
+      left: z.array(idSchema).default([]),
+    }),
   },
   /**
    * Compare-and-swap of the members on the epoch. The same request id again answers the same, so that a
@@ -226,6 +227,8 @@ export const MDS_METHODS = {
       members: memberList,
       /** A loss was decided on: every open reports it until it is acknowledged. */
       loss: z.boolean(),
+      /** Takes the map of this wish with the change; NOT_FOUND when it is not wanted any more. */
+      adopt: z.string().max(64).optional(),
     }),
     result: z.object({ epoch }),
   },
@@ -240,7 +243,6 @@ export const MDS_METHODS = {
     params: z.object({ id: idSchema, sessionEpoch: epoch, clean: z.boolean() }),
     result: nothing,
   },
-  'mds.acknowledgeLoss': { params: objectRef, result: nothing },
   ...DUMP_METHODS,
   'mds.stat': {
     params: nothing,
@@ -254,21 +256,13 @@ export const MDS_METHODS = {
   },
 } as const;
 
-/** Methods the MGS answers. */
-export const MGS_METHODS = {
-  'mgs.register': { params: serverInfoSchema, result: z.object({ clusterId: z.string() }) },
-  'mgs.cluster': {
-    params: nothing,
-    result: z.object({
-      clusterId: z.string(),
-      servers: z.array(
-        serverInfoSchema.extend({ health: z.enum(['up', 'late', 'down']), lastSeenWallMs: z.number() }),
-      ),
-    }),
-  },
+export const METHODS = {
+  ...OST_METHODS,
+  ...INTEGRITY_METHODS,
+  ...MDS_METHODS,
+  ...MOVE_METHODS,
+  ...MGS_METHODS,
 } as const;
-
-export const METHODS = { ...OST_METHODS, ...MDS_METHODS, ...MGS_METHODS } as const;
 export type Methods = typeof METHODS;
 export type MethodName = keyof Methods;
 export type Params<M extends MethodName> = z.infer<Methods[M]['params']>;

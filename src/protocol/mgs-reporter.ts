@@ -5,7 +5,7 @@ import type { Address, Io } from '../io/types.js';
 import { Connection } from './connection.js';
 import { ASKS_ONLY } from './connection-handler.js';
 import type { Identity } from './hello.js';
-import type { ServerInfo } from './records.js';
+import type { ServerInfo } from './mgs-messages.js';
 
 const PERIOD_MS = 2000;
 const TIMEOUT_MS = 3000;

@@ -19,6 +19,8 @@ export interface OstPeer {
   /** Ends it; everything unanswered is answered CONNECTION_LOST, then `onClosed` is called. */
   destroy(): void;
   onClosed: ((error: Error | null) => void) | null;
+  /** The OST tells something nobody asked for. A peer that carries no events leaves it out. */
+  onEvent?: ((name: string) => void) | null;
 }
 
 /** Opens peers to one OST. */

@@ -28,12 +28,20 @@ export function sameBootId(a: BootId | null, b: BootId | null): boolean {
  * Where an object's chunks are, by rule. `pool` are the OSTs it may use with the weight they had at creation
  * (free bytes) and their failure domain. `fixed`: every chunk on the pool's OSTs in the order given (stripe
  * width 1); `hash`: weighted rendezvous per chunk. `first` is put first where it holds a replica; exceptions
- * override single chunks.
+ * override single chunks. An OST that took the place of another draws as that one did (`drawAs`), so that only
+ * that one's chunks moved.
  */
 export const chunkMapSchema = z.object({
   rule: z.enum(['fixed', 'hash']),
   pool: z
-    .array(z.object({ ostId: idSchema, weight: z.number().positive(), domain: z.string().max(255) }))
+    .array(
+      z.object({
+        ostId: idSchema,
+        weight: z.number().positive(),
+        domain: z.string().max(255),
+        drawAs: idSchema.optional(),
+      }),
+    )
     .max(LIMITS.poolMembers),
   /** Domain whose OSTs come first among the replicas, '' for none. */
   nearDomain: z.string().max(255),
@@ -51,6 +59,18 @@ export const memberSchema = z.object({
   staleSince: count,
 });
 export type Member = z.infer<typeof memberSchema>;
+
+/** A change of an object's map that its writer is asked to carry out: the new OST gets its copies, then the map is taken. */
+export const wantedMoveSchema = z.object({
+  /** Of this wish; one that was given up is never taken. */
+  id: z.string().min(1).max(64),
+  /** OST whose place is taken, null where the pool grows. */
+  from: idSchema.nullable(),
+  to: idSchema,
+  map: chunkMapSchema,
+  sinceWallMs: z.number(),
+});
+export type WantedMove = z.infer<typeof wantedMoveSchema>;
 
 /** What every OST of an object also holds, so that the map can be rebuilt from them: I13. */
 export const objectRecordSchema = z.object({
@@ -70,6 +90,8 @@ export const objectRecordSchema = z.object({
   epoch: count,
   /** Every member is identical up to this epoch. */
   lastSeal: count,
+  /** Epoch of the last change that recorded a loss: what was copied before may be older or newer than the rest. */
+  lossEpoch: count.optional(),
   members: z.array(memberSchema).max(LIMITS.poolMembers),
   createdWallMs: z.number(),
 });
@@ -111,18 +133,10 @@ export const ostInfoSchema = z.object({
   capacityBytes: count,
   freeBytes: count,
   bootId: bootIdSchema,
+  /** Blocks known to be damaged there. */
+  damagedBlocks: count.optional(),
+  /** Found and repaired there since its start. */
+  foundBlocks: count.optional(),
+  repairedBlocks: count.optional(),
 });
 export type OstInfo = z.infer<typeof ostInfoSchema>;
-
-/** A server as the MGS knows it. */
-export const serverInfoSchema = z.object({
-  role: z.enum(['ost', 'mds', 'nbd']),
-  id: z.string().max(64),
-  addresses: z.array(addressSchema).max(8),
-  labels: labelsSchema,
-  capacityBytes: count,
-  freeBytes: count,
-  /** Longest time its event loop was held up; absent: not told. */
-  loopStallMaxMs: z.number().nonnegative().optional(),
-});
-export type ServerInfo = z.infer<typeof serverInfoSchema>;

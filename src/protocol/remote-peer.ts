@@ -6,7 +6,7 @@ import type { BatchTask, Io } from '../io/types.js';
 import type { ChunkOp } from './chunk-op.js';
 import { Connection } from './connection.js';
 import { ASKS_ONLY, type ConnectionHandler } from './connection-handler.js';
-import { STATUS_CONNECTION_LOST } from './control.js';
+import { STATUS_CHECKSUM, STATUS_CONNECTION_LOST } from './control.js';
 import { encodeFrameHeader, FRAME_HEADER_BYTES, FrameFlag, FrameHeader, Opcode } from './frame.js';
 import type { Identity } from './hello.js';
 import type { MethodName, Params, Result } from './messages.js';
@@ -22,6 +22,7 @@ const SLOTS_PER_BUFFER = Math.floor((64 * 1024) / FRAME_HEADER_BYTES);
 export class RemotePeer implements OstPeer, BatchTask {
   readonly local = false;
   onClosed: ((error: Error | null) => void) | null = null;
+  onEvent: ((name: string) => void) | null = null;
   private connection!: Connection;
   private readonly io: Io;
   private readonly clock: Clock;
@@ -46,6 +47,7 @@ export class RemotePeer implements OstPeer, BatchTask {
     identity: Identity,
     address: string,
     timeoutMs: number,
+    ostId?: string,
   ): Promise<RemotePeer> {
     const peer = new RemotePeer(io, clock);
     peer.connection = await Connection.connect(io, address, {
@@ -54,20 +56,25 @@ export class RemotePeer implements OstPeer, BatchTask {
       handler: peer.handler(),
       timeoutMs,
     });
-    if (peer.connection.remote?.role !== 'ost') {
+    const { remote } = peer.connection;
+    if (remote?.role !== 'ost') {
       peer.connection.destroy();
       throw new RawstorError('PROTOCOL', 'there is no OST at this address', { where: address });
+    }
+    if (ostId !== undefined && remote.serverId !== ostId) {
+      peer.connection.destroy();
+      const other = `OST ${remote.serverId} answers there, not ${ostId}`;
+      // One that was started on an empty directory has the same address, and may have the same boot id.
+      throw new RawstorError('UNAVAILABLE', other, {
+        where: address,
+        hint: 'start it on its own directory: is its disk mounted?',
+      });
     }
     return peer;
   }
 
   get where(): string {
     return this.connection.peer;
-  }
-
-  /** Id of the OST that answered. */
-  get ostId(): string | undefined {
-    return this.connection.remote?.serverId;
   }
 
   async call<M extends MethodName>(method: M, params: Params<M>, timeoutMs?: number): Promise<Result<M>> {
@@ -88,6 +95,7 @@ export class RemotePeer implements OstPeer, BatchTask {
   private handler(): ConnectionHandler {
     return {
       ...ASKS_ONLY,
+      event: (_connection, name) => this.onEvent?.(name),
       data: (_connection, header, buffer, offset) => this.onAnswer(header, buffer, offset),
       closed: (_connection, error) => this.onConnectionClosed(error),
     };
@@ -103,6 +111,8 @@ export class RemotePeer implements OstPeer, BatchTask {
       return;
     }
     op.status = header.status;
+    // Where it is damaged.
+    if (header.status === STATUS_CHECKSUM) op.tag = header.tag;
     if (op.opcode === Opcode.READ && header.status === 0) {
       if (buffer === null || header.payloadBytes !== op.length) {
         this.connection.destroy(

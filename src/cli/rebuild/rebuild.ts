@@ -75,7 +75,9 @@ export async function rebuild(
 
 /** A dump knows where the OSTs of its time were. */
 async function targets(context: Context, options: RebuildOptions, dump: DumpedMds | null): Promise<Target[]> {
-  const dumped = (dump?.osts ?? []).map(({ ostId, addresses }) => ({ ostId, addresses }));
+  const dumped = (dump?.osts ?? [])
+    .filter(({ removed }) => removed !== true)
+    .map(({ ostId, addresses }) => ({ ostId, addresses }));
   if (dump === null || options.ost !== undefined) {
     return [...dumped, ...(await findOsts(context, options.ost))];
   }

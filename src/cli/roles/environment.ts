@@ -70,6 +70,15 @@ export const SERVER_OPTIONS = {
     help: 'management server; default: of the location',
     parse: list(address),
   },
+  recoveryRate: {
+    flags: '--recovery-rate <size>',
+    help: 'most that resyncs and moves copy a second',
+    parse: size,
+  },
+  recover: {
+    flags: '--recover',
+    help: 'also repair and move volumes that nobody has open and that have a replica here',
+  },
   poolSize: { flags: '--pool-size <size>', help: 'memory for I/O buffers (default: 256M)', parse: poolSize },
 } satisfies Record<string, OptionSpec | ((port: number) => OptionSpec)>;
 

@@ -4,7 +4,15 @@ import type { ObjectInfo } from '../../protocol/index.js';
 import { defineVerb } from '../command.js';
 import type { Context } from '../context.js';
 import { factLines, tableLines } from '../output.js';
-import { allOsts, allVolumes, type KnownOst, type VolumeHealth, volumeHealth } from '../volumes.js';
+import {
+  allOsts,
+  allVolumes,
+  copiedText,
+  type KnownOst,
+  shortId,
+  type VolumeHealth,
+  volumeHealth,
+} from '../volumes.js';
 
 const UNWELL_EXIT = ERROR_CODES.BUSY.exit;
 
@@ -16,6 +24,8 @@ interface ServerRow {
   addresses: readonly string[];
   /** Longest time its event loop was held up, null where it has not told. */
   loopStallMaxMs: number | null;
+  /** Of an OST: blocks with a wrong checksum now, and found and repaired since its start. */
+  damage?: { badBlocks: number; foundTotal: number; repairedTotal: number };
 }
 
 interface VolumeRow {
@@ -23,6 +33,8 @@ interface VolumeRow {
   health: VolumeHealth;
   replicas: number;
   inSync: number;
+  /** What is being copied or moved, for people. */
+  doing: string;
 }
 
 type Health = 'ok' | 'degraded' | 'down';
@@ -38,6 +50,8 @@ interface Status {
   inUse: number | null;
   /** Only those that are not well. */
   unwell: VolumeRow[];
+  /** Volumes with copies on their way. */
+  recovering: VolumeRow[];
   notes: string[];
 }
 
@@ -61,23 +75,28 @@ async function gather(context: Context): Promise<Status> {
   if (judged instanceof RawstorError) return withoutMds(judged, registry);
   const { stat, osts, volumes } = judged;
   const alive = new Set(osts.filter((ost) => ost.alive).map((ost) => ost.ostId));
-  const unwell = volumes
-    .map((volume) => rowOf(volume, (id) => alive.has(id)))
-    .filter((row) => row.health !== 'ok');
+  const rows = volumes.map((volume) => rowOf(volume, (id) => alive.has(id)));
+  const unwell = rows.filter((row) => row.health !== 'ok');
+  const damaged = osts.filter((ost) => (ost.damagedBlocks ?? 0) > 0);
   const servers = [...serversOf(registry.servers, osts), ...registry.own];
   const down = servers.some((server) => server.health === 'down');
   const lost = unwell.some((row) => row.health === 'unavailable' || row.health === 'loss');
   return {
     clusterId: stat.clusterId,
-    health: lost ? 'down' : down || unwell.length > 0 ? 'degraded' : 'ok',
+    health: lost ? 'down' : down || unwell.length > 0 || damaged.length > 0 ? 'degraded' : 'ok',
     servers,
     capacityBytes: osts.reduce((sum, ost) => sum + ost.capacityBytes, 0),
     freeBytes: osts.reduce((sum, ost) => sum + ost.freeBytes, 0),
     volumes: volumes.length,
     inUse: volumes.filter((volume) => volume.lease !== null).length,
     unwell,
-    notes: registry.notes,
+    recovering: rows.filter((row) => row.doing !== ''),
+    notes: [...registry.notes, ...damaged.map(damageNote)],
   };
+}
+
+function damageNote({ ostId, damagedBlocks }: KnownOst): string {
+  return `${damagedBlocks} damaged blocks on OST ${ostId}: \`rawstor scrub --ost ${ostId}\` repairs what it can`;
 }
 
 /** What the MDS knows, or why it does not say. */
@@ -109,6 +128,7 @@ function withoutMds(failure: RawstorError, { servers, own, clusterId }: Registry
     volumes: null,
     inUse: null,
     unwell: [],
+    recovering: [],
     notes: [failure.toUserText()],
   };
 }
@@ -157,17 +177,41 @@ function serversOf(registered: readonly ServerRow[], osts: readonly KnownOst[]):
   const rows = osts.map((ost) => ({
     role: 'ost',
     id: ost.ostId,
-    health: ost.alive ? 'up' : 'down',
+    health: ost.alive ? (ost.draining ? 'draining' : 'up') : 'down',
     host: ost.labels.host ?? '',
     addresses: ost.addresses,
     loopStallMaxMs: registered.find((server) => server.id === ost.ostId)?.loopStallMaxMs ?? null,
+    damage: {
+      badBlocks: ost.damagedBlocks ?? 0,
+      foundTotal: ost.foundBlocks ?? 0,
+      repairedTotal: ost.repairedBlocks ?? 0,
+    },
   }));
   return [...rows, ...registered.filter((server) => server.role !== 'ost')];
 }
 
 function rowOf(volume: ObjectInfo, alive: (ostId: string) => boolean): VolumeRow {
   const inSync = volume.members.filter((m) => m.state === 'in-sync' && alive(m.ostId)).length;
-  return { name: volume.name, health: volumeHealth(volume, alive), replicas: volume.replicas, inSync };
+  const { name, replicas } = volume;
+  return { name, health: volumeHealth(volume, alive), replicas, inSync, doing: doingOf(volume) };
+}
+
+function doingOf(volume: ObjectInfo): string {
+  const { wanted, recovery, lease, members } = volume;
+  const copies = recovery.map(({ ostId }) => `${shortId(ostId)}${copiedText(volume, ostId)}`);
+  if (wanted !== null) {
+    const move = `${wanted.from === null ? '' : shortId(wanted.from)} to ${shortId(wanted.to)}`;
+    const told = recovery.some(({ ostId }) => ostId === wanted.to) || lease !== null;
+    return [`move ${move}${told ? '' : ', when it is opened'}`, ...copies].join('; ');
+  }
+  const waits = lease === null && members.some(({ state }) => state === 'stale');
+  return copies.length === 0 && waits ? 'resync, when it is opened' : copies.join('; ');
+}
+
+/** Bad blocks now, and how many of those that were found are repaired. */
+function damageText(damage: ServerRow['damage']): string {
+  if (damage === undefined || damage.foundTotal + damage.badBlocks === 0) return '-';
+  return `${damage.badBlocks} bad, ${damage.repairedTotal} of ${damage.foundTotal} repaired`;
 }
 
 /** Up to half a second is of no consequence: signs of life are due every second. */
@@ -193,6 +237,7 @@ function describe(found: Status): string[] {
       { header: 'ROLE', cell: (row) => row.role },
       { header: 'HEALTH', cell: (row) => row.health },
       { header: 'HOST', cell: (row) => row.host },
+      { header: 'DAMAGE', cell: ({ damage }) => damageText(damage) },
       { header: 'STALL', cell: (row) => stallText(row.loopStallMaxMs), right: true },
       { header: 'ADDRESSES', cell: (row) => row.addresses.join(' ') },
       { header: 'ID', cell: (row) => row.id },
@@ -205,6 +250,15 @@ function describe(found: Status): string[] {
         { header: 'VOLUME', cell: (row) => row.name },
         { header: 'HEALTH', cell: (row) => row.health },
         { header: 'IN SYNC', cell: (row) => `${row.inSync} of ${row.replicas}`, right: true },
+      ]),
+    );
+  }
+  if (found.recovering.length > 0) {
+    lines.push('');
+    lines.push(
+      ...tableLines(found.recovering, [
+        { header: 'VOLUME', cell: (row) => row.name },
+        { header: 'RECOVERY', cell: (row) => row.doing },
       ]),
     );
   }

@@ -1,5 +1,6 @@
 import { asRawstorError } from '../../common/errors.js';
 import { errorOfStatus } from '../../protocol/control.js';
+import type { Result } from '../../protocol/messages.js';
 import type { Member } from '../member.js';
 import type { LockHolder } from '../range-locks.js';
 import type { RegionSet } from '../region-set.js';
@@ -11,17 +12,26 @@ const COPY_TIMEOUT_MS = 20_000;
 const LIST_TIMEOUT_MS = 30_000;
 
 /** Adds every region of `member` whose epoch is at least `since`. */
-export async function listRegions(member: Member, since: number, into: RegionSet): Promise<void> {
+export function listRegions(member: Member, since: number, into: RegionSet): Promise<void> {
+  return eachPage(member, since, ({ rows }) => into.addRows(rows));
+}
+
+/** Gives every region of `member` whose epoch is at least `since`, a page at a time. */
+export async function eachPage(
+  member: Member,
+  since: number,
+  take: (page: Result<'ost.regions'>) => void,
+): Promise<void> {
   let from: { chunk: number; region: number } | null = null;
   do {
     const { peer } = member;
     if (peer === null) throw new Error(`OST ${member.ostId} left while its regions were listed`);
-    const page: { rows: number[]; next: { chunk: number; region: number } | null } = await peer.call(
+    const page: Result<'ost.regions'> = await peer.call(
       'ost.regions',
       { handle: member.handle, since, from },
       LIST_TIMEOUT_MS,
     );
-    into.addRows(page.rows);
+    take(page);
     from = page.next;
   } while (from !== null);
 }
@@ -79,6 +89,7 @@ export async function orderCopy(
   chunk: number,
   offset: number,
   length: number,
+  remember = false,
 ): Promise<CopyOutcome> {
   const { peer } = target;
   if (peer === null) return 'target';
@@ -89,7 +100,7 @@ export async function orderCopy(
       'a copy failed',
     );
   try {
-    const { sourceStatus } = await peer.call(
+    const { copiedBytes, sourceStatus } = await peer.call(
       'ost.copy',
       {
         handle: target.handle,
@@ -100,10 +111,13 @@ export async function orderCopy(
         sourceAddresses: [...source.addresses],
         sourceOstId: source.ostId,
         sourceBootId: source.bootId,
+        remember,
       },
       COPY_TIMEOUT_MS,
     );
     target.dirty = true;
+    target.copiedBytes += copiedBytes;
+    state.env.throttle?.spend(copiedBytes);
     if (sourceStatus === 0) return 'copied';
     failed(errorOfStatus(sourceStatus, source.ostId).message);
     return 'source';

@@ -1,8 +1,8 @@
 import { asRawstorError, RawstorError } from '../../common/errors.js';
 import type { Member } from '../member.js';
-import { RegionSet } from '../region-set.js';
 import type { VolumeState } from '../volume-state.js';
-import { copySource, listRegions, orderCopy, regionRange, withRangeLocked } from './copy.js';
+import { copySource, orderCopy, regionRange, withRangeLocked } from './copy.js';
+import { type StaleRegions, staleRegions } from './stale-regions.js';
 
 const ATTACH_TIMEOUT_MS = 3000;
 const BACKOFF_MIN_MS = 500;
@@ -14,6 +14,7 @@ const JOIN_TRIES = 5;
 export interface ResyncProgress {
   readonly regionsTotal: number;
   readonly regionsDone: number;
+  readonly copiedBytes: number;
 }
 
 /** What a resync needs of the volume. */
@@ -39,7 +40,8 @@ export class Resync {
 
   progress(member: Member): ResyncProgress | null {
     const at = this.active.get(member);
-    return at === undefined ? null : { regionsTotal: at.total, regionsDone: at.done };
+    if (at === undefined) return null;
+    return { regionsTotal: at.total, regionsDone: at.done, copiedBytes: member.copiedBytes };
   }
 
   /** Something has changed: whoever pauses tries now. */
@@ -61,7 +63,9 @@ export class Resync {
   }
 
   private wanted(member: Member): boolean {
-    return !member.inSync && this.state.fatal === null && !this.state.closing;
+    const { state } = this;
+    const present = state.member(member.ostId) === member;
+    return present && !member.inSync && state.fatal === null && !state.closing;
   }
 
   private async loop(member: Member): Promise<void> {
@@ -104,7 +108,8 @@ export class Resync {
     await this.owner.reconciled();
     if (!member.attached || !this.wanted(member)) return false;
     member.receiving = true;
-    const regions = await this.list(member);
+    const stale = await staleRegions(state, member);
+    const { regions } = stale;
     const progress = this.active.get(member)!;
     progress.total = regions.size;
     progress.done = 0;
@@ -112,7 +117,7 @@ export class Resync {
       { volume: state.name, ostId: member.ostId, regions: regions.size, since: member.staleSince },
       'resync begins',
     );
-    await this.sweep(member, regions, () => progress.done++);
+    await this.sweep(member, stale, () => progress.done++);
     for (let i = 0; i < JOIN_TRIES && member.receiving && member.attached; i++) {
       if (await this.owner.join(member)) return true;
       await state.env.clock.sleep(100);
@@ -120,29 +125,12 @@ export class Resync {
     return false;
   }
 
-  /** Newer regions on either side, and every region with a write in flight that was not sent to it. */
-  private async list(member: Member): Promise<RegionSet> {
-    const { state } = this;
-    const regions = new RegionSet(state.regionsPerChunk);
-    state.locks.forEachExclusive((start, end) => regions.addRange(start, end, state.regionSizeBytes));
-    await listRegions(member, member.staleSince, regions);
-    for (const source of state.inSyncMembers()) {
-      // Without its list the regions that only it knows of would be missed.
-      if (!source.readable) throw new RawstorError('BUSY', 'a source is away', { where: source.ostId });
-      await listRegions(source, member.staleSince, regions);
-    }
-    for (const [chunk, region] of regions) {
-      if (!state.placement(chunk).includes(member)) regions.delete(chunk, region);
-    }
-    return regions;
-  }
-
-  private async sweep(member: Member, regions: RegionSet, onDone: () => void): Promise<void> {
+  private async sweep(member: Member, { regions, unsure }: StaleRegions, onDone: () => void): Promise<void> {
     const queue = regions[Symbol.iterator]();
     const worker = async () => {
       for (const [chunk, region] of queue) {
         if (!member.receiving || !member.attached || this.state.fatal !== null) return;
-        await this.copyOne(member, chunk, region);
+        await this.copyOne(member, chunk, region, !unsure.has(chunk, region));
         onDone();
       }
     };
@@ -152,29 +140,43 @@ export class Resync {
     }
   }
 
-  private async copyOne(member: Member, chunk: number, region: number): Promise<void> {
+  private async copyOne(member: Member, chunk: number, region: number, sure: boolean): Promise<void> {
     const { state } = this;
     const range = regionRange(state, chunk, region);
     if (range === null) return;
-    await withRangeLocked(state, range, async () => {
-      const failed: Member[] = [];
-      while (member.receiving && member.attached) {
-        const source = copySource(state.placement(chunk), member, failed);
+    const length = range.end - range.start;
+    await state.env.throttle?.turn(length);
+    try {
+      await withRangeLocked(state, range, () => this.copyLocked(member, chunk, region, length, sure));
+    } finally {
+      state.env.throttle?.release(length);
+    }
+  }
+
+  private async copyLocked(
+    member: Member,
+    chunk: number,
+    region: number,
+    length: number,
+    sure: boolean,
+  ): Promise<void> {
+    const { state } = this;
+    const failed: Member[] = [];
+    while (member.receiving && member.attached) {
+      const source = copySource(state.placement(chunk), member, failed);
+      if (source !== null) {
         const offset = region * state.regionSizeBytes;
-        if (source !== null) {
-          const length = range.end - range.start;
-          const outcome = await orderCopy(state, source, member, chunk, offset, length);
-          if (outcome === 'copied') return;
-          if (outcome === 'source') failed.push(source);
-        } else if (failed.length > 0) {
-          // Not waited for under the lock: that would hold up the guest.
-          throw new RawstorError('IO', `a region of chunk ${chunk} can be copied from nobody`, {
-            where: failed.map(({ ostId }) => ostId).join(', '),
-          });
-        }
-        await state.env.clock.sleep(100);
-        if (state.fatal !== null) return;
+        const outcome = await orderCopy(state, source, member, chunk, offset, length, sure);
+        if (outcome === 'copied') return;
+        if (outcome === 'source') failed.push(source);
+      } else if (failed.length > 0) {
+        // Not waited for under the lock: that would hold up the guest.
+        throw new RawstorError('IO', `a region of chunk ${chunk} can be copied from nobody`, {
+          where: failed.map(({ ostId }) => ostId).join(', '),
+        });
       }
-    });
+      await state.env.clock.sleep(100);
+      if (state.fatal !== null) return;
+    }
   }
 }

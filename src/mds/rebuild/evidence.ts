@@ -11,13 +11,18 @@ export interface OstScan {
   readonly objects: readonly KeptObject[];
 }
 
+/** An OST, with what no OST knows of itself. */
+export type DumpedOst = OstInfo & { readonly draining?: boolean; readonly removed?: boolean };
+
 /** What a dump of an older MDS said: one more witness, which knows names and marks but maybe of long ago. */
 export interface DumpedMds {
   readonly clusterId: string;
-  readonly osts: readonly OstInfo[];
+  readonly osts: readonly DumpedOst[];
   readonly objects: readonly StoredObject[];
   /** Removed objects whose OSTs had not all confirmed it. */
   readonly removed: readonly { readonly objectId: string; readonly ostIds: readonly string[] }[];
+  /** Copies that OSTs were still to delete, the object living elsewhere. */
+  readonly left: readonly { readonly ostId: string; readonly objectId: string; readonly epoch: number }[];
 }
 
 /** Everything said about one object. */

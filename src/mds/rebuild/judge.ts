@@ -50,15 +50,11 @@ const CHUNKS_SEARCHED = 1 << 20;
 
 /** What becomes of one object. `answered`: the OSTs that were asked and answered. */
 export function judge(evidence: Evidence, answered: ReadonlySet<string>, nowWallMs: number): Finding {
-  const { id, kept, dumped, removedOn, removedInDump } = evidence;
-  const records = [...kept.values()].map(({ record }) => record);
-  if (dumped !== null) records.push(dumped.object);
+  const { id, kept, removedOn, removedInDump } = evidence;
+  const records = recordsOf(evidence);
   const heldBy = [...kept.keys()].sort();
-  const newestRecord = records.reduce<ObjectRecord | null>(
-    (best, record) => (best === null || record.epoch > best.epoch ? record : best),
-    null,
-  );
-  const { name = '', sizeBytes = 0 } = newestRecord ?? {};
+  const record = newestRecord(evidence);
+  const { name = '', sizeBytes = 0 } = record ?? {};
   const finding = (fate: Fate, why: string, stored: StoredObject | null = null): Finding => ({
     id,
     name,
@@ -68,8 +64,8 @@ export function judge(evidence: Evidence, answered: ReadonlySet<string>, nowWall
     heldBy,
     stored,
   });
-  if (newestRecord === null) return finding('removed', '');
-  const pool = new Set(newestRecord.map.pool.map(({ ostId }) => ostId));
+  if (record === null) return finding('removed', '');
+  const pool = new Set(record.map.pool.map(({ ostId }) => ostId));
   // An OST that it was moved away from says nothing about the object.
   const removals = [...removedOn].filter((ostId) => pool.has(ostId));
   if (removedInDump) return finding('removed', 'the dump says so');
@@ -90,7 +86,7 @@ export function judge(evidence: Evidence, answered: ReadonlySet<string>, nowWall
   const ignorant = inSync.filter((ostId) => answered.has(ostId) && !kept.has(ostId));
   const loss = silent.length > 0;
   const without = loss ? `OST ${silent.join(', ')} did not answer` : '';
-  if (!everyChunkOn(newestRecord, whole)) {
+  if (!everyChunkOn(record, whole)) {
     const why = loss ? without : `OST ${ignorant.join(', ')} has no trace of it, and no other is complete`;
     return finding(loss ? 'missing' : 'doubtful', why);
   }
@@ -99,7 +95,8 @@ export function judge(evidence: Evidence, answered: ReadonlySet<string>, nowWall
     // Of what it has, nothing is known: all of it is copied.
     return { ...member, state: 'stale', staleSince: 0 };
   });
-  const stored = restored(evidence, newestRecord, members, {
+  const stored = restored(evidence, record, members, {
+    answered,
     nowWallMs,
     claimEpoch: newest.epoch,
     lastSeal: newest.lastSeal,
@@ -115,7 +112,13 @@ function restored(
   evidence: Evidence,
   record: ObjectRecord,
   members: readonly Member[],
-  marks: { nowWallMs: number; claimEpoch: number; lastSeal: number; lossWallMs: number | null },
+  marks: {
+    answered: ReadonlySet<string>;
+    nowWallMs: number;
+    claimEpoch: number;
+    lastSeal: number;
+    lossWallMs: number | null;
+  },
 ): StoredObject {
   const { kept, dumped } = evidence;
   let highest = Math.max(record.epoch, dumped?.object.epoch ?? 0);
@@ -136,9 +139,39 @@ function restored(
       open: session > 0,
       holder: REBUILT_HOLDER,
       sinceWallMs: 0,
+      yields: false,
     },
+    ...movesOf(evidence, record, marks.answered),
     rebuiltFrom: marks.claimEpoch,
   };
+}
+
+/**
+ * The move that the dump knows of, unless the object has moved since, and who has a copy that is none of its places:
+ * of a move that has ended, or of one that nobody knows of any more.
+ */
+function movesOf(
+  { kept, dumped }: Evidence,
+  { map }: ObjectRecord,
+  answered: ReadonlySet<string>,
+): Pick<StoredObject, 'wanted' | 'left'> {
+  const unmoved = dumped !== null && JSON.stringify(dumped.object.map) === JSON.stringify(map);
+  const wanted = unmoved ? dumped.wanted : null;
+  const places = new Set([...map.pool.map(({ ostId }) => ostId), wanted?.to]);
+  const told = dumped === null ? [] : [...dumped.left, ...(dumped.wanted === null ? [] : [dumped.wanted.to])];
+  const left = [...kept.keys(), ...told.filter((ostId) => !answered.has(ostId))];
+  return { wanted, left: [...new Set(left)].filter((ostId) => !places.has(ostId)).sort() };
+}
+
+function recordsOf({ kept, dumped }: Evidence): ObjectRecord[] {
+  const records = [...kept.values()].map(({ record }) => record);
+  return dumped === null ? records : [...records, dumped.object];
+}
+
+export function newestRecord(evidence: Evidence): ObjectRecord | null {
+  const newer = (best: ObjectRecord | null, record: ObjectRecord) =>
+    best === null || record.epoch > best.epoch ? record : best;
+  return recordsOf(evidence).reduce<ObjectRecord | null>(newer, null);
 }
 
 /** Whether every chunk has a replica on one of these. */

@@ -1,9 +1,8 @@
 import { RawstorError } from '../../common/errors.js';
 import { LIMITS } from '../../common/limits.js';
-import type { OstInfo } from '../../protocol/index.js';
 import type { StoredObject } from '../stored-object.js';
-import { type DumpedMds, gather, type OstScan } from './evidence.js';
-import { type Finding, judge } from './judge.js';
+import { type DumpedMds, type DumpedOst, gather, type OstScan } from './evidence.js';
+import { type Finding, judge, newestRecord } from './judge.js';
 
 export interface PlanOptions {
   /** OSTs known from elsewhere that did not answer, by id. */
@@ -22,9 +21,11 @@ export interface RebuildPlan {
   readonly renamed: ReadonlyMap<string, string>;
   /** OSTs that are named somewhere and did not answer. */
   readonly missing: readonly string[];
-  readonly osts: readonly OstInfo[];
+  readonly osts: readonly DumpedOst[];
   readonly objects: readonly StoredObject[];
   readonly tombstones: readonly { readonly objectId: string; readonly ostIds: readonly string[] }[];
+  /** Of the dump's, those of OSTs that did not answer; what the others still have is with the objects. */
+  readonly left: DumpedMds['left'];
 }
 
 /**
@@ -48,9 +49,8 @@ export function makePlan(
     if (finding.name === '') continue;
     findings.push(finding);
     if (finding.fate === 'removed') continue;
-    for (const { record } of one.kept.values()) {
-      for (const { ostId } of record.map.pool) if (!answered.has(ostId)) missing.add(ostId);
-    }
+    // Older records name OSTs that it has been moved away from, which may be gone for good.
+    for (const { ostId } of newestRecord(one)?.map.pool ?? []) if (!answered.has(ostId)) missing.add(ostId);
   }
   findings.sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : a.id < b.id ? -1 : 1));
   const returning = findings.filter(
@@ -58,8 +58,8 @@ export function makePlan(
   );
   const objects = returning.flatMap(({ stored }) => stored ?? []);
   const renamed = newNames(objects);
-  const osts = new Map((dump?.osts ?? []).map((info) => [info.ostId, info]));
-  for (const { info } of known) osts.set(info.ostId, info);
+  const osts = new Map((dump?.osts ?? []).map((ost) => [ost.ostId, ost]));
+  for (const { info } of known) osts.set(info.ostId, { ...osts.get(info.ostId), ...info });
   const tombstones = [...evidence.values()]
     .filter(({ removedOn, removedInDump }) => removedOn.size > 0 || removedInDump)
     .filter(({ id }) => !objects.some(({ object }) => object.id === id))
@@ -76,6 +76,11 @@ export function makePlan(
     osts: [...osts.values()],
     objects: objects.map((stored) => withName(stored, renamed.get(stored.object.id))),
     tombstones,
+    left: (dump?.left ?? []).filter(({ ostId, objectId }) => {
+      const object = objects.find((stored) => stored.object.id === objectId);
+      const placed = object?.object.map.pool.some((target) => target.ostId === ostId) === true;
+      return !answered.has(ostId) && !placed && object?.left.includes(ostId) !== true;
+    }),
   };
 }
 

@@ -6,6 +6,7 @@ import { newId } from '../../common/ids.js';
 import { lockDirectory } from '../../io/index.js';
 import { encodeBody } from '../../protocol/index.js';
 import { CLUSTER_KEY, ROLE, STORE_DIRECTORY } from '../directory.js';
+import { putLeft } from '../left-copies.js';
 import { type MetadataStore, STORE_LIMITS } from '../store.js';
 import { LmdbStore } from '../store-lmdb.js';
 import { encodeStored, NAME_PREFIX, OBJECT_PREFIX, OST_PREFIX } from '../stored-object.js';
@@ -70,8 +71,9 @@ export async function writeMdsDirectory(path: string, plan: RebuildPlan, nowWall
 /** Into an empty store. */
 export async function fillStore(store: MetadataStore, plan: RebuildPlan, nowWallMs: number): Promise<void> {
   const puts = [{ key: CLUSTER_KEY, value: encodeBody(plan.clusterId) as Uint8Array }];
-  for (const info of plan.osts) {
-    puts.push({ key: OST_PREFIX + info.ostId, value: encodeBody({ info, seenWallMs: nowWallMs }) });
+  for (const { draining = false, removed = false, ...info } of plan.osts) {
+    const value = encodeBody({ info, seenWallMs: nowWallMs, draining, removed });
+    puts.push({ key: OST_PREFIX + info.ostId, value });
   }
   for (const stored of plan.objects) {
     const { id, name } = stored.object;
@@ -79,6 +81,7 @@ export async function fillStore(store: MetadataStore, plan: RebuildPlan, nowWall
     puts.push({ key: NAME_PREFIX + name, value: encodeBody(id) });
   }
   for (const { objectId, ostIds } of plan.tombstones) puts.push(putTombstone(objectId, ostIds));
+  for (const { ostId, objectId, epoch } of plan.left) puts.push(putLeft(ostId, objectId, epoch));
   for (let at = 0; at < puts.length; at += STORE_LIMITS.operations) {
     await store.transact({ checks: [], puts: puts.slice(at, at + STORE_LIMITS.operations) });
   }

@@ -1,77 +1,26 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
-import { begin, type Outcome, ownLoopback, run, temporaryDirectory, until } from './programs.js';
+import { type Outcome, until } from './programs.js';
+import { done, imageBytes, Servers } from './servers.js';
 
 /** Real servers; the MDS is killed and its directory wiped. */
 
-type Child = ReturnType<typeof begin>;
-
+let servers: Servers;
 let cwd: string;
 let host: string;
-const children = new Map<string, Child>();
 
 beforeEach(async () => {
-  cwd = temporaryDirectory();
-  host = ownLoopback();
-  writeFileSync(
-    join(cwd, 'cluster.toml'),
-    `mgs = ["${host}:7770"]\nmds = ["${host}:7771"]\n[gateway]\nnbd = ["unix:${cwd}/nbd.sock"]\ncontrol = "${cwd}/control.sock"\n`,
-  );
-  await serve('mgs', '--listen', `${host}:7770`, '--http-listen', `${host}:7772`);
-  await serve('mds', '--listen', `${host}:7771`);
-  await Promise.all([1, 2, 3].map(serveOst));
-  await until(async () => JSON.parse((await rawstor('ost', 'ls', '--output', 'json')).stdout).length === 3);
+  servers = await Servers.start(3);
+  ({ cwd, host } = servers);
 });
+afterEach(() => servers.remove());
 
-afterEach(async () => {
-  for (const child of children.values()) child.kill('SIGKILL');
-  await Promise.all(children.values());
-  children.clear();
-  rmSync(cwd, { recursive: true, force: true });
-});
+const rawstor = (...args: string[]): Promise<Outcome> => servers.rawstor(...args);
+const volume = (...args: string[]): Promise<Outcome> => servers.volume(...args);
 
-const rawstor = (...args: string[]): Promise<Outcome> =>
-  run('cli/rawstor', ['-c', 'cluster.toml', ...args], { cwd });
-const volume = (...args: string[]): Promise<Outcome> =>
-  run('cli/rawstor-volume', ['-c', 'cluster.toml', ...args], { cwd });
-
-async function done(outcome: Promise<Outcome>): Promise<Outcome> {
-  const result = await outcome;
-  expect(result, result.stderr).toMatchObject({ code: 0 });
-  return result;
-}
-
-async function serve(name: string, ...args: string[]): Promise<void> {
-  const role = name.replace(/-.*/, '');
-  const dir = role === 'nbd' ? [] : ['--dir', name];
-  const child = begin('cli/rawstor', ['-c', 'cluster.toml', 'serve', role, ...dir, ...args], { cwd });
-  children.set(name, child);
-  let said = '';
-  await new Promise<void>((resolve, reject) => {
-    child.stderr!.on('data', (bytes: Buffer) => {
-      said += bytes.toString();
-      if (/ serves|serving|ready/.test(said)) resolve();
-    });
-    child.then(() => reject(new Error(`${name} ended: ${said}`)));
-  });
-}
-
-const serveOst = (index: number) =>
-  serve(`ost-${index}`, '--listen', `${host}:777${6 + index}`, '--label', `host=h${index}`);
-
-async function kill(name: string): Promise<void> {
-  const child = children.get(name)!;
-  children.delete(name);
-  child.kill('SIGKILL');
-  await child;
-}
-
-/** Deterministic, different everywhere. */
 function image(name: string, seed: number, sizeBytes: number): Buffer {
-  const bytes = Buffer.alloc(sizeBytes);
-  for (let at = 0; at < sizeBytes; at += 4)
-    bytes.writeUInt32LE(Math.imul(at + 1, 2654435761 * (seed + 1)) >>> 0, at);
+  const bytes = imageBytes(seed, sizeBytes);
   writeFileSync(join(cwd, name), bytes);
   return bytes;
 }
@@ -94,18 +43,16 @@ it('volumes survive the MDS, byte for byte: rebuild, and load of an old dump', a
   await done(volume('create', 'fresh', '--size', '1G'));
   await done(volume('rm', 'one', '--force'));
   const { map } = JSON.parse((await volume('info', 'two', '--output', 'json')).stdout);
-  const ids = [1, 2, 3].map(
-    (i) => JSON.parse(readFileSync(join(cwd, `ost-${i}/rawstor-ost.json`), 'utf8')).serverId,
-  );
+  const ids = [1, 2, 3].map((index) => servers.ostId(index));
   const stale = 1 + ids.indexOf(map.pool[1].ostId);
-  await kill(`ost-${stale}`);
+  await servers.kill(`ost-${stale}`);
   images.set('two', image('two.img', 9, 6 * MIB));
   await done(volume('import', 'two.img', 'two', '--force'));
-  await kill('mds');
-  await serveOst(stale);
+  await servers.kill('mds');
+  await servers.serveOst(stale);
 
   const offline = await done(rawstor('mds', 'dump', '-', '--dir', 'mds'));
-  expect(JSON.parse(offline.stdout.split('\n')[0]!)).toMatchObject({ rawstor: 'mds-dump', version: 1 });
+  expect(JSON.parse(offline.stdout.split('\n')[0]!)).toMatchObject({ rawstor: 'mds-dump', version: 2 });
   rmSync(join(cwd, 'mds'), { recursive: true });
 
   for (const how of [['rebuild'], ['load', 'old.jsonl']]) {
@@ -123,7 +70,7 @@ it('volumes survive the MDS, byte for byte: rebuild, and load of an old dump', a
     // Nothing is overwritten.
     const again = await rawstor('mds', ...how, '--dir', 'mds');
     expect(again).toMatchObject({ code: 73, stderr: expect.stringMatching(/not empty/) });
-    await serve('mds', '--listen', `${host}:7771`);
+    await servers.serveMds();
     const other = await rawstor('mds', ...how, '--dir', 'mds2');
     expect(other).toMatchObject({
       code: 75,
@@ -140,15 +87,15 @@ it('volumes survive the MDS, byte for byte: rebuild, and load of an old dump', a
       expect(readFileSync(join(cwd, 'out.img')).equals(images.get(name)!), name).toBe(true);
       rmSync(join(cwd, 'out.img'));
     }
-    await kill('mds');
+    await servers.kill('mds');
   }
 }, 240_000);
 
 it('refuses what it cannot answer for, and says what to do', async () => {
   await done(volume('create', 'v', '--size', '1G', '--replicas', '3'));
   await done(volume('create', 'w', '--size', '1G', '--replicas', '1', '--failure-domain', 'ost'));
-  await kill('mds');
-  await kill('ost-3');
+  await servers.kill('mds');
+  await servers.kill('ost-3');
   const refused = await rawstor('mds', 'rebuild', '--dir', 'new');
   expect(refused).toMatchObject({
     code: 69,

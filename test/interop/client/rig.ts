@@ -11,7 +11,7 @@ import { silentLogger } from '../../../src/common/log.js';
 import { MiB } from '../../../src/common/units.js';
 import { createIo, type Io, mapAnonymous } from '../../../src/io/index.js';
 import { DEFAULT_LEASE_TIMES, type RunningMds, startMds } from '../../../src/mds/index.js';
-import { type RunningOst, startOst } from '../../../src/ost/index.js';
+import { type OstTuning, type RunningOst, startOst } from '../../../src/ost/index.js';
 import type { CreateSpec } from '../../../src/protocol/index.js';
 import { WatchedOst } from './watched-ost.js';
 
@@ -26,12 +26,14 @@ export class ClientRig {
   /** By OST id. */
   readonly watched = new Map<string, WatchedOst>();
   cluster!: Cluster;
+  private tuning: Partial<OstTuning> = {};
   private mds!: RunningMds;
   private readonly osts = new Map<string, RunningOst>();
   private readonly order: string[] = [];
 
-  static async start(count = 2): Promise<ClientRig> {
+  static async start(count = 2, tuning: Partial<OstTuning> = {}): Promise<ClientRig> {
     const rig = new ClientRig();
+    rig.tuning = tuning;
     await rig.startMds();
     for (let i = 0; i < count; i++) await rig.startOst(i);
     rig.cluster = await rig.connect('test');
@@ -114,6 +116,11 @@ export class ClientRig {
     await rm(this.dir, { recursive: true });
   }
 
+  /** Directory of the chunk files of an object on one of its OSTs. */
+  chunksOf(ostId: string, objectId: string): string {
+    return join(this.dir, `ost${this.order.indexOf(ostId)}`, 'chunks', objectId.slice(-2), objectId);
+  }
+
   private get mdsAddress(): string {
     return `unix:${this.dir}/mds.sock`;
   }
@@ -128,7 +135,7 @@ export class ClientRig {
       io,
       clock,
       log,
-      tuning: { heartbeatMs: 200 },
+      tuning: { heartbeatMs: 200, ...this.tuning },
     });
     this.order[index] = ost.ostId;
     this.osts.set(ost.ostId, ost);

@@ -88,6 +88,14 @@ class WatchedPeer implements OstPeer {
     return this.peer.where;
   }
 
+  get onEvent() {
+    return this.peer.onEvent ?? null;
+  }
+
+  set onEvent(told: ((name: string) => void) | null) {
+    this.peer.onEvent = told;
+  }
+
   get onClosed() {
     return this.peer.onClosed;
   }

@@ -51,8 +51,8 @@ export const RECOVERY_MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: 'client/recovery/resync.ts',
-        from: '    member.receiving = true;\n    const regions = await this.list(member);\n',
-        to: '    const regions = await this.list(member);\n    member.receiving = true;\n',
+        from: '    member.receiving = true;\n    const stale = await staleRegions(state, member);\n',
+        to: '    const stale = await staleRegions(state, member);\n    member.receiving = true;\n',
       },
     ],
   },
@@ -60,8 +60,8 @@ export const RECOVERY_MUTANTS: readonly Mutant[] = [
     name: 'I9 union rule: regions that only the returning member knows',
     edits: [
       {
-        file: 'client/recovery/resync.ts',
-        from: '    await listRegions(member, member.staleSince, regions);\n',
+        file: 'client/recovery/stale-regions.ts',
+        from: '    take(page.rows);\n',
         to: '',
       },
     ],
@@ -70,9 +70,9 @@ export const RECOVERY_MUTANTS: readonly Mutant[] = [
     name: 'I9 union rule: regions with a write in flight',
     edits: [
       {
-        file: 'client/recovery/resync.ts',
-        from: '    state.locks.forEachExclusive((start, end) => regions.addRange(start, end, state.regionSizeBytes));\n',
-        to: '',
+        file: 'client/recovery/stale-regions.ts',
+        from: '    for (const set of [regions, unsure, touched]) set.addRange(start, end, regionSizeBytes);\n',
+        to: '    void start, end;\n',
       },
     ],
   },
@@ -111,13 +111,19 @@ export const RECOVERY_MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: 'client/recovery/resync.ts',
-        from: '    const regions = await this.list(member);\n',
-        to: `    const listed = await this.list(member);
+        from: '    const stale = await staleRegions(state, member);\n    const { regions } = stale;\n',
+        to: `    const { regions: listed, unsure } = await staleRegions(state, member);
     const kept = this.copied.get(member) ?? new Set<string>();
     this.copied.set(member, kept);
     const regions = new RegionSet(state.regionsPerChunk);
     for (const [chunk, region] of listed) if (!kept.has([chunk, region].join('/'))) regions.add(chunk, region);
+    const stale = { regions, unsure };
 `,
+      },
+      {
+        file: 'client/recovery/resync.ts',
+        from: "import { type StaleRegions, staleRegions } from './stale-regions.js';\n",
+        to: "import { RegionSet } from '../region-set.js';\nimport { type StaleRegions, staleRegions } from './stale-regions.js';\n",
       },
       {
         file: 'client/recovery/resync.ts',

@@ -38,7 +38,7 @@ describe('the command tree', () => {
     for (const verb of ['up', 'serve', 'serve ost', 'serve mds', 'serve mgs', 'serve nbd', 'serve node']) {
       expect(names).toContain(`rawstor ${verb}`);
     }
-    for (const verb of ['status', 'df', 'ost ls']) expect(names).toContain(`rawstor ${verb}`);
+    for (const verb of ['status', 'df', 'ost ls', 'scrub']) expect(names).toContain(`rawstor ${verb}`);
     for (const verb of 'create ls info rm map du import export attach detach bench'.split(' ')) {
       expect(names).toContain(`rawstor-volume ${verb}`);
     }

@@ -2,6 +2,7 @@ import { afterEach, expect, test } from 'vitest';
 import { RawstorError } from '../../../src/common/errors.js';
 import { dumpPage } from '../../../src/mds/dump.js';
 import { dumpText, MemoryStore, parseDump } from '../../../src/mds/index.js';
+import { putLeft } from '../../../src/mds/left-copies.js';
 import { crc32c } from '../../../src/protocol/index.js';
 import { createSpec, Rig, testId } from './support.js';
 
@@ -58,11 +59,27 @@ test('a dump has every object, OST and removal', async () => {
       sessionEpoch: __,
       lossWallMs,
       clean,
+      wanted: ___,
+      left: ____,
+      recovery: _____,
       ...object
     } = await rig.mds.getObj({ ref: stored.object.id });
     expect(stored).toMatchObject({ object, lossWallMs, clean });
   }
   expect(dump.removed).toEqual([{ objectId: gone.id, ostIds: gone.map.pool.map(({ ostId }) => ostId) }]);
+});
+
+test('it has wanted moves, copies that are left behind and marks of OSTs', async () => {
+  rig = await Rig.start(4);
+  const { id, map } = await rig.mds.createObject(createSpec({ name: 'a' }));
+  const from = map.pool[0]!.ostId;
+  const { wanted } = await rig.mds.moves.move({ id, from, to: null, dryRun: false });
+  await rig.mds.moves.setOst({ ostId: from, draining: true });
+  await rig.store.transact({ checks: [], puts: [putLeft(from, testId(0x99), 3)] });
+  const dump = parseDump(text(dumpText(testId(0xc1), (await lines()).lines, 0)), 'x');
+  expect(dump.objects[0]!.wanted).toEqual(wanted);
+  expect(dump.left).toMatchObject([{ ostId: from, objectId: testId(0x99), epoch: 3 }]);
+  expect(dump.osts.filter(({ draining }) => draining).map(({ ostId }) => ostId)).toEqual([from]);
 });
 
 test('a large one comes in pages, each record once', async () => {
@@ -102,7 +119,7 @@ test('what is wrong is said', async () => {
   const body = whole.slice(0, whole.lastIndexOf('{"type":"end"'));
   expect(bad(text('hello\n'))).toMatch(/line 1 .* no JSON/);
   expect(bad(text('{"a":1}\n'))).toMatch(/no dump/);
-  expect(bad(resealed(body.replace('"version":1', '"version":2')))).toMatch(/version 2/);
+  expect(bad(resealed(body.replace('"version":2', '"version":3')))).toMatch(/version 3/);
   expect(bad(text(body))).toMatch(/cut short/);
   expect(bad(text(whole.replace('host1', 'host9')))).toMatch(/damaged/);
   expect(bad(resealed(body.replace('"type":"ost"', '"type":"new"')))).toMatch(/line 2 .*malformed/);

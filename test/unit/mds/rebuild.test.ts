@@ -2,11 +2,13 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { RawstorError } from '../../../src/common/errors.js';
 import { GiB, MiB } from '../../../src/common/units.js';
-import { type DumpedMds, EPOCH_STEP, makePlan, type OstScan } from '../../../src/mds/index.js';
+import { type DumpedMds, EPOCH_STEP, MemoryStore, makePlan, type OstScan } from '../../../src/mds/index.js';
+import { Osts } from '../../../src/mds/osts.js';
 import { firstEpoch } from '../../../src/mds/rebuild/judge.js';
-import { newObjectRecord, newStoredObject } from '../../../src/mds/stored-object.js';
+import { fillStore } from '../../../src/mds/rebuild/write.js';
+import { newObjectRecord, newStoredObject, type StoredObject } from '../../../src/mds/stored-object.js';
 import type { ChunkMap, KeptObject, Member, ObjectRecord, StoredSet } from '../../../src/protocol/index.js';
-import { createSpec, ostInfo, testId } from './support.js';
+import { createSpec, ManualClock, ostInfo, testId } from './support.js';
 
 const CLUSTER = testId(0xc1);
 const NOW = 1_800_000_000_000;
@@ -243,7 +245,7 @@ describe('what cannot be one cluster', () => {
     expect(error.where).toContain(testId(2));
   });
   test('a dump of another', () => {
-    const dump = { clusterId: testId(0xc2), osts: [], objects: [], removed: [] };
+    const dump = { clusterId: testId(0xc2), osts: [], objects: [], removed: [], left: [] };
     expect(failure(() => plan([scan(1, [])], dump)).code).toBe('BAD_DATA');
   });
   test('OSTs that were never in one', () => {
@@ -259,7 +261,8 @@ describe('a dump as one more witness', () => {
   const v = record(0x10, [1, 2]);
   const dumped = (change: Partial<ObjectRecord>, lossWallMs: number | null = null): DumpedMds => {
     const stored = { ...newStoredObject({ ...v, ...change }), lossWallMs };
-    return { clusterId: CLUSTER, osts: [ostInfo(1), ostInfo(2)], objects: [stored], removed: [] };
+    const osts = [ostInfo(1), ostInfo(2)];
+    return { clusterId: CLUSTER, osts, objects: [stored], removed: [], left: [] };
   };
   const now = { epoch: 7, members: members([1], { 2: 4 }) };
   const scans = [scan(1, [kept(v, { set: now, lastSeal: 3 })]), scan(2, [kept(v)])];
@@ -289,6 +292,64 @@ describe('a dump as one more witness', () => {
     expect(made).toMatchObject({ findings: [{ fate: 'removed' }], objects: [] });
     expect(made.tombstones[0]!.ostIds).toContain(testId(1));
     expect(made.osts.map(({ ostId }) => ostId).sort()).toEqual([testId(1), testId(2)]);
+  });
+});
+
+describe('moves', () => {
+  const v = record(0x10, [1, 2]);
+  const wanted = { id: testId(0x77), from: testId(1), to: testId(3), map: map([3, 2]), sinceWallMs: 5 };
+  const dump = (change: Partial<StoredObject> = {}): DumpedMds => ({
+    clusterId: CLUSTER,
+    osts: [ostInfo(1), ostInfo(2), ostInfo(3)],
+    objects: [{ ...newStoredObject(v), wanted, ...change }],
+    removed: [],
+    left: [],
+  });
+  const both = [scan(1, [kept(v)]), scan(2, [kept(v)])];
+
+  test('that were wanted at the dump are wanted still, and what the new OST has of it is kept', () => {
+    const { objects } = plan([...both, scan(3, [kept(v)])], dump());
+    expect(objects[0]).toMatchObject({ wanted, left: [] });
+  });
+  test('that have ended since are not, and the old copy is deleted', () => {
+    const moved = record(0x10, [3, 2], { epoch: 9, members: members([3, 2]) });
+    const scans = [scan(1, [kept(v)]), scan(2, [kept(moved)]), scan(3, [kept(moved)])];
+    expect(plan(scans, dump()).objects[0]).toMatchObject({ wanted: null, left: [testId(1)] });
+    // By the OSTs alone as well.
+    expect(plan(scans).objects[0]).toMatchObject({ wanted: null, left: [testId(1)] });
+    // Where the old one is gone for good it is not missed.
+    expect(plan(scans.slice(1)).missing).toEqual([]);
+  });
+  test('that nobody knows of any more leave nothing behind', () => {
+    const scans = [...both, scan(3, [kept(v)])];
+    expect(plan(scans).objects[0]).toMatchObject({ wanted: null, left: [testId(3)] });
+  });
+  test('leave copies on OSTs that do not answer, which are told later', () => {
+    const left = [
+      { ostId: testId(3), objectId: v.id, epoch: 4 },
+      { ostId: testId(4), objectId: v.id, epoch: 4 },
+      { ostId: testId(1), objectId: v.id, epoch: 4 },
+    ];
+    const made = plan([...both, scan(3, [])], { ...dump({ wanted: null, left: [testId(5)] }), left });
+    // 3 has deleted it, 1 has it again.
+    expect(made.left).toEqual([left[1]]);
+    expect(made.objects[0]!.left).toEqual([testId(5)]);
+  });
+  test('marks of OSTs stay: draining ones get nothing new, removed ones do not come back', async () => {
+    const osts = [
+      { ...ostInfo(1), draining: true },
+      { ...ostInfo(9), removed: true },
+    ];
+    const made = plan(both, { ...dump(), osts });
+    const store = new MemoryStore();
+    await fillStore(store, made, NOW);
+    const known = new Osts(store, new ManualClock());
+    await known.start();
+    expect(known.list().map(({ info, draining }) => [info.ostId, draining])).toEqual([
+      [testId(1), true],
+      [testId(2), false],
+    ]);
+    await expect(known.register(ostInfo(9), {})).rejects.toMatchObject({ code: 'DENIED' });
   });
 });
 

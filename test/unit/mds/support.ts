@@ -112,8 +112,10 @@ export class Rig {
   }
 
   /** As after the end of the process: only the store is left. */
-  async restart(): Promise<void> {
+  async restart(options: { replaceAfterMs?: number } = {}): Promise<void> {
+    await this.mds?.moves.close();
     this.mds = await Mds.start({
+      ...options,
       store: this.store,
       clusterId: testId(0xc1),
       clock: this.clock,

@@ -144,7 +144,7 @@ test('an OST on another directory is not taken for the one that was at its addre
   const second = await start(io, temporaryDirectory(), { listen });
   const error = await failure('UNAVAILABLE', connector.connect(first.ostId, first.addresses, 5000));
   expect(error.message).toContain(second.ostId);
-  expect(error.where).toContain(first.ostId);
+  expect(error.message).toContain(first.ostId);
   (await connector.connect(second.ostId, second.addresses, 5000)).destroy();
 });
 

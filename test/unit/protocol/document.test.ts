@@ -24,6 +24,8 @@ import {
   ostInfoSchema,
   PROTOCOL_VERSION_CURRENT,
   PROTOCOL_VERSION_MIN,
+  recoveryProgressSchema,
+  wantedMoveSchema,
 } from '../../../src/protocol/index.js';
 
 const text = readFileSync(new URL('../../../docs/wire-protocol.md', import.meta.url), 'utf8');
@@ -134,6 +136,8 @@ describe('docs/wire-protocol.md', () => {
     ['`map`', chunkMapSchema],
     ['`pool`', chunkMapSchema.shape.pool.element],
     ['`exceptions`', chunkMapSchema.shape.exceptions.element],
+    ['`wanted`', wantedMoveSchema],
+    ['`recovery`', recoveryProgressSchema],
   ])('has the fields of %s', (name, schema) => {
     const row = tableAfter('shape fields').find(([shape]) => shape === name);
     expect(fields(row![1]!)).toEqual(keys(schema));

@@ -18,7 +18,7 @@ export const ostLs = defineVerb({
     const osts = await allOsts(cluster, context.globals.timeout);
     context.output.list(osts, [
       { header: 'OST', cell: (row) => row.ostId },
-      { header: 'STATE', cell: (row) => (row.alive ? 'up' : 'down') },
+      { header: 'STATE', cell: (row) => (row.alive ? 'up' : 'down') + (row.draining ? ', draining' : '') },
       { header: 'SIZE', cell: (row) => formatSizeBytes(row.capacityBytes), right: true },
       { header: 'FREE', cell: (row) => formatSizeBytes(row.freeBytes), right: true },
       { header: 'LABELS', cell: (row) => labelText(row.labels) },

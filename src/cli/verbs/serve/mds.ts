@@ -1,5 +1,6 @@
 import { resolve } from 'node:path';
 import { runService } from '../../../common/lifecycle.js';
+import { parseDurationMs } from '../../../common/units.js';
 import { defineVerb } from '../../command.js';
 import { id } from '../../options.js';
 import {
@@ -18,6 +19,7 @@ interface Options {
   label?: Record<string, string>;
   mgs?: string[];
   clusterId?: string;
+  replaceAfter?: number;
   existing: boolean;
 }
 
@@ -34,6 +36,11 @@ export const serveMds = defineVerb<Options>({
     SERVER_OPTIONS.advertise,
     SERVER_OPTIONS.label,
     SERVER_OPTIONS.mgs,
+    {
+      flags: '--replace-after <time>',
+      help: 'how long an OST may be away before it is replaced where there is room; 0: never; default: 1h',
+      parse: parseDurationMs,
+    },
     {
       flags: '--cluster-id <id>',
       help: 'id of a new cluster; default: made up at the first start',
@@ -68,6 +75,7 @@ export const serveMds = defineVerb<Options>({
         labels: options.label,
         existing: options.existing,
         mgsAddresses: known.mgs,
+        replaceAfterMs: options.replaceAfter ?? section['replace-after'],
         clusterId: options.clusterId ?? known.config?.clusterId,
       });
       return { mds, close: () => closeAll([() => mds.close(), () => env.io.close()]) };

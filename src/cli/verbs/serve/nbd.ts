@@ -22,6 +22,7 @@ interface Options {
   mds?: string[];
   mgs?: string[];
   poolSize?: number;
+  recoveryRate?: number;
 }
 
 export const serveNbd = defineVerb<Options>({
@@ -40,6 +41,7 @@ export const serveNbd = defineVerb<Options>({
     SERVER_OPTIONS.label,
     SERVER_OPTIONS.mds,
     SERVER_OPTIONS.mgs,
+    SERVER_OPTIONS.recoveryRate,
     SERVER_OPTIONS.poolSize,
   ],
   examples: [
@@ -59,6 +61,7 @@ export const serveNbd = defineVerb<Options>({
         ...env,
         location: mds.join(','),
         name: 'rawstor-nbd',
+        recoveryBytesPerSecond: options.recoveryRate ?? section['recovery-rate'] ?? null,
         host: options.label?.host ?? hostname(),
       });
       const control = options.control ?? section.control;

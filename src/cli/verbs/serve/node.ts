@@ -1,6 +1,6 @@
 import { hostname } from 'node:os';
 import { join, resolve } from 'node:path';
-import { Cluster } from '../../../client/index.js';
+import { Cluster, Keeper } from '../../../client/index.js';
 import { RawstorError } from '../../../common/errors.js';
 import { runService } from '../../../common/lifecycle.js';
 import { defineVerb } from '../../command.js';
@@ -18,6 +18,7 @@ import {
   required,
   SERVER_OPTIONS,
 } from '../../roles/environment.js';
+import { integrityTuning } from './ost.js';
 import { MDS_PORT, OST_PORT } from './ports.js';
 
 interface Options {
@@ -28,6 +29,8 @@ interface Options {
   mds?: string[];
   mgs?: string[];
   poolSize?: number;
+  recover?: boolean;
+  recoveryRate?: number;
   withMds: boolean;
   mdsListen?: string[];
   nbdListen?: string[];
@@ -47,6 +50,8 @@ export const serveNode = defineVerb<Options>({
     SERVER_OPTIONS.label,
     SERVER_OPTIONS.mds,
     SERVER_OPTIONS.mgs,
+    SERVER_OPTIONS.recover,
+    SERVER_OPTIONS.recoveryRate,
     SERVER_OPTIONS.poolSize,
     { flags: '--with-mds', help: 'serve the metadata here as well', default: false },
     {
@@ -110,6 +115,7 @@ async function startNode(context: Context, env: RoleEnvironment, options: Option
       labels: options.label,
       mdsAddresses,
       mgsAddresses: known.mgs,
+      tuning: integrityTuning(known.config?.serve.ost ?? {}),
     });
     closers.push(() => ost.close());
     const cluster = await Cluster.connect({
@@ -118,8 +124,13 @@ async function startNode(context: Context, env: RoleEnvironment, options: Option
       name: 'rawstor-node',
       host: options.label?.host ?? hostname(),
       localOsts: new Map([[ost.ostId, ost.connector]]),
+      recoveryBytesPerSecond: options.recoveryRate ?? null,
     });
     closers.push(() => cluster.close());
+    if (options.recover === true) {
+      const keeper = new Keeper({ cluster, clock: env.clock, log: env.log, ostId: ost.ostId });
+      closers.push(() => keeper.close());
+    }
     const mgs = mgsLink(known.mgs, env);
     closers.push(() => mgs?.close());
     const gateway = await Gateway.start({

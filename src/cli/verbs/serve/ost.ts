@@ -1,11 +1,16 @@
 import { resolve } from 'node:path';
+import { Cluster, Keeper } from '../../../client/index.js';
+import type { ClusterConfig } from '../../../common/config.js';
 import { runService } from '../../../common/lifecycle.js';
+import type { OstTuning } from '../../../ost/index.js';
+import type { OstConnector } from '../../../protocol/index.js';
 import { defineVerb } from '../../command.js';
 import {
   advertised,
   closeAll,
   knownCluster,
   openEnvironment,
+  type RoleEnvironment,
   required,
   SERVER_OPTIONS,
 } from '../../roles/environment.js';
@@ -19,6 +24,17 @@ interface Options {
   mds?: string[];
   mgs?: string[];
   poolSize?: number;
+  recover?: boolean;
+  recoveryRate?: number;
+}
+
+/** What [serve-ost] says about checksums. */
+export function integrityTuning(section: ClusterConfig['serve']['ost']): Partial<OstTuning> {
+  const scrubRate = section['scrub-rate'];
+  return {
+    ...(section.checksums === undefined ? {} : { checksums: section.checksums }),
+    ...(scrubRate === undefined ? {} : { scrubBytesPerSec: scrubRate }),
+  };
 }
 
 export const serveOst = defineVerb<Options>({
@@ -32,6 +48,8 @@ export const serveOst = defineVerb<Options>({
     SERVER_OPTIONS.label,
     SERVER_OPTIONS.mds,
     SERVER_OPTIONS.mgs,
+    SERVER_OPTIONS.recover,
+    SERVER_OPTIONS.recoveryRate,
     SERVER_OPTIONS.poolSize,
   ],
   examples: [
@@ -48,6 +66,8 @@ export const serveOst = defineVerb<Options>({
       const { startOst } = await import('../../../ost/index.js');
       const known = await knownCluster(context, env, options);
       const section = known.config?.serve.ost ?? {};
+      const mdsAddresses = required(known.mds.length > 0 ? known.mds : undefined, '--mds', '`mds = [...]`');
+      const rate = options.recoveryRate ?? section['recovery-rate'] ?? null;
       const listen = options.listen ?? section.listen ?? [`tcp://127.0.0.1:${OST_PORT}`];
       const ost = await startOst({
         ...env,
@@ -55,10 +75,12 @@ export const serveOst = defineVerb<Options>({
         listen,
         advertise: options.advertise ?? advertised(listen),
         labels: { ...section.labels, ...options.label },
-        mdsAddresses: required(known.mds.length > 0 ? known.mds : undefined, '--mds', '`mds = [...]`'),
+        mdsAddresses,
         mgsAddresses: known.mgs,
+        tuning: integrityTuning(section),
       });
-      return { ost, close: () => closeAll([() => ost.close(), () => env.io.close()]) };
+      const keeper = (options.recover ?? section.recover) ? await keep(env, ost, mdsAddresses, rate) : null;
+      return { ost, close: () => closeAll([() => keeper?.close(), () => ost.close(), () => env.io.close()]) };
     };
     const facts = ({ ost }: Awaited<ReturnType<typeof start>>) => ({
       ostId: ost.ostId,
@@ -67,3 +89,26 @@ export const serveOst = defineVerb<Options>({
     return await runService(start, { log: env.log, facts });
   },
 });
+
+/** A client in this process, near the data: most of what it has copied does not leave this machine twice. */
+async function keep(
+  env: RoleEnvironment,
+  ost: { ostId: string; connector: OstConnector },
+  mdsAddresses: readonly string[],
+  rate: number | null,
+): Promise<{ close(): Promise<void> }> {
+  const cluster = await Cluster.connect({
+    ...env,
+    location: mdsAddresses.join(','),
+    name: `rawstor-ost ${ost.ostId}`,
+    localOsts: new Map([[ost.ostId, ost.connector]]),
+    recoveryBytesPerSecond: rate,
+  });
+  const keeper = new Keeper({ cluster, clock: env.clock, log: env.log, ostId: ost.ostId });
+  return {
+    close: async () => {
+      await keeper.close();
+      await cluster.close();
+    },
+  };
+}

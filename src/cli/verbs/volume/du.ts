@@ -1,10 +1,7 @@
-import { asRawstorError } from '../../../common/errors.js';
 import { formatSizeBytes } from '../../../common/units.js';
 import { defineVerb } from '../../command.js';
-import type { Context } from '../../context.js';
-import { processName } from '../../process-name.js';
-import { ServerLink } from '../../server-link.js';
-import { allOsts, allVolumes, type KnownOst, volumeInfo } from '../../volumes.js';
+import { OstLinks } from '../../ost-links.js';
+import { allOsts, allVolumes, volumeInfo } from '../../volumes.js';
 
 interface Row {
   name: string;
@@ -61,44 +58,3 @@ export const du = defineVerb({
     return osts.failures.length === 0 ? 0 : 75;
   },
 });
-
-/** One connection an OST, made when it is first asked; one that fails is not asked again. */
-class OstLinks {
-  readonly failures: string[] = [];
-  private readonly context: Context;
-  private readonly known: ReadonlyMap<string, KnownOst>;
-  private readonly links = new Map<string, ServerLink | null>();
-
-  constructor(context: Context, osts: readonly KnownOst[]) {
-    this.context = context;
-    this.known = new Map(osts.map((ost) => [ost.ostId, ost]));
-  }
-
-  async usage(ostId: string, objectId: string): Promise<{ allocatedBytes: number; chunks: number } | null> {
-    try {
-      const link = this.links.has(ostId) ? this.links.get(ostId)! : await this.open(ostId);
-      if (link === null) return null;
-      return await link.call('ost.usage', { objectId }, this.context.globals.timeout);
-    } catch (error) {
-      this.links.set(ostId, null);
-      this.failures.push(`OST ${ostId} is not counted: ${asRawstorError(error).message}`);
-      return null;
-    }
-  }
-
-  close(): void {
-    for (const link of this.links.values()) link?.close();
-  }
-
-  private async open(ostId: string): Promise<ServerLink> {
-    const { clock, program } = this.context;
-    const link = await ServerLink.open(this.known.get(ostId)?.addresses ?? [], {
-      io: this.context.io(),
-      clock,
-      name: processName(program),
-      timeoutMs: 3000,
-    });
-    this.links.set(ostId, link);
-    return link;
-  }
-}

@@ -1,9 +1,12 @@
 import { formatSizeBytes } from '../../../common/units.js';
 import type { ObjectInfo } from '../../../protocol/index.js';
 import { defineVerb } from '../../command.js';
+import type { Context } from '../../context.js';
+import { OstLinks } from '../../ost-links.js';
 import { factLines, tableLines } from '../../output.js';
 import {
   allOsts,
+  copiedText,
   type KnownOst,
   memberText,
   type VolumeHealth,
@@ -25,12 +28,49 @@ export const info = defineVerb({
     const [volume, osts] = await Promise.all([volumeInfo(cluster, ref!, timeout), allOsts(cluster, timeout)]);
     const byId = new Map(osts.map((ost) => [ost.ostId, ost]));
     const health = volumeHealth(volume, (id) => byId.get(id)?.alive === true);
-    context.output.one({ ...volume, health }, () => describe(volume, health, byId));
+    const damage = await damageOf(context, volume, osts);
+    context.output.one({ ...volume, health, damage }, () => describe(volume, health, byId, damage));
     return 0;
   },
 });
 
-function describe(volume: ObjectInfo, health: VolumeHealth, osts: Map<string, KnownOst>): string[] {
+/** Blocks with a wrong checksum on an OST that answered: now, and found and repaired since it started. */
+interface DamageRow {
+  ostId: string;
+  badBlocks: number;
+  foundTotal: number;
+  repairedTotal: number;
+}
+
+async function damageOf(
+  context: Context,
+  volume: ObjectInfo,
+  osts: readonly KnownOst[],
+): Promise<DamageRow[]> {
+  const links = new OstLinks(context, osts);
+  const alive = new Set(osts.filter((ost) => ost.alive).map((ost) => ost.ostId));
+  try {
+    const asked = volume.members.filter((member) => alive.has(member.ostId));
+    const rows = await Promise.all(
+      asked.map(async ({ ostId }): Promise<DamageRow[]> => {
+        const told = await links.call(ostId, 'ost.damage', { objectId: volume.id });
+        if (told === null) return [];
+        const { blocks, foundTotal, repairedTotal } = told;
+        return [{ ostId, badBlocks: blocks.length, foundTotal, repairedTotal }];
+      }),
+    );
+    return rows.flat();
+  } finally {
+    links.close();
+  }
+}
+
+function describe(
+  volume: ObjectInfo,
+  health: VolumeHealth,
+  osts: Map<string, KnownOst>,
+  damage: readonly DamageRow[],
+): string[] {
   const { lease } = volume;
   const facts: [string, string][] = [
     ['name', volume.name],
@@ -58,10 +98,29 @@ function describe(volume: ObjectInfo, health: VolumeHealth, osts: Map<string, Kn
         'what is inside, then rawstor-volume acknowledge-loss',
     ]);
   }
-  const members = tableLines(volume.members, [
-    { header: 'OST', cell: (member) => member.ostId },
-    { header: 'HOST', cell: (member) => osts.get(member.ostId)?.labels.host ?? '' },
-    { header: 'STATE', cell: (member) => memberText(member, osts.get(member.ostId)?.alive === true) },
+  const { wanted } = volume;
+  if (wanted !== null) facts.push(['moving', `${wanted.from ?? 'one more'} to ${wanted.to}`]);
+  if (volume.left.length > 0) facts.push(['to delete', volume.left.join(' ')]);
+  const alive = (ostId: string) => osts.get(ostId)?.alive === true;
+  const rows = volume.members.map((member) => ({
+    ostId: member.ostId,
+    text: memberText(member, alive(member.ostId)),
+  }));
+  if (wanted !== null)
+    rows.push({ ostId: wanted.to, text: alive(wanted.to) ? 'to come' : 'to come, unreachable' });
+  const members = tableLines(rows, [
+    { header: 'OST', cell: (row) => row.ostId },
+    { header: 'HOST', cell: (row) => osts.get(row.ostId)?.labels.host ?? '' },
+    { header: 'STATE', cell: (row) => row.text + copiedText(volume, row.ostId) },
+    { header: 'DAMAGE', cell: ({ ostId }) => damageText(damage.find((row) => row.ostId === ostId)) },
   ]);
   return [...factLines(facts), '', ...members];
+}
+
+function damageText(row: DamageRow | undefined): string {
+  if (row === undefined) return '?';
+  const { badBlocks, foundTotal, repairedTotal } = row;
+  return foundTotal === 0
+    ? 'none'
+    : `${badBlocks} bad blocks, ${foundTotal} found, ${repairedTotal} repaired`;
 }

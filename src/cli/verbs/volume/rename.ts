@@ -12,7 +12,10 @@ export const rename = defineVerb({
     { name: 'name', help: 'new name' },
   ],
   options: [],
-  examples: [{ command: 'rawstor-volume rename vm1 web1', what: 'vm1 is free for another one then' }],
+  examples: [
+    { command: 'rawstor-volume rename vm1 web1', what: 'the name vm1 is free then' },
+    { command: 'rawstor-volume mv 01a21277-fa4f-710f-b639-af8bd2b98684 web2', what: 'by id' },
+  ],
   async run(context, [ref, name]) {
     const cluster = await context.cluster();
     const { timeout } = context.globals;

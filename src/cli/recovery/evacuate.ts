@@ -1,0 +1,130 @@
+import { type Cluster, isOnlyCopy } from '../../client/index.js';
+import { asRawstorError } from '../../common/errors.js';
+import type { ObjectInfo } from '../../protocol/index.js';
+import type { Context } from '../context.js';
+import { RecoveryProgressLine, recoverAll } from './run.js';
+
+/** Moving everything off an OST: for a drain, and for one that is gone. */
+
+export interface EvacuationRow {
+  volume: string;
+  id: string;
+  /** Where its copy goes; null where it has none there any more, or cannot go anywhere. */
+  to: string | null;
+  state: 'to move' | 'moved' | 'not possible' | 'in use' | 'waiting';
+  detail: string;
+  /** No other copy is complete. */
+  onlyCopy: boolean;
+}
+
+const PAGE = 200;
+const LOOK_MS = 500;
+
+export async function objectsOn(cluster: Cluster, ostId: string, timeoutMs: number): Promise<ObjectInfo[]> {
+  const found: ObjectInfo[] = [];
+  for (;;) {
+    const after = found.at(-1)?.name ?? '';
+    const { objects } = await cluster.mds.call('mds.objectsOn', { ostId, after, limit: PAGE }, timeoutMs);
+    found.push(...objects);
+    if (objects.length === 0) return found;
+  }
+}
+
+/** What would happen, by the present state of things. */
+export async function planEvacuation(
+  context: Context,
+  cluster: Cluster,
+  ostId: string,
+): Promise<EvacuationRow[]> {
+  const { timeout } = context.globals;
+  const rows: EvacuationRow[] = [];
+  for (const object of await objectsOn(cluster, ostId, timeout)) {
+    rows.push(await wish(cluster, object, ostId, { dryRun: true, timeoutMs: timeout }));
+  }
+  return rows;
+}
+
+/**
+ * Moves everything, and looks again until nothing is there. Volumes in use are moved by their holders; may be
+ * begun again at any time.
+ * @returns what could not be moved, and what was
+ */
+export async function evacuate(
+  context: Context,
+  cluster: Cluster,
+  ostId: string,
+  signal: AbortSignal,
+): Promise<EvacuationRow[]> {
+  const timeoutMs = context.globals.timeout;
+  const rows = new Map<string, EvacuationRow>();
+  const line = new RecoveryProgressLine();
+  const shown = context.progress(`OST ${ostId.slice(-12)}`, 0);
+  try {
+    for (;;) {
+      const objects = await objectsOn(cluster, ostId, timeoutMs);
+      const left = new Set(objects.map(({ id }) => id));
+      for (const row of rows.values()) if (!left.has(row.id)) row.state = 'moved';
+      for (const object of objects) {
+        const row = await wish(cluster, object, ostId, { dryRun: false, timeoutMs });
+        rows.set(object.id, { ...row, to: row.to ?? rows.get(object.id)?.to ?? null });
+      }
+      const movable = objects.filter(({ id }) => rows.get(id)!.state !== 'not possible');
+      const free = movable.filter(({ lease }) => lease === null);
+      const done = recoverAll(context, cluster, free, signal, line);
+      const outcomes = await withProgress(done, () => shown.units(line.regions()), context);
+      let stuck = true;
+      for (const { id, outcome, detail } of outcomes) {
+        const row = rows.get(id)!;
+        row.state = outcome === 'recovered' ? 'moved' : outcome === 'in use' ? 'in use' : 'waiting';
+        row.detail = detail;
+        if (outcome !== 'waiting' && outcome !== 'failed') stuck = false;
+      }
+      if (movable.some(({ lease }) => lease !== null)) stuck = false;
+      const all = [...rows.values()];
+      if (objects.length === 0 || movable.length === 0 || stuck) return all;
+      await context.clock.sleep(LOOK_MS);
+      if (signal.aborted) throw signal.reason;
+    }
+  } finally {
+    shown.end();
+  }
+}
+
+async function withProgress<T>(work: Promise<T>, show: () => void, context: Context): Promise<T> {
+  const timer = context.clock.every(200, show);
+  try {
+    return await work;
+  } finally {
+    timer.cancel();
+  }
+}
+
+/** Says at the MDS that what an object has on the OST is wanted elsewhere. */
+async function wish(
+  cluster: Cluster,
+  object: ObjectInfo,
+  ostId: string,
+  { dryRun, timeoutMs }: { dryRun: boolean; timeoutMs: number },
+): Promise<EvacuationRow> {
+  const { id, name, wanted } = object;
+  const row = { volume: name, id, to: null, detail: '', onlyCopy: isOnlyCopy(object, ostId) };
+  const placed = object.map.pool.some((target) => target.ostId === ostId);
+  const coming = wanted?.to === ostId;
+  // Only a copy that is to be deleted: whoever opens it says so.
+  if (!placed && !coming) return { ...row, onlyCopy: false, state: 'to move' };
+  try {
+    const from = placed ? ostId : (wanted?.from ?? null);
+    if (from === null) {
+      if (!dryRun) await cluster.mds.call('mds.cancelMove', { id }, timeoutMs);
+      return { ...row, onlyCopy: false, state: 'to move' };
+    }
+    const answer = await cluster.mds.call('mds.move', { id, from, to: null, dryRun }, timeoutMs);
+    return { ...row, to: answer.wanted.to, state: 'to move' };
+  } catch (error) {
+    const failure = asRawstorError(error);
+    // Another move of it is under way: this one is asked for when that is over.
+    if (failure.code === 'BUSY') return { ...row, state: 'in use', detail: failure.message };
+    const where = failure.where === undefined ? '' : ` (${failure.where})`;
+    return { ...row, state: 'not possible', detail: failure.message + where };
+  }
+}

@@ -1,0 +1,42 @@
+import { needsRecovery } from '../../client/index.js';
+import { formatSizeBytes } from '../../common/units.js';
+import { defineVerb } from '../command.js';
+import { interruptible } from '../interrupt.js';
+import { RATE_OPTION, type RecoveryOptions, recoverAll, recoveryCluster } from '../recovery/run.js';
+import { allVolumes, volumeInfo } from '../volumes.js';
+
+const WAITS_EXIT = 75;
+
+export const recover = defineVerb<RecoveryOptions>({
+  name: 'recover',
+  summary: 'bring the replicas of volumes that nobody has open in order',
+  description:
+    'Opens each, makes its replicas alike after an unclean close, brings those that are behind up to date, carries ' +
+    'out moves that are wanted, and closes it clean. Whoever opens a volume meanwhile gets it at once. Volumes ' +
+    'in use are recovered by whoever has them open.',
+  arguments: [
+    { name: 'volume', help: 'name or id; default: all that need it', optional: true, variadic: true },
+  ],
+  options: [RATE_OPTION],
+  examples: [
+    { command: 'rawstor recover', what: 'all volumes that need it' },
+    { command: 'rawstor recover vm1 --rate 50M', what: 'one, copying at most 50 MiB a second' },
+  ],
+  async run(context, refs, options) {
+    const cluster = await recoveryCluster(context, options);
+    const { timeout } = context.globals;
+    const asked =
+      refs.length === 0
+        ? (await allVolumes(cluster, timeout)).filter(needsRecovery)
+        : await Promise.all(refs.map((ref) => volumeInfo(cluster, ref, timeout)));
+    const outcomes = await interruptible((signal) => recoverAll(context, cluster, asked, signal));
+    context.output.list(outcomes, [
+      { header: 'VOLUME', cell: (row) => row.name },
+      { header: 'OUTCOME', cell: (row) => row.outcome },
+      { header: 'COPIED', cell: (row) => formatSizeBytes(row.copiedBytes), right: true },
+      { header: '', cell: (row) => row.detail },
+    ]);
+    const fine = outcomes.every(({ outcome }) => outcome !== 'waiting' && outcome !== 'failed');
+    return fine ? 0 : WAITS_EXIT;
+  },
+});

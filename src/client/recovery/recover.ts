@@ -1,0 +1,97 @@
+import type { Clock } from '../../common/clock.js';
+import { asRawstorError, RawstorError } from '../../common/errors.js';
+import type { ObjectInfo } from '../../protocol/object-info.js';
+import type { OpenVolumeOptions } from '../open.js';
+import { canDrop } from '../replica-set.js';
+import type { Volume } from '../volume.js';
+import type { VolumeStatus } from './status.js';
+
+export interface RecoverOptions {
+  readonly clock: Clock;
+  readonly holder?: string | undefined;
+  /** How long an open waits for replicas that may not be given up. */
+  readonly openTimeoutMs?: number;
+  /** Gives up when nothing has moved for so long. */
+  readonly patienceMs?: number;
+  readonly onProgress?: (status: VolumeStatus) => void;
+  /** Ends it early: the volume is closed. */
+  readonly signal?: AbortSignal;
+}
+
+export type RecoverOutcome =
+  | 'recovered'
+  /** Somebody has opened the volume, and goes on with it. */
+  | 'taken'
+  /** Some OST that is needed is away. */
+  | 'waiting';
+
+/** What opens volumes: a cluster. */
+interface Opener {
+  openVolume(ref: string, options: OpenVolumeOptions): Promise<Volume>;
+}
+
+const LOOK_MS = 50;
+const PATIENCE_MS = 15_000;
+
+/**
+ * Opens a volume only to bring it in order: reconciles, resyncs, moves what is wanted elsewhere, closes it clean.
+ * Whoever else opens it gets it at once and goes on there.
+ * @throws RawstorError BUSY while another has it, UNAVAILABLE when no complete replica can be reached
+ */
+export async function recoverVolume(
+  cluster: Opener,
+  ref: string,
+  options: RecoverOptions,
+): Promise<RecoverOutcome> {
+  const { clock, holder, openTimeoutMs, signal } = options;
+  const volume = await cluster.openVolume(ref, {
+    mode: 'write',
+    yields: true,
+    ...(holder === undefined ? {} : { holder }),
+    ...(openTimeoutMs === undefined ? {} : { timeoutMs: openTimeoutMs }),
+  });
+  let fatal: RawstorError | null = null;
+  volume.onFatal = (error) => {
+    fatal = error;
+  };
+  const patienceMs = options.patienceMs ?? PATIENCE_MS;
+  let before = '';
+  let movedAtMs = clock.nowMs();
+  try {
+    for (;;) {
+      if (fatal !== null) throw fatal;
+      const status = volume.status();
+      options.onProgress?.(status);
+      if (status.recovered) return 'recovered';
+      if (signal?.aborted === true) throw new RawstorError('UNAVAILABLE', 'it was ended early');
+      const now = progressOf(status);
+      if (now !== before) movedAtMs = clock.nowMs();
+      else if (clock.nowMs() - movedAtMs > patienceMs) return 'waiting';
+      before = now;
+      await clock.sleep(LOOK_MS);
+    }
+  } catch (error) {
+    const { code } = asRawstorError(error);
+    if (code === 'FENCED' || code === 'CONFLICT') return 'taken';
+    throw error;
+  } finally {
+    await volume.close();
+  }
+}
+
+function progressOf({ epoch, unreconciledRegions, members }: VolumeStatus): string {
+  const each = members.map((m) => `${m.state} ${m.regionsDone} ${m.copiedBytes}`);
+  return [epoch, unreconciledRegions, ...each].join(' ');
+}
+
+/** Whether a volume that nobody has open is to be opened for its own good. */
+export function needsRecovery(volume: ObjectInfo): boolean {
+  const stale = volume.members.some((member) => member.state === 'stale');
+  return stale || volume.wanted !== null || volume.left.length > 0 || !volume.clean;
+}
+
+/** Some chunk has no other copy in sync than the one there. */
+export function isOnlyCopy(volume: ObjectInfo, ostId: string): boolean {
+  const inSync = volume.members.filter(({ state }) => state === 'in-sync').map((member) => member.ostId);
+  return !canDrop(volume, new Set(inSync), new Set([ostId]));
+}

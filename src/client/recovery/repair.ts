@@ -1,0 +1,149 @@
+import type { Timer } from '../../common/clock.js';
+import { asRawstorError } from '../../common/errors.js';
+import { LIMITS } from '../../common/limits.js';
+import type { Result } from '../../protocol/messages.js';
+import type { Member } from '../member.js';
+import { chunkLength } from '../slicing.js';
+import type { VolumeState } from '../volume-state.js';
+import { copySource, orderCopy, withRangeLocked } from './copy.js';
+
+/** A read or an event tells of the first block; those next to it are found in the same moment. */
+const GATHER_MS = 50;
+/** While something could not be repaired. */
+const RETRY_MS = 30_000;
+const CALL_TIMEOUT_MS = 20_000;
+
+type DamagedBlock = Result<'ost.damage'>['blocks'][number];
+
+/**
+ * Repairs blocks whose checksum is wrong on one OST: under the range lock it pulls them from another replica in sync, which
+ * verifies its own checksum when it is read. What no replica has whole stays as it is, and reads of it fail.
+ */
+export class Repair {
+  readonly counts = {
+    repairedBlocks: 0,
+    /** That no other replica could give, as last looked at. */
+    damagedBlocks: 0,
+  };
+  private readonly state: VolumeState;
+  private readonly waiting = new Set<Member>();
+  private readonly unrepaired = new Map<Member, number>();
+  private readonly told = new Set<string>();
+  private timer: Timer | null = null;
+  private running = false;
+  /** Somebody was told of since the last look began. */
+  private fresh = false;
+
+  constructor(state: VolumeState) {
+    this.state = state;
+  }
+
+  /** Listens to what the OSTs find. */
+  start(): void {
+    for (const member of this.state.members) {
+      member.onDamaged = () => this.look(member);
+      if (member.damaged) this.look(member);
+    }
+  }
+
+  /** Some block is damaged on this OST. */
+  look(member: Member): void {
+    this.waiting.add(member);
+    this.fresh = true;
+    this.arrange(GATHER_MS);
+  }
+
+  stop(): void {
+    this.timer?.cancel();
+    this.waiting.clear();
+  }
+
+  private arrange(delayMs: number): void {
+    if (this.running || this.over) return;
+    this.timer?.cancel();
+    this.timer = this.state.env.clock.after(delayMs, () => {
+      this.running = true;
+      this.run()
+        .catch((error) => this.state.env.log.error({ error: String(error) }, 'repair failed'))
+        .finally(() => {
+          this.running = false;
+          if (this.waiting.size > 0) this.arrange(this.fresh ? GATHER_MS : RETRY_MS);
+        });
+    });
+  }
+
+  private get over(): boolean {
+    return this.state.fatal !== null || this.state.closing;
+  }
+
+  private async run(): Promise<void> {
+    const members = [...this.waiting];
+    this.waiting.clear();
+    this.fresh = false;
+    for (const member of members) {
+      if (this.over) return;
+      if (!member.readable) {
+        // It may be on its way into the set. Once away it tells what it knows when it is attached again.
+        if (member.attached) this.waiting.add(member);
+        continue;
+      }
+      const left = await this.repairAll(member);
+      this.unrepaired.set(member, left);
+      if (left > 0) this.waiting.add(member);
+    }
+    this.counts.damagedBlocks = [...this.unrepaired.values()].reduce((sum, left) => sum + left, 0);
+  }
+
+  /** Answers how many blocks are left damaged. */
+  private async repairAll(member: Member): Promise<number> {
+    const { state } = this;
+    let left = 0;
+    let blocks: DamagedBlock[];
+    try {
+      ({ blocks } = await member.peer!.call('ost.damage', { objectId: state.object.id }, CALL_TIMEOUT_MS));
+    } catch (error) {
+      state.env.log.warn(
+        { ostId: member.ostId, reason: asRawstorError(error).message },
+        'damage cannot be listed',
+      );
+      return 1;
+    }
+    for (const block of blocks) {
+      if (this.over || !member.readable) return blocks.length;
+      const repaired =
+        block.chunkVersion === state.object.headVersion && (await this.repairOne(member, block));
+      const facts = { volume: state.name, ostId: member.ostId, chunk: block.chunk, offset: block.offset };
+      if (repaired) {
+        this.counts.repairedBlocks++;
+        state.env.log.warn(facts, 'a damaged block is repaired from another replica');
+        continue;
+      }
+      left++;
+      const key = `${member.ostId} ${block.chunk} ${block.offset}`;
+      if (this.told.has(key) || this.told.size >= LIMITS.damagedBlocks) continue;
+      this.told.add(key);
+      state.env.log.error(facts, 'a damaged block cannot be repaired: no other replica has it');
+    }
+    return left;
+  }
+
+  private async repairOne(member: Member, { chunk, offset }: DamagedBlock): Promise<boolean> {
+    const { state } = this;
+    const { sizeBytes, chunkSizeBytes } = state.object;
+    const length = Math.min(LIMITS.blockBytes, chunkLength(chunk, sizeBytes, chunkSizeBytes) - offset);
+    if (length <= 0) return false;
+    const start = chunk * chunkSizeBytes + offset;
+    return await withRangeLocked(state, { start, end: start + length }, async () => {
+      // Replicas may differ there, and which is right is decided for the region as a whole.
+      if (state.unreconciled.overlaps(start, start + length, state.regionSizeBytes)) return false;
+      const failed: Member[] = [];
+      for (;;) {
+        const source = copySource(state.placement(chunk), member, failed);
+        if (source === null || !member.readable) return false;
+        const outcome = await orderCopy(state, source, member, chunk, offset, length);
+        if (outcome !== 'source') return outcome === 'copied';
+        failed.push(source);
+      }
+    });
+  }
+}

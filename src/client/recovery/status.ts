@@ -1,0 +1,66 @@
+import type { RecoveryProgress } from '../../protocol/object-info.js';
+import type { VolumeState } from '../volume-state.js';
+import type { Repair } from './repair.js';
+import type { Resync } from './resync.js';
+
+export interface MemberStatus {
+  readonly ostId: string;
+  readonly state: 'in-sync' | 'resyncing' | 'stale';
+  readonly attached: boolean;
+  readonly regionsTotal: number;
+  readonly regionsDone: number;
+  readonly copiedBytes: number;
+}
+
+export interface VolumeStatus {
+  readonly epoch: number;
+  readonly unreconciledRegions: number;
+  readonly unsealedBytes: number;
+  readonly members: readonly MemberStatus[];
+  /** Which OST's place another is to take. */
+  readonly move: { readonly from: string | null; readonly to: string } | null;
+  /** Every replica is where it is to be, in sync and the same, and nothing of the object is left elsewhere. */
+  readonly recovered: boolean;
+  /** Blocks with a wrong checksum on some replica that were repaired from another, since the open. */
+  readonly repairedBlocks: number;
+  /** Those that no other replica could give. */
+  readonly damagedBlocks: number;
+}
+
+export function volumeStatus(state: VolumeState, resync: Resync, repair: Repair): VolumeStatus {
+  const members = state.members.map((member): MemberStatus => {
+    const progress = resync.progress(member);
+    return {
+      ostId: member.ostId,
+      state: member.inSync ? 'in-sync' : member.receiving ? 'resyncing' : 'stale',
+      attached: member.attached,
+      regionsTotal: progress?.regionsTotal ?? 0,
+      regionsDone: progress?.regionsDone ?? 0,
+      copiedBytes: member.copiedBytes,
+    };
+  });
+  const { epoch, unreconciled, unsealed, move, left, acksHeld } = state;
+  const inSync = members.every((member) => member.state === 'in-sync');
+  return {
+    epoch,
+    unreconciledRegions: unreconciled.size,
+    unsealedBytes: unsealed.bytes,
+    members,
+    move: move === null ? null : { from: move.wanted.from, to: move.wanted.to },
+    recovered: inSync && unreconciled.size === 0 && move === null && left.length === 0 && !acksHeld,
+    ...repair.counts,
+  };
+}
+
+/** What is being copied: for the MDS, and whoever asks it. */
+export function recoveryProgress({ members }: VolumeStatus): RecoveryProgress[] {
+  return members
+    .filter((member) => member.state === 'resyncing')
+    .slice(0, 64)
+    .map(({ ostId, regionsTotal, regionsDone, copiedBytes }) => ({
+      ostId,
+      regionsTotal,
+      regionsDone,
+      copiedBytes,
+    }));
+}

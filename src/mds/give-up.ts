@@ -1,0 +1,78 @@
+import { RawstorError } from '../common/errors.js';
+import { placeChunk } from '../common/placement.js';
+import type { Member } from '../protocol/index.js';
+import type { Candidate } from './allocate.js';
+import { nextEpoch } from './in-sync-sets.js';
+import { chooseTarget, mapWith } from './replace.js';
+import type { StoredObject } from './stored-object.js';
+
+/** Chunks looked at for one that would be lost. */
+const CHUNKS_SEARCHED = 1 << 20;
+
+/**
+ * An object without the only complete copy of something: an older copy becomes the newest, or an empty one does. Either
+ * is a loss on record. Null where others have all of it.
+ * @throws RawstorError NOT_SUPPORTED, UNAVAILABLE, UNSATISFIABLE
+ */
+export function withoutCopy(
+  stored: StoredObject,
+  ostId: string,
+  osts: readonly Candidate[],
+  excluded: (ostId: string) => string | null,
+  nowWallMs: number,
+): StoredObject | null {
+  const { object, session } = stored;
+  const { map, name: where } = object;
+  if (!isOnlyCopy(stored, ostId)) return null;
+  const epoch = nextEpoch(object);
+  const lossWallMs = stored.lossWallMs ?? nowWallMs;
+  const next = { ...stored, lossWallMs, session: { ...session, epoch, open: false }, clean: false };
+  if (object.replicas > 1 && map.rule !== 'fixed') {
+    throw new RawstorError('NOT_SUPPORTED', 'some chunks would be older than others of the same OST', {
+      where,
+      hint: 'export what can be read, remove the volume and create it anew',
+    });
+  }
+  const others = object.members.filter((member) => member.state === 'stale' && member.ostId !== ostId);
+  const older = others.find((member) => osts.some(({ info, alive }) => alive && info.ostId === member.ostId));
+  if (older === undefined && others.length > 0 && object.replicas > 1) {
+    throw new RawstorError('UNAVAILABLE', `OST ${others[0]!.ostId} has an older copy, and is away`, {
+      where,
+      hint: 'start it, then try again',
+    });
+  }
+  if (older !== undefined) {
+    const lastSeal = Math.min(object.lastSeal, Math.max(0, older.staleSince - 1));
+    const members = object.members.map((member): Member => {
+      if (member === older) return { ...member, state: 'in-sync', staleSince: 0 };
+      const since = member.state === 'stale' ? Math.min(member.staleSince, lastSeal + 1) : lastSeal + 1;
+      return { ...member, state: 'stale', staleSince: since };
+    });
+    return { ...next, object: { ...object, epoch, lastSeal, lossEpoch: epoch, members } };
+  }
+  const target = chooseTarget(object, { from: ostId, to: null }, osts, excluded);
+  const members = object.members.map(
+    (member): Member =>
+      member.ostId === ostId
+        ? { ostId: target.ostId, state: 'in-sync', bootId: null, staleSince: 0 }
+        : member,
+  );
+  const moved = { ...object, epoch, lossEpoch: epoch, members, map: mapWith(object, ostId, target) };
+  const dropped = stored.wanted === null ? [] : [stored.wanted.to];
+  return { ...next, wanted: null, left: [...stored.left, ...dropped], object: moved };
+}
+
+/** Some chunk has no other replica in sync. */
+export function isOnlyCopy({ object }: Pick<StoredObject, 'object'>, ostId: string): boolean {
+  const { map, id, replicas, members } = object;
+  const others = new Set(
+    members.filter((m) => m.state === 'in-sync' && m.ostId !== ostId).map((m) => m.ostId),
+  );
+  if (map.rule === 'fixed' && map.exceptions.length === 0) return others.size === 0;
+  const chunks = Math.min(CHUNKS_SEARCHED, Math.ceil(object.sizeBytes / object.chunkSizeBytes));
+  for (let chunk = 0; chunk < chunks; chunk++) {
+    const placed = placeChunk(map, id, replicas, chunk);
+    if (placed.includes(ostId) && !placed.some((other) => others.has(other))) return true;
+  }
+  return false;
+}

@@ -1,0 +1,252 @@
+import type { Clock, Timer } from '../common/clock.js';
+import { asRawstorError, RawstorError } from '../common/errors.js';
+import { newId } from '../common/ids.js';
+import type { Logger } from '../common/log.js';
+import type { ObjectInfo, Params, RecoveryProgress, Result, WantedMove } from '../protocol/index.js';
+import { fitting } from './answers.js';
+import { isOnlyCopy, withoutCopy } from './give-up.js';
+import { checkCurrent } from './in-sync-sets.js';
+import type { Leases } from './leases.js';
+import { LeftCopies, putLeft } from './left-copies.js';
+import { everywhere, type Objects } from './objects.js';
+import type { Osts } from './osts.js';
+import { chooseTarget, mapWith } from './replace.js';
+import type { Serial } from './serial.js';
+import type { MetadataStore } from './store.js';
+import type { StoredObject } from './stored-object.js';
+
+export interface MovesParts {
+  readonly store: MetadataStore;
+  readonly clock: Clock;
+  readonly objects: Objects;
+  readonly osts: Osts;
+  readonly leases: Leases;
+  readonly serial: Serial;
+  /** 0, the default: never. */
+  readonly replaceAfterMs?: number;
+  readonly log?: Logger;
+  /** Tells the object's holder that there is something new. */
+  readonly look: (id: string, reason: string) => void;
+  readonly info: (stored: StoredObject) => ObjectInfo;
+  /** These OSTs have copies to delete. */
+  readonly onLeft: (objectId: string, ostIds: readonly string[]) => void;
+}
+
+const PAGE = 200;
+/** Between two looks for OSTs that are away for long. */
+const LOOK_MS = 60_000;
+
+/**
+ * Moving objects from OST to OST. The MDS only says what is wanted and where to; the object's writer copies, and
+ * takes the new map by a compare-and-swap of the set. What is left behind is deleted when a writer has said that
+ * every OST in sync knows the new map.
+ */
+export class Moves {
+  private readonly parts: MovesParts;
+  private readonly leftCopies: LeftCopies;
+  private timer: Timer | null = null;
+  private looking: Promise<void> | null = null;
+  /** As holders told last, by object. */
+  private readonly told = new Map<string, readonly RecoveryProgress[]>();
+
+  constructor(parts: MovesParts) {
+    this.parts = parts;
+    this.leftCopies = new LeftCopies(parts.store);
+  }
+
+  async start(): Promise<void> {
+    await this.leftCopies.start();
+    const { clock, replaceAfterMs = 0 } = this.parts;
+    if (replaceAfterMs === 0) return;
+    const periodMs = Math.max(100, Math.min(LOOK_MS, replaceAfterMs / 4));
+    this.timer = clock.every(periodMs, () => {
+      this.looking ??= this.replaceSilent().finally(() => {
+        this.looking = null;
+      });
+    });
+  }
+
+  async close(): Promise<void> {
+    this.timer?.cancel();
+    await this.looking;
+  }
+
+  /** Wishes all that is on OSTs which have been away for long to be elsewhere, where there is room. */
+  private async replaceSilent(): Promise<void> {
+    const { osts, log, replaceAfterMs = 0 } = this.parts;
+    for (const ostId of osts.silentFor(replaceAfterMs)) {
+      let after = '';
+      for (;;) {
+        const { objects } = await this.objectsOn({ ostId, after, limit: PAGE });
+        if (objects.length === 0) break;
+        after = objects.at(-1)!.name;
+        for (const object of objects) {
+          const from = object.wanted === null ? ostId : object.wanted.from;
+          const placed = object.map.pool.some((target) => target.ostId === from);
+          if (!placed || (object.wanted !== null && object.wanted.to !== ostId)) continue;
+          // Without it nothing could be copied.
+          if (isOnlyCopy({ object }, ostId)) continue;
+          try {
+            const { wanted } = await this.move({ id: object.id, from, to: null, dryRun: false });
+            log?.warn(
+              { volume: object.name, from, to: wanted.to },
+              'an OST is away for long: it is replaced',
+            );
+          } catch (error) {
+            const reason = asRawstorError(error).toUserText();
+            log?.debug({ volume: object.name, from, reason }, 'an OST that is away cannot be replaced');
+          }
+        }
+      }
+    }
+  }
+
+  leftOn(ostId: string, limit: number): { id: string; epoch: number }[] {
+    return this.leftCopies.pending(ostId, limit);
+  }
+
+  progressed(id: string, recovery: readonly RecoveryProgress[]): void {
+    if (recovery.length === 0) this.told.delete(id);
+    else this.told.set(id, recovery);
+  }
+
+  progress(id: string): RecoveryProgress[] {
+    return [...(this.told.get(id) ?? [])];
+  }
+
+  /** @throws RawstorError NOT_FOUND */
+  async setOst({ ostId, draining }: Params<'mds.setOst'>): Promise<Result<'mds.setOst'>> {
+    await this.parts.osts.mark(ostId, { draining });
+    return {};
+  }
+
+  /** @throws RawstorError NOT_FOUND, BUSY */
+  async removeOst({ ostId }: Params<'mds.removeOst'>): Promise<Result<'mds.removeOst'>> {
+    const { osts } = this.parts;
+    // First, so that nothing is placed there meanwhile.
+    await osts.mark(ostId, { draining: true });
+    const [first] = (await this.objectsOn({ ostId, after: '', limit: 1 })).objects;
+    if (first !== undefined) {
+      throw new RawstorError('BUSY', `OST ${ostId} still has copies: of '${first.name}' for one`, {
+        hint: 'move them first: `rawstor ost drain`, or `rawstor ost rm --lost` when it is gone for good',
+      });
+    }
+    await osts.mark(ostId, { removed: true });
+    const copies = this.leftCopies.pending(ostId, Number.POSITIVE_INFINITY);
+    await this.leftCopies.confirm(
+      ostId,
+      copies.map(({ id }) => id),
+    );
+    return {};
+  }
+
+  async confirmLeft({ ostId, objects }: Params<'mds.confirmLeft'>): Promise<Result<'mds.confirmLeft'>> {
+    await this.leftCopies.confirm(ostId, objects);
+    return {};
+  }
+
+  async objectsOn({ ostId, after, limit }: Params<'mds.objectsOn'>): Promise<Result<'mds.objectsOn'>> {
+    let last = after;
+    for (;;) {
+      const page = await this.parts.objects.list(last, PAGE);
+      if (page.length === 0) return { objects: [] };
+      const found = page.filter((stored) => everywhere(stored).includes(ostId)).slice(0, limit);
+      if (found.length > 0) return { objects: fitting(found.map((stored) => this.parts.info(stored))) };
+      last = page.at(-1)!.object.name;
+    }
+  }
+
+  /** @throws RawstorError NOT_FOUND, UNSATISFIABLE, INVALID, BUSY */
+  async move({ id, from, to, dryRun }: Params<'mds.move'>): Promise<Result<'mds.move'>> {
+    const { objects, serial } = this.parts;
+    return serial.run(id, async () => {
+      let wanted!: WantedMove;
+      await objects.update(id, (stored) => {
+        const { wanted: before, object } = stored;
+        if (before !== null && this.stands(stored, before, from, to)) {
+          wanted = before;
+          return null;
+        }
+        const excluded = (ostId: string) =>
+          stored.left.includes(ostId) || this.leftCopies.has(ostId, id) || before?.to === ostId
+            ? 'has an older copy of it to delete first'
+            : null;
+        const target = chooseTarget(object, { from, to }, this.parts.osts.candidates(), excluded);
+        const map = mapWith(object, from, target);
+        const sinceWallMs = this.parts.clock.wallMs();
+        wanted = { id: newId(sinceWallMs), from, to: target.ostId, map, sinceWallMs };
+        if (dryRun) return null;
+        return { ...stored, wanted, left: before === null ? stored.left : [...stored.left, before.to] };
+      });
+      if (!dryRun) this.parts.look(id, `a move to OST ${wanted.to} is wanted`);
+      return { wanted };
+    });
+  }
+
+  /** @throws RawstorError NOT_FOUND */
+  async cancelMove({ id }: Params<'mds.cancelMove'>): Promise<Result<'mds.cancelMove'>> {
+    const { objects, serial } = this.parts;
+    await serial.run(id, () =>
+      objects.update(id, (stored) => {
+        const { wanted, left } = stored;
+        return wanted === null ? null : { ...stored, wanted: null, left: [...left, wanted.to] };
+      }),
+    );
+    this.parts.look(id, 'a move is not wanted any more');
+    return {};
+  }
+
+  /** @throws RawstorError NOT_FOUND, FENCED, INVALID */
+  async moveStored(params: Params<'mds.moveStored'>): Promise<Result<'mds.moveStored'>> {
+    const { id, sessionEpoch, ostIds } = params;
+    const { objects, serial } = this.parts;
+    await serial.run(id, async () => {
+      let puts: ReturnType<typeof putLeft>[] = [];
+      await objects.update(
+        id,
+        (stored) => {
+          checkCurrent(stored, sessionEpoch);
+          const { object, left } = stored;
+          const gone = left.filter((ostId) => ostIds.includes(ostId));
+          puts = gone.map((ostId) => putLeft(ostId, id, object.epoch));
+          if (gone.length === 0) return null;
+          return { ...stored, left: left.filter((ostId) => !gone.includes(ostId)) };
+        },
+        () => puts,
+      );
+      if (puts.length > 0) this.parts.onLeft(id, ostIds);
+    });
+    return {};
+  }
+
+  /** @throws RawstorError NOT_FOUND, BUSY, INVALID, UNAVAILABLE, NOT_SUPPORTED */
+  async giveUpCopy({ id, ostId }: Params<'mds.giveUpCopy'>): Promise<Result<'mds.giveUpCopy'>> {
+    const { objects, serial, leases } = this.parts;
+    await serial.run(id, async () => {
+      await objects.update(id, (stored) => {
+        if (leases.isHeld(stored)) {
+          throw new RawstorError('BUSY', `'${stored.object.name}' is in use`, {
+            where: stored.session.holder,
+            hint: 'what it waits for is not coming back: end its guest, then try again',
+          });
+        }
+        const candidates = this.parts.osts.candidates();
+        const refused = (to: string) => (this.leftCopies.has(to, id) ? 'has an older copy of it' : null);
+        return withoutCopy(stored, ostId, candidates, refused, this.parts.clock.wallMs());
+      });
+      leases.release(id);
+    });
+    return {};
+  }
+
+  /** A wish is left alone while it can be carried out, unless somebody names another target. */
+  private stands(stored: StoredObject, before: WantedMove, from: string | null, to: string | null): boolean {
+    const alive = this.parts.osts.candidates().find(({ info }) => info.ostId === before.to);
+    const possible = alive?.alive === true && alive.draining !== true;
+    if (!possible) return false;
+    if (before.from === from && (to === null || to === before.to)) return true;
+    throw new RawstorError('BUSY', `'${stored.object.name}' is being moved to OST ${before.to}`, {
+      hint: 'one move of an object at a time: wait until it is done',
+    });
+  }
+}

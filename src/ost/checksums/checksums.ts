@@ -1,0 +1,162 @@
+import { LIMITS } from '../../common/limits.js';
+import { crc32c } from '../../io/index.js';
+import type { SliceList } from '../../io/memory.js';
+import type { ChunkOp } from '../../protocol/index.js';
+import type { ChunkFile } from '../chunk-file.js';
+import type { OstEnvironment } from '../environment.js';
+import { REGIONS_PER_PAGE } from '../record-codec.js';
+import type { Records } from '../records.js';
+import type { RegionMirror, RegionPage } from '../regions.js';
+import type { Damage } from './damage.js';
+import { PageSums } from './page-sums.js';
+import { Recheck, type RecheckOwner } from './recheck.js';
+import { SumCache } from './sum-cache.js';
+import { SUM_BLOCK_BYTES } from './sum-record.js';
+
+const REGION_BYTES = LIMITS.regionSizeBytes;
+const BLOCKS_PER_REGION = REGION_BYTES / SUM_BLOCK_BYTES;
+
+/**
+ * Checksums of stored blocks on the data path: remembers what is changed, and judges what is read. Nothing is
+ * allocated for a read that is whole blocks and right.
+ */
+export class Checksums {
+  readonly damage: Damage;
+  private readonly env: OstEnvironment;
+  private readonly records: Records;
+  private readonly cache: SumCache;
+  private readonly mirror: RegionMirror;
+  private readonly freeRechecks: Recheck[] = [];
+  /** Blocks of the chunk that the last `check` could not find right. */
+  private readonly suspects: number[] = [];
+
+  constructor(
+    env: OstEnvironment,
+    records: Records,
+    mirror: RegionMirror,
+    damage: Damage,
+    cacheRegions: number,
+    onGivenUp: (objectId: string) => void,
+  ) {
+    this.env = env;
+    this.records = records;
+    this.mirror = mirror;
+    this.damage = damage;
+    this.cache = new SumCache(cacheRegions);
+    const onDropped = ({ chunk }: RegionPage) => onGivenUp(chunk.object.record.id);
+    mirror.sumsOf = (page) => new PageSums(page, this.records, this.cache, onDropped);
+  }
+
+  /** Before the file is told. The pages stay in memory until `endChange`. */
+  beginChange(chunk: ChunkFile, offset: number, length: number): void {
+    const lastByte = offset + length - 1;
+    const last = Math.floor(lastByte / REGION_BYTES);
+    for (let region = Math.floor(offset / REGION_BYTES); region <= last; region++) {
+      const page = this.mirror.page(chunk, region);
+      const slot = region % REGIONS_PER_PAGE;
+      const start = region * REGION_BYTES;
+      const first = Math.floor(Math.max(0, offset - start) / SUM_BLOCK_BYTES);
+      const end = Math.floor(Math.min(REGION_BYTES - 1, lastByte - start) / SUM_BLOCK_BYTES);
+      page.pins++;
+      page.sums!.changing[slot]!++;
+      page.sums!.touch(slot, first, end);
+    }
+  }
+
+  /** The file has answered; `whole`: and not with an error. */
+  endChange(chunk: ChunkFile, offset: number, length: number, whole: boolean): void {
+    const last = Math.floor((offset + length - 1) / REGION_BYTES);
+    for (let region = Math.floor(offset / REGION_BYTES); region <= last; region++) {
+      const page = this.mirror.page(chunk, region);
+      const slot = region % REGIONS_PER_PAGE;
+      page.pins--;
+      page.sums!.changing[slot]!--;
+      page.sums!.changedAtSync[slot] = chunk.sync.started + 1;
+    }
+    if (whole && this.damage.count > 0) this.damage.changed(chunk, offset, length);
+  }
+
+  /**
+   * Judges what a read of the file has brought into `op.slices`: true when all that has a checksum is right.
+   * Otherwise `recheck` has to look. To be called when the read has ended: a block that no change has begun on by
+   * now was not being changed while it was read.
+   */
+  check(chunk: ChunkFile, op: ChunkOp): boolean {
+    const { offset, length, slices } = op;
+    const end = offset + length;
+    // Setting it is slow.
+    if (this.suspects.length > 0) this.suspects.length = 0;
+    for (let at = offset; at < end; ) {
+      const region = Math.floor(at / REGION_BYTES);
+      const until = Math.min(end, (region + 1) * REGION_BYTES);
+      const sums = this.mirror.page(chunk, region).sums!;
+      const slot = region % REGIONS_PER_PAGE;
+      if (sums.holds(slot)) this.checkRegion(sums, slot, region, at, until, offset, slices);
+      at = until;
+    }
+    return this.suspects.length === 0;
+  }
+
+  /** Reads what `check` could not find right privately. Answers through the owner, never from within. */
+  recheck(chunk: ChunkFile, op: ChunkOp, owner: RecheckOwner): void {
+    const recheck =
+      this.freeRechecks.pop() ?? new Recheck(this.env.io, this, (one) => this.freeRechecks.push(one));
+    recheck.start(chunk, op, this.suspects, owner);
+  }
+
+  /** The sum that a block of the chunk should have, or -1 when that is not known now. */
+  expected(chunk: ChunkFile, block: number): number {
+    const region = Math.floor(block / BLOCKS_PER_REGION);
+    const sums = this.mirror.page(chunk, region).sums!;
+    const slot = region % REGIONS_PER_PAGE;
+    const inRegion = block % BLOCKS_PER_REGION;
+    if (!sums.holds(slot) || sums.isTouched(slot, inRegion)) return -1;
+    return sums.sums(slot)?.[inRegion] ?? -1;
+  }
+
+  page(chunk: ChunkFile, region: number): RegionPage {
+    return this.mirror.page(chunk, region);
+  }
+
+  private checkRegion(
+    sums: PageSums,
+    slot: number,
+    region: number,
+    from: number,
+    until: number,
+    offset: number,
+    slices: SliceList,
+  ): void {
+    const known = sums.sums(slot);
+    if (known === null) return;
+    const touched = sums.hasTouched(slot);
+    const firstBlock = region * BLOCKS_PER_REGION;
+    let block = Math.floor(from / SUM_BLOCK_BYTES);
+    for (let at = block * SUM_BLOCK_BYTES; at < until; at += SUM_BLOCK_BYTES, block++) {
+      const inRegion = block - firstBlock;
+      if (touched && sums.isTouched(slot, inRegion)) continue;
+      // Of a block that is not read whole nothing can be said from these bytes.
+      const whole = at >= from && at + SUM_BLOCK_BYTES <= until;
+      if (!whole || sumOf(slices, at - offset) !== known[inRegion]) this.suspects.push(block);
+    }
+  }
+}
+
+/** CRC-32C of one block that begins `skip` bytes into the list. */
+function sumOf(slices: SliceList, skip: number): number {
+  if (slices.count === 1) return crc32c(slices.memory[0]!, slices.offset[0]! + skip, SUM_BLOCK_BYTES);
+  let sum = 0;
+  let left = SUM_BLOCK_BYTES;
+  for (let i = 0; i < slices.count && left > 0; i++) {
+    const size = slices.length[i]!;
+    if (skip >= size) {
+      skip -= size;
+      continue;
+    }
+    const take = Math.min(size - skip, left);
+    sum = crc32c(slices.memory[i]!, slices.offset[i]! + skip, take, sum);
+    skip = 0;
+    left -= take;
+  }
+  return sum;
+}

@@ -1,0 +1,43 @@
+import { RawstorError } from '../../common/errors.js';
+import { LIMITS } from '../../common/limits.js';
+import type { MethodName, Params, Result } from '../../protocol/index.js';
+import type { OstCore } from '../core.js';
+
+/** The part of `ost.stat` about checksums. */
+export function integrityFigures({ integrity }: OstCore): Result<'ost.stat'>['integrity'] {
+  if (integrity === null) return null;
+  const { damage, scrubs } = integrity;
+  return {
+    damagedBlocks: damage.count,
+    foundTotal: damage.foundTotal,
+    repairedTotal: damage.repairedTotal,
+    scrubbedWallMs: scrubs.finishedWallMs,
+  };
+}
+
+/** Answers the calls about damage and scrubs. @throws RawstorError NOT_SUPPORTED where checksums are off, BUSY */
+export function integrityCall(core: OstCore, method: MethodName, params: unknown): unknown {
+  const { integrity } = core;
+  if (method === 'ost.damage') {
+    const { objectId } = params as Params<'ost.damage'>;
+    if (integrity === null) return { blocks: [], foundTotal: 0, repairedTotal: 0 };
+    const { damage } = integrity;
+    return { blocks: damage.list(objectId, LIMITS.damagedBlocks), ...damage.totals(objectId) };
+  }
+  if (integrity === null) {
+    throw new RawstorError('NOT_SUPPORTED', 'this OST keeps no checksums', {
+      where: `OST ${core.ostId}`,
+      hint: 'start it with checksums = true in [serve-ost]',
+    });
+  }
+  if (method === 'ost.scrub') {
+    const { objectId, bytesPerSec } = params as Params<'ost.scrub'>;
+    integrity.scrubs.begin(objectId, bytesPerSec);
+    return {};
+  }
+  if (method === 'ost.scrubCancel') {
+    integrity.scrubs.cancel();
+    return {};
+  }
+  return { job: integrity.scrubs.job === null ? null : { ...integrity.scrubs.job } };
+}

@@ -1,0 +1,113 @@
+import { ERROR_CODES, wireOfErrno } from '../../common/errors.js';
+import { crc32c } from '../../io/index.js';
+import { SliceList } from '../../io/memory.js';
+import type { PoolBuffer } from '../../io/pool.js';
+import { FileOp, type FileOpOwner, type Io } from '../../io/types.js';
+import type { ChunkOp } from '../../protocol/index.js';
+import type { ChunkFile } from '../chunk-file.js';
+import type { Checksums } from './checksums.js';
+import { SUM_BLOCK_BYTES, ZERO_BLOCK_SUM } from './sum-record.js';
+
+export interface RecheckOwner {
+  /** `status` 0: what was read is right. CHECKSUM: the block at `badOffset` of the chunk, and perhaps others, is not. */
+  rechecked(status: number, badOffset: number): void;
+}
+
+/**
+ * Reads blocks once more, one by one, into a buffer that nobody else sees, and judges them there: those of which a
+ * read asked only a part, and those whose sum was wrong where they were read to, which may be a guest's memory that
+ * it changes. What is right goes to the reader from here.
+ */
+export class Recheck implements FileOpOwner {
+  private readonly io: Io;
+  private readonly checksums: Checksums;
+  private readonly onDone: (recheck: Recheck) => void;
+  private readonly fileOp = new FileOp(this, new SliceList());
+  private readonly blocks: number[] = [];
+  private next = 0;
+  private chunk: ChunkFile | null = null;
+  private op: ChunkOp | null = null;
+  private owner: RecheckOwner | null = null;
+  private buffer: PoolBuffer | null = null;
+  private badOffset = -1;
+
+  constructor(io: Io, checksums: Checksums, onDone: (recheck: Recheck) => void) {
+    this.io = io;
+    this.checksums = checksums;
+    this.onDone = onDone;
+  }
+
+  start(chunk: ChunkFile, op: ChunkOp, blocks: readonly number[], owner: RecheckOwner): void {
+    this.chunk = chunk;
+    this.op = op;
+    this.owner = owner;
+    this.badOffset = -1;
+    this.next = 0;
+    this.blocks.length = 0;
+    for (let i = 0; i < blocks.length; i++) this.blocks.push(blocks[i]!);
+    this.begin();
+  }
+
+  fileDone(_op: FileOp, result: number): void {
+    if (result < 0) return this.finish(wireOfErrno(result));
+    const { memory, offset } = this.buffer!;
+    if (result < SUM_BLOCK_BYTES) memory.bytes.fill(0, offset + result, offset + SUM_BLOCK_BYTES);
+    this.judge(this.blocks[this.next++]!, crc32c(memory, offset, SUM_BLOCK_BYTES));
+    this.step();
+  }
+
+  private begin(): void {
+    const buffer = this.io.pool.acquire(SUM_BLOCK_BYTES);
+    if (buffer === null) return this.io.pool.whenFree(() => this.begin());
+    this.buffer = buffer;
+    if (this.chunk!.file !== null) return this.step();
+    // Without a file everything reads as zeros; where something else was written the file has been lost.
+    buffer.memory.bytes.fill(0, buffer.offset, buffer.offset + SUM_BLOCK_BYTES);
+    for (const block of this.blocks) this.judge(block, ZERO_BLOCK_SUM);
+    this.io.schedule({ runBatch: () => this.end() });
+  }
+
+  private step(): void {
+    if (this.next === this.blocks.length) return this.end();
+    const { fileOp } = this;
+    fileOp.fileOffset = this.blocks[this.next]! * SUM_BLOCK_BYTES;
+    fileOp.slices.clear();
+    fileOp.slices.add(this.buffer!.memory, this.buffer!.offset, SUM_BLOCK_BYTES);
+    this.chunk!.file!.read(fileOp);
+  }
+
+  private judge(block: number, sum: number): void {
+    // Touched meanwhile: nothing is known of it any more, and what is here is at least of one moment.
+    const expected = this.checksums.expected(this.chunk!, block);
+    if (expected < 0 || expected === sum) this.hand(block);
+    else {
+      this.checksums.damage.found(this.chunk!, block);
+      if (this.badOffset < 0) this.badOffset = block * SUM_BLOCK_BYTES;
+    }
+  }
+
+  /** The part of the block that the read asked for, to where it asked for it. */
+  private hand(block: number): void {
+    const { offset, length, slices } = this.op!;
+    const start = block * SUM_BLOCK_BYTES;
+    const from = Math.max(start, offset);
+    const until = Math.min(start + SUM_BLOCK_BYTES, offset + length);
+    const buffer = this.buffer!;
+    slices.fill(buffer.memory, buffer.offset + (from - start), from - offset, until - from);
+  }
+
+  private end(): void {
+    this.finish(this.badOffset < 0 ? 0 : ERROR_CODES.CHECKSUM.wire);
+  }
+
+  private finish(status: number): void {
+    const { owner, badOffset } = this;
+    this.buffer?.release();
+    this.buffer = null;
+    this.chunk = null;
+    this.op = null;
+    this.owner = null;
+    this.onDone(this);
+    owner!.rechecked(status, badOffset);
+  }
+}

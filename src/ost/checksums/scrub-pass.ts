@@ -1,0 +1,72 @@
+import type { IoFile } from '../../io/types.js';
+import type { ChunkFile } from '../chunk-file.js';
+import type { OstCore } from '../core.js';
+import type { Checksums } from './checksums.js';
+import { isInSync, type KnownRegion } from './object-regions.js';
+import type { QuietAccess } from './quiet-access.js';
+import { RegionChecker } from './region-checker.js';
+import { RegionSummer, type Throttle } from './region-summer.js';
+
+/** Regions, perhaps all holes, before others have their turn. */
+const REGIONS_AT_ONCE = 64;
+
+/** What became of a scrub so far. */
+export interface ScrubCounts {
+  checkedBytes: number;
+  badBlocks: number;
+  /** Regions that were written since the last seal, and of which there are no checksums therefore. */
+  unsealedRegions: number;
+}
+
+/** Scrubs regions one after the other; `close` when done. */
+export class ScrubPass {
+  readonly counts: ScrubCounts = { checkedBytes: 0, badBlocks: 0, unsealedRegions: 0 };
+  private readonly core: OstCore;
+  private readonly checker: RegionChecker;
+  private readonly summer: RegionSummer;
+  private readonly throttle: Throttle;
+  private regions = 0;
+  private direct: { readonly key: string; readonly file: IoFile | null } | null = null;
+
+  constructor(core: OstCore, checksums: Checksums, throttle: Throttle) {
+    this.core = core;
+    this.checker = new RegionChecker(core, checksums);
+    this.summer = new RegionSummer(core, checksums);
+    this.throttle = throttle;
+  }
+
+  /** Sealed regions that have no checksums yet get them on the way. */
+  async region(access: QuietAccess, { chunk, version, region }: KnownRegion): Promise<void> {
+    if (++this.regions % REGIONS_AT_ONCE === 0) await this.core.env.clock.sleep(1);
+    await access.with(chunk, version, async (file) => {
+      const { object } = access;
+      if (isInSync(this.core, object)) {
+        // Checked all the same: of blocks that were not changed the sums were kept, without a look at the blocks.
+        await this.summer.sum(file, region, object.lastSeal, this.throttle);
+      }
+      const result = await this.checker.check(file, region, await this.source(file), this.throttle);
+      if (result === null) this.counts.unsealedRegions++;
+      else {
+        this.counts.checkedBytes += result.checkedBytes;
+        this.counts.badBlocks += result.bad;
+      }
+    });
+  }
+
+  async close(): Promise<void> {
+    const { direct } = this;
+    this.direct = null;
+    await direct?.file?.close();
+  }
+
+  private async source(chunk: ChunkFile): Promise<IoFile | null> {
+    if (chunk.file === null) return null;
+    if (this.direct?.key !== chunk.where) {
+      await this.close();
+      const name = { chunk: chunk.chunk, version: chunk.version };
+      const file = (await this.core.storage.openDirect?.(chunk.object.record.id, name)) ?? null;
+      this.direct = { key: chunk.where, file };
+    }
+    return this.direct.file ?? chunk.file;
+  }
+}

@@ -1,0 +1,36 @@
+import { z } from 'zod';
+import { addressSchema, labelsSchema } from './records.js';
+
+/** Control messages of the management server. */
+
+const count = z.number().int().nonnegative().max(Number.MAX_SAFE_INTEGER);
+const nothing = z.object({});
+
+/** A server as the MGS knows it. */
+export const serverInfoSchema = z.object({
+  role: z.enum(['ost', 'mds', 'nbd']),
+  id: z.string().max(64),
+  addresses: z.array(addressSchema).max(8),
+  labels: labelsSchema,
+  capacityBytes: count,
+  freeBytes: count,
+  /** Of an OST: blocks known to be damaged there. */
+  damagedBlocks: count.optional(),
+  /** Longest time its event loop was held up; absent: not told. */
+  loopStallMaxMs: z.number().nonnegative().optional(),
+});
+export type ServerInfo = z.infer<typeof serverInfoSchema>;
+
+/** Methods the MGS answers. */
+export const MGS_METHODS = {
+  'mgs.register': { params: serverInfoSchema, result: z.object({ clusterId: z.string() }) },
+  'mgs.cluster': {
+    params: nothing,
+    result: z.object({
+      clusterId: z.string(),
+      servers: z.array(
+        serverInfoSchema.extend({ health: z.enum(['up', 'late', 'down']), lastSeenWallMs: z.number() }),
+      ),
+    }),
+  },
+} as const;
