@@ -66,11 +66,31 @@ modules_stamp() {
   { cat "$ROOT/package-lock.json"; node -p 'process.versions.modules + process.arch'; } | sha256sum
 }
 
+# Where the headers of this node are, so that node-gyp fetches none: beside it as its archive brings them, or from Debian.
+use_own_headers() {
+  local prefix dir
+  prefix=$(node -p 'require("node:path").resolve(process.execPath, "../..")')
+  for dir in "$prefix/include/node" /usr/include/nodejs/src /usr/include/node; do
+    if [ -e "$dir/node.h" ] && headers_fit "$dir/node_version.h"; then
+      npm_config_nodedir=${dir%/include/*}
+      [ "$dir" != /usr/include/nodejs/src ] || npm_config_nodedir=/usr/include/nodejs
+      export npm_config_nodedir
+      return 0
+    fi
+  done
+}
+
+headers_fit() {
+  [ "$(sed -n 's/^#define NODE_M[AI][JN]OR_VERSION //p' "$1" | paste -sd.)" = \
+    "$(node -p 'process.versions.node.split(".").slice(0, 2).join(".")')" ]
+}
+
 # `npm ci` when the list of packages changed since the last one; it builds the addon as well.
 need_modules() {
   local stamp=$ROOT/node_modules/.rawstor-stamp
   if [ "$(cat "$stamp" 2>/dev/null)" = "$(modules_stamp)" ]; then return 0; fi
   say 'installing npm packages'
+  use_own_headers
   (cd "$ROOT" && npm ci --no-audit --no-fund --loglevel=error >&2) || die 'npm ci failed' 'see its messages above'
   modules_stamp >"$stamp"
 }
@@ -82,6 +102,7 @@ need_addon() {
     return 0
   fi
   say 'building the addon'
+  use_own_headers
   # npm brings node-gyp along: `npm exec --loglevel=error -c` has it in its PATH.
   (cd "$ROOT" && npm exec --loglevel=error -c 'node-gyp rebuild --loglevel=error' >&2) ||
     die 'the addon did not build' 'see the messages of the compiler above'

@@ -1,7 +1,6 @@
 import { LIMITS } from '../common/limits.js';
 import { placeChunk } from '../common/placement.js';
-import { encodeBody, type ObjectInfo, type ObjectRecord, type RecoveryProgress } from '../protocol/index.js';
-import type { StoredObject } from './stored-object.js';
+import { encodeBody, type ObjectRecord } from '../protocol/index.js';
 
 /** Room left in an answer for what stands around its list. */
 const ANSWER_BYTES = LIMITS.controlBytes - 64 * 1024;
@@ -18,27 +17,6 @@ export function fitting<T>(items: readonly T[]): T[] {
     taken.push(item);
   }
   return taken;
-}
-
-/** `recovery`: as the holder told last. */
-export function infoOf(stored: StoredObject, isHeld: boolean, recovery: RecoveryProgress[]): ObjectInfo {
-  const { session, object, clean, lossWallMs, wanted, left } = stored;
-  const { epoch: sessionEpoch, holder, sinceWallMs } = session;
-  const lease = isHeld ? { holder, sessionEpoch, sinceWallMs } : null;
-  return {
-    ...object,
-    clean,
-    lossWallMs,
-    lease,
-    sessionEpoch,
-    wanted,
-    left,
-    recovery: isHeld ? recovery : [],
-  };
-}
-
-export function sessionOf({ session, rebuiltFrom = null }: StoredObject) {
-  return { sessionEpoch: session.epoch, rebuiltFrom };
 }
 
 /** Replicas of `count` chunks, or of as many as there are and one message holds. */

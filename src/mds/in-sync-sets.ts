@@ -255,16 +255,3 @@ export function nextEpoch(object: ObjectRecord): number {
   }
   return object.epoch + 1;
 }
-
-/** The end of a session; null when it has ended already. @throws RawstorError FENCED */
-export function closed(stored: StoredObject, sessionEpoch: number, clean: boolean): StoredObject | null {
-  checkCurrent(stored, sessionEpoch, 'closed');
-  if (!stored.session.open) return null;
-  // What an adopted writer calls clean is said of seals that this MDS may not know.
-  const known = clean && !isRebuilt(stored);
-  return { ...stored, clean: known, session: { ...stored.session, open: false } };
-}
-
-export function withoutLossMark(stored: StoredObject): StoredObject | null {
-  return stored.lossWallMs === null ? null : { ...stored, lossWallMs: null };
-}

@@ -3,27 +3,20 @@ import type { Logger } from '../common/log.js';
 import type { Random } from '../common/random.js';
 import type { Notice, ObjectInfo, Params, Result } from '../protocol/index.js';
 import { allocate } from './allocate.js';
-import { fitting, infoOf, placements, sessionOf } from './answers.js';
+import { fitting, placements } from './answers.js';
 import { dumpPage } from './dump.js';
-import {
-  type Change,
-  changeMembers,
-  checkCurrent,
-  closed,
-  nextEpoch,
-  seal,
-  withoutLossMark,
-} from './in-sync-sets.js';
+import { type Change, changeMembers, checkCurrent, isRebuilt, nextEpoch, seal } from './in-sync-sets.js';
 import { type Caller, DEFAULT_LEASE_TIMES, Leases, type LeaseTimes } from './leases.js';
 import { Moves } from './moves.js';
 import { everywhere, newObjectId, Objects } from './objects.js';
-import { busy, checkNoneSince, renamed } from './open-checks.js';
+import { busy, checkNoneSince } from './open-checks.js';
 import { Osts } from './osts.js';
+import { rename } from './rename.js';
 import { Serial } from './serial.js';
 import type { MetadataStore } from './store.js';
 import { newObjectRecord, type StoredObject } from './stored-object.js';
 import { Tombstones } from './tombstones.js';
-import { validateCreate, validateName } from './validate.js';
+import { validateCreate } from './validate.js';
 
 export interface MdsOptions {
   readonly store: MetadataStore;
@@ -146,17 +139,9 @@ export class Mds {
     return { objects: fitting(found.map((stored) => this.info(stored))) };
   }
 
-  /**
-   * The new name is of a new epoch: OSTs that keep the older record are outvoted (I13). A writer whose lease has lapsed
-   * may still live, and would take that epoch for somebody else's change of the set: first it has to be closed.
-   * @throws RawstorError NOT_FOUND, EXISTS, INVALID, BUSY
-   */
+  /** @throws RawstorError NOT_FOUND, EXISTS, INVALID, BUSY */
   async rename({ ref, name }: Params<'mds.rename'>): Promise<Result<'mds.rename'>> {
-    validateName(name);
-    const id = await this.objects.resolve(ref);
-    return this.serial.run(id, async () => {
-      return this.info(await this.objects.rename(id, name, (before) => renamed(before, name)));
-    });
+    return this.info(await rename(this.objects, this.serial, ref, name));
   }
 
   /** @throws RawstorError NOT_FOUND, BUSY */
@@ -242,7 +227,13 @@ export class Mds {
   /** Again after it was answered: no change. @throws RawstorError NOT_FOUND, FENCED */
   async close({ id, sessionEpoch, clean }: Params<'mds.close'>): Promise<Result<'mds.close'>> {
     await this.serial.run(id, async () => {
-      await this.objects.update(id, (stored) => closed(stored, sessionEpoch, clean));
+      await this.objects.update(id, (stored) => {
+        checkCurrent(stored, sessionEpoch, 'closed');
+        if (!stored.session.open) return null;
+        // What an adopted writer calls clean is said of seals that this MDS may not know.
+        const known = clean && !isRebuilt(stored);
+        return { ...stored, clean: known, session: { ...stored.session, open: false } };
+      });
       this.leases.release(id);
       this.moves.progressed(id, []);
     });
@@ -251,7 +242,11 @@ export class Mds {
 
   async acknowledgeLoss({ ref }: Params<'mds.acknowledgeLoss'>): Promise<Result<'mds.acknowledgeLoss'>> {
     const id = await this.objects.resolve(ref);
-    await this.serial.run(id, () => this.objects.update(id, withoutLossMark));
+    await this.serial.run(id, () =>
+      this.objects.update(id, (stored) =>
+        stored.lossWallMs === null ? null : { ...stored, lossWallMs: null },
+      ),
+    );
     return {};
   }
 
@@ -261,13 +256,8 @@ export class Mds {
   }
 
   async stat(): Promise<Result<'mds.stat'>> {
-    return {
-      clusterId: this.clusterId,
-      objects: this.objects.count,
-      osts: this.osts.count,
-      leases: this.leases.count,
-      loopStallMaxMs: this.loopStallMaxMs(),
-    };
+    const [objects, osts, leases] = [this.objects.count, this.osts.count, this.leases.count];
+    return { clusterId: this.clusterId, objects, osts, leases, loopStallMaxMs: this.loopStallMaxMs() };
   }
 
   private async swap(id: string, change: (stored: StoredObject) => Change): Promise<{ epoch: number }> {
@@ -287,11 +277,21 @@ export class Mds {
   }
 
   private opened(stored: StoredObject, wasClean: boolean): Result<'mds.open'> {
-    const osts = this.osts.pick(everywhere(stored));
-    return { ...sessionOf(stored), object: this.info(stored), wasClean, leaseMs: this.leases.leaseMs, osts };
+    return {
+      object: this.info(stored),
+      sessionEpoch: stored.session.epoch,
+      wasClean,
+      rebuiltFrom: stored.rebuiltFrom ?? null,
+      leaseMs: this.leases.leaseMs,
+      osts: this.osts.pick(everywhere(stored)),
+    };
   }
 
   private info(stored: StoredObject): ObjectInfo {
-    return infoOf(stored, this.leases.isHeld(stored), this.moves.progress(stored.object.id));
+    const { session, object, clean, lossWallMs, wanted, left } = stored;
+    const { holder, sinceWallMs } = session;
+    const lease = this.leases.isHeld(stored) ? { holder, sessionEpoch: session.epoch, sinceWallMs } : null;
+    const recovery = lease === null ? [] : this.moves.progress(object.id);
+    return { ...object, clean, lossWallMs, lease, sessionEpoch: session.epoch, wanted, left, recovery };
   }
 }

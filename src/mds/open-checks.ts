@@ -1,6 +1,4 @@
 import { RawstorError } from '../common/errors.js';
-import type { ObjectRecord } from '../protocol/index.js';
-import { nextEpoch } from './in-sync-sets.js';
 import type { StoredObject } from './stored-object.js';
 
 /**
@@ -23,13 +21,8 @@ export function busy(stored: StoredObject, what: string): RawstorError {
   });
 }
 
-/** By a new name. @throws RawstorError BUSY while a session has not ended, its lease lapsed or not */
-export function renamed(stored: StoredObject, name: string): ObjectRecord {
-  checkClosed(stored);
-  return { ...stored.object, name, epoch: nextEpoch(stored.object) };
-}
-
-function checkClosed({ session, object }: StoredObject): void {
+/** @throws RawstorError BUSY while a session has not ended, its lease lapsed or not */
+export function checkClosed({ session, object }: StoredObject): void {
   if (!session.open) return;
   throw new RawstorError('BUSY', `'${object.name}' was opened by ${session.holder} and is not closed`, {
     where: object.name,

@@ -26,9 +26,9 @@ export class OstObject {
   lastSeal = 0;
   writer: Session | null = null;
   readonly readers = new Set<Session>();
-  readonly copied = new CopiedRegions();
   /** Sessions that have ended, with operations that have not. */
   readonly draining = new Set<Session>();
+  readonly copied = new CopiedRegions();
   /** Attaches of one object come one after another. */
   turn: Promise<unknown> = Promise.resolve();
   private readonly owner: ObjectOwner;

@@ -5,17 +5,16 @@ import { INTEGRITY_METHODS, integritySchema } from './integrity-messages.js';
 import { DUMP_METHODS, KEPT_METHODS } from './kept-messages.js';
 import { MGS_METHODS } from './mgs-messages.js';
 import { MOVE_METHODS } from './move-messages.js';
-import { createSpecSchema, objectInfoSchema, recoveryProgressSchema } from './object-info.js';
+import { objectInfoSchema, recoveryProgressSchema } from './object-info.js';
+import { OBJECT_METHODS, objectRef } from './object-messages.js';
 import {
   addressSchema,
   bootIdSchema,
   idSchema,
   memberSchema,
-  nameSchema,
   objectRecordSchema,
   ostInfoSchema,
   storedSetSchema,
-  trafficSchema,
   wantedMoveSchema,
 } from './records.js';
 
@@ -53,6 +52,15 @@ const regionListSchema = z.object({
   /** Which of the rows were copied here whole, and the lowest session epoch under which one was. */
   copied: z.array(count).max(LIMITS.regionsPerAnswer),
   copiedSince: epoch,
+});
+
+const trafficSchema = z.object({
+  reads: count,
+  writes: count,
+  flushes: count,
+  readBytes: count,
+  writtenBytes: count,
+  inFlight: count,
 });
 
 /** Methods an OST answers. Handles belong to the connection that attached. */
@@ -129,15 +137,13 @@ export const OST_METHODS = {
       sessions: count,
       loopStallMaxMs: z.number(),
       integrity: integritySchema.nullable(),
+      /** Since its start; `inFlight` at this moment. */
       traffic: trafficSchema,
     }),
   },
 } as const;
 
 const openModeSchema = z.enum(['write', 'read']);
-
-/** By name or by id. */
-const objectRef = z.object({ ref: z.string().min(1).max(LIMITS.nameBytes) });
 
 const swap = z.object({ id: idSchema, sessionEpoch: epoch, expectedEpoch: epoch, requestId });
 const memberList = z.array(memberSchema).max(LIMITS.poolMembers);
@@ -172,21 +178,7 @@ export const MDS_METHODS = {
     params: z.object({ sizeBytes: count, count: z.number().int().min(1).max(64) }),
     result: z.object({ osts: z.array(ostInfoSchema) }),
   },
-  'mds.createObject': { params: createSpecSchema, result: objectInfoSchema },
-  'mds.getObj': { params: objectRef, result: objectInfoSchema },
-  /** Placement of some chunks, first replica first. */
-  'mds.getObjPart': {
-    params: objectRef.extend({ fromChunk: count, count: z.number().int().min(1).max(65536) }),
-    result: z.object({ chunks: z.array(z.array(idSchema)) }),
-  },
-  'mds.list': {
-    params: z.object({ after: z.string().max(LIMITS.nameBytes), limit: z.number().int().min(1).max(1000) }),
-    result: z.object({ objects: z.array(objectInfoSchema) }),
-  },
-  /** BUSY while a lease is held, EXISTS when the name is taken. */
-  'mds.rename': { params: objectRef.extend({ name: nameSchema }), result: objectInfoSchema },
-  /** Refused while a lease is held, unless forced. */
-  'mds.remove': { params: objectRef.extend({ force: z.boolean() }), result: nothing },
+  ...OBJECT_METHODS,
   /**
    * Gives a session. For write it takes the lease (BUSY when held by a live holder and not forced) and a new
    * epoch, and marks the object unclean. For read it gives the current epoch and no lease. CONFLICT when
@@ -251,7 +243,6 @@ export const MDS_METHODS = {
     params: z.object({ id: idSchema, sessionEpoch: epoch, clean: z.boolean() }),
     result: nothing,
   },
-  'mds.acknowledgeLoss': { params: objectRef, result: nothing },
   ...DUMP_METHODS,
   'mds.stat': {
     params: nothing,

@@ -140,13 +140,3 @@ export const ostInfoSchema = z.object({
   repairedBlocks: count.optional(),
 });
 export type OstInfo = z.infer<typeof ostInfoSchema>;
-
-/** Data operations that an OST was asked for since its start; `inFlight` at this moment. */
-export const trafficSchema = z.object({
-  reads: count,
-  writes: count,
-  flushes: count,
-  readBytes: count,
-  writtenBytes: count,
-  inFlight: count,
-});

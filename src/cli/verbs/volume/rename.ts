@@ -13,8 +13,8 @@ export const rename = defineVerb({
   ],
   options: [],
   examples: [
-    { command: 'rawstor-volume rename vm1 web1', what: 'vm1 is free for another one then' },
-    { command: 'rawstor-volume mv 01a21277-fa4f-710f-b639-af8bd2b98684 web1', what: 'by its id' },
+    { command: 'rawstor-volume rename vm1 web1', what: 'the name vm1 is free then' },
+    { command: 'rawstor-volume mv 01a21277-fa4f-710f-b639-af8bd2b98684 web2', what: 'by id' },
   ],
   async run(context, [ref, name]) {
     const cluster = await context.cluster();

@@ -1,0 +1,32 @@
+import { z } from 'zod';
+import { LIMITS } from '../common/limits.js';
+import { createSpecSchema, objectInfoSchema } from './object-info.js';
+import { idSchema, nameSchema } from './records.js';
+
+/** Methods of the MDS by which people make, find, rename and remove objects. */
+
+const count = z.number().int().nonnegative().max(Number.MAX_SAFE_INTEGER);
+const nothing = z.object({});
+
+/** By name or by id. */
+export const objectRef = z.object({ ref: z.string().min(1).max(LIMITS.nameBytes) });
+
+export const OBJECT_METHODS = {
+  'mds.createObject': { params: createSpecSchema, result: objectInfoSchema },
+  'mds.getObj': { params: objectRef, result: objectInfoSchema },
+  /** Placement of some chunks, first replica first. */
+  'mds.getObjPart': {
+    params: objectRef.extend({ fromChunk: count, count: z.number().int().min(1).max(65536) }),
+    result: z.object({ chunks: z.array(z.array(idSchema)) }),
+  },
+  'mds.list': {
+    params: z.object({ after: z.string().max(LIMITS.nameBytes), limit: z.number().int().min(1).max(1000) }),
+    result: z.object({ objects: z.array(objectInfoSchema) }),
+  },
+  /** BUSY while a lease is held, EXISTS when the name is taken. */
+  'mds.rename': { params: objectRef.extend({ name: nameSchema }), result: objectInfoSchema },
+  /** Refused while a lease is held, unless forced. */
+  'mds.remove': { params: objectRef.extend({ force: z.boolean() }), result: nothing },
+  /** Somebody has seen that acknowledged data was lost. */
+  'mds.acknowledgeLoss': { params: objectRef, result: nothing },
+} as const;
