@@ -49,9 +49,11 @@ describe('the simulated cluster', () => {
       for (const what of [...often, ...faults, 'callsAskedAgain', 'swapsAskedAgain']) {
         expect(totals[what], what).toBeGreaterThan(FIXED_SEEDS / 2);
       }
-      for (const what of ['fenced', 'noSpace', 'clockJump', 'ioErrors']) {
+      for (const what of ['fenced', 'clockJump', 'ioErrors']) {
         expect(totals[what], what).toBeGreaterThan(FIXED_SEEDS / 50);
       }
+      // Few histories have it, and then often.
+      expect(totals.noSpace, 'noSpace').toBeGreaterThan(FIXED_SEEDS / 100);
     },
     LONG ? 60 * MINUTES : 8 * MINUTES,
   );
