@@ -7,12 +7,15 @@ import { addCounts } from './seeds.js';
 const MINUTES = 60_000;
 const LONG = process.env.RAWSTOR_TEST_LONG === '1';
 const FIXED_SEEDS = LONG ? 2000 : 300;
-const FRESH_SEEDS = 20_000;
+const FRESH_SEEDS = LONG ? 20_000 : 400;
+/** At most; a batch that has begun is finished. */
+const FRESH_MS = LONG ? 170 * MINUTES : 40_000;
+const BATCH = 20;
 const STEPS = 1000;
 /** Seeds whose histories have found something; most are other histories by now, which does not make them worse. */
 const FOUND = [
-  207, 299, 497, 880, 1114, 1157, 1586, 1898, 2045, 2356, 2366, 2373, 4186, 4470, 5_000_106, 247_072_611,
-  247_072_835,
+  207, 299, 497, 880, 1114, 1157, 1586, 1898, 2045, 2356, 2366, 2373, 4186, 4470, 5_000_106, 700_000_247,
+  247_072_611, 247_072_835,
 ];
 
 async function run(seeds: readonly number[]): Promise<Record<string, number>> {
@@ -46,21 +49,26 @@ describe('the simulated cluster', () => {
       for (const what of [...often, ...faults, 'callsAskedAgain', 'swapsAskedAgain']) {
         expect(totals[what], what).toBeGreaterThan(FIXED_SEEDS / 2);
       }
-      for (const what of ['fenced', 'noSpace', 'clockJump', 'ioErrors']) {
+      for (const what of ['fenced', 'clockJump', 'ioErrors']) {
         expect(totals[what], what).toBeGreaterThan(FIXED_SEEDS / 50);
       }
+      // Few histories have it, and then often.
+      expect(totals.noSpace, 'noSpace').toBeGreaterThan(FIXED_SEEDS / 100);
     },
     LONG ? 60 * MINUTES : 8 * MINUTES,
   );
 
-  // Some few of a thousand still fail (see docs/simulation.md): CI is for what is known to hold.
-  it.skipIf(!LONG)(
-    'keeps every rule in histories never seen before (long)',
+  // As many as there is time for: CI has little of it, and the seeds are others each time.
+  it(
+    'keeps every rule in histories never seen before',
     async () => {
       const first = 1_000_000 + Math.floor(Math.random() * 1_000_000_000);
-      await run(Array.from({ length: FRESH_SEEDS }, (_, i) => first + i));
+      const untilMs = performance.now() + FRESH_MS;
+      for (let tried = 0; tried < FRESH_SEEDS && performance.now() < untilMs; tried += BATCH) {
+        await run(Array.from({ length: BATCH }, (_, i) => first + tried + i));
+      }
     },
-    180 * MINUTES,
+    FRESH_MS + 5 * MINUTES,
   );
 
   it('is the same history for the same seed', async () => {

@@ -3,7 +3,7 @@ import { BlockOp } from '../../../src/block/device.js';
 import type { Volume } from '../../../src/client/index.js';
 import { GiB, MiB } from '../../../src/common/units.js';
 import type { MethodName } from '../../../src/protocol/index.js';
-import { ClientRig, expectBytes, flush, submit, until } from './rig.js';
+import { ClientRig, expectBytes, flush, isSettled, submit, until, write } from './rig.js';
 
 /** What an open of a large sparse volume does, after a clean close and after none (docs/consistency, I7). */
 
@@ -48,6 +48,27 @@ test('after a clean close nothing is listed, compared or copied', async () => {
   expect(again.status().unreconciledRegions).toBe(0);
   await again.close();
 }, 120_000);
+
+test('a close waits for a seal whose answer the MDS owes', async () => {
+  await rig.create('v');
+  const volume = await rig.cluster.openVolume('v', { mode: 'write' });
+  await write(volume, 0, 5);
+  const { lastSeal } = await rig.object('v');
+  // So long that its region is not marked for the next tag, which would have to be sealed as well.
+  await new Promise((resolve) => setTimeout(resolve, 2200));
+  await rig.stopMds();
+  // As the timer does it; nothing is written since it has begun.
+  const { membership } = volume as unknown as { membership: { seal(): Promise<void> } };
+  const sealing = membership.seal();
+  await isSettled(sealing);
+  const closing = volume.close();
+  await isSettled(closing);
+  await rig.startMds();
+  await closing;
+  const after = await rig.object('v');
+  expect(after.clean).toBe(true);
+  expect(after.lastSeal).toBeGreaterThan(lastSeal);
+}, 60_000);
 
 test('after none it serves while it makes replicas alike, what is asked for first', async () => {
   const volume = await filled();
