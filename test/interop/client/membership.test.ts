@@ -206,6 +206,30 @@ describe('a resync', () => {
   });
 });
 
+test('a region that only the returning replica was written in since is brought back as well', async () => {
+  const at = 8 * MiB;
+  const gateway = { mode: 'write', holder: 'gateway' } as const;
+  const sealed = await open();
+  await write(sealed, at, 1);
+  await sealed.close();
+  const dying = await rig.cluster.openVolume('v', gateway);
+  const [first, second] = rig.ostsOf(dying);
+  // The gateway ends while only one of them has the write; nobody was told that it is done.
+  first!.holds = (op) => op.opcode === Opcode.WRITE;
+  const before = second!.answered(Opcode.WRITE);
+  submit(dying, BlockOp.WRITE, at, 4096, 5);
+  await until(() => first!.held === 1 && second!.answered(Opcode.WRITE) > before);
+  second!.away = true;
+  second!.cut();
+  const next = await rig.cluster.openVolume('v', gateway);
+  await until(() => states(next)[1] === 'stale');
+  second!.away = false;
+  await until(() => states(next).every((state) => state === 'in-sync'));
+  for (let i = 0; i < 4; i++) await expectBytes(next, at, 1);
+  await next.close();
+  await dying.close();
+});
+
 test('while a join is recorded but not answered, reads wait for a sign of life of the joining member', async () => {
   const volume = await open();
   const [, second] = rig.ostsOf(volume);

@@ -21,6 +21,8 @@ export class WatchedOst implements OstConnector {
   losses = 0;
   /** Opcodes of all operations but pings. */
   readonly seen: number[] = [];
+  /** Opcodes of those it has answered without an error. */
+  readonly answers: number[] = [];
   /** Tags of writes. */
   readonly tags: number[] = [];
   /** Operations that it says yes to wait for `release`. */
@@ -66,6 +68,10 @@ export class WatchedOst implements OstConnector {
   refuse(): void {
     this.holds = () => false;
     for (const peer of this.peers) peer.answer(ERROR_CODES.NO_SPACE.wire);
+  }
+
+  answered(opcode: number): number {
+    return this.answers.filter((one) => one === opcode).length;
   }
 
   count(opcode: number): number {
@@ -121,11 +127,23 @@ class WatchedPeer implements OstPeer {
     if (op.opcode !== Opcode.PING) this.ost.seen.push(op.opcode);
     if (op.opcode === Opcode.WRITE) this.ost.tags.push(op.tag);
     if (this.ost.holds(op)) this.held.push(op);
-    else this.peer.submit(op);
+    else this.pass(op);
+  }
+
+  private pass(op: ChunkOp): void {
+    const { owner } = op;
+    op.owner = {
+      chunkDone: (done) => {
+        done.owner = owner;
+        if (done.status === 0) this.ost.answers.push(done.opcode);
+        owner.chunkDone(done);
+      },
+    };
+    this.peer.submit(op);
   }
 
   release(): void {
-    for (const op of this.held.splice(0)) this.peer.submit(op);
+    for (const op of this.held.splice(0)) this.pass(op);
   }
 
   answer(status: number): void {
