@@ -31,8 +31,12 @@ export const LIMITS = {
   connectionQueuedBytes: 16 * MiB,
   /** Control messages queued for sending on one connection; a peer that takes none of them is dropped. */
   connectionControlBytes: 16 * MiB,
-  /** Known to one MDS, dead ones included: each is kept for good, and lists of all fit a message. */
-  ostsPerCluster: 2048,
+  /** Known to one MDS, dead ones included: each is kept for good. */
+  ostsPerCluster: 1024,
+  /** Known to one MGS. */
+  serversPerCluster: 1024,
+  /** What one OST or server says of itself, encoded: lists of all of them, with what is known besides, fit a message. */
+  serverInfoBytes: 900,
   connectionsPerServer: 4096,
   exportsPerServer: 1024,
   objectsPerConnection: 1024,

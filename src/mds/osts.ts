@@ -2,7 +2,7 @@ import { z } from 'zod';
 import type { Clock } from '../common/clock.js';
 import { RawstorError } from '../common/errors.js';
 import { LIMITS } from '../common/limits.js';
-import { encodeBody, type OstInfo, ostInfoSchema, type Result } from '../protocol/index.js';
+import { checkInfoSize, encodeBody, type OstInfo, ostInfoSchema, type Result } from '../protocol/index.js';
 import { type Candidate, reserveBytes } from './allocate.js';
 import type { Caller } from './leases.js';
 import { type MetadataStore, prefixRange } from './store.js';
@@ -72,6 +72,7 @@ export class Osts {
 
   /** @throws RawstorError CONFLICT when an OST of this id is alive at another address; LIMIT */
   async register(info: OstInfo, caller: Caller): Promise<void> {
+    checkInfoSize(info);
     const nowMs = this.clock.nowMs();
     const before = this.known.get(info.ostId);
     if (before !== undefined) this.checkTwin(before, info, caller, nowMs);

@@ -1,7 +1,7 @@
 import type { Clock } from '../common/clock.js';
 import { RawstorError } from '../common/errors.js';
 import { LIMITS } from '../common/limits.js';
-import type { ServerInfo } from '../protocol/index.js';
+import { checkInfoSize, type ServerInfo } from '../protocol/index.js';
 
 export type Health = 'up' | 'late' | 'down';
 
@@ -54,9 +54,10 @@ export class Registry {
    * @throws RawstorError LIMIT
    */
   register(info: ServerInfo): boolean {
+    checkInfoSize(info);
     const key = keyOf(info);
     const before = this.known.get(key);
-    if (before === undefined && this.known.size >= LIMITS.connectionsPerServer) {
+    if (before === undefined && this.known.size >= LIMITS.serversPerCluster) {
       throw new RawstorError('LIMIT', `the registry is full: ${this.known.size} servers`);
     }
     if (before === undefined) this.supersede(info);

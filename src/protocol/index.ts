@@ -7,6 +7,7 @@ export * from './crc32c.js';
 export * from './events.js';
 export * from './frame.js';
 export * from './hello.js';
+export * from './info-size.js';
 export * from './integrity-messages.js';
 export * from './messages.js';
 export * from './mgs-messages.js';

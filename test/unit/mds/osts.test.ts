@@ -1,6 +1,7 @@
 import { beforeEach, expect, test } from 'vitest';
 import { LIMITS } from '../../../src/common/limits.js';
 import { GiB } from '../../../src/common/units.js';
+import { encodeBody } from '../../../src/protocol/index.js';
 import { createSpec, failure, ostInfo, Rig, testId } from './support.js';
 
 let rig: Rig;
@@ -78,7 +79,15 @@ test('the same server may come back over a new connection before the old one is 
 });
 
 test('OSTs are known up to a bound, and those that are known still report', async () => {
-  for (let i = 1; i <= LIMITS.ostsPerCluster; i++) await rig.mds.registerOst(ostInfo(i), {});
+  // As large as each may be: all of them still fit one message.
+  const label = 'x'.repeat(255);
+  const large = (number: number, rest: string) =>
+    ostInfo(number, { labels: { a: label, b: label, c: rest } });
+  const spare = LIMITS.serverInfoBytes - encodeBody(large(1, 'x'.repeat(40))).length + 40;
+  await failure('LIMIT', rig.mds.registerOst(large(1, 'x'.repeat(spare + 1)), {}));
+  const fits = 'x'.repeat(spare);
+  for (let i = 1; i <= LIMITS.ostsPerCluster; i++) await rig.mds.registerOst(large(i, fits), {});
+  expect(encodeBody(await rig.mds.listOsts()).length).toBeLessThan(LIMITS.controlBytes);
   await failure('LIMIT', rig.mds.registerOst(ostInfo(LIMITS.ostsPerCluster + 1), {}));
   await rig.mds.registerOst(ostInfo(7), {});
   expect((await rig.mds.listOsts()).osts).toHaveLength(LIMITS.ostsPerCluster);
