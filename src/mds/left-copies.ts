@@ -1,11 +1,13 @@
 import { z } from 'zod';
 import { encodeBody } from '../protocol/index.js';
-import { type MetadataStore, prefixRange } from './store.js';
+import { follow } from './follow.js';
+import type { MetadataStore } from './store.js';
 import { decodeAs, LEFT_PREFIX } from './stored-object.js';
 
 export const leftSchema = z.object({ epoch: z.number().int().nonnegative() });
 
-const PAGE = 1000;
+/** Deletions of one transaction. */
+const CONFIRMED_AT_ONCE = 100;
 
 /** `left/<OST>/<object>`: put by the transaction after which nobody needs that copy. */
 export function putLeft(ostId: string, objectId: string, epoch: number): { key: string; value: Uint8Array } {
@@ -25,18 +27,8 @@ export class LeftCopies {
   }
 
   /** Reads what earlier runs left and follows the store from here. */
-  async start(): Promise<void> {
-    this.store.watch(LEFT_PREFIX, (events) => {
-      for (const { key, value } of events) this.index(key, value);
-    });
-    const { from, to } = prefixRange(LEFT_PREFIX);
-    let start = from;
-    for (;;) {
-      const page = await this.store.range({ from: start, to, limit: PAGE });
-      for (const { key, value } of page) this.index(key, value);
-      if (page.length < PAGE) return;
-      start = `${page[page.length - 1]!.key} `;
-    }
+  start(): Promise<void> {
+    return follow(this.store, LEFT_PREFIX, (key, value) => this.index(key, value));
   }
 
   has(ostId: string, objectId: string): boolean {
@@ -58,8 +50,8 @@ export class LeftCopies {
   }
 
   async confirm(ostId: string, objectIds: readonly string[]): Promise<void> {
-    for (let at = 0; at < objectIds.length; at += PAGE / 10) {
-      const keys = objectIds.slice(at, at + PAGE / 10).map((id) => `${LEFT_PREFIX}${ostId}/${id}`);
+    for (let at = 0; at < objectIds.length; at += CONFIRMED_AT_ONCE) {
+      const keys = objectIds.slice(at, at + CONFIRMED_AT_ONCE).map((id) => `${LEFT_PREFIX}${ostId}/${id}`);
       await this.store.transact({ checks: [], deletes: [...new Set(keys)] });
     }
   }

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { encodeBody, idSchema } from '../protocol/index.js';
-import { type MetadataStore, prefixRange, STORE_LIMITS } from './store.js';
+import { follow } from './follow.js';
+import { type MetadataStore, STORE_LIMITS } from './store.js';
 import { decodeAs, TOMBSTONE_PREFIX } from './stored-object.js';
 
 /** OSTs that have not confirmed the removal yet. */
@@ -14,7 +15,6 @@ export function putTombstone(
   return { key: TOMBSTONE_PREFIX + objectId, value: encodeBody({ ostIds }) };
 }
 
-const PAGE = 1000;
 const ATTEMPTS = 16;
 
 /**
@@ -30,18 +30,8 @@ export class Tombstones {
   }
 
   /** Reads what earlier runs left and follows the store from here. */
-  async start(): Promise<void> {
-    this.store.watch(TOMBSTONE_PREFIX, (events) => {
-      for (const { key, value } of events) this.index(key, value);
-    });
-    const { from, to } = prefixRange(TOMBSTONE_PREFIX);
-    let start = from;
-    for (;;) {
-      const page = await this.store.range({ from: start, to, limit: PAGE });
-      for (const { key, value } of page) this.index(key, value);
-      if (page.length < PAGE) return;
-      start = `${page[page.length - 1]!.key} `;
-    }
+  start(): Promise<void> {
+    return follow(this.store, TOMBSTONE_PREFIX, (key, value) => this.index(key, value));
   }
 
   /** Some of the removed objects the OST has not confirmed. */

@@ -2,7 +2,7 @@ import { formatSizeBytes } from '../../common/units.js';
 import type { Finding, RebuildPlan } from '../../mds/index.js';
 import type { Context } from '../context.js';
 import { shortId } from '../volumes.js';
-import type { RebuildOptions } from './rebuild.js';
+import type { RebuildOptions } from './options.js';
 
 interface Row {
   readonly name: string;

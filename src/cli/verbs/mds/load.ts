@@ -2,7 +2,8 @@ import { readFile } from 'node:fs/promises';
 import { buffer } from 'node:stream/consumers';
 import { asRawstorError } from '../../../common/errors.js';
 import { defineVerb } from '../../command.js';
-import { REBUILD_OPTIONS, type RebuildOptions, rebuild } from '../../rebuild/rebuild.js';
+import { REBUILD_OPTIONS, type RebuildOptions } from '../../rebuild/options.js';
+import { rebuild } from '../../rebuild/rebuild.js';
 
 export const mdsLoad = defineVerb<RebuildOptions>({
   name: 'load',

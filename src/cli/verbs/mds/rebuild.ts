@@ -1,5 +1,6 @@
 import { defineVerb } from '../../command.js';
-import { REBUILD_OPTIONS, type RebuildOptions, rebuild } from '../../rebuild/rebuild.js';
+import { REBUILD_OPTIONS, type RebuildOptions } from '../../rebuild/options.js';
+import { rebuild } from '../../rebuild/rebuild.js';
 
 export const mdsRebuild = defineVerb<RebuildOptions>({
   name: 'rebuild',
