@@ -17,6 +17,8 @@ export class Flusher {
   private readonly finish: (request: BlockRequest, error: RawstorError | null) => void;
   /** A flush of the guest has succeeded and been answered. */
   onFlushed: () => void = () => {};
+  /** The guest was told of a loss: that is to be recorded, or a gateway after this one tells it again. */
+  onLossTold: () => void = () => {};
   private running: BlockRequest[] | null = null;
   private piece: Piece | null = null;
   private next: BlockRequest[] = [];
@@ -94,7 +96,7 @@ export class Flusher {
    * A loss is reported to the guest's first flush after it and to those that were asked for by then: they
    * cover what is lost as well. A seal's own flush tells nobody.
    */
-  private takeLoss(): RawstorError | null {
+  private takeLoss(): VolumeState['lossToReport'] {
     const loss = this.state.lossToReport;
     this.state.lossToReport = null;
     return loss;
@@ -104,11 +106,15 @@ export class Flusher {
     const requests = this.running ?? [];
     const waiters = this.runningWaiters;
     const loss = error === null && requests.length > 0 ? this.takeLoss() : null;
-    const told = error ?? loss;
+    const told = error ?? loss?.error ?? null;
     if (loss !== null) requests.push(...this.next.splice(0));
     this.running = null;
     this.runningWaiters = [];
     for (const request of requests) this.finish(request, told);
+    if (loss !== null) {
+      this.state.toldLossEpoch = loss.epoch;
+      this.onLossTold();
+    }
     if (told === null && requests.length > 0) this.onFlushed();
     for (const waiter of waiters) error === null ? waiter.resolve() : waiter.reject(error);
     if (this.next.length > 0 || this.waiters.length > 0) this.state.env.io.schedule(this);

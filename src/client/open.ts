@@ -126,6 +126,8 @@ class Opening implements MemberOwner {
       this.findUnreconciled();
       await this.outwait();
     }
+    // The gateway that recorded it may have died before it told: a guest that outlives it hears of it here.
+    if (decision.loss || (opened.lossUntold && options.yields !== true)) this.state.noteLoss();
     return this.hand(false);
   }
 
@@ -257,9 +259,6 @@ class Opening implements MemberOwner {
       member.inSync = false;
       member.staleSince = now?.staleSince ?? 0;
       member.end(false);
-    }
-    if (decision.loss) {
-      state.noteLoss();
     }
     // Stored on each survivor before anything is acknowledged; membership tries again where one fails here.
     state.acksHeld = true;

@@ -62,8 +62,10 @@ export class VolumeState {
   closing = false;
   /** Why nothing works any more: fenced, or closed. */
   fatal: RawstorError | null = null;
-  /** A recorded loss that the next flush has to report (I8). */
-  lossToReport: RawstorError | null = null;
+  /** A recorded loss that the next flush has to report (I8), and the epoch up to which it stands for all. */
+  lossToReport: { readonly error: RawstorError; readonly epoch: number } | null = null;
+  /** Losses recorded up to this epoch the guest has been told of. */
+  toldLossEpoch = 0;
   /** Written since the last seal. */
   readonly unsealed: Unsealed;
   lastWriteAtMs = 0;
@@ -122,10 +124,11 @@ export class VolumeState {
 
   /** Acknowledged writes are gone and that is on record (I8): the next flush says so. */
   noteLoss(): void {
-    this.lossToReport = new RawstorError('LOSS', 'writes acknowledged but not flushed were lost', {
+    const error = new RawstorError('LOSS', 'writes acknowledged but not flushed were lost', {
       where: `volume ${this.name}`,
       hint: 'check the file system inside; the volume keeps the mark of it',
     });
+    this.lossToReport = { error, epoch: this.epoch };
   }
 
   /** Rising: each attach of this session has its own (I4). */

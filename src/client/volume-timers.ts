@@ -91,9 +91,10 @@ export class VolumeTimers {
     if (this.renewing) return;
     this.renewing = true;
     this.retry?.cancel();
-    const { object, sessionEpoch } = this.state;
+    const { object, sessionEpoch, toldLossEpoch } = this.state;
+    const told = toldLossEpoch > 0 ? { toldLossEpoch } : {};
     this.mds
-      .call('mds.renew', { id: object.id, sessionEpoch, recovery: this.owner.recovery() }, 5000)
+      .call('mds.renew', { id: object.id, sessionEpoch, recovery: this.owner.recovery(), ...told }, 5000)
       .then(
         (answer) => {
           for (const ost of answer.osts) {

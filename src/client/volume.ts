@@ -90,6 +90,7 @@ export class Volume implements BlockDevice, MemberOwner {
     this.repair = new Repair(state);
     const sealer = new Sealer(state, this.requests.writes, () => this.membership.seal());
     this.flusher.onFlushed = () => sealer.look(true);
+    this.flusher.onLossTold = () => this.timers.renew();
     const degraded = new OnDegraded(state, this.path, this.requests, this.reconcile);
     this.timers = new VolumeTimers(state, mds, options, {
       look: () => degraded.look(),

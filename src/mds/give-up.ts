@@ -26,7 +26,14 @@ export function withoutCopy(
   if (!isOnlyCopy(stored, ostId)) return null;
   const epoch = nextEpoch(object);
   const lossWallMs = stored.lossWallMs ?? nowWallMs;
-  const next = { ...stored, lossWallMs, session: { ...session, epoch, open: false }, clean: false };
+  // Whoever gave it up knows; a guest that is started on it finds what there is.
+  const next = {
+    ...stored,
+    lossWallMs,
+    toldLossEpoch: epoch,
+    session: { ...session, epoch, open: false },
+    clean: false,
+  };
   if (object.replicas > 1 && map.rule !== 'fixed') {
     throw new RawstorError('NOT_SUPPORTED', 'some chunks would be older than others of the same OST', {
       where,

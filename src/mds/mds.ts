@@ -14,7 +14,7 @@ import { Osts } from './osts.js';
 import { rename } from './rename.js';
 import { Serial } from './serial.js';
 import type { MetadataStore } from './store.js';
-import { newObjectRecord, type StoredObject } from './stored-object.js';
+import { isLossUntold, newObjectRecord, type StoredObject } from './stored-object.js';
 import { Tombstones } from './tombstones.js';
 import { validateCreate } from './validate.js';
 
@@ -203,10 +203,12 @@ export class Mds {
 
   /** @throws RawstorError NOT_FOUND, FENCED */
   async renew(params: Params<'mds.renew'>, caller: Caller): Promise<Result<'mds.renew'>> {
-    const { id, sessionEpoch, recovery = [] } = params;
+    const { id, sessionEpoch, recovery = [], toldLossEpoch = 0 } = params;
     return this.serial.run(id, async () => {
-      const { stored } = await this.objects.load(id);
-      checkCurrent(stored, sessionEpoch);
+      const stored = await this.objects.update(id, (before) => {
+        checkCurrent(before, sessionEpoch);
+        return toldLossEpoch > (before.toldLossEpoch ?? 0) ? { ...before, toldLossEpoch } : null;
+      });
       if (!this.leases.renew(id, sessionEpoch, caller)) this.leases.take(id, sessionEpoch, caller);
       this.moves.progressed(id, recovery);
       const { wanted, left } = stored;
@@ -282,6 +284,7 @@ export class Mds {
       sessionEpoch: stored.session.epoch,
       wasClean,
       rebuiltFrom: stored.rebuiltFrom ?? null,
+      lossUntold: isLossUntold(stored),
       leaseMs: this.leases.leaseMs,
       osts: this.osts.pick(everywhere(stored)),
     };

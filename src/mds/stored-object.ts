@@ -55,6 +55,8 @@ export const storedObjectSchema = z.object({
    * members. Who opens it instead looks for a newer set on the OSTs first.
    */
   rebuiltFrom: count.nullable().optional(),
+  /** Writers have told their guests of all losses recorded up to this epoch. */
+  toldLossEpoch: count.optional(),
 });
 export type StoredObject = z.infer<typeof storedObjectSchema>;
 
@@ -104,6 +106,11 @@ export function newStoredObject(object: ObjectRecord): StoredObject {
     wanted: null,
     left: [],
   };
+}
+
+/** A loss nobody has acknowledged, and of which no guest is known to have been told. */
+export function isLossUntold({ lossWallMs, object, toldLossEpoch = 0 }: StoredObject): boolean {
+  return lossWallMs !== null && (object.lossEpoch ?? 0) > toldLossEpoch;
 }
 
 export function encodeStored(stored: StoredObject): Uint8Array {

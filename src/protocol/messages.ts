@@ -201,6 +201,8 @@ export const MDS_METHODS = {
       wasClean: z.boolean(),
       /** After a rebuild, until a change is recorded: OSTs may have stored a set of a later epoch than this. */
       rebuiltFrom: epoch.nullable(),
+      /** A loss is on record of which no writer has said that its guest was told. */
+      lossUntold: z.boolean().default(false),
       leaseMs: count,
       osts: z.array(ostInfoSchema),
     }),
@@ -211,6 +213,8 @@ export const MDS_METHODS = {
       id: idSchema,
       sessionEpoch: epoch,
       recovery: z.array(recoveryProgressSchema).max(64).optional(),
+      /** The guest has been told of all losses recorded up to this epoch. */
+      toldLossEpoch: epoch.optional(),
     }),
     result: z.object({
       osts: z.array(ostInfoSchema),

@@ -82,7 +82,6 @@ export class Guest {
     this.opening = true;
     const link = new MdsLink(world, network, process, mds);
     link.onAsked = (method, params) => cluster.audit.asked(method, params);
-    this.lossUntoldMs = Number.POSITIVE_INFINITY;
     link.onLossAnswered = () => {
       cluster.lossKnown();
       this.lossUntoldMs = world.nowMs;

@@ -89,6 +89,28 @@ describe('a flush', () => {
     await expectBytes(volume, 0, 2);
     await volume.close();
   });
+
+  test('fails for a loss that an earlier gateway of the guest recorded and did not live to tell, once', async () => {
+    const gateway = { mode: 'write', holder: 'gateway' } as const;
+    await rig.create('v', { replicas: 1 });
+    const first = await rig.cluster.openVolume('v', gateway);
+    const [ost] = rig.ostsOf(first);
+    await write(first, 0, 1);
+    ost!.losses = 1;
+    ost!.cut();
+    await until(async () => (await rig.object('v')).lossWallMs !== null);
+    const second = await rig.cluster.openVolume('v', gateway);
+    await write(second, 0, 2);
+    expect(await submit(second, BlockOp.FLUSH)).toMatchObject({ code: 'LOSS' });
+    await flush(second);
+    await second.close();
+    const third = await rig.cluster.openVolume('v', gateway);
+    await write(third, 0, 3);
+    await flush(third);
+    expect((await rig.object('v')).lossWallMs).not.toBeNull();
+    await third.close();
+    await first.close();
+  });
 });
 
 test('a loss of nothing is no loss', async () => {

@@ -138,6 +138,16 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
     ],
   },
   {
+    name: 'I8 loss told by nobody but who recorded it',
+    edits: [
+      {
+        file: 'client/open.ts',
+        from: 'decision.loss || (opened.lossUntold && options.yields !== true)',
+        to: 'decision.loss',
+      },
+    ],
+  },
+  {
     name: 'I8 boot id ignored',
     edits: [
       {
