@@ -23,8 +23,9 @@ export interface IoPathOwner {
   /** No replica took the whole of it: they may differ now. The piece stays open until `finish`. */
   allFailed(piece: Piece, error: RawstorError): void;
   resyncFailed(member: Member, error: RawstorError): void;
-  /** What a read wants to have became unreconciled under it: it has to wait for that like any other (I7). */
-  readDiffers(piece: Piece): void;
+  /** A read of what became unreconciled (I7), a change with too few in sync: it waits without its lock, which repairs need. */
+  tooEarly(piece: Piece): void;
+  reviewed(): void;
 }
 
 /**
@@ -133,6 +134,7 @@ export class IoPath implements ChunkOpOwner {
       this.parked = [];
       for (const piece of parked) this.start(piece);
     }
+    this.owner.reviewed();
   }
 
   /** Ends everything that waits, with the volume's fatal error. */
@@ -164,10 +166,8 @@ export class IoPath implements ChunkOpOwner {
     const { placement } = piece;
     piece.opCount = 0;
     piece.unsettled = 0;
-    if (!isFlush && !enoughInSync(placement, this.state.object.minReplicas)) {
-      this.parked.push(piece);
-      return;
-    }
+    if (!isFlush && !enoughInSync(placement, this.state.object.minReplicas))
+      return this.owner.tooEarly(piece);
     for (const member of placement) {
       if (isFlush ? !member.required || !member.dirty : !member.takesWrites) continue;
       // One that lost what was not flushed stays dirty: that is how the loss is known for one (I8).
@@ -211,7 +211,7 @@ export class IoPath implements ChunkOpOwner {
 
   private sendRead(piece: Piece): void {
     piece.placement = this.state.placement(piece.chunk);
-    if (this.state.differs(piece)) return this.owner.readDiffers(piece);
+    if (this.state.differs(piece)) return this.owner.tooEarly(piece);
     const member = chooseReplica(piece, this.rotor++, this.state.env.host);
     if (member === null) {
       this.parked.push(piece);
@@ -249,7 +249,7 @@ export class IoPath implements ChunkOpOwner {
     // Not before what was lost is on record: a flush that covers it may not succeed (I8).
     if (piece.opcode !== Opcode.READ && piece.placement.some(isEmptied)) return this.hold(piece);
     if (changesData(piece) && !enoughInSync(piece.placement, this.state.object.minReplicas)) {
-      return this.hold(piece);
+      return this.owner.tooEarly(piece);
     }
     if (piece.opcode === Opcode.READ && (isOutdated(piece.ops[0]!) || this.state.differs(piece))) {
       piece.opCount = 0;

@@ -43,6 +43,7 @@ export class OnDegraded {
     });
     if (lost) this.giveUpLost();
     this.path.failWaiting(error, lost ? 'all' : 'writes');
+    this.requests.failStarved(error);
     if (lost) this.requests.failWaiting(this.reconcile.takeParked(), error);
   }
 

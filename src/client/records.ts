@@ -87,6 +87,8 @@ export class VolumeRequest implements LockHolder {
   piecesInFlight = 0;
   /** It has to be done from its beginning once more. */
   again = false;
+  /** Its pieces are being started. */
+  cutting = false;
   lockStart = 0;
   lockEnd = 0;
   lockExclusive = false;

@@ -1,10 +1,11 @@
 import { BlockFlag, BlockOp, type BlockRequest } from '../block/device.js';
-import type { RawstorError } from '../common/errors.js';
+import { RawstorError } from '../common/errors.js';
 import { LIMITS } from '../common/limits.js';
 import { Opcode } from '../protocol/frame.js';
 import { Drain } from './drain.js';
 import type { IoPath } from './io-path.js';
 import { VolumeRequest, type VolumeRequestOwner } from './records.js';
+import { enoughInSync } from './replica-choice.js';
 import { chunkOf, pieceLength, pieceLimitBytes } from './slicing.js';
 import type { VolumeState } from './volume-state.js';
 import { ZERO_SOURCE_BYTES, zeroSource } from './zero-source.js';
@@ -25,6 +26,8 @@ export class RequestQueue implements VolumeRequestOwner {
   private made = 0;
   /** Beyond the limit of records; drained in order. Facades bound what they have in flight. */
   private readonly queued: BlockRequest[] = [];
+  /** Changes for which too few replicas are in sync; they hold no lock. */
+  private starved: VolumeRequest[] = [];
   /** Done in submit already: answered at the end of the turn. */
   private readonly early: { block: BlockRequest; error: RawstorError | null }[] = [];
   /** Writes that hold their range. */
@@ -47,11 +50,12 @@ export class RequestQueue implements VolumeRequestOwner {
   begin(request: VolumeRequest): void {
     if (this.state.fatal !== null) return this.endLater(request, this.state.fatal);
     if (this.mustWait(request)) return this.park(request);
-    if (this.state.locks.acquire(request)) this.issue(request);
+    if (this.starves(request)) this.starve(request);
+    else if (this.state.locks.acquire(request)) this.issue(request);
   }
 
   lockGranted(request: VolumeRequest): void {
-    if (this.state.fatal !== null || this.mustWait(request)) {
+    if (this.state.fatal !== null || this.mustWait(request) || this.starves(request)) {
       this.state.locks.release(request);
       this.begin(request);
     } else this.issue(request);
@@ -78,12 +82,14 @@ export class RequestQueue implements VolumeRequestOwner {
   pieceDone(request: VolumeRequest, error: RawstorError | null): void {
     if (error !== null) request.error ??= error;
     request.piecesInFlight--;
+    // It goes on there, or ends there.
+    if (request.cutting) return;
     const block = request.block!;
     if (request.error === null && !request.again && request.cursor < block.length) this.cut(request);
     else if (request.piecesInFlight === 0) this.end(request);
   }
 
-  /** A piece of a read cannot be answered now: when no other is in flight, the read waits without its lock. */
+  /** A piece cannot be done now: when no other is in flight, the request waits without its lock. */
   pieceTooEarly(request: VolumeRequest): void {
     request.again = true;
     this.pieceDone(request, null);
@@ -92,6 +98,17 @@ export class RequestQueue implements VolumeRequestOwner {
   /** Ends everything that waits and holds no lock. */
   failWaiting(parked: readonly VolumeRequest[], error: RawstorError): void {
     for (const request of parked) this.endLater(request, error);
+  }
+
+  /** Ends changes that wait for more replicas; without an error of its own because the volume closes. */
+  failStarved(error = tooFew(this.state)): void {
+    this.failWaiting(this.starved.splice(0), error);
+  }
+
+  /** There may be enough replicas in sync by now. */
+  retryStarved(): void {
+    if (this.starved.length === 0) return;
+    for (const request of this.starved.splice(0)) this.begin(request);
   }
 
   private take(request: VolumeRequest, block: BlockRequest): void {
@@ -117,6 +134,22 @@ export class RequestQueue implements VolumeRequestOwner {
     );
   }
 
+  private starve(request: VolumeRequest): void {
+    if (!this.state.closing) this.starved.push(request);
+    else this.endLater(request, tooFew(this.state));
+  }
+
+  /** Some chunk that it changes has fewer replicas in sync than it takes to acknowledge anything (I1). */
+  private starves({ lockExclusive, lockStart, lockEnd }: VolumeRequest): boolean {
+    const { chunkSizeBytes, minReplicas } = this.state.object;
+    if (!lockExclusive || minReplicas === 1) return false;
+    const last = chunkOf(lockEnd - 1, chunkSizeBytes);
+    for (let chunk = chunkOf(lockStart, chunkSizeBytes); chunk <= last; chunk++) {
+      if (!enoughInSync(this.state.placement(chunk), minReplicas)) return true;
+    }
+    return false;
+  }
+
   private issue(request: VolumeRequest): void {
     if (request.lockExclusive && request.cursor === 0) {
       const nowMs = this.state.env.clock.nowMs();
@@ -138,7 +171,8 @@ export class RequestQueue implements VolumeRequestOwner {
     const { chunkSizeBytes } = this.state.object;
     const isZeroWrite = request.opcode === Opcode.WRITE && block.op === BlockOp.WRITE_ZEROES;
     const limit = isZeroWrite ? ZERO_SOURCE_BYTES : pieceLimitBytes(request.opcode);
-    while (request.cursor < block.length && request.piecesInFlight < PIECES_IN_FLIGHT) {
+    request.cutting = true;
+    while (!request.again && request.cursor < block.length && request.piecesInFlight < PIECES_IN_FLIGHT) {
       const offset = block.offset + request.cursor;
       const length = pieceLength(offset, block.length - request.cursor, chunkSizeBytes, limit);
       const piece = this.path.piece();
@@ -155,6 +189,9 @@ export class RequestQueue implements VolumeRequestOwner {
       request.piecesInFlight++;
       this.path.start(piece);
     }
+    request.cutting = false;
+    // Some pieces end at once: it is not in sync enough for them.
+    if (request.piecesInFlight === 0) this.end(request);
   }
 
   private end(request: VolumeRequest): void {
@@ -191,6 +228,13 @@ export class RequestQueue implements VolumeRequestOwner {
     this.made++;
     return new VolumeRequest(this);
   }
+}
+
+function tooFew({ name }: VolumeState): RawstorError {
+  return new RawstorError('UNAVAILABLE', 'too few replicas are in sync', {
+    where: `volume ${name}`,
+    hint: 'it was closed while it waited for more: start the missing OSTs',
+  });
 }
 
 function opcodeOf(block: BlockRequest): number {

@@ -66,7 +66,8 @@ export class Volume implements BlockDevice, MemberOwner {
       membersFailed: (piece, failed, error) => this.membersFailed(piece, failed, error),
       allFailed: (piece, error) => this.allFailed(piece, error),
       resyncFailed: (member, error) => this.resyncFailed(member, error),
-      readDiffers: (piece) => this.readDiffers(piece),
+      tooEarly: (piece) => this.tooEarly(piece),
+      reviewed: () => this.requests.retryStarved(),
     });
     this.requests = new RequestQueue(state, this.path, (request) => this.reconcile.park(request));
     this.flusher = new Flusher(state, this.path, (block, error) => block.owner.blockDone(block, error));
@@ -151,6 +152,7 @@ export class Volume implements BlockDevice, MemberOwner {
     if (this.state.closing) return;
     this.state.closing = true;
     this.stopTimers();
+    this.requests.failStarved();
     let clean = false;
     if (this.state.fatal === null && !this.readOnly) {
       try {
@@ -249,7 +251,7 @@ export class Volume implements BlockDevice, MemberOwner {
     this.pieceDone(piece, error);
   }
 
-  private readDiffers(piece: Piece): void {
+  private tooEarly(piece: Piece): void {
     const request = piece.request!;
     this.path.recycle(piece);
     this.requests.pieceTooEarly(request);
@@ -271,6 +273,7 @@ export class Volume implements BlockDevice, MemberOwner {
     for (const member of this.state.members) member.end(false);
     this.path.failAll(error);
     this.requests.failWaiting(this.reconcile.takeParked(), error);
+    this.requests.failStarved(error);
     this.onFatal?.(error);
   }
 

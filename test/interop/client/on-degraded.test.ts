@@ -1,8 +1,9 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { BlockOp } from '../../../src/block/device.js';
 import type { Cluster } from '../../../src/client/index.js';
+import { mapAnonymous } from '../../../src/io/index.js';
 import { Opcode } from '../../../src/protocol/index.js';
-import { ClientRig, expectBytes, flush, readByte, states, submit, until, write } from './rig.js';
+import { ClientRig, expectBytes, flush, isSettled, readByte, states, submit, until, write } from './rig.js';
 
 /** What I/O does while too few replicas are there (docs/consistency, I6): it waits, or fails where the volume says so. */
 
@@ -15,6 +16,48 @@ beforeEach(async () => {
 afterEach(async () => {
   await cluster.close();
   await rig.end();
+});
+
+describe('policy pause', () => {
+  test('writes below the least number of replicas wait, and go on when the missing one is in sync again', async () => {
+    await rig.create('v', { minReplicas: 2 });
+    const volume = await cluster.openVolume('v', { mode: 'write' });
+    const [, second] = rig.ostsOf(volume);
+    for (let at = 0; at < 4; at++) await write(volume, at * 4096, 1);
+    // Some are under way when it goes, on the first replica already; others come while it is away.
+    second!.holds = (op) => op.opcode === Opcode.WRITE;
+    const writing = (at: number, byte: number) =>
+      submit(volume, BlockOp.WRITE, at * 4096, 4096, byte, mapAnonymous(4096));
+    const sent = [writing(0, 2), writing(1, 2)];
+    await until(() => second!.held === 2);
+    second!.away = true;
+    second!.cut();
+    second!.holds = () => false;
+    await until(() => states(volume)[1] === 'stale');
+    const late = [writing(2, 3), writing(3, 3)];
+    // Nobody was told that a write is done: the old contents or the new ones, but they can be read.
+    expect([1, 2]).toContain(await readByte(volume, 0));
+    expect(await isSettled(Promise.race([...sent, ...late]))).toBe(false);
+    second!.away = false;
+    expect(await Promise.all([...sent, ...late])).toEqual([null, null, null, null]);
+    expect(states(volume)).toEqual(['in-sync', 'in-sync']);
+    for (let i = 0; i < 2; i++) {
+      for (const [at, byte] of [2, 2, 3, 3].entries()) await expectBytes(volume, at * 4096, byte);
+    }
+    await volume.close();
+  });
+
+  test('a volume is closed although writes wait for a replica, which fail then', async () => {
+    await rig.create('v', { minReplicas: 2 });
+    const volume = await cluster.openVolume('v', { mode: 'write' });
+    const [, second] = rig.ostsOf(volume);
+    second!.away = true;
+    second!.cut();
+    const writing = submit(volume, BlockOp.WRITE, 0, 4096, 2);
+    await until(() => states(volume)[1] === 'stale');
+    await volume.close();
+    expect(await writing).toMatchObject({ code: 'UNAVAILABLE' });
+  });
 });
 
 describe('policy error', () => {

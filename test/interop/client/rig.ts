@@ -9,7 +9,7 @@ import { systemClock } from '../../../src/common/clock.js';
 import { RawstorError } from '../../../src/common/errors.js';
 import { silentLogger } from '../../../src/common/log.js';
 import { MiB } from '../../../src/common/units.js';
-import { createIo, type Io, mapAnonymous } from '../../../src/io/index.js';
+import { createIo, type Io, type Memory, mapAnonymous } from '../../../src/io/index.js';
 import { DEFAULT_LEASE_TIMES, type RunningMds, startMds } from '../../../src/mds/index.js';
 import { type OstTuning, type RunningOst, startOst } from '../../../src/ost/index.js';
 import type { CreateSpec } from '../../../src/protocol/index.js';
@@ -152,13 +152,14 @@ export async function until(what: () => boolean | Promise<boolean>, timeoutMs = 
   }
 }
 
-/** Submits a request; null is success. One that carries data at a time. */
+/** Submits a request; null is success. One that carries data at a time, or each with memory of its own. */
 export function submit(
   volume: Volume,
   op: BlockOp,
   offset = 0,
   length = 0,
   byte = 0xee,
+  own: Memory = memory,
 ): Promise<RawstorError | null> {
   return new Promise((resolve) => {
     const request = new BlockRequest({ blockDone: (_request, error) => resolve(error) });
@@ -166,8 +167,8 @@ export function submit(
     request.offset = offset;
     request.length = length;
     if (op === BlockOp.READ || op === BlockOp.WRITE) {
-      memory.bytes.fill(byte, 0, length);
-      request.slices.add(memory, 0, length);
+      own.bytes.fill(byte, 0, length);
+      request.slices.add(own, 0, length);
     }
     volume.submit(request);
   });
