@@ -85,7 +85,7 @@ export class Volume implements BlockDevice, MemberOwner {
     this.move = new Move(state, mds, {
       memberEnded: (member) => this.memberEnded(member),
       memberConfirmed: (member) => this.memberConfirmed(member),
-      resync: (member) => this.resync.start(member),
+      resync: (member) => this.resync.start(this.repair.listen(member)),
       giveUp: (member) => this.path.giveUp(member),
     });
     this.repair = new Repair(state);

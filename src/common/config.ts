@@ -40,10 +40,13 @@ const readBy = <T>(parse: (text: string) => T) =>
       return z.NEVER;
     }
   });
-const size = readBy(parseSizeBytes);
 const path = z.string().min(1);
 const labels = z.record(z.string(), z.string());
 
+const copyRate = readBy((text) => {
+  if (parseSizeBytes(text) >= LIMITS.recoveryBytesPerSecMin) return parseSizeBytes(text);
+  throw new RawstorError('CONFIG', `'${text}' is below 64K`);
+});
 const sizePerSecond = z.union([z.number(), z.string()]).transform((text, context) => {
   try {
     const bytes = typeof text === 'number' ? text : parseSizeBytes(text);
@@ -77,7 +80,7 @@ const ostSection = z.strictObject({
     .boolean()
     .optional()
     .describe('also repair and move volumes that nobody has open and that have a replica here'),
-  'recovery-rate': size.optional().describe('most that this copies a second'),
+  'recovery-rate': copyRate.optional().describe('most that this copies a second'),
   checksums: z.boolean().optional().describe('checksums of stored blocks, verified when they are read; true'),
   'scrub-rate': sizePerSecond
     .optional()
@@ -86,7 +89,7 @@ const ostSection = z.strictObject({
 const nbdSection = z.strictObject({
   listen: addresses.optional().describe('addresses to listen on for NBD clients'),
   control: path.optional().describe('path of the Unix socket for `rawstor-volume detach`'),
-  'recovery-rate': size.optional().describe('most that resyncs and moves of its volumes copy a second'),
+  'recovery-rate': copyRate.optional().describe('most that resyncs and moves of its volumes copy a second'),
 });
 const gatewaySection = z.strictObject({
   nbd: addresses.optional().describe('where the NBD gateway of this machine listens'),

@@ -12,6 +12,7 @@ export const LIMITS = {
   /** Members of one object's placement pool. */
   poolMembers: 1024,
   nameBytes: 255,
+  recoveryBytesPerSecMin: 64 * KiB,
   /** Unit of dirty tracking and resync; a power of two. */
   regionSizeBytes: 4 * MiB,
   /** Smallest addressable unit of I/O below the facades. */

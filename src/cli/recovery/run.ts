@@ -4,7 +4,7 @@ import { asRawstorError, type RawstorError } from '../../common/errors.js';
 import type { ObjectInfo } from '../../protocol/index.js';
 import type { OptionSpec } from '../command.js';
 import type { Context } from '../context.js';
-import { size } from '../options.js';
+import { recoveryRate } from '../options.js';
 
 /** Recovery by a command: volumes that nobody holds are opened here, the others are left to their holders. */
 
@@ -15,7 +15,7 @@ export interface RecoveryOptions {
 export const RATE_OPTION: OptionSpec = {
   flags: '--rate <size>',
   help: 'copy at most this much a second from here; holders of volumes have a rate of their own',
-  parse: size,
+  parse: recoveryRate,
 };
 
 /** Volumes opened at once. */

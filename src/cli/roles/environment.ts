@@ -8,7 +8,7 @@ import { createIo, type Io } from '../../io/index.js';
 import type { OptionSpec } from '../command.js';
 import type { Context } from '../context.js';
 import { openLog } from '../logging.js';
-import { address, labels, list, size } from '../options.js';
+import { address, labels, list, recoveryRate, size } from '../options.js';
 import { processName } from '../process-name.js';
 import { ServerLink } from '../server-link.js';
 
@@ -73,7 +73,7 @@ export const SERVER_OPTIONS = {
   recoveryRate: {
     flags: '--recovery-rate <size>',
     help: 'most that resyncs and moves copy a second',
-    parse: size,
+    parse: recoveryRate,
   },
   recover: {
     flags: '--recover',

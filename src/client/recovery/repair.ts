@@ -40,10 +40,14 @@ export class Repair {
 
   /** Listens to what the OSTs find. */
   start(): void {
-    for (const member of this.state.members) {
-      member.onDamaged = () => this.look(member);
-      if (member.damaged) this.look(member);
-    }
+    for (const member of this.state.members) this.listen(member);
+  }
+
+  /** Also to one that comes later, by a move. */
+  listen(member: Member): Member {
+    member.onDamaged = () => this.look(member);
+    if (member.damaged) this.look(member);
+    return member;
   }
 
   /** Some block is damaged on this OST. */

@@ -325,7 +325,11 @@ describe.each(KINDS)('streams on %s', (kind) => {
   it('answers requests that came before the other side ended', async () => {
     const io = openIo(kind);
     const listener = await io.listen('tcp://127.0.0.1:0', echo);
-    const socket = netConnect({ port: Number(/\d+$/.exec(listener.address)![0]), allowHalfOpen: true });
+    const socket = netConnect({
+      host: '127.0.0.1',
+      port: Number(/\d+$/.exec(listener.address)![0]),
+      allowHalfOpen: true,
+    });
     const chunks: Buffer[] = [];
     socket.on('data', (chunk) => chunks.push(chunk));
     const request = Buffer.concat([lengthHeader(300_000), pattern(300_000, 1)]);

@@ -1,8 +1,9 @@
 import { RawstorError } from '../../../common/errors.js';
 import { LIMITS } from '../../../common/limits.js';
 import { formatSizeBytes } from '../../../common/units.js';
-import { type CreateSpec, nameSchema, type ObjectInfo } from '../../../protocol/index.js';
+import type { CreateSpec, ObjectInfo } from '../../../protocol/index.js';
 import { defineVerb, type OptionSpec } from '../../command.js';
+import { checkNewName } from '../../new-name.js';
 import { size, wholeNumber } from '../../options.js';
 import { makeVolume } from '../../volumes.js';
 
@@ -87,11 +88,6 @@ export function createSpec(
   sizeOption: string,
   layout: LayoutOptions,
 ): CreateSpec {
-  if (!nameSchema.safeParse(name).success) {
-    throw new RawstorError('USAGE', `'${name}' is not a volume name`, {
-      hint: `letters, digits and _ . : + -, at most ${LIMITS.nameBytes}, a letter, digit or _ first`,
-    });
-  }
   if (sizeBytes === 0 || sizeBytes % LIMITS.sectorBytes !== 0) {
     const up = (Math.floor(sizeBytes / LIMITS.sectorBytes) + 1) * LIMITS.sectorBytes;
     throw new RawstorError(
@@ -146,6 +142,7 @@ export const create = defineVerb<Options>({
     },
   ],
   async run(context, [name], options) {
+    checkNewName(name!);
     const spec = createSpec(name!, options.size, '--size', options);
     const cluster = await context.cluster();
     const volume = await makeVolume(context, cluster, spec);

@@ -12,12 +12,10 @@ import { checkImage, qemuImg, virtualSizeBytes } from '../../copy/qemu-img.js';
 import { withTemporaryExport } from '../../copy/temporary-export.js';
 import { openVolume } from '../../gateway/let-go.js';
 import { interruptible } from '../../interrupt.js';
+import { checkNewName, PARTIAL } from '../../new-name.js';
 import { size } from '../../options.js';
 import { findVolume, makeVolume, noteUntold } from '../../volumes.js';
 import { checkLayout, createSpec, LAYOUT_OPTIONS, type LayoutOptions } from './create.js';
-
-/** Ends the name of a volume that is being imported. */
-const PARTIAL = '.rawstor-partial';
 
 interface Options extends LayoutOptions {
   size?: number;
@@ -63,6 +61,8 @@ export const importVerb = defineVerb<Options>({
   ],
   async run(context, [file, name], options) {
     return await interruptible(async (signal) => {
+      // An id names a volume that is there.
+      if (!isId(name!)) checkNewName(name!);
       const source = await inspect(file!, options.format, signal);
       const cluster = await context.cluster();
       const before = await findVolume(cluster, name!, context.globals.timeout);

@@ -1,5 +1,6 @@
 import { defineVerb } from '../../command.js';
 import { withoutGateway } from '../../gateway/let-go.js';
+import { checkNewName } from '../../new-name.js';
 import { noteUntold, volumeInfo } from '../../volumes.js';
 
 export const rename = defineVerb({
@@ -17,6 +18,7 @@ export const rename = defineVerb({
     { command: 'rawstor-volume mv 01a21277-fa4f-710f-b639-af8bd2b98684 web2', what: 'by id' },
   ],
   async run(context, [ref, name]) {
+    checkNewName(name!);
     const cluster = await context.cluster();
     const { timeout } = context.globals;
     const before = await volumeInfo(cluster, ref!, timeout);
