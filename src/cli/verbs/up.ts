@@ -13,6 +13,7 @@ import type { CreateSpec, ObjectInfo } from '../../protocol/index.js';
 import { defineVerb } from '../command.js';
 import type { Context } from '../context.js';
 import { openLog } from '../logging.js';
+import { checkNewName } from '../new-name.js';
 import { port, wholeNumber } from '../options.js';
 import { checkDirectory, childSpecs, clusterFile, makePlan, stateFile, type UpPlan } from '../up/plan.js';
 import { upSummary } from '../up/summary.js';
@@ -207,6 +208,7 @@ function volumeSpecs(options: Options): (plan: UpPlan) => CreateSpec[] {
 }
 
 function specOf(wish: VolumeWish, replicas: number): CreateSpec {
+  checkNewName(wish.name);
   return createSpec(wish.name, wish.sizeBytes, '--volume', {
     replicas,
     minReplicas: 1,
