@@ -8,7 +8,7 @@ import { MUTANTS } from './table.js';
 /** The simulation has to notice each of these bugs: one that it does not guards nothing. */
 
 const LONG = process.env.RAWSTOR_TEST_LONG === '1';
-const FRESH_SEEDS = LONG ? 20_000 : 200;
+const FRESH_SEEDS = LONG ? 20_000 : 800;
 const BATCH = 20;
 const STEPS = 1000;
 const recorded = JSON.parse(readFileSync(recordedFile, 'utf8')) as Record<string, Recorded>;
