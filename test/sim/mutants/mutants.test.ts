@@ -44,7 +44,7 @@ async function seek(mutant: Mutant): Promise<void> {
 }
 
 describe('a planted bug is caught', () => {
-  it.each(MUTANTS.filter((one) => !UNCAUGHT.includes(one)))('$name', seek, LONG ? 7_200_000 : 180_000);
+  it.each(MUTANTS.filter((one) => !UNCAUGHT.includes(one)))('$name', seek, LONG ? 7_200_000 : 480_000);
   // A search among fresh seeds, as long as none is recorded, takes longer than CI has.
   it.skipIf(!LONG).each(UNCAUGHT)('$name (long)', seek, 7_200_000);
 });
