@@ -1,8 +1,7 @@
 import { canonicalAddress } from '../common/config.js';
 import { RawstorError } from '../common/errors.js';
 import { isId } from '../common/ids.js';
-import { LIMITS } from '../common/limits.js';
-import { formatSizeBytes, parseDurationMs, parseSizeBytes } from '../common/units.js';
+import { parseDurationMs, parseSizeBytes } from '../common/units.js';
 
 /** Readers of option values; all throw RawstorError USAGE. */
 
@@ -22,15 +21,6 @@ export function id(text: string): string {
   if (isId(text)) return text;
   throw new RawstorError('USAGE', `'${text}' is not an id`, {
     hint: 'ids are UUIDs in lower case, such as 01a21277-fa4f-710f-b639-af8bd2b98684',
-  });
-}
-
-/** Of copies: a region at a time, so that a lower rate would only make them time out. */
-export function recoveryRate(text: string): number {
-  const rate = size(text);
-  if (rate >= LIMITS.recoveryBytesPerSecMin) return rate;
-  throw new RawstorError('USAGE', `a rate of '${text}' is too low`, {
-    hint: `at least ${formatSizeBytes(LIMITS.recoveryBytesPerSecMin)} a second`,
   });
 }
 

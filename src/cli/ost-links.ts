@@ -1,9 +1,10 @@
 import { asRawstorError } from '../common/errors.js';
 import type { MethodName, Params, Result } from '../protocol/index.js';
 import type { Context } from './context.js';
-import { processName } from './process-name.js';
-import { ServerLink } from './server-link.js';
+import { linkOptions, ServerLink } from './server-link.js';
 import type { KnownOst } from './volumes.js';
+
+const CONNECT_TIMEOUT_MS = 3000;
 
 /** One connection an OST, made when it is first asked; one that fails is not asked again. */
 export class OstLinks {
@@ -39,13 +40,8 @@ export class OstLinks {
   }
 
   private async open(ostId: string): Promise<ServerLink> {
-    const { clock, program } = this.context;
-    const link = await ServerLink.open(this.known.get(ostId)?.addresses ?? [], {
-      io: this.context.io(),
-      clock,
-      name: processName(program),
-      timeoutMs: 3000,
-    });
+    const addresses = this.known.get(ostId)?.addresses ?? [];
+    const link = await ServerLink.open(addresses, linkOptions(this.context, CONNECT_TIMEOUT_MS));
     this.links.set(ostId, link);
     return link;
   }

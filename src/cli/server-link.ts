@@ -9,12 +9,18 @@ import {
   type Params,
   type Result,
 } from '../protocol/index.js';
+import type { Context } from './context.js';
+import { processName } from './process-name.js';
 
 export interface LinkOptions {
   readonly io: Io;
   readonly clock: Clock;
   readonly name: string;
   readonly timeoutMs: number;
+}
+
+export function linkOptions(context: Context, timeoutMs = context.globals.timeout): LinkOptions {
+  return { io: context.io(), clock: context.clock, name: processName(context.program), timeoutMs };
 }
 
 /** Control calls to one server, for verbs that ask servers directly. */

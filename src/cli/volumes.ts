@@ -8,15 +8,21 @@ import type { Context } from './context.js';
 
 const PAGE = 200;
 
-export async function allVolumes(cluster: Cluster, timeoutMs: number): Promise<ObjectInfo[]> {
+/** Everything of a list that a server gives by name, some at a time. */
+export async function allPages(
+  ask: (page: { after: string; limit: number }) => Promise<readonly ObjectInfo[]>,
+): Promise<ObjectInfo[]> {
   const found: ObjectInfo[] = [];
   for (;;) {
-    const after = found.at(-1)?.name ?? '';
-    const { objects } = await cluster.mds.call('mds.list', { after, limit: PAGE }, timeoutMs);
+    const objects = await ask({ after: found.at(-1)?.name ?? '', limit: PAGE });
     found.push(...objects);
     // A server may give fewer at a time than were asked for.
     if (objects.length === 0) return found;
   }
+}
+
+export function allVolumes(cluster: Cluster, timeoutMs: number): Promise<ObjectInfo[]> {
+  return allPages(async (page) => (await cluster.mds.call('mds.list', page, timeoutMs)).objects);
 }
 
 /** @throws RawstorError NOT_FOUND */

@@ -182,7 +182,6 @@ export class RequestQueue implements VolumeRequestOwner {
       piece.chunk = chunkOf(offset, chunkSizeBytes);
       piece.offset = offset % chunkSizeBytes;
       piece.length = length;
-      piece.placement = this.state.placement(piece.chunk);
       if (isZeroWrite) piece.slices.add(zeroSource(), 0, length);
       else if (block.slices.count > 0) piece.slices.addRange(block.slices, request.cursor, length);
       request.cursor += length;

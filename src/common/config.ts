@@ -3,6 +3,7 @@ import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { parse, TomlError } from 'smol-toml';
 import { z } from 'zod';
+import { parseCopyRate } from './copy-rate.js';
 import { asRawstorError, RawstorError } from './errors.js';
 import { LIMITS } from './limits.js';
 import { nearestName } from './nearest.js';
@@ -43,10 +44,8 @@ const readBy = <T>(parse: (text: string) => T) =>
 const path = z.string().min(1);
 const labels = z.record(z.string(), z.string());
 
-const copyRate = readBy((text) => {
-  if (parseSizeBytes(text) >= LIMITS.recoveryBytesPerSecMin) return parseSizeBytes(text);
-  throw new RawstorError('CONFIG', `'${text}' is below 64K`);
-});
+const copyRate = readBy(parseCopyRate);
+
 const sizePerSecond = z.union([z.number(), z.string()]).transform((text, context) => {
   try {
     const bytes = typeof text === 'number' ? text : parseSizeBytes(text);

@@ -1,13 +1,10 @@
 import { z } from 'zod';
 import { encodeBody } from '../protocol/index.js';
 import { follow } from './follow.js';
-import type { MetadataStore } from './store.js';
+import { type MetadataStore, STORE_LIMITS } from './store.js';
 import { decodeAs, LEFT_PREFIX } from './stored-object.js';
 
 export const leftSchema = z.object({ epoch: z.number().int().nonnegative() });
-
-/** Deletions of one transaction. */
-const CONFIRMED_AT_ONCE = 100;
 
 /** `left/<OST>/<object>`: put by the transaction after which nobody needs that copy. */
 export function putLeft(ostId: string, objectId: string, epoch: number): { key: string; value: Uint8Array } {
@@ -50,8 +47,10 @@ export class LeftCopies {
   }
 
   async confirm(ostId: string, objectIds: readonly string[]): Promise<void> {
-    for (let at = 0; at < objectIds.length; at += CONFIRMED_AT_ONCE) {
-      const keys = objectIds.slice(at, at + CONFIRMED_AT_ONCE).map((id) => `${LEFT_PREFIX}${ostId}/${id}`);
+    for (let at = 0; at < objectIds.length; at += STORE_LIMITS.operations) {
+      const keys = objectIds
+        .slice(at, at + STORE_LIMITS.operations)
+        .map((id) => `${LEFT_PREFIX}${ostId}/${id}`);
       await this.store.transact({ checks: [], deletes: [...new Set(keys)] });
     }
   }

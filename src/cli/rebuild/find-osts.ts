@@ -1,8 +1,7 @@
 import { asRawstorError, RawstorError } from '../../common/errors.js';
 import type { ServerInfo } from '../../protocol/index.js';
 import type { Context } from '../context.js';
-import { processName } from '../process-name.js';
-import { type LinkOptions, ServerLink } from '../server-link.js';
+import { linkOptions, ServerLink } from '../server-link.js';
 
 /** A server to ask: all its addresses, and its id where somebody knew it. */
 export interface Target {
@@ -12,10 +11,6 @@ export interface Target {
 
 /** An MDS that is up answers within this. */
 const PROBE_MS = 2000;
-
-export function linkOptions(context: Context, timeoutMs = context.globals.timeout): LinkOptions {
-  return { io: context.io(), clock: context.clock, name: processName(context.program), timeoutMs };
-}
 
 /**
  * The OSTs to ask: those named, else those that the management server of the location has heard of, down ones too.

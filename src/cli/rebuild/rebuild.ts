@@ -2,8 +2,8 @@ import { resolve } from 'node:path';
 import { asRawstorError, RawstorError } from '../../common/errors.js';
 import type { DumpedMds, Finding, OstScan, RebuildPlan } from '../../mds/index.js';
 import type { Context } from '../context.js';
-import { ServerLink } from '../server-link.js';
-import { checkNoMds, findOsts, linkOptions, type Target } from './find-osts.js';
+import { linkOptions, ServerLink } from '../server-link.js';
+import { checkNoMds, findOsts, type Target } from './find-osts.js';
 import type { RebuildOptions } from './options.js';
 import { report } from './report.js';
 

@@ -2,6 +2,7 @@ import { type Cluster, isOnlyCopy } from '../../client/index.js';
 import { asRawstorError } from '../../common/errors.js';
 import type { ObjectInfo } from '../../protocol/index.js';
 import type { Context } from '../context.js';
+import { allPages, shortId } from '../volumes.js';
 import { RecoveryProgressLine, recoverAll } from './run.js';
 
 /** Moving everything off an OST: for a drain, and for one that is gone. */
@@ -17,17 +18,12 @@ export interface EvacuationRow {
   onlyCopy: boolean;
 }
 
-const PAGE = 200;
 const LOOK_MS = 500;
 
-export async function objectsOn(cluster: Cluster, ostId: string, timeoutMs: number): Promise<ObjectInfo[]> {
-  const found: ObjectInfo[] = [];
-  for (;;) {
-    const after = found.at(-1)?.name ?? '';
-    const { objects } = await cluster.mds.call('mds.objectsOn', { ostId, after, limit: PAGE }, timeoutMs);
-    found.push(...objects);
-    if (objects.length === 0) return found;
-  }
+export function objectsOn(cluster: Cluster, ostId: string, timeoutMs: number): Promise<ObjectInfo[]> {
+  return allPages(
+    async (page) => (await cluster.mds.call('mds.objectsOn', { ostId, ...page }, timeoutMs)).objects,
+  );
 }
 
 /** What would happen, by the present state of things. */
@@ -58,7 +54,7 @@ export async function evacuate(
   const timeoutMs = context.globals.timeout;
   const rows = new Map<string, EvacuationRow>();
   const line = new RecoveryProgressLine();
-  const shown = context.progress(`OST ${ostId.slice(-12)}`, 0);
+  const shown = context.progress(`OST ${shortId(ostId)}`, 0);
   try {
     for (;;) {
       const objects = await objectsOn(cluster, ostId, timeoutMs);

@@ -1,10 +1,10 @@
 import { hostname } from 'node:os';
 import { type Cluster, type RecoverOutcome, recoverVolume, type VolumeStatus } from '../../client/index.js';
+import { parseCopyRate } from '../../common/copy-rate.js';
 import { asRawstorError, type RawstorError } from '../../common/errors.js';
 import type { ObjectInfo } from '../../protocol/index.js';
 import type { OptionSpec } from '../command.js';
 import type { Context } from '../context.js';
-import { recoveryRate } from '../options.js';
 
 /** Recovery by a command: volumes that nobody holds are opened here, the others are left to their holders. */
 
@@ -15,7 +15,7 @@ export interface RecoveryOptions {
 export const RATE_OPTION: OptionSpec = {
   flags: '--rate <size>',
   help: 'copy at most this much a second from here; holders of volumes have a rate of their own',
-  parse: recoveryRate,
+  parse: parseCopyRate,
 };
 
 /** Volumes opened at once. */

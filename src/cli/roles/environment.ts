@@ -1,6 +1,7 @@
 import { hostname } from 'node:os';
 import type { Clock } from '../../common/clock.js';
 import { type ClusterConfig, resolveLocation } from '../../common/config.js';
+import { parseCopyRate } from '../../common/copy-rate.js';
 import { RawstorError } from '../../common/errors.js';
 import type { Logger } from '../../common/log.js';
 import { formatSizeBytes, GiB, MiB } from '../../common/units.js';
@@ -8,7 +9,7 @@ import { createIo, type Io } from '../../io/index.js';
 import type { OptionSpec } from '../command.js';
 import type { Context } from '../context.js';
 import { openLog } from '../logging.js';
-import { address, labels, list, recoveryRate, size } from '../options.js';
+import { address, labels, list, size } from '../options.js';
 import { processName } from '../process-name.js';
 import { ServerLink } from '../server-link.js';
 
@@ -73,7 +74,7 @@ export const SERVER_OPTIONS = {
   recoveryRate: {
     flags: '--recovery-rate <size>',
     help: 'most that resyncs and moves copy a second',
-    parse: recoveryRate,
+    parse: parseCopyRate,
   },
   recover: {
     flags: '--recover',

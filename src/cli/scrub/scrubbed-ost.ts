@@ -1,11 +1,12 @@
 import { RawstorError } from '../../common/errors.js';
 import type { Result, ScrubJob } from '../../protocol/index.js';
 import type { Context } from '../context.js';
-import { processName } from '../process-name.js';
-import { ServerLink } from '../server-link.js';
+import { linkOptions, ServerLink } from '../server-link.js';
 import type { KnownOst } from '../volumes.js';
 
 export type DamagedBlock = Result<'ost.damage'>['blocks'][number];
+
+const CONNECT_TIMEOUT_MS = 3000;
 
 /** One OST that is being scrubbed for this command. */
 export class ScrubbedOst {
@@ -27,14 +28,8 @@ export class ScrubbedOst {
     objectId: string | null,
     bytesPerSec: number,
   ): Promise<ScrubbedOst> {
-    const { clock, program } = context;
     if (!ost.alive) throw new RawstorError('UNAVAILABLE', 'the OST is down', { where: ost.ostId });
-    const link = await ServerLink.open(ost.addresses, {
-      io: context.io(),
-      clock,
-      name: processName(program),
-      timeoutMs: 3000,
-    });
+    const link = await ServerLink.open(ost.addresses, linkOptions(context, CONNECT_TIMEOUT_MS));
     try {
       await link.call('ost.scrub', { objectId, bytesPerSec }, context.globals.timeout);
     } catch (error) {

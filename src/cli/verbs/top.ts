@@ -74,11 +74,13 @@ export const top = defineVerb<Options>({
 
 function pause(context: Context, ms: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
-    const timer = context.clock.after(ms, resolve);
-    signal.addEventListener('abort', () => {
+    const over = () => {
       timer.cancel();
+      signal.removeEventListener('abort', over);
       resolve();
-    });
+    };
+    const timer = context.clock.after(ms, over);
+    signal.addEventListener('abort', over);
   });
 }
 

@@ -126,7 +126,8 @@ describe('a move that is cut short', () => {
     return { stopped, go };
   };
 
-  test('by the end of its engine is finished by the next, and the old copy serves until then', async () => {
+  /** A volume that an engine moves, held up when it has copied half. */
+  async function halfMoved() {
     const volume = await open({ chunkSizeBytes: 16 * MiB });
     for (let at = 0; at < SIZE; at += MiB) await write(volume, at, 1 + at / MiB, MiB);
     await cool();
@@ -144,6 +145,11 @@ describe('a move that is cut short', () => {
     });
     await stopped;
     await until(() => copied === SIZE / 2);
+    return { from, stays, wanted, engine, go, recovering };
+  }
+
+  test('by the end of its engine is finished by the next, and the old copy serves until then', async () => {
+    const { from, stays, wanted, engine, go, recovering } = await halfMoved();
     expect(await poolOf()).toEqual([from, stays]);
     // Killed: whoever opens next gets it at once, and goes on with it.
     const next = await rig.cluster.openVolume('v', { mode: 'write', holder: 'guest' });
@@ -167,23 +173,7 @@ describe('a move that is cut short', () => {
   });
 
   test('copies again what was written since, whoever wrote it', async () => {
-    const volume = await open({ chunkSizeBytes: 16 * MiB });
-    for (let at = 0; at < SIZE; at += MiB) await write(volume, at, 1 + at / MiB, MiB);
-    await cool();
-    await volume.close();
-    const [from, stays] = await poolOf();
-    const wanted = await move(from!);
-    const engine = await rig.connect('engine');
-    const { stopped, go } = stopAfter(wanted.to, 2);
-    let copied = 0;
-    const recovering = recoverVolume(engine, 'v', {
-      clock: systemClock,
-      onProgress: ({ members }) => {
-        copied = members.find(({ ostId }) => ostId === wanted.to)?.copiedBytes ?? 0;
-      },
-    });
-    await stopped;
-    await until(() => copied === SIZE / 2);
+    const { stays, wanted, engine, go, recovering } = await halfMoved();
     const target = rig.watched.get(wanted.to)!;
     target.away = true;
     target.cut();

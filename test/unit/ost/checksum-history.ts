@@ -15,6 +15,7 @@ import { type FileData, BLOCK as PAGE, SimDisk } from '../../sim/disk.js';
 import { SimProcess } from '../../sim/process.js';
 import { SimStorage, SimStore } from '../../sim/storage.js';
 import { World } from '../../sim/world.js';
+import { objectRecord } from './support.js';
 
 const CHUNKS = 2;
 const CHUNK_BYTES = MiB;
@@ -23,24 +24,11 @@ const SECTOR = 512;
 const CHECKSUM = ERROR_CODES.CHECKSUM.wire;
 const STALE_SESSION = ERROR_CODES.STALE_SESSION.wire;
 const OST_ID = '01900000-0000-7000-8000-0000000000ff';
-const RECORD: ObjectRecord = {
-  id: '01900000-0000-7000-8000-000000000001',
+const RECORD: ObjectRecord = objectRecord(1, {
   name: 'v',
-  mode: 'mutable',
   sizeBytes: CHUNKS * CHUNK_BYTES - 1536,
   chunkSizeBytes: CHUNK_BYTES,
-  replicas: 1,
-  minReplicas: 1,
-  stripeWidth: 1,
-  failureDomain: 'host',
-  onDegraded: 'pause',
-  headVersion: 1,
-  map: { rule: 'fixed', pool: [], nearDomain: '', exceptions: [] },
-  epoch: 1,
-  lastSeal: 0,
-  members: [],
-  createdWallMs: 0,
-};
+});
 
 interface Range {
   chunk: number;
