@@ -12,6 +12,10 @@ export const LIMITS = {
   /** Members of one object's placement pool. */
   poolMembers: 1024,
   nameBytes: 255,
+  /** Removed ones whose data is still needed count too. */
+  snapshotsPerVolume: 500,
+  /** Versions that a read may have to look through, clones of clones included. */
+  versionsDeep: 4096,
   recoveryBytesPerSecMin: 64 * KiB,
   /** Unit of dirty tracking and resync; a power of two. */
   regionSizeBytes: 4 * MiB,

@@ -212,7 +212,7 @@ export class Mds {
       if (!this.leases.renew(id, sessionEpoch, caller)) this.leases.take(id, sessionEpoch, caller);
       this.moves.progressed(id, recovery);
       const { wanted, left } = stored;
-      return { osts: this.osts.pick(everywhere(stored)), wanted, left };
+      return { osts: this.osts.pick(everywhere(stored)), wanted, left, asked: null };
     });
   }
 

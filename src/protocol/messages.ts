@@ -17,6 +17,7 @@ import {
   storedSetSchema,
   wantedMoveSchema,
 } from './records.js';
+import { askedChangeSchema, MDS_VERSION_METHODS, OST_VERSION_METHODS } from './version-messages.js';
 
 /**
  * Control messages: method name, what it takes, what it answers. Parameters are checked by the server before
@@ -45,7 +46,7 @@ export const helloSchema = z.object({
 export type Hello = z.infer<typeof helloSchema>;
 
 const regionListSchema = z.object({
-  /** Flat rows of three: chunk, region index in the chunk, region epoch. Head version only. */
+  /** Flat rows of three: chunk, region index in the chunk, highest epoch of the region in any version. */
   rows: z.array(z.number()).max(LIMITS.regionsPerAnswer * 3),
   /** Where to go on, null at the end. */
   next: z.object({ chunk: count, region: count }).nullable(),
@@ -96,6 +97,11 @@ export const OST_METHODS = {
       sourceBootId: bootIdSchema,
       /** The range is a region that is sealed at the source: `ost.regions` tells of it from then on. */
       remember: z.boolean().optional(),
+      /**
+       * Also the versions under the head, of which the region has this epoch or a later one on either side; 0: all of them. Absent: the
+       * version named and no other.
+       */
+      since: epoch.optional(),
     }),
     /** `sourceStatus`: wire status of what the source refused, which ended the copy; 0: all is copied. */
     result: z.object({ copiedBytes: count, zeroedBytes: count, sourceStatus: count }),
@@ -118,9 +124,19 @@ export const OST_METHODS = {
     result: nothing,
   },
   ...KEPT_METHODS,
-  /** Allocation map: flat pairs of length and state (0 data, 1 hole), from `offset` on. */
+  /**
+   * Allocation map: flat pairs of length and state (0 data, 1 reads as zeros, 2 only with `layer`: what lies below shows), from `offset` on.
+   * `layer`: of the version's own, not of what it shows; `own`: versions of the object only, without its parent.
+   */
   'ost.extents': {
-    params: z.object({ handle, chunk: count, chunkVersion: count, offset: count, length: count }),
+    params: z.object({
+      handle,
+      chunk: count,
+      chunkVersion: count,
+      offset: count,
+      length: count,
+      layer: z.enum(['all', 'own']).optional(),
+    }),
     result: z.object({ runs: z.array(z.number()).max(LIMITS.extentsPerAnswer * 2) }),
   },
   /** Removes every chunk and record of an object; unknown objects are already removed. */
@@ -128,8 +144,16 @@ export const OST_METHODS = {
   /** Bytes an object occupies here, and its chunks. */
   'ost.usage': {
     params: z.object({ objectId: idSchema }),
-    result: z.object({ allocatedBytes: count, chunks: count }),
+    result: z.object({
+      allocatedBytes: count,
+      chunks: count,
+      versions: z
+        .array(z.object({ version: count, allocatedBytes: count, chunks: count }))
+        .max(LIMITS.snapshotsPerVolume + 2)
+        .default([]),
+    }),
   },
+  ...OST_VERSION_METHODS,
   'ost.stat': {
     params: nothing,
     result: ostInfoSchema.extend({
@@ -220,6 +244,8 @@ export const MDS_METHODS = {
       osts: z.array(ostInfoSchema),
       wanted: wantedMoveSchema.nullable().default(null),
       left: z.array(idSchema).default([]),
+      /** A change of the versions that somebody waits for. */
+      asked: askedChangeSchema.nullable().default(null),
     }),
   },
   /**
@@ -248,6 +274,7 @@ export const MDS_METHODS = {
     result: nothing,
   },
   ...DUMP_METHODS,
+  ...MDS_VERSION_METHODS,
   'mds.stat': {
     params: nothing,
     result: z.object({

@@ -16,6 +16,9 @@ export const nameSchema = z
   .max(LIMITS.nameBytes)
   .regex(/^[A-Za-z0-9_][A-Za-z0-9_.:+-]*$/);
 
+/** Of a snapshot of one volume: `VOLUME@NAME`. */
+export const snapshotNameSchema = nameSchema;
+
 /** Tells a restart of a process (page cache kept) from a loss: I8. `generation` rises at every known loss. */
 export const bootIdSchema = z.object({ kernel: z.string().max(64), generation: count });
 export type BootId = z.infer<typeof bootIdSchema>;
@@ -72,6 +75,40 @@ export const wantedMoveSchema = z.object({
 });
 export type WantedMove = z.infer<typeof wantedMoveSchema>;
 
+/**
+ * A version that is written no more: a snapshot, or, without a name, one of a snapshot that was removed and whose data
+ * is still needed by what lies over it.
+ */
+export const snapshotSchema = z.object({
+  /** Of this object; never used twice. */
+  version: z.number().int().min(1),
+  /** The version it lies over, 0: none of this object. */
+  over: count,
+  name: snapshotNameSchema.nullable(),
+  /** Of the volume when it was taken. */
+  sizeBytes: count.max(LIMITS.volumeSizeBytes),
+  createdWallMs: z.number(),
+  /** Not removed before that is taken back. */
+  protected: z.boolean(),
+});
+export type Snapshot = z.infer<typeof snapshotSchema>;
+
+/** What a clone's oldest version lies over. */
+export const parentSchema = z.object({
+  objectId: idSchema,
+  version: z.number().int().min(1),
+  /** `VOLUME@SNAP` when the clone was made: for people. */
+  name: z.string().max(2 * LIMITS.nameBytes + 1),
+  /**
+   * OSTs whose copy of the parent is the clone's too. On others, which came later or were not in sync when it was made, the clone has
+   * all it needs by itself.
+   */
+  ostIds: z.array(idSchema).max(LIMITS.poolMembers),
+  /** Of the parent's version: what is behind reads as zeros. */
+  sizeBytes: count.max(LIMITS.volumeSizeBytes),
+});
+export type Parent = z.infer<typeof parentSchema>;
+
 /** What every OST of an object also holds, so that the map can be rebuilt from them: I13. */
 export const objectRecordSchema = z.object({
   id: idSchema,
@@ -84,7 +121,13 @@ export const objectRecordSchema = z.object({
   stripeWidth: z.union([z.number().int().min(1), z.literal('all')]),
   failureDomain: z.string().max(64),
   onDegraded: z.enum(['pause', 'error']),
+  /** The version that is written; the highest there ever was. */
   headVersion: z.number().int().min(1),
+  /** The version it lies over, 0: none of this object. */
+  headOver: count.default(0),
+  /** By version, rising. */
+  snapshots: z.array(snapshotSchema).max(LIMITS.snapshotsPerVolume).default([]),
+  parent: parentSchema.nullable().default(null),
   map: chunkMapSchema,
   /** Epoch of the last change the MDS recorded. */
   epoch: count,

@@ -42,6 +42,9 @@ async function openChunk(number: number): Promise<ChunkFile> {
     failureDomain: 'host',
     onDegraded: 'pause',
     headVersion: 1,
+    headOver: 0,
+    snapshots: [],
+    parent: null,
     map: {
       rule: 'fixed',
       pool: [{ ostId: newId(), weight: 1, domain: 'host' }],

@@ -1,0 +1,134 @@
+import { z } from 'zod';
+import { LIMITS } from '../common/limits.js';
+import { objectInfoSchema } from './object-info.js';
+import { objectRef } from './object-messages.js';
+import { bootIdSchema, idSchema, memberSchema, nameSchema, snapshotNameSchema } from './records.js';
+
+/** Messages about versions: snapshots, clones, rollback, size. docs/snapshots.md has the rules. */
+
+const count = z.number().int().nonnegative().max(Number.MAX_SAFE_INTEGER);
+const handle = z.number().int().positive().max(0xffffffff);
+const version = z.number().int().min(1).max(0xffffffff);
+
+/** A change of an object's versions or size; carried out by its writer, recorded by one compare-and-swap. */
+export const versionChangeSchema = z.discriminatedUnion('kind', [
+  /** The head becomes a snapshot, and a new head lies over it. */
+  z.object({ kind: z.literal('snapshot'), name: snapshotNameSchema }),
+  /** A new head lies over `to`; the old one stays as the snapshot `keepAs`, or (null) without a name. */
+  z.object({ kind: z.literal('rollback'), to: version, keepAs: snapshotNameSchema.nullable() }),
+  z.object({ kind: z.literal('remove'), version }),
+  z.object({ kind: z.literal('rename'), version, name: snapshotNameSchema }),
+  z.object({ kind: z.literal('protect'), version, protected: z.boolean() }),
+  z.object({ kind: z.literal('resize'), sizeBytes: count.max(LIMITS.volumeSizeBytes) }),
+  /** Every OST in sync has copied what the clone had of its parent. */
+  z.object({ kind: z.literal('flattened') }),
+  /** Nameless versions of which no OST of the object has anything left. */
+  z.object({ kind: z.literal('forget'), versions: z.array(version).max(LIMITS.snapshotsPerVolume) }),
+]);
+export type VersionChange = z.infer<typeof versionChangeSchema>;
+
+/** What the holder of an object is asked to do. */
+export const askedChangeSchema = z.object({ id: z.string().min(1).max(64), change: versionChangeSchema });
+export type AskedChange = z.infer<typeof askedChangeSchema>;
+
+const childSchema = z.object({ id: idSchema, name: nameSchema, version });
+
+export const MDS_VERSION_METHODS = {
+  /**
+   * From the writer, by compare-and-swap on the epoch like `mds.changeMembers`. With a new head it is a seal too: no write
+   * tagged with `expectedEpoch` or below is on its way, all are durable.
+   */
+  'mds.changeVersions': {
+    params: z.object({
+      id: idSchema,
+      sessionEpoch: count,
+      expectedEpoch: count,
+      requestId: z.string().min(1).max(64),
+      change: versionChangeSchema,
+      /** The wish that this answers; NOT_FOUND when nobody waits for it any more. */
+      askedId: z.string().max(64).optional(),
+      /** Of whom a seal is true, as in `mds.seal`. */
+      members: z.array(memberSchema).max(LIMITS.poolMembers).optional(),
+    }),
+    result: z.object({ object: objectInfoSchema }),
+  },
+  /**
+   * Asks the holder of an object for a change and waits for it; `object` null: nobody holds it, whoever asks may open it and do it.
+   * TIMEOUT: it has not been done and will not be.
+   */
+  'mds.askChange': {
+    params: objectRef.extend({ change: versionChangeSchema, timeoutMs: z.number().min(1).max(3_600_000) }),
+    result: z.object({ object: objectInfoSchema.nullable() }),
+  },
+  /** The holder could not do what it was asked for. */
+  'mds.refuseChange': {
+    params: z.object({
+      id: idSchema,
+      sessionEpoch: count,
+      askedId: z.string().max(64),
+      code: z.string().max(64),
+      reason: z.string().max(1024),
+    }),
+    result: z.object({}),
+  },
+  /** A new object over a snapshot, on the same OSTs. */
+  'mds.clone': {
+    params: objectRef.extend({
+      version,
+      name: nameSchema,
+      onDegraded: z.enum(['pause', 'error']).optional(),
+      minReplicas: z.number().int().optional(),
+    }),
+    result: objectInfoSchema,
+  },
+  /** Clones of an object's snapshots, direct ones. */
+  'mds.children': {
+    params: objectRef,
+    result: z.object({ children: z.array(childSchema).max(10_000) }),
+  },
+} as const;
+
+export const OST_VERSION_METHODS = {
+  /** A session that reads one snapshot; fenced by nobody, for it never changes. NOT_FOUND where it is not known (any more). */
+  'ost.attachSnapshot': {
+    params: z.object({ objectId: idSchema, version }),
+    result: z.object({ handle, bootId: bootIdSchema }),
+  },
+  /** Copies what the range shows of the clone's parent into the clone itself, under its writer's session. */
+  'ost.flatten': {
+    params: z.object({
+      handle,
+      chunk: count,
+      offset: count,
+      length: count.max(LIMITS.rangeBytes),
+      tag: count,
+    }),
+    result: z.object({ copiedBytes: count }),
+  },
+  /**
+   * Which of these nameless versions still have something here. Waits up to `waitMs` for there to be none.
+   */
+  'ost.unmerged': {
+    params: z.object({
+      objectId: idSchema,
+      versions: z.array(version).max(LIMITS.snapshotsPerVolume),
+      waitMs: z.number().min(0).max(60_000),
+    }),
+    result: z.object({ versions: z.array(version) }),
+  },
+  /**
+   * Where the version `of` may differ from what it was at `since` (0: from nothing), one of those it lies over: flat pairs of
+   * length and state (0 the same, 1 changed), from `offset` on.
+   */
+  'ost.changed': {
+    params: z.object({
+      handle,
+      chunk: count,
+      of: version,
+      since: count,
+      offset: count,
+      length: count,
+    }),
+    result: z.object({ runs: z.array(z.number()).max(LIMITS.extentsPerAnswer * 2) }),
+  },
+} as const;
