@@ -1,4 +1,4 @@
-import { placeChunk } from '../common/placement.js';
+import { placeChunkOf } from '../common/placement.js';
 import { type BootId, type Member, type ObjectRecord, sameBootId } from '../protocol/records.js';
 import { chunkCount } from './slicing.js';
 
@@ -28,7 +28,7 @@ export function canDrop(
   const chunks = chunkCount(object.sizeBytes, object.chunkSizeBytes);
   if (!firstLeft || chunks > CHUNKS_CHECKED) return false;
   for (let chunk = 0; chunk < chunks; chunk++) {
-    if (!placeChunk(object.map, object.id, object.replicas, chunk).some(left)) return false;
+    if (!placeChunkOf(object, chunk).some(left)) return false;
   }
   return true;
 }

@@ -2,7 +2,7 @@ import type { Clock } from '../common/clock.js';
 import { RawstorError } from '../common/errors.js';
 import { LIMITS } from '../common/limits.js';
 import type { Logger } from '../common/log.js';
-import { placeChunk } from '../common/placement.js';
+import { placeChunk, placeChunkOf } from '../common/placement.js';
 import type { Io } from '../io/types.js';
 import type { ObjectInfo } from '../protocol/object-info.js';
 import type { OstConnector } from '../protocol/ost-peer.js';
@@ -148,9 +148,9 @@ export class VolumeState {
   }
 
   private place(chunk: number): readonly Member[] {
-    const { map, id, replicas } = this.object;
-    const ids = placeChunk(map, id, replicas, chunk);
-    const next = this.move === null ? [] : placeChunk(this.move.wanted.map, id, replicas, chunk);
+    const { id, placeAs, replicas } = this.object;
+    const ids = placeChunkOf(this.object, chunk);
+    const next = this.move === null ? [] : placeChunk(this.move.wanted.map, placeAs ?? id, replicas, chunk);
     return [...new Set([...ids, ...next])].map((ostId) => this.byId.get(ostId)!);
   }
 }

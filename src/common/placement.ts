@@ -121,3 +121,17 @@ export function placeChunk(
   }
   return entry.placement.place(chunk);
 }
+
+/** What of an object says where its chunks are. */
+export interface Placed {
+  readonly id: string;
+  /** Another object whose chunks it is placed like. */
+  readonly placeAs?: string | undefined;
+  readonly map: PlacementMap;
+  readonly replicas: number;
+}
+
+/** As `placeChunk`, for an object with its present map. */
+export function placeChunkOf(object: Placed, chunk: number): readonly string[] {
+  return placeChunk(object.map, object.placeAs ?? object.id, object.replicas, chunk);
+}

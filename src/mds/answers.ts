@@ -1,6 +1,13 @@
 import { LIMITS } from '../common/limits.js';
-import { placeChunk } from '../common/placement.js';
-import { encodeBody, type ObjectRecord } from '../protocol/index.js';
+import { placeChunkOf } from '../common/placement.js';
+import {
+  encodeBody,
+  type ObjectInfo,
+  type ObjectRecord,
+  type RecoveryProgress,
+  type Result,
+} from '../protocol/index.js';
+import { isLossUntold, type StoredObject } from './stored-object.js';
 
 /** Room left in an answer for what stands around its list. */
 const ANSWER_BYTES = LIMITS.controlBytes - 64 * 1024;
@@ -26,7 +33,23 @@ export function placements(object: ObjectRecord, fromChunk: number, count: numbe
   const end = Math.min(total, fromChunk + Math.min(count, held));
   const chunks: string[][] = [];
   for (let chunk = fromChunk; chunk < end; chunk++) {
-    chunks.push([...placeChunk(object.map, object.id, object.replicas, chunk)]);
+    chunks.push([...placeChunkOf(object, chunk)]);
   }
   return chunks;
+}
+
+export function objectInfo(stored: StoredObject, held: boolean, recovery: RecoveryProgress[]): ObjectInfo {
+  const { session, object, clean, lossWallMs, wanted, left } = stored;
+  const { holder, sinceWallMs, epoch: sessionEpoch } = session;
+  const lease = held ? { holder, sessionEpoch, sinceWallMs } : null;
+  return { ...object, clean, lossWallMs, lease, sessionEpoch, wanted, left, recovery };
+}
+
+export function openedAnswer(
+  stored: StoredObject,
+  object: ObjectInfo,
+  more: Pick<Result<'mds.open'>, 'wasClean' | 'leaseMs' | 'osts'>,
+): Result<'mds.open'> {
+  const { session, rebuiltFrom = null } = stored;
+  return { object, sessionEpoch: session.epoch, rebuiltFrom, lossUntold: isLossUntold(stored), ...more };
 }

@@ -1,6 +1,6 @@
 import { RawstorError } from '../common/errors.js';
-import { placeChunk } from '../common/placement.js';
-import type { Member } from '../protocol/index.js';
+import { placeChunkOf } from '../common/placement.js';
+import { type Member, parentOn } from '../protocol/index.js';
 import type { Candidate } from './allocate.js';
 import { nextEpoch } from './in-sync-sets.js';
 import { chooseTarget, mapWith } from './replace.js';
@@ -64,21 +64,23 @@ export function withoutCopy(
         ? { ostId: target.ostId, state: 'in-sync', bootId: null, staleSince: 0 }
         : member,
   );
-  const moved = { ...object, epoch, lossEpoch: epoch, members, map: mapWith(object, ostId, target) };
+  const newMap = mapWith(object, ostId, target);
+  const parent = parentOn(object.parent, newMap);
+  const moved = { ...object, epoch, lossEpoch: epoch, members, map: newMap, parent };
   const dropped = stored.wanted === null ? [] : [stored.wanted.to];
   return { ...next, wanted: null, left: [...stored.left, ...dropped], object: moved };
 }
 
 /** Some chunk has no other replica in sync. */
 export function isOnlyCopy({ object }: Pick<StoredObject, 'object'>, ostId: string): boolean {
-  const { map, id, replicas, members } = object;
+  const { map, members } = object;
   const others = new Set(
     members.filter((m) => m.state === 'in-sync' && m.ostId !== ostId).map((m) => m.ostId),
   );
   if (map.rule === 'fixed' && map.exceptions.length === 0) return others.size === 0;
   const chunks = Math.min(CHUNKS_SEARCHED, Math.ceil(object.sizeBytes / object.chunkSizeBytes));
   for (let chunk = 0; chunk < chunks; chunk++) {
-    const placed = placeChunk(map, id, replicas, chunk);
+    const placed = placeChunkOf(object, chunk);
     if (placed.includes(ostId) && !placed.some((other) => others.has(other))) return true;
   }
   return false;

@@ -1,6 +1,6 @@
 import { RawstorError } from '../common/errors.js';
-import { placeChunk } from '../common/placement.js';
-import type { Member, ObjectRecord, Params } from '../protocol/index.js';
+import { placeChunkOf } from '../common/placement.js';
+import { type Member, type ObjectRecord, type Params, parentOn } from '../protocol/index.js';
 import { ANSWERED_KEPT, type AnsweredRequest, type StoredObject } from './stored-object.js';
 
 /**
@@ -58,7 +58,7 @@ function adoptMap(stored: StoredObject, request: Params<'mds.changeMembers'>): C
   }
   if (request.loss) throw new RawstorError('INVALID', 'no move goes with a loss', { where });
   const { map, to } = wanted;
-  const moved = { ...object, map };
+  const moved = { ...object, map, parent: parentOn(object.parent, map) };
   const pool = new Set(map.pool.map(({ ostId }) => ostId));
   const staying = object.members.filter(({ ostId }) => pool.has(ostId));
   checkKnown({ ...moved, members: staying }, request.members);
@@ -102,9 +102,9 @@ export function seal(stored: StoredObject, request: Params<'mds.seal'>): Change 
 }
 
 /** The set of a rebuilt object may be older than the one that the writer sealed. @throws RawstorError CONFLICT, INVALID */
-function membersOfSeal(object: ObjectRecord, sealed: readonly Member[] | undefined): Member[] {
+export function membersOfSeal(object: ObjectRecord, sealed: readonly Member[] | undefined): Member[] {
   if (sealed === undefined) {
-    throw new RawstorError('CONFLICT', 'a seal after a rebuild has to say of whom', { where: object.name });
+    throw new RawstorError('CONFLICT', 'a change after a rebuild has to say of whom', { where: object.name });
   }
   checkKnown(object, sealed);
   const members = nextMembers(object, new Map(sealed.map((m) => [m.ostId, m])), object.lastSeal);
@@ -112,16 +112,20 @@ function membersOfSeal(object: ObjectRecord, sealed: readonly Member[] | undefin
   return members;
 }
 
-type Swap = Pick<Params<'mds.seal'>, 'requestId' | 'sessionEpoch' | 'expectedEpoch'>;
+export type Swap = Pick<Params<'mds.seal'>, 'requestId' | 'sessionEpoch' | 'expectedEpoch'>;
 
-function answeredBefore(stored: StoredObject, method: AnsweredRequest['method'], swap: Swap): Change | null {
+export function answeredBefore(
+  stored: StoredObject,
+  method: AnsweredRequest['method'],
+  swap: Swap,
+): Change | null {
   const found = stored.answered.find(
     (a) => a.requestId === swap.requestId && a.sessionEpoch === swap.sessionEpoch && a.method === method,
   );
   return found === undefined ? null : { stored: null, epoch: found.epoch };
 }
 
-function checkSession(stored: StoredObject, swap: Swap): void {
+export function checkSession(stored: StoredObject, swap: Swap): void {
   checkCurrent(stored, swap.sessionEpoch);
   if (stored.object.epoch === swap.expectedEpoch) return;
   // One writer, and nobody else has changed anything since the rebuild: what it says is what is.
@@ -232,7 +236,7 @@ function checkSurvivors(object: ObjectRecord, members: readonly Member[], decide
   if (map.exceptions.length === 0 && lostDomains.size < replicas) return;
   const chunks = Math.ceil(object.sizeBytes / object.chunkSizeBytes);
   for (let chunk = 0; chunk < Math.min(chunks, CHUNKS_SEARCHED); chunk++) {
-    if (placeChunk(map, object.id, replicas, chunk).some((ostId) => survives.has(ostId))) continue;
+    if (placeChunkOf(object, chunk).some((ostId) => survives.has(ostId))) continue;
     throw new RawstorError('INVALID', `chunk ${chunk} would have no in-sync replica left`, { where, hint });
   }
   if (chunks > CHUNKS_SEARCHED) {
@@ -240,7 +244,7 @@ function checkSurvivors(object: ObjectRecord, members: readonly Member[], decide
   }
 }
 
-function record(changed: StoredObject, method: AnsweredRequest['method'], swap: Swap): Change {
+export function record(changed: StoredObject, method: AnsweredRequest['method'], swap: Swap): Change {
   const epoch = nextEpoch(changed.object);
   const { requestId, sessionEpoch } = swap;
   const answered = [...changed.answered, { requestId, method, sessionEpoch, epoch }].slice(-ANSWERED_KEPT);

@@ -37,11 +37,15 @@ export class LeftCopies {
   }
 
   /** Some that the OST has not confirmed. */
-  pending(ostId: string, limit: number): { id: string; epoch: number }[] {
+  pending(
+    ostId: string,
+    limit: number,
+    fit: (objectId: string) => boolean = () => true,
+  ): { id: string; epoch: number }[] {
     const found: { id: string; epoch: number }[] = [];
     for (const [id, epoch] of this.byOst.get(ostId) ?? []) {
       if (found.length >= limit) break;
-      found.push({ id, epoch });
+      if (fit(id)) found.push({ id, epoch });
     }
     return found;
   }

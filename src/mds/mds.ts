@@ -3,20 +3,21 @@ import type { Logger } from '../common/log.js';
 import type { Random } from '../common/random.js';
 import type { Notice, ObjectInfo, Params, Result } from '../protocol/index.js';
 import { allocate } from './allocate.js';
-import { fitting, placements } from './answers.js';
+import { fitting, objectInfo, openedAnswer, placements } from './answers.js';
 import { dumpPage } from './dump.js';
 import { type Change, changeMembers, checkCurrent, isRebuilt, nextEpoch, seal } from './in-sync-sets.js';
 import { type Caller, DEFAULT_LEASE_TIMES, Leases, type LeaseTimes } from './leases.js';
 import { Moves } from './moves.js';
 import { everywhere, newObjectId, Objects } from './objects.js';
-import { busy, checkNoneSince } from './open-checks.js';
+import { busy, checkNoneSince, checkNothingOver } from './open-checks.js';
 import { Osts } from './osts.js';
 import { rename } from './rename.js';
 import { Serial } from './serial.js';
 import type { MetadataStore } from './store.js';
-import { isLossUntold, newObjectRecord, type StoredObject } from './stored-object.js';
+import { newObjectRecord, type StoredObject } from './stored-object.js';
 import { Tombstones } from './tombstones.js';
 import { validateCreate } from './validate.js';
+import { VersionCalls } from './version-calls.js';
 
 export interface MdsOptions {
   readonly store: MetadataStore;
@@ -45,6 +46,8 @@ export class Mds {
   readonly clusterId: string;
   /** Draining, replacing, rebalancing. */
   readonly moves: Moves;
+  /** Snapshots, clones, sizes. */
+  readonly versions: VersionCalls;
   private readonly clock: Clock;
   private readonly random: Random;
   private readonly store: MetadataStore;
@@ -71,6 +74,7 @@ export class Mds {
     const info = (stored: StoredObject) => this.info(stored);
     const look = (id: string, reason: string) => this.notify(id, 'look', reason);
     this.moves = new Moves({ ...options, objects, osts, leases, serial, info, look, onLeft: this.onRemoved });
+    this.versions = new VersionCalls({ ...options, objects, leases, serial, info, look });
     this.loopStallMaxMs = options.loopStallMaxMs ?? (() => 0);
     this.onNotice = options.onNotice ?? (() => {});
   }
@@ -89,6 +93,7 @@ export class Mds {
   lost(caller: Caller): void {
     this.leases.lost(caller);
     this.osts.lost(caller);
+    this.versions.lost(caller);
   }
 
   async registerOst(info: Params<'mds.registerOst'>, caller: Caller): Promise<Result<'mds.registerOst'>> {
@@ -148,12 +153,14 @@ export class Mds {
   async remove({ ref, force }: Params<'mds.remove'>): Promise<Result<'mds.remove'>> {
     const id = await this.objects.resolve(ref);
     await this.serial.run(id, async () => {
-      const removed = await this.objects.remove(id, (stored) => {
+      const removed = await this.objects.remove(id, (stored, clones) => {
+        checkNothingOver(stored, clones);
         const inUse = this.leases.isHeld(stored) && !stored.session.yields;
         if (!force && inUse) throw busy(stored, 'remove it all the same');
       });
       this.notify(id, 'fenced', 'the object was removed');
       this.leases.release(id);
+      this.versions.released(id);
       this.onRemoved(id, everywhere(removed));
     });
     return {};
@@ -212,7 +219,8 @@ export class Mds {
       if (!this.leases.renew(id, sessionEpoch, caller)) this.leases.take(id, sessionEpoch, caller);
       this.moves.progressed(id, recovery);
       const { wanted, left } = stored;
-      return { osts: this.osts.pick(everywhere(stored)), wanted, left, asked: null };
+      const asked = this.versions.first(id);
+      return { osts: this.osts.pick(everywhere(stored)), wanted, left, asked };
     });
   }
 
@@ -237,6 +245,7 @@ export class Mds {
         return { ...stored, clean: known, session: { ...stored.session, open: false } };
       });
       this.leases.release(id);
+      this.versions.released(id);
       this.moves.progressed(id, []);
     });
     return {};
@@ -279,22 +288,12 @@ export class Mds {
   }
 
   private opened(stored: StoredObject, wasClean: boolean): Result<'mds.open'> {
-    return {
-      object: this.info(stored),
-      sessionEpoch: stored.session.epoch,
-      wasClean,
-      rebuiltFrom: stored.rebuiltFrom ?? null,
-      lossUntold: isLossUntold(stored),
-      leaseMs: this.leases.leaseMs,
-      osts: this.osts.pick(everywhere(stored)),
-    };
+    const osts = this.osts.pick(everywhere(stored));
+    return openedAnswer(stored, this.info(stored), { wasClean, leaseMs: this.leases.leaseMs, osts });
   }
 
   private info(stored: StoredObject): ObjectInfo {
-    const { session, object, clean, lossWallMs, wanted, left } = stored;
-    const { holder, sinceWallMs } = session;
-    const lease = this.leases.isHeld(stored) ? { holder, sessionEpoch: session.epoch, sinceWallMs } : null;
-    const recovery = lease === null ? [] : this.moves.progress(object.id);
-    return { ...object, clean, lossWallMs, lease, sessionEpoch: session.epoch, wanted, left, recovery };
+    const held = this.leases.isHeld(stored);
+    return objectInfo(stored, held, held ? this.moves.progress(stored.object.id) : []);
   }
 }

@@ -4,6 +4,7 @@ import { newId } from '../common/ids.js';
 import type { Logger } from '../common/log.js';
 import type { ObjectInfo, Params, RecoveryProgress, Result, WantedMove } from '../protocol/index.js';
 import { fitting } from './answers.js';
+import { Children } from './children.js';
 import { isOnlyCopy, withoutCopy } from './give-up.js';
 import { checkCurrent } from './in-sync-sets.js';
 import type { Leases } from './leases.js';
@@ -44,6 +45,7 @@ const LOOK_MS = 60_000;
 export class Moves {
   private readonly parts: MovesParts;
   private readonly leftCopies: LeftCopies;
+  private readonly children: Children;
   private timer: Timer | null = null;
   private looking: Promise<void> | null = null;
   /** As holders told last, by object. */
@@ -52,10 +54,12 @@ export class Moves {
   constructor(parts: MovesParts) {
     this.parts = parts;
     this.leftCopies = new LeftCopies(parts.store);
+    this.children = new Children(parts.store);
   }
 
   async start(): Promise<void> {
     await this.leftCopies.start();
+    await this.children.start();
     const { clock, replaceAfterMs = 0 } = this.parts;
     if (replaceAfterMs === 0) return;
     const periodMs = Math.max(100, Math.min(LOOK_MS, replaceAfterMs / 4));
@@ -101,8 +105,10 @@ export class Moves {
     }
   }
 
+  /** Copies that the OST is to delete: none that a clone there lies over. */
   leftOn(ostId: string, limit: number): { id: string; epoch: number }[] {
-    return this.leftCopies.pending(ostId, limit);
+    const isLeft = (on: string, id: string) => this.leftCopies.has(on, id);
+    return this.leftCopies.pending(ostId, limit, (id) => !this.children.need(id, ostId, isLeft));
   }
 
   progressed(id: string, recovery: readonly RecoveryProgress[]): void {

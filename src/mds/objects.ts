@@ -3,6 +3,7 @@ import { RawstorError } from '../common/errors.js';
 import { isId, newId } from '../common/ids.js';
 import type { Random } from '../common/random.js';
 import { decodeBody, encodeBody, type ObjectRecord } from '../protocol/index.js';
+import { type Child, childChange, childrenOf } from './children.js';
 import { type MetadataStore, prefixRange } from './store.js';
 import {
   decodeStored,
@@ -18,6 +19,10 @@ import { putTombstone } from './tombstones.js';
 export interface Loaded {
   readonly stored: StoredObject;
   readonly version: number;
+}
+
+export interface NamedChild extends Child {
+  readonly name: string;
 }
 
 /** Times a change is tried again because another MDS changed the record meanwhile. */
@@ -94,16 +99,86 @@ export class Objects {
     change: (stored: StoredObject) => StoredObject | null,
     also: () => { key: string; value: Uint8Array }[] = () => [],
   ): Promise<StoredObject> {
-    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
-      const { stored, version } = await this.load(id);
+    return this.attempt(id, async ({ stored, version }) => {
       const next = change(stored);
-      if (next === null) return stored;
-      const key = OBJECT_PREFIX + id;
+      return next === null ? stored : await this.put(stored, next, version, also());
+    });
+  }
+
+  /** As `update`, for a change that depends on which clones there are. */
+  async updateTree(
+    id: string,
+    change: (stored: StoredObject, children: readonly NamedChild[]) => StoredObject | null,
+  ): Promise<StoredObject> {
+    return this.attempt(id, async ({ stored, version }) => {
+      // Read after the object: a clone that comes since then puts the object too, and what is made of these fails.
+      const next = change(stored, await this.children(id));
+      return next === null ? stored : await this.put(stored, next, version, []);
+    });
+  }
+
+  /**
+   * Makes a clone. Its parent is put again as it is, so that a change which has not seen the clone fails.
+   * @param make refuses by throwing
+   */
+  async createChild(
+    parentId: string,
+    make: (parent: ObjectRecord) => Promise<ObjectRecord>,
+  ): Promise<StoredObject> {
+    return this.attempt(parentId, async ({ stored: parent, version }) => {
+      const object = await make(parent.object);
+      await this.checkNameFree(object.name);
+      const stored = newStoredObject(object);
       const outcome = await this.store.transact({
-        checks: [{ key, version }],
-        puts: [{ key, value: encodeStored(next) }, ...also()],
+        checks: [
+          { key: OBJECT_PREFIX + parentId, version },
+          { key: NAME_PREFIX + object.name, version: 0 },
+          { key: OBJECT_PREFIX + object.id, version: 0 },
+        ],
+        puts: [
+          { key: OBJECT_PREFIX + parentId, value: encodeStored(parent) },
+          { key: OBJECT_PREFIX + object.id, value: encodeStored(stored) },
+          { key: NAME_PREFIX + object.name, value: encodeBody(object.id) },
+          ...childChange(null, stored).puts,
+        ],
       });
-      if (outcome.committed) return next;
+      return outcome.committed ? stored : null;
+    });
+  }
+
+  /** Clones of its snapshots, with their present names. */
+  async children(id: string, limit?: number): Promise<NamedChild[]> {
+    const found = await childrenOf(this.store, id, limit);
+    const named = found.map(async (child): Promise<NamedChild[]> => {
+      const key = OBJECT_PREFIX + child.id;
+      const entry = await this.store.get(key);
+      // Null: removed meanwhile.
+      return entry === null ? [] : [{ ...child, name: decodeStored(key, entry.value).object.name }];
+    });
+    return (await Promise.all(named)).flat();
+  }
+
+  /** Null: somebody else has changed the object meanwhile. */
+  private async put(
+    before: StoredObject,
+    next: StoredObject,
+    version: number,
+    also: { key: string; value: Uint8Array }[],
+  ): Promise<StoredObject | null> {
+    const key = OBJECT_PREFIX + next.object.id;
+    const child = childChange(before, next);
+    const outcome = await this.store.transact({
+      checks: [{ key, version }],
+      puts: [{ key, value: encodeStored(next) }, ...child.puts, ...also],
+      deletes: child.deletes,
+    });
+    return outcome.committed ? next : null;
+  }
+
+  private async attempt<T>(id: string, once: (loaded: Loaded) => Promise<T | null>): Promise<T> {
+    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+      const done = await once(await this.load(id));
+      if (done !== null) return done;
     }
     throw contended(id);
   }
@@ -142,19 +217,19 @@ export class Objects {
    * Removes the object and its name and leaves a tombstone for its OSTs.
    * @param check refuses by throwing
    */
-  async remove(id: string, check: (stored: StoredObject) => void): Promise<StoredObject> {
-    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
-      const { stored, version } = await this.load(id);
-      check(stored);
-      const { object } = stored;
+  async remove(
+    id: string,
+    check: (stored: StoredObject, children: readonly NamedChild[]) => void,
+  ): Promise<StoredObject> {
+    return this.attempt(id, async ({ stored, version }) => {
+      check(stored, await this.children(id, 10));
       const outcome = await this.store.transact({
         checks: [{ key: OBJECT_PREFIX + id, version }],
         puts: [putTombstone(id, everywhere(stored))],
-        deletes: [OBJECT_PREFIX + id, NAME_PREFIX + object.name],
+        deletes: [OBJECT_PREFIX + id, NAME_PREFIX + stored.object.name, ...childChange(stored, null).deletes],
       });
-      if (outcome.committed) return stored;
-    }
-    throw contended(id);
+      return outcome.committed ? stored : null;
+    });
   }
 
   /** At least one object after the name, in the order of names, unless there is none; at most `limit`. */

@@ -1,4 +1,5 @@
 import { RawstorError } from '../common/errors.js';
+import type { NamedChild } from './objects.js';
 import type { StoredObject } from './stored-object.js';
 
 /**
@@ -27,5 +28,24 @@ export function checkClosed({ session, object }: StoredObject): void {
   throw new RawstorError('BUSY', `'${object.name}' was opened by ${session.holder} and is not closed`, {
     where: object.name,
     hint: 'end who uses it; one that was not closed is after `rawstor-volume attach` and `detach`',
+  });
+}
+
+/** @throws RawstorError BUSY while something of it is still wanted: snapshots, or clones of one */
+export function checkNothingOver({ object }: StoredObject, clones: readonly NamedChild[]): void {
+  const { name: where, snapshots } = object;
+  const listed = (names: readonly string[]) =>
+    names.slice(0, 5).join(', ') + (names.length > 5 ? ', ...' : '');
+  if (clones.length > 0) {
+    throw new RawstorError('BUSY', `there are clones of it: ${listed(clones.map((clone) => clone.name))}`, {
+      where,
+      hint: 'flatten them first, `rawstor-volume flatten`, or remove them',
+    });
+  }
+  const names = snapshots.flatMap((one) => one.name ?? []);
+  if (names.length === 0) return;
+  throw new RawstorError('BUSY', `it has snapshots: ${listed(names)}`, {
+    where,
+    hint: 'remove them first: `rawstor-volume snapshot rm`',
   });
 }

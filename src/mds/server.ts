@@ -149,5 +149,10 @@ function handlersOf(mds: Mds, ostConnected: (ostId: string, connection: Connecti
     'mds.moveStored': (params) => mds.moves.moveStored(params),
     'mds.giveUpCopy': (params) => mds.moves.giveUpCopy(params),
     'mds.confirmLeft': (params) => mds.moves.confirmLeft(params),
+    'mds.changeVersions': (params) => mds.versions.change(params),
+    'mds.askChange': (params, caller) => mds.versions.ask(params, caller),
+    'mds.refuseChange': (params) => mds.versions.refuse(params),
+    'mds.clone': (params) => mds.versions.clone(params),
+    'mds.children': (params) => mds.versions.children(params),
   };
 }

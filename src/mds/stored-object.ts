@@ -29,7 +29,7 @@ const sessionSchema = z.object({
 /** A change that was recorded, so that the same request, sent again, gets the same answer. */
 const answeredSchema = z.object({
   requestId: z.string(),
-  method: z.enum(['changeMembers', 'seal']),
+  method: z.enum(['changeMembers', 'seal', 'changeVersions']),
   sessionEpoch: count,
   epoch: count,
 });
@@ -65,6 +65,7 @@ export const NAME_PREFIX = 'name/';
 export const OST_PREFIX = 'ost/';
 export const TOMBSTONE_PREFIX = 'tomb/';
 export const LEFT_PREFIX = 'left/';
+export const CHILD_PREFIX = 'child/';
 
 /** A volume as it is created: every OST of its map in sync, no session yet. */
 export function newObjectRecord(

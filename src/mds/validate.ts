@@ -2,7 +2,7 @@ import { RawstorError } from '../common/errors.js';
 import { isId } from '../common/ids.js';
 import { LIMITS } from '../common/limits.js';
 import { formatSizeBytes, isPowerOfTwo } from '../common/units.js';
-import type { CreateSpec } from '../protocol/index.js';
+import type { CreateSpec, ObjectRecord } from '../protocol/index.js';
 
 /** What a create request must satisfy beyond its shape. @throws RawstorError INVALID saying what would do */
 export function validateCreate(spec: CreateSpec): void {
@@ -38,15 +38,21 @@ export function validateName(name: string): void {
   });
 }
 
-function validateSize(spec: CreateSpec, refuse: (message: string, hint?: string) => never): void {
+/** A size that an object is to get. @throws RawstorError INVALID */
+export function validateNewSize(object: ObjectRecord, sizeBytes: number): void {
+  const { name: where, chunkSizeBytes } = object;
+  const refuse = (message: string, hint?: string): never => {
+    throw new RawstorError('INVALID', message, { where, hint });
+  };
+  checkWholeSectors(sizeBytes, refuse);
+  checkChunks(sizeBytes, chunkSizeBytes, refuse);
+}
+
+type Refuse = (message: string, hint?: string) => never;
+
+function validateSize(spec: CreateSpec, refuse: Refuse): void {
   const { sizeBytes, chunkSizeBytes } = spec;
-  const sector = LIMITS.sectorBytes;
-  if (sizeBytes === 0) refuse('the size is 0', `the smallest volume has ${sector} bytes`);
-  if (sizeBytes % sector !== 0) {
-    const below = Math.floor(sizeBytes / sector) * sector;
-    const near = below === 0 ? `${sector}` : `${below} and ${below + sector}`;
-    refuse(`a size of ${sizeBytes} bytes is no multiple of ${sector}`, `nearest: ${near} bytes`);
-  }
+  checkWholeSectors(sizeBytes, refuse);
   const { chunkSizeMinBytes: min, chunkSizeMaxBytes: max } = LIMITS;
   if (!isPowerOfTwo(chunkSizeBytes) || chunkSizeBytes < min || chunkSizeBytes > max) {
     const power = 2 ** Math.round(Math.log2(Math.max(1, chunkSizeBytes)));
@@ -56,12 +62,26 @@ function validateSize(spec: CreateSpec, refuse: (message: string, hint?: string)
       `nearest: ${formatSizeBytes(near)}`,
     );
   }
+  checkChunks(sizeBytes, chunkSizeBytes, refuse);
+}
+
+function checkWholeSectors(sizeBytes: number, refuse: Refuse): void {
+  const sector = LIMITS.sectorBytes;
+  if (sizeBytes === 0) refuse('the size is 0', `the smallest volume has ${sector} bytes`);
+  if (sizeBytes % sector !== 0) {
+    const below = Math.floor(sizeBytes / sector) * sector;
+    const near = below === 0 ? `${sector}` : `${below} and ${below + sector}`;
+    refuse(`a size of ${sizeBytes} bytes is no multiple of ${sector}`, `nearest: ${near} bytes`);
+  }
+}
+
+function checkChunks(sizeBytes: number, chunkSizeBytes: number, refuse: Refuse): void {
   const chunks = Math.ceil(sizeBytes / chunkSizeBytes);
   if (chunks > LIMITS.chunksPerObject) {
     const needed = 2 ** Math.ceil(Math.log2(sizeBytes / LIMITS.chunksPerObject));
     refuse(
       `${chunks} chunks are more than the ${LIMITS.chunksPerObject} an object may have`,
-      `take a larger chunk size, at least ${formatSizeBytes(needed)}`,
+      `a chunk size of at least ${formatSizeBytes(needed)} would do; it is given at the creation`,
     );
   }
 }

@@ -17,3 +17,4 @@ export * from './ost-peer.js';
 export * from './records.js';
 export * from './remote-peer.js';
 export * from './version.js';
+export * from './version-messages.js';

@@ -128,6 +128,8 @@ export const objectRecordSchema = z.object({
   /** By version, rising. */
   snapshots: z.array(snapshotSchema).max(LIMITS.snapshotsPerVolume).default([]),
   parent: parentSchema.nullable().default(null),
+  /** Of a clone: chunks are placed as those of this object, on whose OSTs it began; absent: by its own id. */
+  placeAs: idSchema.optional(),
   map: chunkMapSchema,
   /** Epoch of the last change the MDS recorded. */
   epoch: count,
@@ -139,6 +141,13 @@ export const objectRecordSchema = z.object({
   createdWallMs: z.number(),
 });
 export type ObjectRecord = z.infer<typeof objectRecordSchema>;
+
+/** A clone's parent after a change of the map: what has no place in it any more does not hold the parent for it either. */
+export function parentOn(parent: Parent | null, map: ChunkMap): Parent | null {
+  if (parent === null) return null;
+  const ostIds = parent.ostIds.filter((ostId) => map.pool.some((target) => target.ostId === ostId));
+  return ostIds.length === parent.ostIds.length ? parent : { ...parent, ostIds };
+}
 
 /** [ost id, boot id] pairs of a set and the epoch that made it: what survivors store before acks go out (I6). */
 export const storedSetSchema = z.object({

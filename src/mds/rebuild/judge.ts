@@ -1,4 +1,4 @@
-import { placeChunk } from '../../common/placement.js';
+import { placeChunkOf } from '../../common/placement.js';
 import type { Member, ObjectRecord } from '../../protocol/index.js';
 import { newStoredObject, type StoredObject } from '../stored-object.js';
 import { claims, contradiction, type Evidence, inSyncOf, newestClaim } from './evidence.js';
@@ -185,7 +185,7 @@ export function everyChunkOn(object: ObjectRecord, osts: ReadonlySet<string>): b
   if (chunks > CHUNKS_SEARCHED) return false;
   const last = plain && map.rule === 'fixed' ? 1 : chunks;
   for (let chunk = 0; chunk < last; chunk++) {
-    if (!placeChunk(map, object.id, replicas, chunk).some((ostId) => osts.has(ostId))) return false;
+    if (!placeChunkOf(object, chunk).some((ostId) => osts.has(ostId))) return false;
   }
   return true;
 }

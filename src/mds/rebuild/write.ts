@@ -5,6 +5,7 @@ import { writeIdentityFile } from '../../common/identity-file.js';
 import { newId } from '../../common/ids.js';
 import { lockDirectory } from '../../io/index.js';
 import { encodeBody } from '../../protocol/index.js';
+import { childChange } from '../children.js';
 import { CLUSTER_KEY, ROLE, STORE_DIRECTORY } from '../directory.js';
 import { putLeft } from '../left-copies.js';
 import { type MetadataStore, STORE_LIMITS } from '../store.js';
@@ -79,6 +80,7 @@ export async function fillStore(store: MetadataStore, plan: RebuildPlan, nowWall
     const { id, name } = stored.object;
     puts.push({ key: OBJECT_PREFIX + id, value: encodeStored(stored) });
     puts.push({ key: NAME_PREFIX + name, value: encodeBody(id) });
+    puts.push(...childChange(null, stored).puts);
   }
   for (const { objectId, ostIds } of plan.tombstones) puts.push(putTombstone(objectId, ostIds));
   for (const { ostId, objectId, epoch } of plan.left) puts.push(putLeft(ostId, objectId, epoch));

@@ -5,6 +5,7 @@ import { ERROR_CODES } from '../../../src/common/errors.js';
 import { LIMITS } from '../../../src/common/limits.js';
 import { parseSizeBytes } from '../../../src/common/units.js';
 import {
+  askedChangeSchema,
   bootIdSchema,
   chunkMapSchema,
   decodeBody,
@@ -24,7 +25,9 @@ import {
   ostInfoSchema,
   PROTOCOL_VERSION_CURRENT,
   PROTOCOL_VERSION_MIN,
+  parentSchema,
   recoveryProgressSchema,
+  snapshotSchema,
   wantedMoveSchema,
 } from '../../../src/protocol/index.js';
 
@@ -132,6 +135,9 @@ describe('docs/wire-protocol.md', () => {
     ['an object record', objectRecordSchema],
     ['an object', objectInfoSchema],
     ['`lease`', leaseSchema],
+    ['`snapshots`', snapshotSchema],
+    ['`parent`', parentSchema],
+    ['`asked`', askedChangeSchema],
     ['a kept object', keptObjectSchema],
     ['`map`', chunkMapSchema],
     ['`pool`', chunkMapSchema.shape.pool.element],

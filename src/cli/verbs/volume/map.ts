@@ -1,5 +1,5 @@
 import { RawstorError } from '../../../common/errors.js';
-import { placeChunk } from '../../../common/placement.js';
+import { placeChunkOf } from '../../../common/placement.js';
 import { formatSizeBytes } from '../../../common/units.js';
 import { defineVerb } from '../../command.js';
 import { wholeNumber } from '../../options.js';
@@ -39,7 +39,7 @@ export const map = defineVerb<Options>({
     }
     const rows = [];
     for (let chunk = from; chunk < Math.min(chunks, from + count); chunk++) {
-      const ostIds = placeChunk(volume.map, volume.id, volume.replicas, chunk);
+      const ostIds = placeChunkOf(volume, chunk);
       rows.push({ chunk, offset: chunk * volume.chunkSizeBytes, ostIds });
     }
     context.output.list(rows, [

@@ -1,0 +1,87 @@
+import { z } from 'zod';
+import { encodeBody, idSchema } from '../protocol/index.js';
+import { follow } from './follow.js';
+import { type MetadataStore, prefixRange } from './store.js';
+import { CHILD_PREFIX, decodeAs, type StoredObject } from './stored-object.js';
+
+/**
+ * `child/<parent>/<clone>`, put, changed and deleted by the transactions that make, change and end a clone: which version
+ * it lies over, and the OSTs whose copy of the parent it may need.
+ */
+export const childSchema = z.object({ version: z.number().int(), ostIds: z.array(idSchema) });
+
+export interface Child {
+  readonly id: string;
+  readonly version: number;
+}
+
+interface ChildChange {
+  readonly puts: { key: string; value: Uint8Array }[];
+  readonly deletes: string[];
+}
+
+/** What a change of an object does to the entry under its parent; null: before it was made, after it was removed. */
+export function childChange(before: StoredObject | null, after: StoredObject | null): ChildChange {
+  const [old, next] = [before, after].map((stored) => (stored === null ? null : entryOf(stored)));
+  if (next != null) {
+    const same = old != null && Buffer.compare(old.value, next.value) === 0;
+    return { puts: same ? [] : [next], deletes: [] };
+  }
+  return { puts: [], deletes: old == null ? [] : [old.key] };
+}
+
+function entryOf({ object, left }: StoredObject): { key: string; value: Uint8Array } | null {
+  const { id, parent } = object;
+  if (parent === null) return null;
+  // Who has left the map and may not delete yet still has the clone's files, for a clone of the clone maybe.
+  const ostIds = [...new Set([...parent.ostIds, ...left])];
+  return { key: keyOf(parent.objectId, id), value: encodeBody({ version: parent.version, ostIds }) };
+}
+
+const keyOf = (parentId: string, childId: string) => `${CHILD_PREFIX}${parentId}/${childId}`;
+
+/** Direct ones, by id. */
+export async function childrenOf(store: MetadataStore, parentId: string, limit?: number): Promise<Child[]> {
+  const prefix = keyOf(parentId, '');
+  const found = await store.range({ ...prefixRange(prefix), ...(limit === undefined ? {} : { limit }) });
+  return found.map(({ key, value }) => ({
+    id: key.slice(prefix.length),
+    version: decodeAs(childSchema, key, value).version,
+  }));
+}
+
+/** Which OSTs must keep a copy that has moved elsewhere, because a clone there lies over it. The index is in memory. */
+export class Children {
+  private readonly store: MetadataStore;
+  private readonly byParent = new Map<string, Map<string, ReadonlySet<string>>>();
+
+  constructor(store: MetadataStore) {
+    this.store = store;
+  }
+
+  /** Reads what earlier runs left and follows the store from here. */
+  start(): Promise<void> {
+    return follow(this.store, CHILD_PREFIX, (key, value) => this.index(key, value));
+  }
+
+  /**
+   * A clone needs the OST's copy of the object, or a left copy of a clone does, which is itself needed.
+   * @param isLeft whether the OST has a copy of an object that it is to delete
+   */
+  need(objectId: string, ostId: string, isLeft: (ostId: string, objectId: string) => boolean): boolean {
+    for (const [childId, ostIds] of this.byParent.get(objectId) ?? []) {
+      if (ostIds.has(ostId)) return true;
+      if (isLeft(ostId, childId) && this.need(childId, ostId, isLeft)) return true;
+    }
+    return false;
+  }
+
+  private index(key: string, value: Uint8Array | null): void {
+    const [parentId = '', childId = ''] = key.slice(CHILD_PREFIX.length).split('/');
+    const children = this.byParent.get(parentId) ?? new Map<string, ReadonlySet<string>>();
+    if (value === null) children.delete(childId);
+    else children.set(childId, new Set(decodeAs(childSchema, key, value).ostIds));
+    if (children.size > 0) this.byParent.set(parentId, children);
+    else this.byParent.delete(parentId);
+  }
+}

@@ -1,0 +1,164 @@
+import { RawstorError } from '../common/errors.js';
+import { LIMITS } from '../common/limits.js';
+import type { ObjectRecord, Snapshot, VersionChange } from '../protocol/index.js';
+import { validateNewSize } from './validate.js';
+
+/** The versions of an object and how one change makes them others: pure; docs/snapshots.md has the rules. */
+
+/** A clone of a version. */
+export interface ChildOf {
+  readonly name: string;
+  readonly version: number;
+}
+
+export interface TreeFacts {
+  readonly nowWallMs: number;
+  /** Of all versions of the object. */
+  readonly children: readonly ChildOf[];
+}
+
+type Versions = Pick<ObjectRecord, 'headVersion' | 'headOver' | 'snapshots' | 'parent' | 'sizeBytes'>;
+const VERSION_MAX = 0xffffffff;
+
+/** Whether the change makes a new head: what was written before stays as it is from then on. */
+export function makesHead(change: VersionChange): boolean {
+  return change.kind === 'snapshot' || change.kind === 'rollback';
+}
+
+/** @throws RawstorError NOT_FOUND, EXISTS, BUSY, LIMIT, INVALID */
+export function changedVersions(object: ObjectRecord, change: VersionChange, facts: TreeFacts): ObjectRecord {
+  return { ...object, ...apply(object, change, facts) };
+}
+
+function apply(object: ObjectRecord, change: VersionChange, facts: TreeFacts): Partial<Versions> {
+  switch (change.kind) {
+    case 'snapshot':
+      return { ...newHead(object, change.name, facts), headOver: object.headVersion };
+    case 'rollback': {
+      const to = named(object, change.to);
+      return { ...newHead(object, change.keepAs, facts), headOver: to.version, sizeBytes: to.sizeBytes };
+    }
+    case 'remove':
+      return removeName(object, named(object, change.version), facts);
+    case 'rename':
+      checkFree(object, change.name, change.version);
+      return replaced(object, { ...named(object, change.version), name: change.name });
+    case 'protect':
+      return replaced(object, { ...named(object, change.version), protected: change.protected });
+    case 'resize':
+      validateNewSize(object, change.sizeBytes);
+      return { sizeBytes: change.sizeBytes };
+    case 'flattened':
+      return flattened(object);
+    case 'forget':
+      return forget(object, change.versions);
+  }
+}
+
+function newHead(object: ObjectRecord, name: string | null, { nowWallMs }: TreeFacts): Partial<Versions> {
+  const { headVersion, headOver, snapshots, sizeBytes, name: where } = object;
+  if (name !== null) checkFree(object, name);
+  if (snapshots.length >= LIMITS.snapshotsPerVolume) {
+    const waiting = snapshots.filter((one) => one.name === null).length;
+    throw new RawstorError('LIMIT', `it has ${snapshots.length} frozen versions, the most there may be`, {
+      where,
+      hint: `remove snapshots; ${waiting} that were removed are still being merged`,
+    });
+  }
+  if (headVersion >= VERSION_MAX) {
+    throw new RawstorError('LIMIT', 'the versions of this object are used up', { where });
+  }
+  const frozen: Snapshot = {
+    version: headVersion,
+    over: headOver,
+    name,
+    sizeBytes,
+    createdWallMs: nowWallMs,
+    protected: false,
+  };
+  return { headVersion: headVersion + 1, snapshots: [...snapshots, frozen] };
+}
+
+/** A snapshot that still has its name. */
+function named(object: ObjectRecord, version: number): Snapshot {
+  const found = object.snapshots.find((one) => one.version === version);
+  if (found !== undefined && found.name !== null) return found;
+  throw new RawstorError('NOT_FOUND', `there is no snapshot with version ${version}`, {
+    where: object.name,
+    hint: 'it may have been removed: look at `rawstor-volume snapshot ls`',
+  });
+}
+
+function checkFree({ snapshots, name: where }: ObjectRecord, name: string, of: number | null = null): void {
+  if (!snapshots.some((one) => one.name === name && one.version !== of)) return;
+  throw new RawstorError('EXISTS', `there is a snapshot '${name}' already`, {
+    where,
+    hint: 'choose another name, or remove that one first',
+  });
+}
+
+function replaced({ snapshots }: ObjectRecord, changed: Snapshot): Partial<Versions> {
+  return { snapshots: snapshots.map((one) => (one.version === changed.version ? changed : one)) };
+}
+
+/** Only the name goes: OSTs may have files of the version, which are merged first. */
+function removeName(object: ObjectRecord, snapshot: Snapshot, { children }: TreeFacts): Partial<Versions> {
+  const where = `${object.name}@${snapshot.name}`;
+  if (snapshot.protected) {
+    throw new RawstorError('BUSY', 'the snapshot is protected', {
+      where,
+      hint: `first \`rawstor-volume snapshot unprotect ${where}\``,
+    });
+  }
+  const clones = children.filter((child) => child.version === snapshot.version).map((child) => child.name);
+  if (clones.length > 0) {
+    const some = clones.slice(0, 5).join(', ');
+    throw new RawstorError('BUSY', `${clones.length === 1 ? 'a clone needs' : 'clones need'} it: ${some}`, {
+      where,
+      hint: `flatten ${clones.length === 1 ? 'it' : 'them'} first: \`rawstor-volume flatten\`, or remove`,
+    });
+  }
+  return replaced(object, { ...snapshot, name: null });
+}
+
+function flattened({ parent, snapshots, name: where }: ObjectRecord): Partial<Versions> {
+  if (parent === null) throw new RawstorError('NOT_FOUND', 'it is no clone, or not any more', { where });
+  if (snapshots.length === 0) return { parent: null };
+  const names = snapshots.map((one) => one.name ?? `version ${one.version}, being merged`);
+  throw new RawstorError('BUSY', `it has snapshots, which need ${parent.name} too`, {
+    where: `${where}: ${names.slice(0, 5).join(', ')}`,
+    hint: 'remove them, wait until they are merged, then flatten',
+  });
+}
+
+/** How many versions lie directly over each, the head among them. */
+export function versionsOver(object: Pick<ObjectRecord, 'headOver' | 'snapshots'>, version: number): number {
+  const frozen = object.snapshots.filter((one) => one.over === version).length;
+  return frozen + (object.headOver === version ? 1 : 0);
+}
+
+/** Nameless ones that OSTs delete or merge into the version over them. */
+export function mergeable(object: Pick<ObjectRecord, 'headOver' | 'snapshots'>): number[] {
+  const nameless = object.snapshots.filter((one) => one.name === null);
+  return nameless.map((one) => one.version).filter((version) => versionsOver(object, version) <= 1);
+}
+
+function forget(object: ObjectRecord, versions: readonly number[]): Partial<Versions> {
+  let { snapshots, headOver } = object;
+  // A version lies over lower ones only: from the top, what one of these holds up is looked at after it.
+  for (const version of [...new Set(versions)].sort((a, b) => b - a)) {
+    const gone = snapshots.find((one) => one.version === version);
+    const where = object.name;
+    if (gone === undefined) throw new RawstorError('NOT_FOUND', `there is no version ${version}`, { where });
+    if (gone.name !== null) {
+      throw new RawstorError('INVALID', `version ${version} is the snapshot '${gone.name}'`, { where });
+    }
+    const over = versionsOver({ snapshots, headOver }, version);
+    if (over > 1) throw new RawstorError('BUSY', `${over} versions lie over version ${version}`, { where });
+    snapshots = snapshots
+      .filter((one) => one !== gone)
+      .map((one) => (one.over === version ? { ...one, over: gone.over } : one));
+    if (headOver === version) headOver = gone.over;
+  }
+  return { snapshots, headOver };
+}

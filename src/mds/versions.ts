@@ -1,0 +1,34 @@
+import type { Params } from '../protocol/index.js';
+import {
+  answeredBefore,
+  type Change,
+  checkSession,
+  isRebuilt,
+  membersOfSeal,
+  record,
+} from './in-sync-sets.js';
+import type { StoredObject } from './stored-object.js';
+import { changedVersions, makesHead, type TreeFacts } from './version-tree.js';
+
+/**
+ * The compare-and-swap of an object's versions and size. With a new head it is a seal (I11): what was written so far is
+ * durable and the same on all in sync, and is written no more.
+ * @throws RawstorError FENCED, CONFLICT, NOT_FOUND, EXISTS, BUSY, LIMIT, INVALID
+ */
+export function changeVersions(
+  stored: StoredObject,
+  request: Params<'mds.changeVersions'>,
+  facts: TreeFacts,
+): Change {
+  const before = answeredBefore(stored, 'changeVersions', request);
+  if (before !== null) return before;
+  checkSession(stored, request);
+  const { object } = stored;
+  // A rebuilt MDS may know an older set than the writer does.
+  const members = isRebuilt(stored) ? membersOfSeal(object, request.members) : object.members;
+  const lastSeal = makesHead(request.change)
+    ? Math.max(object.lastSeal, request.expectedEpoch)
+    : object.lastSeal;
+  const changed = changedVersions({ ...object, members, lastSeal }, request.change, facts);
+  return record({ ...stored, object: changed }, 'changeVersions', request);
+}
