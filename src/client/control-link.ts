@@ -56,18 +56,21 @@ export class ControlLink {
   /**
    * Asks until it is answered, whatever happens to connections meanwhile: for calls that carry a request id or
    * change nothing. Ends only when `giveUp` says so.
+   * @param decides codes that are an answer of this method, though elsewhere they say nothing of the call
    */
   async callUntilAnswered<M extends MethodName>(
     method: M,
     params: Params<M>,
     giveUp: () => boolean,
+    decides: readonly ErrorCode[] = [],
   ): Promise<Result<M>> {
     for (;;) {
       try {
         return await this.call(method, params, 5000);
       } catch (error) {
         const failure = asRawstorError(error);
-        if (!UNDECIDED.has(failure.code) || giveUp() || this.closed) throw failure;
+        const decided = !UNDECIDED.has(failure.code) || decides.includes(failure.code);
+        if (decided || giveUp() || this.closed) throw failure;
         this.log.debug({ method, reason: failure.message }, 'not answered, asking again');
         await this.clock.sleep(RETRY_MS);
       }

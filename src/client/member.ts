@@ -46,6 +46,8 @@ export class Member {
   /** What the OST had stored when it was attached. */
   storedSet: StoredSet | null = null;
   sessionNumber = 0;
+  /** Epoch of the object record that it was last told. */
+  keptEpoch = 0;
   /** It was given up for silence, so that trying the same again at once is no use. */
   silent = false;
   /** When something sent then was answered: what I14 asks. */
@@ -160,6 +162,7 @@ export class Member {
     this.emptied =
       this.required && this.recordedBootId !== null && !sameBootId(this.recordedBootId, answer.bootId);
     this.sessionNumber = session.number;
+    this.keptEpoch = object.epoch;
     this.silent = false;
     this.confirmedAtMs = askedAtMs;
     this.progressAtMs = clock.nowMs();

@@ -1,16 +1,18 @@
 import { asRawstorError, RawstorError } from '../common/errors.js';
 import type { Member as MemberRecord } from '../protocol/records.js';
+import type { VersionChange } from '../protocol/version-messages.js';
 import { acceptLoss } from './accept-loss.js';
 import type { ControlLink } from './control-link.js';
-import type { Drain } from './drain.js';
-import { type Flusher, flushMember } from './flusher.js';
+import type { Flusher } from './flusher.js';
 import type { IoPath } from './io-path.js';
+import { join } from './join.js';
 import { LostMembers } from './lost-members.js';
 import type { Member } from './member.js';
-import { endAll, recordJoin } from './recovery/move.js';
 import { canDrop, changedMembers } from './replica-set.js';
+import type { RequestQueue } from './request-queue.js';
 import { Sealing } from './sealing.js';
 import { SetRecorder } from './set-recorder.js';
+import { VersionChanging } from './version-change.js';
 import type { VolumeState } from './volume-state.js';
 
 const RETRY_MS = 300;
@@ -25,12 +27,17 @@ export interface MembershipOwner {
   regionsDiffer(): void;
 }
 
-/** Why a join or seal begins anew. */
+interface Waiter {
+  resolve(): void;
+  reject(error: RawstorError): void;
+}
+
+/** Why a join, a seal or a change of versions begins anew. */
 const URGENT = new RawstorError('BUSY', 'something more urgent came');
 
 /**
  * The one place where the in-sync set changes. A single loop, so that at most one compare-and-swap is
- * outstanding: lost members first, then joins, then seals.
+ * outstanding: lost members first, then joins, then changes of versions, then seals.
  */
 export class Membership {
   private readonly state: VolumeState;
@@ -39,9 +46,11 @@ export class Membership {
   private readonly flusher: Flusher;
   private readonly lost: LostMembers;
   private readonly sealing: Sealing;
+  private readonly changing: VersionChanging;
   private readonly owner: MembershipOwner;
   private joins: { member: Member; resolve: (joined: boolean) => void }[] = [];
-  private seals: { resolve: () => void; reject: (error: RawstorError) => void }[] = [];
+  private seals: Waiter[] = [];
+  private changes: (Waiter & { change: VersionChange; askedId: string | null })[] = [];
   private running: Promise<void> | null = null;
   private again = false;
   /** What is waited for is given up when this becomes true. */
@@ -52,7 +61,7 @@ export class Membership {
     mds: ControlLink,
     path: IoPath,
     flusher: Flusher,
-    writes: Drain,
+    requests: RequestQueue,
     owner: MembershipOwner,
   ) {
     this.state = state;
@@ -60,7 +69,8 @@ export class Membership {
     this.path = path;
     this.flusher = flusher;
     this.lost = new LostMembers(state, path);
-    this.sealing = new Sealing(state, this.recorder, flusher, writes);
+    this.sealing = new Sealing(state, this.recorder, flusher, requests.writes);
+    this.changing = new VersionChanging(state, this.recorder, flusher, requests);
     this.owner = owner;
   }
 
@@ -87,6 +97,14 @@ export class Membership {
   seal(): Promise<void> {
     return new Promise((resolve, reject) => {
       this.seals.push({ resolve, reject });
+      this.wake();
+    });
+  }
+
+  /** @param askedId the wish that it answers. @throws RawstorError as VersionChanging does */
+  changeVersions(change: VersionChange, askedId: string | null): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.changes.push({ change, askedId, resolve, reject });
       this.wake();
     });
   }
@@ -121,24 +139,40 @@ export class Membership {
       join.resolve(await this.handleJoin(join.member));
       return this.wake();
     }
+    const change = this.changes.shift();
+    if (change !== undefined) {
+      const again = () => void this.changes.unshift(change);
+      await this.carryOut([change], () => this.handleChange(change.change, change.askedId), again);
+      return this.wake();
+    }
     if (this.seals.length > 0) {
       const seals = this.seals;
       this.seals = [];
-      try {
-        await this.handleSeal();
-        for (const seal of seals) seal.resolve();
-      } catch (error) {
-        // A close does not wait for who is lost.
-        const { closing } = this.state;
-        if (error === URGENT && !(closing && this.lost.any())) {
-          this.seals.unshift(...seals);
-        } else {
-          const failure = asRawstorError(error);
-          for (const seal of seals) seal.reject(failure);
-          if (!closing && (failure.code === 'FENCED' || failure.code === 'CONFLICT')) throw failure;
-        }
-      }
+      await this.carryOut(
+        seals,
+        () => this.handleSeal(),
+        () => void this.seals.unshift(...seals),
+      );
       this.wake();
+    }
+  }
+
+  /** Does what others wait for, or leaves it for later when something more urgent comes. */
+  private async carryOut(
+    waiters: readonly Waiter[],
+    work: () => Promise<void>,
+    again: () => void,
+  ): Promise<void> {
+    try {
+      await work();
+      for (const waiter of waiters) waiter.resolve();
+    } catch (error) {
+      // A close does not wait for who is lost.
+      const { closing } = this.state;
+      if (error === URGENT && !(closing && this.lost.any())) return again();
+      const failure = asRawstorError(error);
+      for (const waiter of waiters) waiter.reject(failure);
+      if (!closing && (failure.code === 'FENCED' || failure.code === 'CONFLICT')) throw failure;
     }
   }
 
@@ -213,60 +247,24 @@ export class Membership {
     return this.lost.answered(this.recorder.changeMembers(members, loss, hold));
   }
 
-  /** I9, the end of a resync: drain, flush, compare-and-swap; everything counts from the flush on. */
-  private async handleJoin(member: Member): Promise<boolean> {
-    const { state } = this;
-    if (!member.receiving || !member.attached) return false;
-    try {
-      await this.unless(() => this.lost.any(), member.sent.drained());
-    } catch {
-      return false;
-    }
-    if (!member.receiving || !member.attached) return false;
-    // Before there can be a set with it: whoever is left of this one knows whom to ask.
-    if (!(await this.recorder.storeSet([member.ostId]))) return false;
-    if (!member.receiving || !member.attached) return false;
-    const session = member.sessionNumber;
-    const bootId = member.bootId!;
-    member.counts = true;
-    member.dirty = false;
-    // From here on another boot id of it would mean a loss of what the join counts on.
-    member.recordedBootId = bootId;
-    const flushed = await this.unless(() => this.lost.any(), flushMember(state, member)).catch(() => false);
-    const stillGood = flushed && member.attached && member.sessionNumber === session;
-    if (!stillGood || this.lost.any()) {
-      member.counts = false;
-      member.dirty = true;
-      if (!member.attached) {
-        // Its session ended while it counted: from here on it gets nothing, or that would wait for it for ever (I9).
-        member.receiving = false;
-        this.path.giveUp(member);
-      }
-      this.path.review();
-      return false;
-    }
-    const gone = await this.lost.answered(recordJoin(state, this.recorder, member, bootId));
-    member.counts = false;
-    if (gone === null) {
-      this.path.review();
-      return false;
-    }
-    member.inSync = true;
-    member.receiving = false;
-    endAll(gone, this.path);
-    member.staleSince = 0;
-    state.env.log.info({ volume: state.name, ostId: member.ostId }, 'replica is in sync again');
-    // A survivor that cannot store it is lost, and the next round sees to it.
-    if (await this.recorder.storeSet()) this.releaseAcks();
-    return true;
-  }
-
   /** Waits for work that something may hold up which this loop would have to see to: gives up as soon as `when`. */
   private unless<T>(when: () => boolean, work: Promise<T>): Promise<T> {
     return new Promise((resolve, reject) => {
       this.interrupt = { when, give: () => reject(URGENT) };
       work.then(resolve, reject);
       if (when()) reject(URGENT);
+    });
+  }
+
+  private handleJoin(member: Member): Promise<boolean> {
+    const { state, recorder, path, lost } = this;
+    return join(member, {
+      state,
+      recorder,
+      path,
+      lost,
+      unlessLost: (work) => this.unless(() => lost.any(), work),
+      releaseAcks: () => this.releaseAcks(),
     });
   }
 
@@ -280,8 +278,20 @@ export class Membership {
     await this.recorder.storeSet();
   }
 
+  private handleChange(change: VersionChange, askedId: string | null): Promise<void> {
+    const urgent = () => this.lost.any() || this.joins.length > 0;
+    return this.changing.run(change, askedId, {
+      wait: (step) => this.unless(urgent, step),
+      swap: (answer) => this.lost.answered(answer),
+      store: async () => {
+        // Who cannot store it is lost, and gets it with the next attach.
+        if (await this.recorder.storeSet()) this.releaseAcks();
+      },
+    });
+  }
+
   private failWaiting(error: RawstorError): void {
     for (const join of this.joins.splice(0)) join.resolve(false);
-    for (const seal of this.seals.splice(0)) seal.reject(error);
+    for (const { reject } of [...this.seals.splice(0), ...this.changes.splice(0)]) reject(error);
   }
 }

@@ -87,6 +87,8 @@ export class VolumeRequest implements LockHolder {
   piecesInFlight = 0;
   /** It has to be done from its beginning once more. */
   again = false;
+  /** Of the volume itself, and not held back. */
+  own = false;
   /** Its pieces are being started. */
   cutting = false;
   lockStart = 0;

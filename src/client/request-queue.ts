@@ -1,11 +1,12 @@
-import { BlockFlag, BlockOp, type BlockRequest } from '../block/device.js';
-import { RawstorError } from '../common/errors.js';
+import { BlockFlag, BlockOp, BlockRequest } from '../block/device.js';
+import type { RawstorError } from '../common/errors.js';
 import { LIMITS } from '../common/limits.js';
 import { Opcode } from '../protocol/frame.js';
 import { Drain } from './drain.js';
 import type { IoPath } from './io-path.js';
 import { VolumeRequest, type VolumeRequestOwner } from './records.js';
 import { enoughInSync } from './replica-choice.js';
+import { behindTheEnd, opcodeOf, tooFew } from './request-kind.js';
 import { chunkOf, pieceLength, pieceLimitBytes } from './slicing.js';
 import type { VolumeState } from './volume-state.js';
 import { ZERO_SOURCE_BYTES, zeroSource } from './zero-source.js';
@@ -32,6 +33,9 @@ export class RequestQueue implements VolumeRequestOwner {
   private readonly early: { block: BlockRequest; error: RawstorError | null }[] = [];
   /** Writes that hold their range. */
   readonly writes = new Drain();
+  /** Changes that came while they are held back; they hold no lock. */
+  private held: VolumeRequest[] = [];
+  private holding = false;
   private inFlight = 0;
   private allDrained: (() => void) | null = null;
 
@@ -49,13 +53,22 @@ export class RequestQueue implements VolumeRequestOwner {
 
   begin(request: VolumeRequest): void {
     if (this.state.fatal !== null) return this.endLater(request, this.state.fatal);
+    if (this.isOutside(request)) return this.endLater(request, behindTheEnd(this.state));
     if (this.mustWait(request)) return this.park(request);
+    if (this.isHeldBack(request)) return void this.held.push(request);
     if (this.starves(request)) this.starve(request);
     else if (this.state.locks.acquire(request)) this.issue(request);
   }
 
   lockGranted(request: VolumeRequest): void {
-    if (this.state.fatal !== null || this.mustWait(request) || this.starves(request)) {
+    const { fatal } = this.state;
+    if (
+      fatal !== null ||
+      this.isOutside(request) ||
+      this.mustWait(request) ||
+      this.isHeldBack(request) ||
+      this.starves(request)
+    ) {
       this.state.locks.release(request);
       this.begin(request);
     } else this.issue(request);
@@ -111,6 +124,30 @@ export class RequestQueue implements VolumeRequestOwner {
     for (const request of this.starved.splice(0)) this.begin(request);
   }
 
+  /** From here on no change begins, until `letGo`; reads go on. */
+  holdBack(): void {
+    this.holding = true;
+  }
+
+  letGo(): void {
+    this.holding = false;
+    for (const request of this.held.splice(0)) this.begin(request);
+  }
+
+  /** A change of the volume's own, of any length, which is not held back. */
+  own(op: BlockOp, offset: number, length: number): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const blockDone = (_: BlockRequest, error: RawstorError | null) =>
+        error === null ? resolve() : reject(error);
+      const block = new BlockRequest({ blockDone });
+      Object.assign(block, { op, offset, length });
+      // All others may be held back.
+      const request = new VolumeRequest(this);
+      request.own = true;
+      this.take(request, block);
+    });
+  }
+
   private take(request: VolumeRequest, block: BlockRequest): void {
     request.block = block;
     request.error = null;
@@ -120,6 +157,11 @@ export class RequestQueue implements VolumeRequestOwner {
     request.lockStart = block.offset;
     request.lockEnd = block.offset + block.length;
     request.lockExclusive = block.op !== BlockOp.READ;
+    if (request.lockExclusive) {
+      // An OST copies whole blocks up from the version below before it changes a part of one.
+      request.lockStart -= request.lockStart % LIMITS.blockBytes;
+      request.lockEnd = Math.ceil(request.lockEnd / LIMITS.blockBytes) * LIMITS.blockBytes;
+    }
     request.opcode = opcodeOf(block);
     this.inFlight++;
     this.begin(request);
@@ -132,6 +174,15 @@ export class RequestQueue implements VolumeRequestOwner {
       unreconciled.size > 0 &&
       unreconciled.overlaps(request.lockStart, request.lockEnd, state.regionSizeBytes)
     );
+  }
+
+  private isHeldBack({ lockExclusive, own }: VolumeRequest): boolean {
+    return this.holding && lockExclusive && !own;
+  }
+
+  /** The volume was made smaller since the facade looked. */
+  private isOutside({ block }: VolumeRequest): boolean {
+    return block!.offset + block!.length > this.state.object.sizeBytes;
   }
 
   private starve(request: VolumeRequest): void {
@@ -217,7 +268,9 @@ export class RequestQueue implements VolumeRequestOwner {
   private recycle(request: VolumeRequest): void {
     request.block = null;
     this.inFlight--;
-    if (this.queued.length > 0) this.take(request, this.queued.shift()!);
+    if (request.own) {
+      // It is none of the pool's.
+    } else if (this.queued.length > 0) this.take(request, this.queued.shift()!);
     else this.free.push(request);
     if (this.inFlight === 0) this.allDrained?.();
   }
@@ -227,29 +280,4 @@ export class RequestQueue implements VolumeRequestOwner {
     this.made++;
     return new VolumeRequest(this);
   }
-}
-
-function tooFew({ name }: VolumeState): RawstorError {
-  return new RawstorError('UNAVAILABLE', 'too few replicas are in sync', {
-    where: `volume ${name}`,
-    hint: 'it was closed while it waited for more: start the missing OSTs',
-  });
-}
-
-function opcodeOf(block: BlockRequest): number {
-  switch (block.op) {
-    case BlockOp.READ:
-      return Opcode.READ;
-    case BlockOp.WRITE:
-      return Opcode.WRITE;
-    case BlockOp.DISCARD:
-      return Opcode.ERASE;
-    default:
-      return allocatesZeroes(block) ? Opcode.WRITE : Opcode.ZERO;
-  }
-}
-
-/** WRITE_ZEROES that may not leave holes: real zeros are written. */
-export function allocatesZeroes(block: BlockRequest): boolean {
-  return (block.flags & BlockFlag.MAY_UNMAP) === 0;
 }

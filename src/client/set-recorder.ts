@@ -1,8 +1,15 @@
-import { asRawstorError } from '../common/errors.js';
+import { asRawstorError, RawstorError } from '../common/errors.js';
 import { newId } from '../common/ids.js';
 import type { ObjectInfo } from '../protocol/object-info.js';
-import type { Member as MemberRecord, ObjectRecord, WantedMove } from '../protocol/records.js';
+import {
+  type Member as MemberRecord,
+  type ObjectRecord,
+  parentOn,
+  type WantedMove,
+} from '../protocol/records.js';
+import { makesHead, type VersionChange } from '../protocol/version-messages.js';
 import type { ControlLink } from './control-link.js';
+import type { Member } from './member.js';
 import type { VolumeState } from './volume-state.js';
 
 /** Puts changes of an in-sync set on record: at the MDS by compare-and-swap, then on every member. */
@@ -47,7 +54,8 @@ export class SetRecorder {
       member.state === 'stale' && !stale.has(member.ostId) ? { ...member, staleSince: since } : member,
     );
     const { map } = adopt ?? object;
-    state.recorded({ ...object, map, epoch: answer.epoch, members: recorded });
+    const parent = parentOn(object.parent, map);
+    state.recorded({ ...object, map, parent, epoch: answer.epoch, members: recorded });
     if (loss) await this.readAgain();
   }
 
@@ -68,6 +76,41 @@ export class SetRecorder {
       () => state.fatal !== null,
     );
     state.recorded({ ...state.object, epoch: answer.epoch, lastSeal: seal });
+  }
+
+  /**
+   * The compare-and-swap of versions or size; with a new head no write may be on its way, and all must be durable.
+   * @param askedId the wish that it answers
+   * @throws RawstorError FENCED; NOT_FOUND, EXISTS, BUSY, LIMIT, INVALID when it may not be
+   */
+  async changeVersions(change: VersionChange, askedId: string | null, onAnswer: () => void): Promise<void> {
+    const { state } = this;
+    const { object } = state;
+    const { object: answer } = await this.mds.callUntilAnswered(
+      'mds.changeVersions',
+      {
+        id: object.id,
+        sessionEpoch: state.sessionEpoch,
+        expectedEpoch: object.epoch,
+        requestId: newId(),
+        change,
+        members: [...object.members],
+        ...(askedId === null ? {} : { askedId }),
+      },
+      () => state.fatal !== null,
+      ['BUSY', 'LIMIT'],
+    );
+    onAnswer();
+    const { epoch, lastSeal, members, headVersion, headOver, snapshots, parent, sizeBytes } = answer;
+    if (makesHead(change) && headVersion !== object.headVersion + 1) {
+      // One that was rebuilt from older records: its version may be one that has been written.
+      throw new RawstorError('CONFLICT', `the MDS knows other versions: its head is ${headVersion}`, {
+        where: state.name,
+      });
+    }
+    state.recordEpoch = epoch;
+    const changed = { epoch, lastSeal, members, headVersion, headOver, snapshots, parent, sizeBytes };
+    state.recorded({ ...object, ...changed });
   }
 
   /**
@@ -100,14 +143,18 @@ export class SetRecorder {
     const { object } = state;
     const { lastSeal, lossWallMs, members } = object;
     const set = { epoch: object.epoch, members, joining };
-    const withMap = state.mapToStore ? { object: recordOf(object) } : {};
+    const outdated = (member: Member) => member.keptEpoch < state.recordEpoch;
+    // One that is being resynced has to know the head that it is written to.
+    const told = state.members.filter((member) => member.inSync || (member.attached && outdated(member)));
     const stored = await Promise.all(
-      state.inSyncMembers().map(async (member) => {
+      told.map(async (member) => {
         const { peer } = member;
-        if (peer === null) return false;
+        if (peer === null) return !member.inSync;
         try {
-          const kept = { set, lastSeal, lossWallMs, ...withMap };
+          const withRecord = outdated(member) ? { object: recordOf(object) } : {};
+          const kept = { set, lastSeal, lossWallMs, ...withRecord };
           await peer.call('ost.storeSet', { handle: member.handle, ...kept }, 5000);
+          member.keptEpoch = Math.max(member.keptEpoch, object.epoch);
           return true;
         } catch (error) {
           state.env.log.warn(
@@ -115,13 +162,11 @@ export class SetRecorder {
             'set not stored',
           );
           peer.destroy();
-          return false;
+          return !member.inSync;
         }
       }),
     );
-    const all = stored.every((one) => one);
-    if (all && state.epoch === object.epoch) state.mapToStore = false;
-    return all;
+    return stored.every((one) => one);
   }
 }
 

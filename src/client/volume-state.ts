@@ -50,8 +50,8 @@ export class VolumeState {
   move: { readonly wanted: WantedMove; readonly target: Member } | null = null;
   /** OSTs that have no place any more and are to be told so, as soon as everybody in sync knows the map. */
   left: readonly string[] = [];
-  /** The map has changed since the members were attached: they are to keep it (I13). */
-  mapToStore = false;
+  /** Epoch of the last change of the map, the versions or the size: members that keep an older record are to be told (I13). */
+  recordEpoch = 0;
   readonly locks = new RangeLocks();
   readonly regionSizeBytes: number;
   readonly regionsPerChunk: number;
@@ -95,6 +95,11 @@ export class VolumeState {
 
   get name(): string {
     return this.object.name;
+  }
+
+  /** Some OST in sync does not keep the present record. */
+  get recordToStore(): boolean {
+    return this.members.some((member) => member.inSync && member.keptEpoch < this.recordEpoch);
   }
 
   /** What the MDS has recorded now. */

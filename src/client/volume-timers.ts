@@ -1,6 +1,7 @@
 import type { Timer } from '../common/clock.js';
 import { asRawstorError, type RawstorError } from '../common/errors.js';
 import type { RecoveryProgress } from '../protocol/object-info.js';
+import type { AskedChange } from '../protocol/version-messages.js';
 import type { ControlLink } from './control-link.js';
 import type { MoveNews } from './recovery/move.js';
 import type { VolumeState } from './volume-state.js';
@@ -13,7 +14,7 @@ export interface VolumeTimersOwner {
   look(): void;
   fail(error: RawstorError): void;
   /** The MDS has answered a renewal. */
-  renewed(news: MoveNews): void;
+  renewed(news: MoveNews & { readonly asked: AskedChange | null }): void;
   /** What is being copied, to be told with it. */
   recovery(): RecoveryProgress[];
   /** A second has passed, or less. */

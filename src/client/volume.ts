@@ -9,6 +9,7 @@ import {
 import { asRawstorError, RawstorError } from '../common/errors.js';
 import { LIMITS } from '../common/limits.js';
 import type { ObjectInfo } from '../protocol/object-info.js';
+import type { VersionChange } from '../protocol/version-messages.js';
 import type { ControlLink } from './control-link.js';
 import { readExtents } from './extents.js';
 import { Flusher } from './flusher.js';
@@ -17,14 +18,17 @@ import type { Member, MemberOwner } from './member.js';
 import { Membership } from './membership.js';
 import { Notices } from './notices.js';
 import { OnDegraded } from './on-degraded.js';
-import { type Piece, ReplicaState } from './records.js';
+import { PieceFailures } from './piece-failures.js';
+import type { Piece } from './records.js';
 import { Move, type MoveNews } from './recovery/move.js';
 import { Reconcile } from './recovery/reconcile.js';
 import { Repair } from './recovery/repair.js';
 import { Resync } from './recovery/resync.js';
 import { recoveryProgress, type VolumeStatus, volumeStatus } from './recovery/status.js';
-import { allocatesZeroes, RequestQueue } from './request-queue.js';
+import { allocatesZeroes } from './request-kind.js';
+import { RequestQueue } from './request-queue.js';
 import { Sealer } from './sealer.js';
+import { Versions } from './versions.js';
 import type { VolumeState } from './volume-state.js';
 import { VolumeTimers } from './volume-timers.js';
 
@@ -38,6 +42,8 @@ export class Volume implements BlockDevice, MemberOwner {
   readonly limits: BlockLimits;
   /** Called once when the volume can serve no more: fenced, or its set of replicas is beyond repair. */
   onFatal: ((error: RawstorError) => void) | null = null;
+  /** Called after each change of its size: clients of a facade may have to look again. */
+  onResized: ((sizeBytes: number) => void) | null = null;
   private readonly state: VolumeState;
   private readonly mds: ControlLink;
   private readonly path: IoPath;
@@ -50,6 +56,7 @@ export class Volume implements BlockDevice, MemberOwner {
   private readonly timers: VolumeTimers;
   private readonly notices: Notices;
   private readonly requests: RequestQueue;
+  private readonly versions: Versions;
 
   constructor(state: VolumeState, mds: ControlLink, options: { readOnly: boolean; leaseMs: number }) {
     this.state = state;
@@ -61,17 +68,22 @@ export class Volume implements BlockDevice, MemberOwner {
       payloadMaxBytes: LIMITS.framePayloadBytes,
       rangeMaxBytes: LIMITS.rangeBytes,
     };
+    const failures = new PieceFailures(state, {
+      wake: () => this.membership.wake(),
+      differ: () => this.reconcile.wake(),
+      done: (piece, error) => this.pieceDone(piece, error),
+    });
     this.path = new IoPath(state, {
       pieceDone: (piece, error) => this.pieceDone(piece, error),
-      membersFailed: (piece, failed, error) => this.membersFailed(piece, failed, error),
-      allFailed: (piece, error) => this.allFailed(piece, error),
-      resyncFailed: (member, error) => this.resyncFailed(member, error),
+      membersFailed: (piece, failed, error) => failures.some(piece, failed, error),
+      allFailed: (piece, error) => failures.all(piece, error),
+      resyncFailed: (member, error) => failures.resyncing(member, error),
       tooEarly: (piece) => this.tooEarly(piece),
       reviewed: () => this.requests.retryStarved(),
     });
     this.requests = new RequestQueue(state, this.path, (request) => this.reconcile.park(request));
     this.flusher = new Flusher(state, this.path, (block, error) => block.owner.blockDone(block, error));
-    this.membership = new Membership(state, mds, this.path, this.flusher, this.requests.writes, {
+    this.membership = new Membership(state, mds, this.path, this.flusher, this.requests, {
       fail: (error) => this.fail(error),
       memberLeft: (member) => this.resync.start(member),
       regionsDiffer: () => this.reconcile.wake(),
@@ -89,6 +101,17 @@ export class Volume implements BlockDevice, MemberOwner {
       giveUp: (member) => this.path.giveUp(member),
     });
     this.repair = new Repair(state);
+    const { flusher, requests } = this;
+    this.versions = new Versions(
+      state,
+      mds,
+      this.membership,
+      { flusher, requests },
+      {
+        answered: () => this.timers.renew(),
+        resized: () => this.onResized?.(this.sizeBytes),
+      },
+    );
     const sealer = new Sealer(state, this.requests.writes, () => this.membership.seal());
     this.flusher.onFlushed = () => sealer.look(true);
     this.flusher.onLossTold = () => this.timers.renew();
@@ -96,7 +119,10 @@ export class Volume implements BlockDevice, MemberOwner {
     this.timers = new VolumeTimers(state, mds, options, {
       look: () => degraded.look(),
       fail: (error) => this.fail(error),
-      renewed: (news) => this.move.follow(news),
+      renewed: (news) => {
+        this.move.follow(news);
+        this.versions.follow(news.asked);
+      },
       recovery: () => recoveryProgress(this.status()),
       lookForSeal: () => sealer.look(),
     });
@@ -127,6 +153,19 @@ export class Volume implements BlockDevice, MemberOwner {
 
   status(): VolumeStatus {
     return volumeStatus(this.state, this.resync, this.repair);
+  }
+
+  /**
+   * Takes a snapshot, rolls back, flattens, changes the size, removes, renames, protects: docs/snapshots.md.
+   * @throws RawstorError BUSY, EXISTS, NOT_FOUND, LIMIT, INVALID, UNAVAILABLE, FENCED
+   */
+  change(change: VersionChange): Promise<ObjectInfo> {
+    return this.versions.change(change);
+  }
+
+  /** Waits a while for replicas to be done with what removed snapshots left. */
+  settleVersions(waitMs: number): Promise<void> {
+    return this.versions.settle(waitMs);
   }
 
   submit(block: BlockRequest): void {
@@ -219,50 +258,10 @@ export class Volume implements BlockDevice, MemberOwner {
     this.requests.pieceDone(request, error);
   }
 
-  private membersFailed(piece: Piece, failed: Member[], error: RawstorError): void {
-    this.state.env.log.error(
-      { members: failed.map((m) => m.ostId), error: error.message },
-      'replicas failed a write',
-    );
-    for (let i = 0; i < piece.opCount; i++) {
-      const op = piece.ops[i]!;
-      if (op.state !== ReplicaState.FAILED) continue;
-      op.state = ReplicaState.LOST;
-      piece.unsettled++;
-      op.member!.lost.push(op);
-    }
-    // Attaching again would not mend it: they leave the set and come back by a resync.
-    for (const member of failed) {
-      if (member.attached) member.end(true);
-      else this.membership.wake();
-    }
-  }
-
-  private allFailed(piece: Piece, error: RawstorError): void {
-    const { state } = this;
-    const copies = piece.placement.filter((member) => member.inSync).length;
-    // What it got of the write is not in its list of regions: it begins anew.
-    for (const member of piece.placement) if (!member.inSync && member.receiving) member.end(false);
-    if (copies > 1 && piece.request !== null) {
-      const start = piece.chunk * state.object.chunkSizeBytes + piece.offset;
-      state.unreconciled.addRange(start, start + piece.length, state.regionSizeBytes);
-      this.reconcile.wake();
-    }
-    this.pieceDone(piece, error);
-  }
-
   private tooEarly(piece: Piece): void {
     const request = piece.request!;
     this.path.recycle(piece);
     this.requests.pieceTooEarly(request);
-  }
-
-  private resyncFailed(member: Member, error: RawstorError): void {
-    this.state.env.log.warn(
-      { ostId: member.ostId, error: error.message },
-      'a resyncing replica failed a write',
-    );
-    member.end(false);
   }
 
   private fail(error: RawstorError): void {
@@ -274,6 +273,7 @@ export class Volume implements BlockDevice, MemberOwner {
     this.path.failAll(error);
     this.requests.failWaiting(this.reconcile.takeParked(), error);
     this.requests.failStarved(error);
+    this.requests.letGo();
     this.onFatal?.(error);
   }
 

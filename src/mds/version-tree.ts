@@ -1,6 +1,6 @@
 import { RawstorError } from '../common/errors.js';
 import { LIMITS } from '../common/limits.js';
-import type { ObjectRecord, Snapshot, VersionChange } from '../protocol/index.js';
+import { type ObjectRecord, type Snapshot, type VersionChange, versionsOver } from '../protocol/index.js';
 import { validateNewSize } from './validate.js';
 
 /** The versions of an object and how one change makes them others: pure; docs/snapshots.md has the rules. */
@@ -19,11 +19,6 @@ export interface TreeFacts {
 
 type Versions = Pick<ObjectRecord, 'headVersion' | 'headOver' | 'snapshots' | 'parent' | 'sizeBytes'>;
 const VERSION_MAX = 0xffffffff;
-
-/** Whether the change makes a new head: what was written before stays as it is from then on. */
-export function makesHead(change: VersionChange): boolean {
-  return change.kind === 'snapshot' || change.kind === 'rollback';
-}
 
 /** @throws RawstorError NOT_FOUND, EXISTS, BUSY, LIMIT, INVALID */
 export function changedVersions(object: ObjectRecord, change: VersionChange, facts: TreeFacts): ObjectRecord {
@@ -129,18 +124,6 @@ function flattened({ parent, snapshots, name: where }: ObjectRecord): Partial<Ve
     where: `${where}: ${names.slice(0, 5).join(', ')}`,
     hint: 'remove them, wait until they are merged, then flatten',
   });
-}
-
-/** How many versions lie directly over each, the head among them. */
-export function versionsOver(object: Pick<ObjectRecord, 'headOver' | 'snapshots'>, version: number): number {
-  const frozen = object.snapshots.filter((one) => one.over === version).length;
-  return frozen + (object.headOver === version ? 1 : 0);
-}
-
-/** Nameless ones that OSTs delete or merge into the version over them. */
-export function mergeable(object: Pick<ObjectRecord, 'headOver' | 'snapshots'>): number[] {
-  const nameless = object.snapshots.filter((one) => one.name === null);
-  return nameless.map((one) => one.version).filter((version) => versionsOver(object, version) <= 1);
 }
 
 function forget(object: ObjectRecord, versions: readonly number[]): Partial<Versions> {

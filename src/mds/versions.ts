@@ -1,4 +1,4 @@
-import type { Params } from '../protocol/index.js';
+import { makesHead, type Params } from '../protocol/index.js';
 import {
   answeredBefore,
   type Change,
@@ -8,7 +8,7 @@ import {
   record,
 } from './in-sync-sets.js';
 import type { StoredObject } from './stored-object.js';
-import { changedVersions, makesHead, type TreeFacts } from './version-tree.js';
+import { changedVersions, type TreeFacts } from './version-tree.js';
 
 /**
  * The compare-and-swap of an object's versions and size. With a new head it is a seal (I11): what was written so far is

@@ -2,7 +2,14 @@ import { z } from 'zod';
 import { LIMITS } from '../common/limits.js';
 import { objectInfoSchema } from './object-info.js';
 import { objectRef } from './object-messages.js';
-import { bootIdSchema, idSchema, memberSchema, nameSchema, snapshotNameSchema } from './records.js';
+import {
+  bootIdSchema,
+  idSchema,
+  memberSchema,
+  nameSchema,
+  type ObjectRecord,
+  snapshotNameSchema,
+} from './records.js';
 
 /** Messages about versions: snapshots, clones, rollback, size. docs/snapshots.md has the rules. */
 
@@ -26,6 +33,24 @@ export const versionChangeSchema = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('forget'), versions: z.array(version).max(LIMITS.snapshotsPerVolume) }),
 ]);
 export type VersionChange = z.infer<typeof versionChangeSchema>;
+
+/** Whether it makes a new head: what was written before stays as it is from then on. */
+export function makesHead(change: VersionChange): boolean {
+  return change.kind === 'snapshot' || change.kind === 'rollback';
+}
+
+type Tree = Pick<ObjectRecord, 'headOver' | 'snapshots'>;
+
+/** How many versions lie directly over one, the head among them. */
+export function versionsOver({ snapshots, headOver }: Tree, version: number): number {
+  return snapshots.filter((one) => one.over === version).length + (headOver === version ? 1 : 0);
+}
+
+/** Nameless versions that OSTs delete, or merge into the version over them. */
+export function mergeable(tree: Tree): number[] {
+  const nameless = tree.snapshots.filter((one) => one.name === null);
+  return nameless.map((one) => one.version).filter((version) => versionsOver(tree, version) <= 1);
+}
 
 /** What the holder of an object is asked to do. */
 export const askedChangeSchema = z.object({ id: z.string().min(1).max(64), change: versionChangeSchema });

@@ -74,7 +74,7 @@ export class Move {
   /** Who has left may be told to delete: nobody attaches there any more, and every OST in sync has the present map. */
   private tellLeft(): void {
     const { state } = this;
-    if (state.left.length === 0 || state.acksHeld || state.mapToStore || this.telling) return;
+    if (state.left.length === 0 || state.acksHeld || state.recordToStore || this.telling) return;
     this.telling = true;
     const ostIds = state.left.slice(0, 64);
     this.mds
@@ -137,7 +137,7 @@ export async function recordJoin(
   const gone = state.members.filter(({ ostId }) => !pool.has(ostId));
   for (const one of gone) one.inSync = false;
   state.move = null;
-  state.mapToStore = true;
+  state.recordEpoch = state.epoch;
   state.left = [...state.left, ...gone.map(({ ostId }) => ostId)];
   state.setMembers(state.members.filter((one) => !gone.includes(one)));
   state.env.log.info({ volume: state.name, from: move.wanted.from, to: move.wanted.to }, 'a move has ended');

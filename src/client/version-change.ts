@@ -1,0 +1,174 @@
+import { BlockOp } from '../block/device.js';
+import { RawstorError } from '../common/errors.js';
+import { makesHead, type VersionChange } from '../protocol/version-messages.js';
+import type { Flusher } from './flusher.js';
+import { listRegions } from './recovery/copy.js';
+import { RegionSet } from './region-set.js';
+import type { RequestQueue } from './request-queue.js';
+import type { SetRecorder } from './set-recorder.js';
+import type { VolumeState } from './volume-state.js';
+
+/** Flushes while writes go on, before they are held: again while there is much left. */
+const FLUSHES_AHEAD = 3;
+/** A flush that takes no longer leaves little for the one that the guest waits for. */
+const SHORT_FLUSH_MS = 50;
+const ERASES_AT_ONCE = 16;
+
+/** It is possible in a moment, or when something else is done: nothing has been changed. */
+export class NotYet extends RawstorError {
+  constructor(message: string, where: string) {
+    super('BUSY', message, { where, hint: 'wait until the replicas are in order: `rawstor status`' });
+  }
+}
+
+/** Steps of a change as the loop that changes the set has them done. */
+export interface ChangeSteps {
+  /** Passes the outcome on, or gives up when something is more urgent. */
+  wait<T>(step: Promise<T>): Promise<T>;
+  /** Waits for the MDS. */
+  swap(answer: Promise<void>): Promise<void>;
+  /** Every member in sync keeps the new record, or is lost. */
+  store(): Promise<void>;
+}
+
+/**
+ * One change of the versions or the size of an open volume (docs/snapshots.md). A new head is a seal for which writes are
+ * held: none is on its way when the MDS makes the version, so what is frozen is durable and the same everywhere.
+ */
+export class VersionChanging {
+  private readonly state: VolumeState;
+  private readonly recorder: SetRecorder;
+  private readonly flusher: Flusher;
+  private readonly requests: RequestQueue;
+  /** The end that the volume had before it grew, until what is behind it is erased. */
+  private grownFrom: number | null = null;
+
+  constructor(state: VolumeState, recorder: SetRecorder, flusher: Flusher, requests: RequestQueue) {
+    this.state = state;
+    this.recorder = recorder;
+    this.flusher = flusher;
+    this.requests = requests;
+  }
+
+  /** @throws RawstorError BUSY, FENCED, what the MDS refuses it with, what `wait` throws */
+  async run(change: VersionChange, askedId: string | null, steps: ChangeSteps): Promise<void> {
+    if (makesHead(change)) return this.freeze(change, askedId, steps);
+    if (change.kind === 'resize') return this.resize(change.sizeBytes, change, askedId, steps);
+    await this.record(change, askedId, steps);
+  }
+
+  private async freeze(change: VersionChange, askedId: string | null, steps: ChangeSteps): Promise<void> {
+    const { state, requests, flusher } = this;
+    const { clock } = state.env;
+    this.checkReconciled();
+    const marked = await this.flushAhead(steps);
+    requests.holdBack();
+    try {
+      state.unsealed.begin(marked > 0, clock.nowMs());
+      try {
+        await steps.wait(requests.writes.drained());
+        await steps.wait(flusher.flush());
+        // A write that failed on all may have left replicas different.
+        this.checkReconciled();
+        await this.record(change, askedId, steps);
+      } catch (error) {
+        state.unsealed.failed();
+        throw error;
+      }
+      state.unsealed.sealed();
+      state.lastSealAtMs = clock.nowMs();
+    } finally {
+      requests.letGo();
+    }
+  }
+
+  /** Most of it, while the guest writes on; then the regions it writes to are made ready for the next tag (I2). */
+  private async flushAhead(steps: ChangeSteps): Promise<number> {
+    const { state } = this;
+    if (state.closing) return 0;
+    for (let i = 0; i < FLUSHES_AHEAD; i++) {
+      const beganAtMs = state.env.clock.nowMs();
+      await steps.wait(this.flusher.flush());
+      if (state.env.clock.nowMs() - beganAtMs <= SHORT_FLUSH_MS) break;
+    }
+    return await steps.wait(this.recorder.markRecent(state.epoch + 1));
+  }
+
+  /**
+   * What is cut off is erased first, so that a volume which grows again never shows it. What a replica may hold there all the
+   * same, one that was away then, is erased when it grows, before anybody sees the new size.
+   */
+  private async resize(
+    sizeBytes: number,
+    change: VersionChange,
+    askedId: string | null,
+    steps: ChangeSteps,
+  ): Promise<void> {
+    const { state, requests } = this;
+    requests.holdBack();
+    try {
+      await steps.wait(requests.writes.drained());
+      const before = state.object.sizeBytes;
+      if (sizeBytes < before) await this.erase(sizeBytes, before, steps);
+      if (this.grownFrom === null || sizeBytes !== before) {
+        await this.record(change, askedId, steps);
+        if (sizeBytes > before) this.grownFrom = Math.min(before, this.grownFrom ?? before);
+      }
+      if (this.grownFrom !== null && this.grownFrom < sizeBytes) {
+        await this.erase(this.grownFrom, sizeBytes, steps);
+      }
+      this.grownFrom = null;
+    } finally {
+      requests.letGo();
+    }
+  }
+
+  private async erase(start: number, end: number, steps: ChangeSteps): Promise<void> {
+    const erasing = { stopped: false };
+    try {
+      await steps.wait(this.eraseChunks(start, end, erasing));
+      await steps.wait(this.flusher.flush());
+    } finally {
+      erasing.stopped = true;
+    }
+  }
+
+  /** Chunk by chunk, where some replica has anything. */
+  private async eraseChunks(start: number, end: number, erasing: { stopped: boolean }): Promise<void> {
+    const { state, requests } = this;
+    const { chunkSizeBytes } = state.object;
+    const regions = new RegionSet(state.regionsPerChunk);
+    for (const member of state.members.filter((one) => one.takesWrites)) {
+      const away = () => new NotYet('a replica is away', member.ostId);
+      if (!member.attached) throw away();
+      await listRegions(member, 0, regions).catch(() => {
+        throw away();
+      });
+    }
+    const first = Math.floor(start / chunkSizeBytes);
+    const chunks = [...new Set([...regions].map(([chunk]) => chunk))].filter((chunk) => chunk >= first);
+    const queue = chunks.values();
+    const worker = async () => {
+      for (const chunk of queue) {
+        if (erasing.stopped) return;
+        const from = Math.max(start, chunk * chunkSizeBytes);
+        const to = Math.min(end, (chunk + 1) * chunkSizeBytes);
+        if (to > from) await requests.own(BlockOp.DISCARD, from, to - from);
+      }
+    };
+    await Promise.all(Array.from({ length: ERASES_AT_ONCE }, worker));
+  }
+
+  private async record(change: VersionChange, askedId: string | null, steps: ChangeSteps): Promise<void> {
+    const hold = () => {
+      this.state.acksHeld = true;
+    };
+    await steps.swap(this.recorder.changeVersions(change, askedId, hold));
+    await steps.store();
+  }
+
+  private checkReconciled(): void {
+    if (this.state.unreconciled.size > 0)
+      throw new NotYet('regions are still to be reconciled', this.state.name);
+  }
+}
