@@ -1,7 +1,9 @@
-import { asRawstorError } from '../common/errors.js';
+import { asRawstorError, RawstorError } from '../common/errors.js';
+import { errorOfStatus } from '../protocol/index.js';
 import { ChunkFile, ChunkState } from './chunk-file.js';
 import type { DirtyTracker } from './dirty.js';
 import type { OstEnvironment } from './environment.js';
+import type { Layers } from './layers/index.js';
 import type { OstObject } from './object.js';
 import type { Records } from './records.js';
 import type { RegionMirror } from './regions.js';
@@ -20,6 +22,9 @@ export interface ChunkCacheParts {
   readonly dirty: DirtyTracker;
   readonly regions: RegionMirror;
   readonly space: SpaceGuard;
+  readonly layers: Layers;
+  /** The object and version that a version lies over; null: none. @throws RawstorError NOT_FOUND */
+  below(object: OstObject, version: number): { object: OstObject; version: number } | null;
 }
 
 /**
@@ -27,24 +32,14 @@ export interface ChunkCacheParts {
  * chunks without a file too, idle ones are closed, least recently used first (second chance).
  */
 export class ChunkCache {
-  private readonly env: OstEnvironment;
-  private readonly storage: ChunkStorage;
-  private readonly records: Records;
-  private readonly dirty: DirtyTracker;
-  private readonly regions: RegionMirror;
-  private readonly space: SpaceGuard;
+  private readonly parts: ChunkCacheParts;
   private readonly limit: number;
   private readonly onLoss: (reason: string) => void;
   private readonly entries: ChunkFile[] = [];
   private hand = 0;
 
   constructor(parts: ChunkCacheParts, limit: number, onLoss: (reason: string) => void) {
-    this.env = parts.env;
-    this.storage = parts.storage;
-    this.records = parts.records;
-    this.dirty = parts.dirty;
-    this.regions = parts.regions;
-    this.space = parts.space;
+    this.parts = parts;
     this.limit = limit;
     this.onLoss = onLoss;
   }
@@ -54,8 +49,8 @@ export class ChunkCache {
     const key = number * VERSION_FACTOR + version;
     let chunk = object.chunks.get(key);
     if (chunk === undefined) {
-      const { io } = this.env;
-      chunk = new ChunkFile(object, number, version, io, this.dirty, (_chunk, errno) =>
+      const { env, dirty } = this.parts;
+      chunk = new ChunkFile(object, number, version, env.io, dirty, (_chunk, errno) =>
         this.onLoss(`fdatasync failed with errno ${-errno}`),
       );
       object.chunks.set(key, chunk);
@@ -80,9 +75,46 @@ export class ChunkCache {
   /** Flushes and closes a chunk that nobody uses; false when what was written may be lost. */
   async syncAndClose(chunk: ChunkFile): Promise<boolean> {
     const flushed = await chunk.sync.synced();
-    while (!chunk.dirt.idle) await this.env.clock.sleep(5);
+    while (!chunk.dirt.idle) await this.parts.env.clock.sleep(5);
     await this.drop(chunk);
     return flushed;
+  }
+
+  /** Resolves when it is known whether there is a file, and it is open. @throws RawstorError IO */
+  async ready(chunk: ChunkFile): Promise<void> {
+    if (chunk.ready) return;
+    const status = await new Promise<number>((resolve) => chunk.waiting.push({ chunkReady: resolve }));
+    if (status !== 0) throw new RawstorError('IO', 'the chunk cannot be opened', { where: chunk.where });
+  }
+
+  /**
+   * Takes away what a version has of a chunk: `work` removes it for good. Whoever needs the chunk meanwhile waits, and finds that there is
+   * nothing. Waits for who uses it now, those over it aside.
+   */
+  async empty(chunk: ChunkFile, work: (allocatedBytes: number) => Promise<void>): Promise<void> {
+    const { space, regions, layers, env } = this.parts;
+    const inUse = () =>
+      chunk.holders > chunk.above.size ||
+      !chunk.dirt.idle ||
+      chunk.sync.running ||
+      chunk.pinned ||
+      !chunk.ready;
+    while (inUse()) await env.clock.sleep(5);
+    const { file } = chunk;
+    const allocatedBytes = file?.allocatedBytes() ?? 0;
+    chunk.state = ChunkState.OPENING;
+    space.closing(chunk);
+    regions.forget(chunk);
+    chunk.sync.dirty = false;
+    chunk.file = null;
+    chunk.recorded = false;
+    layers.maps.forgetAll(chunk);
+    try {
+      await file?.close();
+      await work(allocatedBytes);
+    } finally {
+      this.openFile(chunk, false);
+    }
   }
 
   /** Closes one of the next few if it can; while those are busy there are more than the limit. */
@@ -92,7 +124,7 @@ export class ChunkCache {
       const chunk = this.entries[this.hand]!;
       if (!chunk.used && chunk.idle) {
         this.drop(chunk).catch((error) =>
-          this.env.log.warn({ error: String(error) }, 'a file could not be closed'),
+          this.parts.env.log.warn({ error: String(error) }, 'a file could not be closed'),
         );
         return;
       }
@@ -103,12 +135,20 @@ export class ChunkCache {
 
   private async drop(chunk: ChunkFile): Promise<void> {
     if (chunk.state === ChunkState.CLOSED) return;
-    const { file } = chunk;
-    this.space.closing(chunk);
-    this.regions.forget(chunk);
+    const { file, below } = chunk;
+    const { space, regions, layers } = this.parts;
+    space.closing(chunk);
+    regions.forget(chunk);
+    layers.maps.forgetAll(chunk);
     chunk.state = ChunkState.CLOSED;
     chunk.file = null;
     this.remove(chunk);
+    // An object that others lie over is removed when they need it no more.
+    for (const above of [...chunk.above]) unlinkBelow(above);
+    if (below !== null) {
+      unlinkBelow(chunk);
+      this.settled(below);
+    }
     await file?.close();
   }
 
@@ -122,28 +162,77 @@ export class ChunkCache {
 
   private openFile(chunk: ChunkFile, create: boolean): void {
     const { object } = chunk;
+    const { storage, space, records, layers } = this.parts;
     const name = { chunk: chunk.chunk, version: chunk.version };
-    this.storage.open(object.record.id, name, create).then(
+    storage.open(object.record.id, name, create).then(
       (file) => {
         if (chunk.state === ChunkState.CLOSED) return file?.close();
         chunk.file = file;
-        chunk.state = ChunkState.READY;
-        if (file !== null) this.space.opened(chunk);
-        chunk.recorded = this.records.hasChunk(object.key, chunk.chunk, chunk.version);
-        if (create) object.directory.dirty = true;
-        this.wakeWaiting(chunk, 0);
+        if (file !== null) space.opened(chunk);
+        chunk.recorded = records.hasChunk(object.key, chunk.chunk, chunk.version);
+        if (!create) return chunk.below === null ? this.openBelow(chunk) : this.opened(chunk, 0);
+        object.directory.dirty = true;
+        layers.maps.forgetAll(chunk);
+        this.opened(chunk, 0);
       },
-      (error) => {
-        const failure = asRawstorError(error);
-        this.env.log.error({ chunk: chunk.where, reason: failure.message }, 'a chunk file cannot be opened');
-        if (chunk.state === ChunkState.CREATING) chunk.state = ChunkState.READY;
-        else if (chunk.state !== ChunkState.CLOSED) this.remove(chunk);
-        this.wakeWaiting(chunk, failure.wire);
-      },
+      (error) => this.failed(chunk, error),
     );
+  }
+
+  /** A version is ready when all that it lies over is. */
+  private openBelow(chunk: ChunkFile): void {
+    try {
+      const lower = this.parts.below(chunk.object, chunk.version);
+      if (lower === null) return this.opened(chunk, 0);
+      const below = this.chunk(lower.object, chunk.chunk, lower.version);
+      linkBelow(chunk, below);
+      if (below.ready) return this.opened(chunk, 0);
+      below.waiting.push({ chunkReady: (status) => this.opened(chunk, status) });
+    } catch (error) {
+      this.failed(chunk, error);
+    }
+  }
+
+  private opened(chunk: ChunkFile, status: number): void {
+    if (status !== 0) return this.failed(chunk, errorOfStatus(status, 'a version below'));
+    if (chunk.state !== ChunkState.CLOSED) chunk.state = ChunkState.READY;
+    this.wakeWaiting(chunk, 0);
+  }
+
+  private failed(chunk: ChunkFile, error: unknown): void {
+    const failure = asRawstorError(error);
+    const { log } = this.parts.env;
+    log.error({ chunk: chunk.where, reason: failure.message }, 'a chunk file cannot be opened');
+    if (chunk.state === ChunkState.CREATING) chunk.state = ChunkState.READY;
+    else if (chunk.state !== ChunkState.CLOSED) {
+      const { below, file } = chunk;
+      this.remove(chunk);
+      chunk.state = ChunkState.CLOSED;
+      chunk.file = null;
+      if (below !== null) unlinkBelow(chunk);
+      file?.close().catch(() => {});
+    }
+    this.wakeWaiting(chunk, failure.wire);
   }
 
   private wakeWaiting(chunk: ChunkFile, status: number): void {
     for (const waiter of chunk.waiting.splice(0)) waiter.chunkReady(status);
   }
+}
+
+function linkBelow(chunk: ChunkFile, below: ChunkFile): void {
+  chunk.below = below;
+  chunk.stack = null;
+  below.above.add(chunk);
+  // It stays open as long as this one is.
+  below.holders++;
+}
+
+function unlinkBelow(chunk: ChunkFile): void {
+  const { below } = chunk;
+  if (below === null) return;
+  chunk.below = null;
+  chunk.stack = null;
+  below.above.delete(chunk);
+  below.holders--;
 }

@@ -2,6 +2,8 @@ import { assert } from '../common/assert.js';
 import { SliceList } from '../io/memory.js';
 import { FileOp, type FileOpOwner, type Io, type IoFile } from '../io/types.js';
 import type { DirtyTracker } from './dirty.js';
+import type { ChangeLock } from './layers/change-lock.js';
+import type { RegionOwners } from './layers/layer-maps.js';
 import type { OstObject } from './object.js';
 import type { RegionPage } from './regions.js';
 import { SyncPoint, type SyncWaiter } from './sync-point.js';
@@ -37,6 +39,15 @@ export class ChunkFile {
   allocatedBytes = 0;
   /** Its place in the cache's list. */
   index = 0;
+  /** The same chunk of the version that this one lies over, held open; null for none. */
+  below: ChunkFile | null = null;
+  /** Of versions over this one, as far as they are open. */
+  readonly above = new Set<ChunkFile>();
+  /** This one and those below that have something, nearest first; null: to be looked up (layers/layer-maps). */
+  stack: readonly ChunkFile[] | null = null;
+  /** By region, which version each block is of. */
+  readonly owners = new Map<number, RegionOwners>();
+  lock: ChangeLock | null = null;
 
   constructor(
     object: OstObject,
@@ -65,10 +76,18 @@ export class ChunkFile {
 
   /** Its descriptor may be closed: nobody uses it and nothing in it is unflushed. */
   get idle(): boolean {
-    const inCommit = this.pages.some((page) => page !== undefined && page.pins > 0);
     return (
-      this.holders === 0 && this.sync.idle && this.dirt.idle && !inCommit && this.state === ChunkState.READY
+      this.holders === 0 &&
+      this.sync.idle &&
+      this.dirt.idle &&
+      !this.pinned &&
+      this.state === ChunkState.READY
     );
+  }
+
+  /** A commit holds a page of its regions. */
+  get pinned(): boolean {
+    return this.pages.some((page) => page !== undefined && page.pins > 0);
   }
 }
 

@@ -1,17 +1,14 @@
 import { RawstorError } from '../common/errors.js';
-import { LIMITS } from '../common/limits.js';
 import type { MethodName, ObjectRecord, OstInfo, Params } from '../protocol/index.js';
 import { integrityCall, integrityFigures } from './checksums/integrity-calls.js';
-import type { ChunkWaiter } from './chunk-file.js';
 import type { CopyEngine } from './copy.js';
 import type { OstCore } from './core.js';
+import { extents } from './extents.js';
 import { KeptObjects } from './kept-objects.js';
-import { REGIONS_PER_PAGE } from './record-codec.js';
 import { objectChange, type SetRecord, setChange } from './records.js';
+import { listRegions } from './region-list.js';
 import type { Session, SessionHolder } from './session.js';
-
-/** Region pages looked at for one answer. */
-const PAGES_AT_ONCE = LIMITS.regionsPerAnswer / REGIONS_PER_PAGE;
+import { versionCall } from './version-calls.js';
 
 /** What an OST says of itself. */
 export interface OstSelf {
@@ -38,14 +35,14 @@ export class OstControl {
     switch (method) {
       case 'ost.attach': {
         const { object, sessionEpoch, sessionNumber } = params as Params<'ost.attach'>;
-        const session = await this.core.attach(object, sessionEpoch, sessionNumber, holder);
+        const session = await this.core.attaching.attach(object, sessionEpoch, sessionNumber, holder);
         // Read after the fence: nobody of before stores another one.
         const set = this.core.records.set(object.id)?.set ?? null;
         return { handle: session.handle, bootId: this.core.bootId, set };
       }
       case 'ost.attachReader': {
         const { objectId, sessionEpoch } = params as Params<'ost.attachReader'>;
-        const session = await this.core.attachReader(objectId, sessionEpoch, holder);
+        const session = await this.core.attaching.attachReader(objectId, sessionEpoch, holder);
         return { handle: session.handle, bootId: this.core.bootId };
       }
       case 'ost.detach': {
@@ -55,7 +52,7 @@ export class OstControl {
         return {};
       }
       case 'ost.regions':
-        return this.regions(params as Params<'ost.regions'>, holder);
+        return listRegions(this.core, params as Params<'ost.regions'>, holder);
       case 'ost.copy': {
         const asked = params as Params<'ost.copy'>;
         return this.copies.copy(this.core.session(asked.handle, holder), asked);
@@ -63,7 +60,9 @@ export class OstControl {
       case 'ost.mark': {
         const { handle, tag } = params as Params<'ost.mark'>;
         const { object } = this.core.session(handle, holder);
-        return { regions: await this.core.intents.mark([...object.chunks.values()], tag) };
+        const { headVersion } = object.record;
+        const heads = [...object.chunks.values()].filter(({ version }) => version === headVersion);
+        return { regions: await this.core.intents.mark(heads, tag) };
       }
       case 'ost.storeSet': {
         const { handle, object, ...record } = params as Params<'ost.storeSet'>;
@@ -78,7 +77,13 @@ export class OstControl {
       case 'ost.objects':
         return this.kept.page((params as Params<'ost.objects'>).after);
       case 'ost.extents':
-        return this.extents(params as Params<'ost.extents'>, holder);
+        return extents(this.core, params as Params<'ost.extents'>, holder);
+      case 'ost.attachSnapshot':
+      case 'ost.unmerged':
+      case 'ost.flatten':
+      case 'ost.changed':
+      case 'ost.regionVersions':
+        return versionCall(this.core, method, params, holder);
       case 'ost.deleteObject':
         await this.core.removal.remove((params as Params<'ost.deleteObject'>).objectId);
         return {};
@@ -123,90 +128,9 @@ export class OstControl {
       if (session.ended !== 0 || record !== brought) return;
       await this.core.commit([objectChange(record)]);
       object.record = record;
+      this.core.layers.merger.look(object);
     });
     object.turn = stored.catch(() => {});
     await stored;
-  }
-
-  private regions(asked: Params<'ost.regions'>, holder: SessionHolder): unknown {
-    const session = this.core.session(asked.handle, holder);
-    const { key, record, copied } = session.object;
-    const from = asked.from ?? { chunk: 0, region: 0 };
-    const fromPage = Math.floor(from.region / REGIONS_PER_PAGE);
-    const since = Math.max(1, asked.since);
-    const version = record.headVersion;
-    const pages = this.core.records.scanRegions(key, from.chunk, version, fromPage, PAGES_AT_ONCE);
-    const rows: number[] = [];
-    const remembered: number[] = [];
-    for (const { chunk, version: of, page, epochs } of pages) {
-      if (of !== version) continue;
-      for (let i = 0; i < epochs.length; i++) {
-        if (epochs[i]! < since) continue;
-        const region = page * REGIONS_PER_PAGE + i;
-        if (copied.has(chunk, region)) remembered.push(rows.length / 3);
-        rows.push(chunk, region, epochs[i]!);
-      }
-    }
-    const last = pages.at(-1);
-    const more = pages.length === PAGES_AT_ONCE && last !== undefined;
-    const told = { copied: remembered, copiedSince: copied.since };
-    return {
-      rows,
-      ...told,
-      next: more ? { chunk: last.chunk, region: (last.page + 1) * REGIONS_PER_PAGE } : null,
-    };
-  }
-
-  private async extents(asked: Params<'ost.extents'>, holder: SessionHolder): Promise<unknown> {
-    const session = this.core.session(asked.handle, holder);
-    const { chunkSizeBytes, headVersion, sizeBytes } = session.object.record;
-    const end = asked.offset + asked.length;
-    if (
-      end > chunkSizeBytes ||
-      asked.chunk * chunkSizeBytes + end > sizeBytes ||
-      asked.chunkVersion !== headVersion
-    ) {
-      throw new RawstorError('INVALID', 'the range is not in the object', {
-        where: session.object.record.id,
-      });
-    }
-    const chunk = this.core.chunks.chunk(session.object, asked.chunk, asked.chunkVersion);
-    chunk.holders++;
-    chunk.used = true;
-    session.inFlight++;
-    try {
-      if (!chunk.ready) {
-        await new Promise<void>((resolve, reject) => {
-          const waiter: ChunkWaiter = {
-            chunkReady: (status) =>
-              status === 0 ? resolve() : reject(new RawstorError('IO', 'the chunk cannot be opened')),
-          };
-          chunk.waiting.push(waiter);
-        });
-      }
-      const { file } = chunk;
-      // A hole told for a file that is being given up would be punched into a replica.
-      this.core.session(asked.handle, holder);
-      if (file === null) return { runs: [asked.length, 1] };
-      const runs: number[] = [];
-      let at = asked.offset;
-      while (at < end && runs.length < LIMITS.extentsPerAnswer) {
-        const data = Math.min(end, file.seekData(at));
-        // Behind the end of the file there is neither: SEEK_DATA answers the size.
-        const dataAt = data < at || at >= file.sizeBytes() ? end : data;
-        const beyond = dataAt >= file.sizeBytes() ? end : dataAt;
-        if (beyond > at) runs.push(beyond - at, 1);
-        at = beyond;
-        if (at >= end) break;
-        const hole = Math.min(end, Math.max(at + 1, file.seekHole(at)));
-        runs.push(hole - at, 0);
-        at = hole;
-      }
-      return { runs };
-    } finally {
-      chunk.holders--;
-      session.answered();
-      this.core.chunks.settled(chunk);
-    }
   }
 }

@@ -6,6 +6,7 @@ import {
   ChunkOp,
   errorOfStatus,
   Opcode,
+  OpScope,
   type OstConnector,
   type OstPeer,
   type Params,
@@ -13,7 +14,9 @@ import {
   sameBootId,
 } from '../protocol/index.js';
 import type { OstCore } from './core.js';
+import { frozenVersions, sharesParent, sizeOfVersion } from './layers/index.js';
 import type { Session } from './session.js';
+import { regionVersions } from './version-calls.js';
 
 const CONNECT_TIMEOUT_MS = 3000;
 const PROBE_BYTES = 512;
@@ -78,12 +81,47 @@ export class CopyEngine {
     const source = await ofSource(this.source(asked));
     const handle = await ofSource(this.reader(source, session, asked));
     try {
-      return await this.copyFrom(source.peer, handle, session, asked);
+      return await this.copyVersions(source.peer, handle, session, asked);
     } catch (error) {
       // Whatever it was, the next copy asks for a session of its own: that one may have ended.
       source.readers.delete(session.object.record.id);
       throw error;
     }
+  }
+
+  /** Frozen versions first: what a head does not have of its own, it has from them. */
+  private async copyVersions(peer: OstPeer, handle: number, session: Session, asked: Params<'ost.copy'>) {
+    const { record } = session.object;
+    const sum = { copiedBytes: 0, zeroedBytes: 0 };
+    const add = async (version: Params<'ost.copy'>) => {
+      const done = await this.copyFrom(peer, handle, session, version);
+      sum.copiedBytes += done.copiedBytes;
+      sum.zeroedBytes += done.zeroedBytes;
+    };
+    if (asked.since !== undefined && record.snapshots.length > 0) {
+      for (const version of await this.frozen(peer, handle, session, asked)) {
+        const left = sizeOfVersion(record, version) - asked.chunk * record.chunkSizeBytes - asked.offset;
+        const length = Math.min(asked.length, left);
+        if (length > 0 && version !== asked.chunkVersion)
+          await add({ ...asked, chunkVersion: version, length });
+      }
+    }
+    await add(asked);
+    return sum;
+  }
+
+  /** Versions of which the region differs, perhaps: oldest first. */
+  private async frozen(peer: OstPeer, handle: number, session: Session, asked: Params<'ost.copy'>) {
+    const { chunk, offset, since = 0 } = asked;
+    const region = Math.floor(offset / LIMITS.regionSizeBytes);
+    const theirs = await ofSource(
+      peer.call('ost.regionVersions', { handle, chunk, region }, SOURCE_TIMEOUT_MS),
+    );
+    const newer = new Set<number>();
+    for (const epochs of [theirs.epochs, regionVersions(this.core, session, chunk, region)]) {
+      for (let i = 0; i < epochs.length; i += 2) if (epochs[i + 1]! >= since) newer.add(epochs[i]!);
+    }
+    return frozenVersions(session.object.record).filter((version) => newer.has(version));
   }
 
   private async copyFrom(peer: OstPeer, handle: number, session: Session, asked: Params<'ost.copy'>) {
@@ -100,13 +138,13 @@ export class CopyEngine {
     let zeroedBytes = 0;
     while (at < end) {
       const { chunk, chunkVersion } = asked;
-      const range = { handle, chunk, chunkVersion, offset: at, length: end - at };
+      const range = { handle, chunk, chunkVersion, offset: at, length: end - at, ...this.layerOf(session) };
       const { runs } = await ofSource(peer.call('ost.extents', range, SOURCE_TIMEOUT_MS));
       const startedAt = at;
       for (let i = 0; i + 1 < runs.length && at < end; i += 2) {
         const length = Math.min(runs[i]!, end - at);
-        if (runs[i + 1] === 1) {
-          await this.local(session, asked, Opcode.ERASE, tag, at, length, null);
+        if (runs[i + 1] !== 0) {
+          await this.local(session, asked, Opcode.ERASE, tag, at, length, null, runs[i + 1] === 2);
           zeroedBytes += length;
         } else {
           for (let done = 0; done < length; done += LIMITS.framePayloadBytes) {
@@ -161,8 +199,11 @@ export class CopyEngine {
     offset: number,
     length: number,
     buffer: PoolBuffer | null,
+    revert = false,
   ): Promise<void> {
     const write = operation(asked, opcode, offset, length);
+    write.scope = OpScope.COPY;
+    write.revert = revert;
     write.handle = session.handle;
     write.sessionEpoch = session.epoch;
     write.sessionNumber = session.number;
@@ -170,6 +211,13 @@ export class CopyEngine {
     if (buffer !== null) write.slices.add(buffer.memory, buffer.offset, length);
     const done = await finished(write, () => this.core.submit(write, session.holder));
     if (done.status !== 0) throw errorOfStatus(done.status, `target OST ${this.core.ostId}`);
+  }
+
+  /** Of layered versions their own blocks are copied; of a parent too where it is not here. */
+  private layerOf({ object }: Session): { layer?: 'all' | 'own' } {
+    const { record } = object;
+    if (record.parent !== null && !sharesParent(record, this.core.ostId)) return { layer: 'own' };
+    return record.parent === null && record.snapshots.length === 0 ? {} : { layer: 'all' };
   }
 
   private async buffer(sizeBytes: number): Promise<PoolBuffer> {

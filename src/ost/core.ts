@@ -5,9 +5,10 @@ import {
   type ChunkOp,
   type ObjectRecord,
   Opcode,
-  STATUS_FENCED,
+  OpScope,
   STATUS_STALE_SESSION,
 } from '../protocol/index.js';
+import { Attaching } from './attaching.js';
 import { Boot } from './boot.js';
 import type { Checksums } from './checksums/checksums.js';
 import { Integrity } from './checksums/integrity.js';
@@ -18,9 +19,10 @@ import { DirtyWatch } from './dirty-watch.js';
 import type { OstEnvironment } from './environment.js';
 import { IntentLog } from './intents.js';
 import { judge } from './judge.js';
+import { Layers, overOf, sharesParent } from './layers/index.js';
 import { OstObject } from './object.js';
 import { Operation } from './operation.js';
-import { fenceChange, objectChange, type Records } from './records.js';
+import type { Records } from './records.js';
 import { RegionMirror } from './regions.js';
 import { Removal } from './removal.js';
 import { Session, type SessionHolder } from './session.js';
@@ -52,9 +54,11 @@ export class OstCore {
   private readonly sessions = new Map<number, Session>();
   private readonly freeOperations: Operation[] = [];
   readonly traffic = new Traffic();
+  readonly layers: Layers;
+  readonly attaching: Attaching;
   private readonly answers: DeferredAnswers;
   private nextHandle = 1;
-  private closing = false;
+  closing = false;
 
   constructor(
     ostId: string,
@@ -71,6 +75,8 @@ export class OstCore {
     this.dirty = new DirtyTracker(tuning, new DirtyWatch(env.clock, env.dirtyCounters));
     this.regions = new RegionMirror(records, tuning.regionPages);
     this.space = new SpaceGuard(storage, tuning.capacityBytes, tuning.reserveBytes);
+    this.layers = new Layers(this, tuning.layerMaps);
+    this.attaching = new Attaching(this);
     this.chunks = new ChunkCache(this, tuning.openFiles, (reason) => this.lose(reason));
     this.removal = new Removal(this);
     this.integrity = tuning.checksums ? new Integrity(this, tuning) : null;
@@ -101,6 +107,7 @@ export class OstCore {
   async close(): Promise<void> {
     this.closing = true;
     this.removal.close();
+    await this.layers.merger.close();
     await this.integrity?.close();
     let clean = true;
     for (const object of this.objects.values()) {
@@ -110,34 +117,6 @@ export class OstCore {
     }
     await this.boot.close(clean);
     await this.records.close();
-  }
-
-  /** @throws RawstorError FENCED, STALE_SESSION, NOT_FOUND for an object removed */
-  async attach(record: ObjectRecord, epoch: number, number: number, holder: SessionHolder): Promise<Session> {
-    if (this.closing) throw new RawstorError('UNAVAILABLE', 'the OST is ending', { where: this.ostId });
-    const object = this.object(record.id, record);
-    const attached = object.turn.then(() => this.attachInTurn(object, record, epoch, number, holder));
-    object.turn = attached.catch(() => {});
-    return attached;
-  }
-
-  /**
-   * For another OST that copies from here on the word of the writer attached here (I3): of no other.
-   * @throws RawstorError FENCED, STALE_SESSION, NOT_FOUND
-   */
-  async attachReader(objectId: string, epoch: number, holder: SessionHolder): Promise<Session> {
-    await this.boot.settled();
-    const object = this.object(objectId, null);
-    const { fence } = object;
-    if (fence !== null && epoch < fence.sessionEpoch) throw this.fenced(object);
-    if (fence === null || epoch > fence.sessionEpoch) {
-      throw new RawstorError('STALE_SESSION', 'the writer that ordered the copy has not attached here', {
-        where: `${object.record.name} on OST ${this.ostId}`,
-      });
-    }
-    const session = this.begin(object, epoch, 0, true, holder);
-    object.readers.add(session);
-    return session;
   }
 
   session(handle: number, holder: SessionHolder): Session {
@@ -158,15 +137,20 @@ export class OstCore {
     const status = judge(op, session, holder);
     if (status !== 0 || op.opcode === Opcode.PING) return this.answers.refuse(op, status);
     this.traffic.begin(op);
-    (this.freeOperations.pop() ?? new Operation(this)).start(op, session!);
+    this.begin(op, session!);
+  }
+
+  /** Begins an operation that is in order; those of this OST's own come here directly. */
+  begin(op: ChunkOp, session: Session): void {
+    (this.freeOperations.pop() ?? new Operation(this)).start(op, session);
   }
 
   later(operation: Operation, status: number): void {
     this.answers.finish(operation, status);
   }
 
-  free(operation: Operation): void {
-    this.traffic.end();
+  free(operation: Operation, scope: number): void {
+    if (scope !== OpScope.NESTED) this.traffic.end();
     this.freeOperations.push(operation);
   }
 
@@ -187,6 +171,14 @@ export class OstCore {
     return object;
   }
 
+  below(object: OstObject, version: number): { object: OstObject; version: number } | null {
+    const over = overOf(object.record, version);
+    if (over > 0) return { object, version: over };
+    const { parent } = object.record;
+    if (parent === null || !sharesParent(object.record, this.ostId)) return null;
+    return { object: this.object(parent.objectId, null), version: parent.version };
+  }
+
   /** The writer has told that all in sync are identical up to here; that is on record. */
   sealed(object: OstObject, lastSeal: number): void {
     if (lastSeal <= object.lastSeal) return;
@@ -196,7 +188,12 @@ export class OstCore {
 
   /** Ends every session of the object and waits until nothing of theirs, nor of those that ended before, is in flight. */
   async endSessions(object: OstObject, status: number, before = Number.POSITIVE_INFINITY): Promise<void> {
-    const ending = object.sessions().filter((session) => session.epoch < before || !session.readOnly);
+    const all = before === Number.POSITIVE_INFINITY;
+    const ending = object.sessions().filter((session) => {
+      // Who reads a snapshot is in no writer's way.
+      if (session.version !== 0) return all;
+      return session.epoch < before || !session.readOnly;
+    });
     for (const session of ending) this.endSession(session, status);
     await Promise.all([...object.draining].map((session) => session.drained()));
   }
@@ -220,63 +217,22 @@ export class OstCore {
     }
   }
 
-  private async attachInTurn(
-    object: OstObject,
-    record: ObjectRecord,
-    epoch: number,
-    number: number,
-    holder: SessionHolder,
-  ): Promise<Session> {
-    const { fence } = object;
-    if (fence !== null) {
-      if (epoch < fence.sessionEpoch) throw this.fenced(object);
-      if (epoch === fence.sessionEpoch && number <= fence.sessionNumber) {
-        throw new RawstorError('STALE_SESSION', 'a later attach of the same writer was here', {
-          where: this.ostId,
-        });
-      }
-    }
-    const next = { sessionEpoch: epoch, sessionNumber: number };
-    const kept = object.newerRecord(record);
-    await this.commit([fenceChange(record.id, next), objectChange(kept)]);
-    object.fence = next;
-    object.record = kept;
-    this.sealed(object, kept.lastSeal);
-    const status = fence !== null && epoch > fence.sessionEpoch ? STATUS_FENCED : STATUS_STALE_SESSION;
-    const drained = this.endSessions(object, status, epoch);
-    this.dirty.releaseAll();
-    await drained;
-    // A loss that became known meanwhile is told by the boot id of the answer.
-    await this.boot.settled();
-    if (this.closing || this.removal.isRemoved(record.id)) {
-      throw new RawstorError('UNAVAILABLE', 'the object or the OST is going', { where: this.ostId });
-    }
-    object.writer = this.begin(object, epoch, number, false, holder);
-    this.integrity?.attached(object);
-    return object.writer;
-  }
-
-  private begin(
+  /** `version`: of a snapshot, that it reads and nothing else; 0 for what the object is now. */
+  newSession(
     object: OstObject,
     epoch: number,
     number: number,
     readOnly: boolean,
     holder: SessionHolder,
+    version = 0,
   ): Session {
     if (holder.gone) throw new RawstorError('CONNECTION_LOST', 'who asked is gone', { where: this.ostId });
     if (holder.sessions.size >= LIMITS.objectsPerConnection) {
       throw new RawstorError('LIMIT', 'too many sessions on one connection', { where: this.ostId });
     }
-    const session = new Session(this.nextHandle++, object, epoch, number, readOnly, holder);
+    const session = new Session(this.nextHandle++, object, epoch, number, readOnly, holder, version);
     this.sessions.set(session.handle, session);
     return session;
-  }
-
-  private fenced(object: OstObject): RawstorError {
-    return new RawstorError('FENCED', 'a newer writer has opened the object', {
-      where: `${object.record.name} on OST ${this.ostId}`,
-      hint: 'only one writer at a time: close the other, or open with --force',
-    });
   }
 
   /**

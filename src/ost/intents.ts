@@ -1,5 +1,6 @@
 import { asRawstorError } from '../common/errors.js';
 import type { BatchTask, Io } from '../io/types.js';
+import { errorOfStatus } from '../protocol/index.js';
 import type { ChunkFile } from './chunk-file.js';
 import { chunkChange, regionsChange } from './records.js';
 import type { RegionMirror, RegionPage } from './regions.js';
@@ -54,6 +55,21 @@ export class IntentLog implements BatchTask {
   add(waiter: IntentWaiter): void {
     this.waiting.push(waiter);
     this.arrange();
+  }
+
+  /** As a write of the range with that tag would. @throws RawstorError */
+  async raise(chunk: ChunkFile, offset: number, length: number, tag: number): Promise<void> {
+    if (this.mirror.covers(chunk, offset, length, tag)) return;
+    const status = await new Promise<number>((intentDone) =>
+      this.add({
+        intentChunk: chunk,
+        intentOffset: offset,
+        intentLength: length,
+        intentTag: tag,
+        intentDone,
+      }),
+    );
+    if (status !== 0) throw errorOfStatus(status, chunk.where);
   }
 
   /**

@@ -1,6 +1,7 @@
 import { ERROR_CODES } from '../common/errors.js';
 import { LIMITS } from '../common/limits.js';
-import { type ChunkOp, Opcode, STATUS_STALE_SESSION } from '../protocol/index.js';
+import { type ChunkOp, Opcode, OpScope, STATUS_STALE_SESSION } from '../protocol/index.js';
+import { hasVersion, sizeOfVersion } from './layers/lineage.js';
 import type { Session, SessionHolder } from './session.js';
 
 /** Whether a data operation may begin: 0, or the wire status of its refusal. */
@@ -15,14 +16,23 @@ export function judge(op: ChunkOp, session: Session | undefined, holder: Session
   if (opcode < Opcode.READ || opcode > Opcode.FLUSH) return ERROR_CODES.NOT_SUPPORTED.wire;
   // Every change is of some epoch, or its region would not know of it (I2).
   if (opcode !== Opcode.READ && op.tag < 1) return ERROR_CODES.INVALID.wire;
-  const { chunkSizeBytes, sizeBytes, headVersion } = session.object.record;
+  const { record } = session.object;
+  const { chunkSizeBytes } = record;
   const inside =
     op.length > 0 &&
     op.length <= LIMITS.rangeBytes &&
     op.offset + op.length <= chunkSizeBytes &&
-    op.chunk * chunkSizeBytes + op.offset + op.length <= sizeBytes &&
-    op.chunkVersion === headVersion;
+    op.chunk * chunkSizeBytes + op.offset + op.length <= sizeOfVersion(record, op.chunkVersion) &&
+    mayTouch(op, session);
   if (!inside) return ERROR_CODES.INVALID.wire;
   const carries = opcode === Opcode.READ || opcode === Opcode.WRITE;
   return carries && op.slices.lengthBytes !== op.length ? ERROR_CODES.INVALID.wire : 0;
+}
+
+/** Frozen versions are read, and changed by copies only. */
+function mayTouch({ opcode, chunkVersion, scope }: ChunkOp, { object, version }: Session): boolean {
+  const { record } = object;
+  if (version !== 0) return opcode === Opcode.READ && chunkVersion === version;
+  if (chunkVersion === record.headVersion) return true;
+  return (opcode === Opcode.READ || scope === OpScope.COPY) && hasVersion(record, chunkVersion);
 }

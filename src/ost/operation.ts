@@ -1,12 +1,13 @@
 import { ERROR_CODES, wireOfErrno } from '../common/errors.js';
 import { SliceList } from '../io/memory.js';
 import { FileOp, type FileOpOwner } from '../io/types.js';
-import { type ChunkOp, Opcode } from '../protocol/index.js';
+import { type ChunkOp, Opcode, OpScope } from '../protocol/index.js';
 import type { RecheckOwner } from './checksums/recheck.js';
 import type { ChunkFile, ChunkWaiter } from './chunk-file.js';
 import type { OstCore } from './core.js';
 import type { HeldWrite } from './dirty.js';
 import type { IntentWaiter } from './intents.js';
+import { isLayered, LayeredChange, MixedRead, NOBODY, SEVERAL } from './layers/index.js';
 import type { Session } from './session.js';
 import type { SyncWaiter } from './sync-point.js';
 
@@ -22,6 +23,8 @@ export class Operation
   private op: ChunkOp | null = null;
   private session: Session | null = null;
   private chunk: ChunkFile | null = null;
+  /** Of a read: the version that has the blocks, where that is not the one asked for. */
+  private source: ChunkFile | null = null;
   private intended = false;
   private pendingSyncs = 0;
   private status = 0;
@@ -105,15 +108,21 @@ export class Operation
       return;
     }
     if (op.opcode === Opcode.READ) return this.read(op, chunk);
+    if (chunk.lock !== null && op.scope !== OpScope.NESTED && chunk.lock.stops(op.offset, op.length, this))
+      return;
     if (!this.intended && !this.core.regions.covers(chunk, op.offset, op.length, op.tag)) {
       return this.core.intents.add(this);
     }
     const isWrite = op.opcode === Opcode.WRITE;
-    if (chunk.file === null) {
+    const layered = isLayered(chunk);
+    if (chunk.file === null && (isWrite || !layered)) {
       // What does not exist reads as zeros already.
       if (!isWrite) return op.fua ? this.makeDurable() : this.core.later(this, 0);
       chunk.waiting.push(this);
       return this.core.chunks.create(chunk);
+    }
+    if (layered || chunk.above.size > 0) {
+      return new LayeredChange(this.core, op, chunk, this.session!, (status) => this.changed(status)).start();
     }
     this.fileOp.fileOffset = op.offset;
     this.fileOp.slices.clear();
@@ -123,14 +132,23 @@ export class Operation
     this.core.checksums?.beginChange(chunk, op.offset, op.length);
     if (isWrite) {
       this.fileOp.slices.addRange(op.slices, 0, op.length);
-      chunk.file.write(this.fileOp);
+      chunk.file!.write(this.fileOp);
     } else {
       this.fileOp.lengthBytes = op.length;
-      chunk.file.punch(this.fileOp);
+      chunk.file!.punch(this.fileOp);
     }
   }
 
+  private changed(status: number): void {
+    const { scope, fua } = this.op!;
+    if (status !== 0) this.finish(status);
+    else if (fua) this.makeDurable();
+    else if (this.core.dirty.overLimit && scope !== OpScope.NESTED) this.core.dirty.hold(this);
+    else this.finish(0);
+  }
+
   private read(op: ChunkOp, chunk: ChunkFile): void {
+    if (isLayered(chunk)) return this.readLayers(op, chunk);
     if (chunk.file === null) {
       op.slices.zeroFill(0, op.length);
       op.tag = this.core.regions.highest(chunk, op.offset, op.length);
@@ -145,10 +163,33 @@ export class Operation
     chunk.file.read(this.fileOp);
   }
 
+  private readLayers(op: ChunkOp, chunk: ChunkFile): void {
+    const { maps } = this.core.layers;
+    const owner = maps.soleOwner(chunk, op.offset, op.length);
+    if (owner === NOBODY || owner === SEVERAL) {
+      op.tag = this.core.regions.highest(chunk, op.offset, op.length);
+      if (owner === SEVERAL) {
+        return new MixedRead(this.core, (status, badOffset) => this.rechecked(status, badOffset)).start(
+          op,
+          chunk,
+        );
+      }
+      op.slices.zeroFill(0, op.length);
+      return this.core.later(this, 0);
+    }
+    const source = maps.file(chunk, owner);
+    this.source = source;
+    source.holders++;
+    this.fileOp.fileOffset = op.offset;
+    this.fileOp.slices.clear();
+    this.fileOp.slices.addRange(op.slices, 0, op.length);
+    source.file!.read(this.fileOp);
+  }
+
   private finishRead(): void {
     const op = this.op!;
-    const chunk = this.chunk!;
-    op.tag = this.core.regions.highest(chunk, op.offset, op.length);
+    op.tag = this.core.regions.highest(this.chunk!, op.offset, op.length);
+    const chunk = this.source ?? this.chunk!;
     const { checksums } = this.core;
     if (checksums === null || checksums.check(chunk, op)) this.finish(0);
     else checksums.recheck(chunk, op, this);
@@ -199,11 +240,17 @@ export class Operation
     this.op = null;
     this.session = null;
     this.chunk = null;
+    if (this.source !== null) {
+      const { source } = this;
+      this.source = null;
+      source.holders--;
+      this.core.chunks.settled(source);
+    }
     if (chunk !== null) {
       chunk.holders--;
       this.core.chunks.settled(chunk);
     }
-    this.core.free(this);
+    this.core.free(this, op.scope);
     // Nothing of an ended session succeeds: not a read that a newer attach overtook (I4), nor a flush that found
     // clean what an earlier one had failed to write (I10).
     op.status = status === 0 ? session.ended : status;

@@ -13,6 +13,7 @@ export const RecordType = {
   CHUNK: 0x43, // C
   REGIONS: 0x52, // R
   SUMS: 0x4b, // K
+  ZEROS: 0x5a, // Z
   SCRUB: 0x55, // U
   TOMBSTONE: 0x54, // T
 } as const;
@@ -38,6 +39,10 @@ export function chunkKey(id: Uint8Array, chunk: number, version: number): Buffer
   key.writeUInt32BE(chunk, 17);
   key.writeUInt32BE(version, 21);
   return key;
+}
+
+export function parseChunkKey(key: Buffer): { chunk: number; version: number } {
+  return { chunk: key.readUInt32BE(17), version: key.readUInt32BE(21) };
 }
 
 export function regionsKey(id: Uint8Array, chunk: number, version: number, page: number): Buffer {

@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { RawstorError } from '../common/errors.js';
 import { parseId } from '../common/ids.js';
+import { LIMITS } from '../common/limits.js';
 import {
   decodeBody,
   encodeBody,
@@ -20,6 +21,7 @@ import {
   idOfKey,
   keyAfterPrefix,
   objectKey,
+  parseChunkKey,
   parseRegionsKey,
   REGIONS_PER_PAGE,
   RecordType,
@@ -29,6 +31,9 @@ import {
 import { type Change, type DurableStore, RECORDS_REPAIR } from './store.js';
 
 export const RECORDS_FORMAT = 1;
+const VERSIONS_MAX = 2 * LIMITS.snapshotsPerVolume;
+/** More than a chunk can have. */
+const PAGES_MAX = 1 << 24;
 
 const metaSchema = z.object({ format: z.number(), ostId: z.string() });
 
@@ -145,6 +150,46 @@ export class Records {
     return this.store.get(chunkKey(id, chunk, version)) !== undefined;
   }
 
+  /** Chunks that were written to, by chunk and version, after `after` (null: from the first), at most `limit`. */
+  chunks(
+    id: Uint8Array,
+    after: { chunk: number; version: number } | null,
+    limit: number,
+  ): { chunk: number; version: number }[] {
+    const start =
+      after === null ? objectKey(RecordType.CHUNK, id) : chunkKey(id, after.chunk, after.version + 1);
+    const end = keyAfterPrefix(objectKey(RecordType.CHUNK, id));
+    return this.store.range(start, end, limit).map(({ key }) => parseChunkKey(key));
+  }
+
+  /** Versions of a chunk that were written to. */
+  versionsOf(id: Uint8Array, chunk: number): number[] {
+    const end = chunkKey(id, chunk + 1, 0);
+    return this.store
+      .range(chunkKey(id, chunk, 0), end, VERSIONS_MAX)
+      .map(({ key }) => parseChunkKey(key).version);
+  }
+
+  /** Pages `from` to `until` of region epochs of one version of a chunk, in order. */
+  versionRegions(id: Uint8Array, chunk: number, version: number, from = 0, until = PAGES_MAX): RegionRow[] {
+    const start = regionsKey(id, chunk, version, from);
+    return this.regionRows(start, regionsKey(id, chunk, version, until), PAGES_MAX);
+  }
+
+  regionEpoch(id: Uint8Array, chunk: number, version: number, region: number): number {
+    const page = new Float64Array(REGIONS_PER_PAGE);
+    this.readRegions(id, chunk, version, Math.floor(region / REGIONS_PER_PAGE), page);
+    return page[region % REGIONS_PER_PAGE]!;
+  }
+
+  /** Removes every record of one version of a chunk, in bounded transactions; that it was written to last. */
+  async removeVersion(id: Uint8Array, chunk: number, version: number): Promise<void> {
+    const place = chunkKey(id, chunk, version).subarray(17);
+    for (const type of [RecordType.SUMS, RecordType.ZEROS, RecordType.REGIONS, RecordType.CHUNK]) {
+      await this.removeAll(Buffer.concat([objectKey(type, id), place]));
+    }
+  }
+
   isDeleted(id: string): boolean {
     return this.store.get(objectKey(RecordType.TOMBSTONE, parseId(id))) !== undefined;
   }
@@ -171,11 +216,7 @@ export class Records {
   /** Pages of an object in order, from (chunk, version, page) on, at most `limit`. */
   scanRegions(id: Uint8Array, chunk: number, version: number, page: number, limit: number): RegionRow[] {
     const end = keyAfterPrefix(objectKey(RecordType.REGIONS, id));
-    return this.store.range(regionsKey(id, chunk, version, page), end, limit).map(({ key, value }) => {
-      const epochs = new Float64Array(REGIONS_PER_PAGE);
-      decodeRegions(value, epochs);
-      return { ...parseRegionsKey(key), epochs };
-    });
+    return this.regionRows(regionsKey(id, chunk, version, page), end, limit);
   }
 
   /** For checksums/, which has keys and values of its own. */
@@ -195,7 +236,7 @@ export class Records {
   /** Removes every record of an object but its tombstone, and when it is leaving its fence, in bounded transactions. */
   async removeObject(id: string, leaving: boolean): Promise<void> {
     const bytes = parseId(id);
-    for (const type of [RecordType.SUMS, RecordType.REGIONS, RecordType.CHUNK]) {
+    for (const type of [RecordType.SUMS, RecordType.ZEROS, RecordType.REGIONS, RecordType.CHUNK]) {
       await this.removeAll(objectKey(type, bytes));
     }
     const last = [RecordType.OBJECT, RecordType.SET, ...(leaving ? [] : [RecordType.FENCE])];
@@ -204,6 +245,14 @@ export class Records {
 
   close(): Promise<void> {
     return this.store.close();
+  }
+
+  private regionRows(start: Buffer, end: Buffer, limit: number): RegionRow[] {
+    return this.store.range(start, end, limit).map(({ key, value }) => {
+      const epochs = new Float64Array(REGIONS_PER_PAGE);
+      decodeRegions(value, epochs);
+      return { ...parseRegionsKey(key), epochs };
+    });
   }
 
   private async removeAll(prefix: Buffer): Promise<void> {

@@ -18,6 +18,8 @@ export class Session {
   readonly number: number;
   readonly readOnly: boolean;
   readonly holder: SessionHolder;
+  /** Of a snapshot: the only one it reads; else 0. */
+  readonly version: number;
   /** Wire status that its operations are answered with, 0 while it lives. */
   ended = 0;
   inFlight = 0;
@@ -30,6 +32,7 @@ export class Session {
     number: number,
     readOnly: boolean,
     holder: SessionHolder,
+    version = 0,
   ) {
     this.handle = handle;
     this.object = object;
@@ -37,6 +40,7 @@ export class Session {
     this.number = number;
     this.readOnly = readOnly;
     this.holder = holder;
+    this.version = version;
     holder.sessions.add(this);
   }
 

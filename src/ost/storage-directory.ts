@@ -55,6 +55,15 @@ export class DirectoryStorage implements ChunkStorage {
     await syncPath(this.where);
   }
 
+  async removeChunk(objectId: string, name: ChunkName): Promise<void> {
+    const path = this.path(objectId, name);
+    try {
+      await unlink(path);
+    } catch (error) {
+      if (!isMissing(error)) throw asRawstorError(error, path);
+    }
+  }
+
   async list(objectId: string): Promise<ChunkName[]> {
     const names: ChunkName[] = [];
     for (const entry of await readdirOrNone(this.directory(objectId))) {

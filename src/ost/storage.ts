@@ -24,6 +24,8 @@ export interface ChunkStorage {
   openDirect?(objectId: string, name: ChunkName): Promise<IoFile | null>;
   /** Makes the directory entries of an object's chunk files durable. */
   syncDirectory(objectId: string): Promise<void>;
+  /** Removes one file; one that is not there is already removed. Durable with the next `syncDirectory`. */
+  removeChunk(objectId: string, name: ChunkName): Promise<void>;
   list(objectId: string): Promise<ChunkName[]>;
   /** Every object that has a directory here. */
   objects(): Promise<string[]>;

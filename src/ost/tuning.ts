@@ -7,6 +7,8 @@ export interface OstTuning {
   openFiles: number;
   /** Pages of 256 region epochs kept in memory, 2 KiB each. */
   regionPages: number;
+  /** Regions of layered chunks of which it is remembered where their blocks are, 2 KiB each. */
+  layerMaps: number;
   /** Dirty bytes of one file, close together, after which writing back begins. */
   writebackBytes: number;
   /** Dirty bytes of all files, not yet given to the disk, from which on answers to writes wait. */
@@ -51,6 +53,7 @@ const memoryBytes = Math.min(totalmem(), process.constrainedMemory() || totalmem
 export const DEFAULT_TUNING: OstTuning = {
   openFiles: 1024,
   regionPages: 32_768,
+  layerMaps: 16_384,
   writebackBytes: 8 * MiB,
   dirtyLimitBytes: dirtyLimitFor(memoryBytes),
   reserveBytes: null,

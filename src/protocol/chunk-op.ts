@@ -1,5 +1,8 @@
 import { SliceList } from '../io/memory.js';
 
+/** Who an operation is of: of a session, of a copy (I9), which may change frozen versions, or part of another one. */
+export const OpScope = { SESSION: 0, COPY: 1, NESTED: 2 } as const;
+
 /**
  * One data operation on a chunk, as the client gives it to an OST: through frames to a remote one, by a plain
  * call to one in the same process. Preallocated and reused; from submit to `chunkDone` it belongs to the OST side.
@@ -23,6 +26,10 @@ export class ChunkOp {
   offset = 0;
   length = 0;
   readonly slices = new SliceList();
+  /** Not on the wire: only an OST for itself asks for more than a session may. */
+  scope: number = OpScope.SESSION;
+  /** An ERASE after which what lies below shows, instead of zeros; of copies only. Not on the wire. */
+  revert = false;
   /** Answer: 0 or a wire status of common/errors. */
   status = 0;
   owner: ChunkOpOwner;

@@ -130,6 +130,11 @@ export const OST_VERSION_METHODS = {
     }),
     result: z.object({ copiedBytes: count }),
   },
+  /** The epochs of one region in all versions where they are not 0: flat pairs of version and epoch. */
+  'ost.regionVersions': {
+    params: z.object({ handle, chunk: count, region: count }),
+    result: z.object({ epochs: z.array(z.number()).max(2 * (LIMITS.snapshotsPerVolume + 1)) }),
+  },
   /**
    * Which of these nameless versions still have something here. Waits up to `waitMs` for there to be none.
    */

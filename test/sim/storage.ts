@@ -39,6 +39,10 @@ export class SimStorage implements ChunkStorage {
     for (const [path, file] of this.disk.files) if (path.startsWith(objectId)) file.linked = true;
   }
 
+  async removeChunk(objectId: string, name: ChunkName): Promise<void> {
+    this.disk.files.delete(pathOf(objectId, name));
+  }
+
   async list(objectId: string): Promise<ChunkName[]> {
     const paths = [...this.disk.files.keys()].filter((path) => path.startsWith(objectId));
     return paths.map((path) => {

@@ -1,7 +1,6 @@
 import { LIMITS } from '../../common/limits.js';
 import { crc32c } from '../../io/index.js';
 import type { SliceList } from '../../io/memory.js';
-import type { ChunkOp } from '../../protocol/index.js';
 import type { ChunkFile } from '../chunk-file.js';
 import type { OstEnvironment } from '../environment.js';
 import { REGIONS_PER_PAGE } from '../record-codec.js';
@@ -9,7 +8,7 @@ import type { Records } from '../records.js';
 import type { RegionMirror, RegionPage } from '../regions.js';
 import type { Damage } from './damage.js';
 import { PageSums } from './page-sums.js';
-import { Recheck, type RecheckOwner } from './recheck.js';
+import { type ReadRange, Recheck, type RecheckOwner } from './recheck.js';
 import { SumCache } from './sum-cache.js';
 import { SUM_BLOCK_BYTES } from './sum-record.js';
 
@@ -81,7 +80,7 @@ export class Checksums {
    * Otherwise `recheck` has to look. To be called when the read has ended: a block that no change has begun on by
    * now was not being changed while it was read.
    */
-  check(chunk: ChunkFile, op: ChunkOp): boolean {
+  check(chunk: ChunkFile, op: ReadRange): boolean {
     const { offset, length, slices } = op;
     const end = offset + length;
     // Setting it is slow.
@@ -98,7 +97,7 @@ export class Checksums {
   }
 
   /** Reads what `check` could not find right privately. Answers through the owner, never from within. */
-  recheck(chunk: ChunkFile, op: ChunkOp, owner: RecheckOwner): void {
+  recheck(chunk: ChunkFile, op: ReadRange, owner: RecheckOwner): void {
     const recheck =
       this.freeRechecks.pop() ?? new Recheck(this.env.io, this, (one) => this.freeRechecks.push(one));
     recheck.start(chunk, op, this.suspects, owner);

@@ -110,6 +110,16 @@ export class Damage {
     this.objects.delete(objectId);
   }
 
+  /** One version of a chunk is gone. */
+  forgetVersion(objectId: string, chunk: number, version: number): void {
+    const chunks = this.objects.get(objectId);
+    const entry = chunks?.get(keyOf({ chunk, version }));
+    if (chunks === undefined || entry === undefined) return;
+    this.count -= entry.offsets.size;
+    chunks.delete(keyOf({ chunk, version }));
+    if (chunks.size === 0) this.objects.delete(objectId);
+  }
+
   private remove(chunk: ChunkFile, entry: Entry, offset: number): void {
     entry.offsets.delete(offset);
     this.count--;
@@ -147,6 +157,6 @@ export class Damage {
   }
 }
 
-function keyOf({ chunk, version }: ChunkFile): string {
+function keyOf({ chunk, version }: { chunk: number; version: number }): string {
   return `${chunk}.${version}`;
 }

@@ -3,10 +3,16 @@ import { crc32c } from '../../io/index.js';
 import { SliceList } from '../../io/memory.js';
 import type { PoolBuffer } from '../../io/pool.js';
 import { FileOp, type FileOpOwner, type Io } from '../../io/types.js';
-import type { ChunkOp } from '../../protocol/index.js';
 import type { ChunkFile } from '../chunk-file.js';
 import type { Checksums } from './checksums.js';
 import { SUM_BLOCK_BYTES, ZERO_BLOCK_SUM } from './sum-record.js';
+
+/** What was read of a chunk: an operation, or a part of one. */
+export interface ReadRange {
+  readonly offset: number;
+  readonly length: number;
+  readonly slices: SliceList;
+}
 
 export interface RecheckOwner {
   /** `status` 0: what was read is right. CHECKSUM: the block at `badOffset` of the chunk, and perhaps others, is not. */
@@ -26,7 +32,7 @@ export class Recheck implements FileOpOwner {
   private readonly blocks: number[] = [];
   private next = 0;
   private chunk: ChunkFile | null = null;
-  private op: ChunkOp | null = null;
+  private op: ReadRange | null = null;
   private owner: RecheckOwner | null = null;
   private buffer: PoolBuffer | null = null;
   private badOffset = -1;
@@ -37,7 +43,7 @@ export class Recheck implements FileOpOwner {
     this.onDone = onDone;
   }
 
-  start(chunk: ChunkFile, op: ChunkOp, blocks: readonly number[], owner: RecheckOwner): void {
+  start(chunk: ChunkFile, op: ReadRange, blocks: readonly number[], owner: RecheckOwner): void {
     this.chunk = chunk;
     this.op = op;
     this.owner = owner;

@@ -152,7 +152,10 @@ export class ChecksumHistory {
     this.epoch++;
     this.number = 1;
     const record = { ...RECORD, epoch: this.epoch, lastSeal: this.lastSeal };
-    this.session = this.complete(this.core.attach(record, this.epoch, this.number, this.holder), 'attach');
+    this.session = this.complete(
+      this.core.attaching.attach(record, this.epoch, this.number, this.holder),
+      'attach',
+    );
   }
 
   /** A range that no operation in flight overlaps, or null. */

@@ -1,0 +1,42 @@
+import type { ObjectRecord } from '../../protocol/index.js';
+
+/** What lies over what (docs/snapshots.md), from an object's record. */
+
+/** The version of the same object that this one lies over, 0 for none. */
+export function overOf(record: ObjectRecord, version: number): number {
+  if (version === record.headVersion) return record.headOver;
+  return record.snapshots.find((one) => one.version === version)?.over ?? 0;
+}
+
+/** Whether the object has this version, named or not. */
+export function hasVersion(record: ObjectRecord, version: number): boolean {
+  return version === record.headVersion || record.snapshots.some((one) => one.version === version);
+}
+
+/** Bytes of the volume that a version may have something of. */
+export function sizeOfVersion(record: ObjectRecord, version: number): number {
+  if (version === record.headVersion) return record.sizeBytes;
+  return record.snapshots.find((one) => one.version === version)?.sizeBytes ?? 0;
+}
+
+/** Versions of the object that lie directly over this one. */
+export function versionsOver(record: ObjectRecord, version: number): number[] {
+  const over = record.snapshots.filter((one) => one.over === version).map((one) => one.version);
+  if (record.headOver === version) over.push(record.headVersion);
+  return over;
+}
+
+/** Removed snapshots whose data may still be here: oldest first. */
+export function namelessVersions(record: ObjectRecord): number[] {
+  return record.snapshots.filter((one) => one.name === null).map((one) => one.version);
+}
+
+/** Frozen versions, oldest first: what a copy brings before the head. */
+export function frozenVersions(record: ObjectRecord): number[] {
+  return record.snapshots.map((one) => one.version).sort((a, b) => a - b);
+}
+
+/** Whether the copies of the parent on this OST are the clone's too. */
+export function sharesParent(record: ObjectRecord, ostId: string): boolean {
+  return record.parent?.ostIds.includes(ostId) ?? false;
+}

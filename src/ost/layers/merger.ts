@@ -1,0 +1,194 @@
+import { asRawstorError } from '../../common/errors.js';
+import { LIMITS } from '../../common/limits.js';
+import type { ChunkFile } from '../chunk-file.js';
+import type { OstCore } from '../core.js';
+import type { OstObject } from '../object.js';
+import { REGIONS_PER_PAGE } from '../record-codec.js';
+import { BlockMover } from './block-mover.js';
+import { namelessVersions, versionsOver } from './lineage.js';
+
+const RETRY_MS = 5000;
+/** Chunk records looked at in one turn. */
+const PAGE = 1024;
+
+/**
+ * Gives back the space of removed snapshots: a version without a name that nothing lies over is deleted; one with one
+ * version over it is merged into that one, chunk by chunk. Each OST does that by itself, for it changes nothing of what
+ * any version reads as.
+ */
+export class Merger {
+  private readonly core: OstCore;
+  private readonly running = new Map<string, Promise<void>>();
+  private readonly again = new Set<string>();
+  private closing = false;
+
+  constructor(core: OstCore) {
+    this.core = core;
+  }
+
+  /** The object's record may have nameless versions that are new here. */
+  look(object: OstObject): void {
+    const { id } = object.record;
+    if (this.closing || namelessVersions(object.record).length === 0) return;
+    if (this.running.has(id)) {
+      this.again.add(id);
+      return;
+    }
+    const run = this.run(object).finally(() => {
+      this.running.delete(id);
+      if (this.again.delete(id)) this.look(object);
+    });
+    this.running.set(id, run);
+  }
+
+  /** Which of the versions still have something here, once nothing is being done about them or the time is over. */
+  async unmerged(object: OstObject, versions: readonly number[], waitMs: number): Promise<number[]> {
+    this.look(object);
+    const { clock } = this.core.env;
+    const untilMs = clock.nowMs() + waitMs;
+    // What came to be done meanwhile follows in a run of its own.
+    for (let running = this.running.get(object.record.id); running !== undefined; ) {
+      const leftMs = untilMs - clock.nowMs();
+      if (leftMs <= 0) break;
+      await Promise.race([running, clock.sleep(leftMs)]);
+      running = this.running.get(object.record.id);
+    }
+    const left = new Set(this.present(object).map(({ version }) => version));
+    return versions.filter((version) => left.has(version));
+  }
+
+  async close(): Promise<void> {
+    this.closing = true;
+    await Promise.all(this.running.values());
+  }
+
+  /** Before the object is removed. */
+  async stop(id: string): Promise<void> {
+    await this.running.get(id);
+  }
+
+  private async run(object: OstObject): Promise<void> {
+    const { core } = this;
+    const gone = () => this.closing || core.removal.isRemoved(object.record.id);
+    for (const version of namelessVersions(object.record)) {
+      try {
+        const over = versionsOver(object.record, version);
+        this.endReaders(object, version);
+        if (over.length > 1) continue;
+        let removed = 0;
+        for (const { chunk } of this.present(object).filter((one) => one.version === version)) {
+          if (gone()) return;
+          if (over.length === 1) await this.merge(object, chunk, version, over[0]!);
+          else await this.remove(object, chunk, version);
+          removed++;
+        }
+        if (removed > 0) await core.storage.syncDirectory(object.record.id);
+      } catch (error) {
+        const reason = asRawstorError(error).toUserText();
+        if (gone()) return;
+        core.env.log.warn(
+          { object: object.record.id, version, reason },
+          'a removed snapshot is not merged yet',
+        );
+        await core.env.clock.sleep(RETRY_MS);
+        this.again.add(object.record.id);
+      }
+    }
+  }
+
+  /** What they read is going. */
+  private endReaders(object: OstObject, version: number): void {
+    for (const session of [...object.readers]) {
+      if (session.version === version) this.core.endSession(session);
+    }
+  }
+
+  /** Chunks of versions that have records here. */
+  private present(object: OstObject): { chunk: number; version: number }[] {
+    const nameless = new Set(namelessVersions(object.record));
+    const found: { chunk: number; version: number }[] = [];
+    let after: { chunk: number; version: number } | null = null;
+    for (;;) {
+      const page = this.core.records.chunks(object.key, after, PAGE);
+      for (const one of page) if (nameless.has(one.version)) found.push(one);
+      if (page.length < PAGE) return found;
+      after = page.at(-1)!;
+    }
+  }
+
+  /** Everything that `version` still shows through `over` becomes that one's own; then the file goes. */
+  private async merge(object: OstObject, number: number, version: number, over: number): Promise<void> {
+    const { core } = this;
+    const [into, from] = await Promise.all([
+      this.open(object, number, over),
+      this.open(object, number, version),
+    ]);
+    try {
+      await this.moveAll(object, into, from);
+      if (!(await into.sync.synced()) || !(await object.directory.synced())) {
+        throw new Error('the merged data could not be made durable');
+      }
+    } finally {
+      for (const one of [into, from]) {
+        one.holders--;
+        core.chunks.settled(one);
+      }
+    }
+    await this.remove(object, number, version);
+  }
+
+  private async moveAll(object: OstObject, into: ChunkFile, from: ChunkFile): Promise<void> {
+    const { core } = this;
+    const session = core.layers.ownSession(object);
+    const mover = new BlockMover(core);
+    const regionBytes = LIMITS.regionSizeBytes;
+    const { version } = from;
+    for (const { page, epochs } of core.records.versionRegions(object.key, from.chunk, version)) {
+      for (let i = 0; i < epochs.length; i++) {
+        const epoch = epochs[i]!;
+        if (epoch === 0) continue;
+        const region = page * REGIONS_PER_PAGE + i;
+        const offset = region * regionBytes;
+        const length = Math.min(regionBytes, object.record.chunkSizeBytes - offset);
+        // Whoever copies regions newer than something has to find there what it found below.
+        await core.intents.raise(into, offset, length, epoch);
+        await mover.moveUp(into, session, { offset, length }, epoch, (owner) => owner === from);
+        await this.mergeZeros(into, from, region);
+      }
+    }
+  }
+
+  private async mergeZeros(into: ChunkFile, from: ChunkFile, region: number): Promise<void> {
+    const { zeros } = this.core.layers;
+    if (from.below === null) return;
+    const bits = zeros.bits(from, region);
+    if (bits === null) return;
+    await zeros.add(into, region, bits);
+  }
+
+  private async remove(object: OstObject, number: number, version: number): Promise<void> {
+    const { core } = this;
+    const file = await this.open(object, number, version);
+    file.holders--;
+    await core.chunks.empty(file, async (allocatedBytes) => {
+      await core.storage.removeChunk(object.record.id, { chunk: number, version });
+      core.space.freed(allocatedBytes);
+      core.integrity?.damage.forgetVersion(object.record.id, number, version);
+      await core.records.removeVersion(object.key, number, version);
+    });
+  }
+
+  /** Open and held. */
+  private async open(object: OstObject, number: number, version: number): Promise<ChunkFile> {
+    const chunk = this.core.chunks.chunk(object, number, version);
+    chunk.holders++;
+    chunk.used = true;
+    try {
+      await this.core.chunks.ready(chunk);
+    } catch (error) {
+      chunk.holders--;
+      throw error;
+    }
+    return chunk;
+  }
+}

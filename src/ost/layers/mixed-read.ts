@@ -1,0 +1,90 @@
+import { wireOfErrno } from '../../common/errors.js';
+import { SliceList } from '../../io/memory.js';
+import { FileOp, type FileOpOwner } from '../../io/types.js';
+import type { ChunkOp } from '../../protocol/index.js';
+import type { RecheckOwner } from '../checksums/recheck.js';
+import type { ChunkFile } from '../chunk-file.js';
+import type { OstCore } from '../core.js';
+import { NOBODY } from './layer-maps.js';
+
+/** A read whose blocks lie in several versions: a part for each run of one version, verified there. */
+export class MixedRead {
+  private readonly core: OstCore;
+  /** `status` 0, or a wire status; `badOffset`: with CHECKSUM, of the chunk. */
+  private readonly onDone: (status: number, badOffset: number) => void;
+  private pending = 1;
+  private status = 0;
+  private badOffset = 0;
+
+  constructor(core: OstCore, onDone: (status: number, badOffset: number) => void) {
+    this.core = core;
+    this.onDone = onDone;
+  }
+
+  /** Never answers from within. */
+  start(op: ChunkOp, chunk: ChunkFile): void {
+    const { maps } = this.core.layers;
+    const parts: Part[] = [];
+    maps.forEachRun(chunk, op.offset, op.length, (owner, offset, length) => {
+      if (owner === NOBODY) op.slices.zeroFill(offset - op.offset, length);
+      else parts.push(new Part(this.core, this, maps.file(chunk, owner), op, offset, length));
+    });
+    this.pending = parts.length;
+    if (parts.length === 0) return this.core.env.io.schedule({ runBatch: () => this.onDone(0, 0) });
+    for (const part of parts) part.start();
+  }
+
+  partDone(status: number, badOffset: number): void {
+    if (status !== 0 && this.status === 0) {
+      this.status = status;
+      this.badOffset = badOffset;
+    }
+    if (--this.pending === 0) this.onDone(this.status, this.badOffset);
+  }
+}
+
+/** One run: as much of an operation as checksums look at. */
+class Part implements FileOpOwner, RecheckOwner {
+  readonly offset: number;
+  readonly length: number;
+  readonly slices = new SliceList();
+  private readonly core: OstCore;
+  private readonly whole: MixedRead;
+  private readonly file: ChunkFile;
+  private readonly fileOp = new FileOp(this, new SliceList());
+
+  constructor(core: OstCore, whole: MixedRead, file: ChunkFile, op: ChunkOp, offset: number, length: number) {
+    this.core = core;
+    this.whole = whole;
+    this.file = file;
+    this.offset = offset;
+    this.length = length;
+    this.slices.addRange(op.slices, offset - op.offset, length);
+    this.fileOp.fileOffset = offset;
+    this.fileOp.slices.addRange(this.slices, 0, length);
+    // Its file stays open until the part is done.
+    file.holders++;
+  }
+
+  start(): void {
+    this.file.file!.read(this.fileOp);
+  }
+
+  fileDone(_op: FileOp, result: number): void {
+    if (result < 0) return this.done(wireOfErrno(result), 0);
+    if (result < this.length) this.slices.zeroFill(result, this.length - result);
+    const { checksums } = this.core;
+    if (checksums === null || checksums.check(this.file, this)) this.done(0, 0);
+    else checksums.recheck(this.file, this, this);
+  }
+
+  rechecked(status: number, badOffset: number): void {
+    this.done(status, badOffset);
+  }
+
+  private done(status: number, badOffset: number): void {
+    this.file.holders--;
+    this.core.chunks.settled(this.file);
+    this.whole.partDone(status, badOffset);
+  }
+}

@@ -1,0 +1,275 @@
+import { seededRandom } from '../../../src/common/random.js';
+import { MiB } from '../../../src/common/units.js';
+import type { Io } from '../../../src/io/index.js';
+import type { ObjectRecord } from '../../../src/protocol/index.js';
+import { objectRecord, start, Writer } from './support.js';
+
+const SIZE = 2 * MiB;
+const CHUNK = MiB;
+const BLOCK = 512;
+
+/** A volume and its clones on one OST, beside what they should read as. */
+export class VersionHistory {
+  readonly io: Io;
+  readonly dir: string;
+  readonly log: string[] = [];
+  private readonly random: ReturnType<typeof seededRandom>;
+  private ost!: Awaited<ReturnType<typeof start>>;
+  private readonly volumes: Volume[] = [];
+
+  constructor(io: Io, dir: string, seed: number) {
+    this.io = io;
+    this.dir = dir;
+    this.random = seededRandom(seed);
+  }
+
+  async run(steps: number): Promise<void> {
+    this.ost = await start(this.io, this.dir);
+    await this.add(objectRecord(1, { sizeBytes: SIZE, chunkSizeBytes: CHUNK }), Buffer.alloc(SIZE));
+    for (let i = 0; i < steps; i++) await this.step();
+    for (const volume of this.volumes) await volume.checkAll(this.ost.addresses[0]!);
+    await this.ost.close();
+  }
+
+  private below(limit: number): number {
+    return this.random.below(limit);
+  }
+
+  private async add(record: ObjectRecord, content: Buffer): Promise<void> {
+    const volume = new Volume(this, record, content);
+    this.volumes.push(volume);
+    await volume.attach(this.ost.addresses[0]!);
+  }
+
+  private async step(): Promise<void> {
+    const volume = this.volumes[this.below(this.volumes.length)]!;
+    const offset = this.below(SIZE / BLOCK) * BLOCK;
+    const end = Math.min(SIZE, (Math.floor(offset / CHUNK) + 1) * CHUNK);
+    const length = Math.min(end - offset, (1 + this.below(this.below(2) === 0 ? 12 : 200)) * BLOCK);
+    const pick = this.below(100);
+    if (pick < 45) await volume.write(offset, length, 1 + this.below(255));
+    else if (pick < 60) await volume.erase(offset, length);
+    else if (pick < 75) await volume.check(volume.anyVersion(this.random), offset, length);
+    else if (pick < 84) await volume.snapshot();
+    else if (pick < 90) await volume.removeSnapshot(this.random);
+    else if (pick < 93) await volume.rollback(this.random);
+    else if (pick < 95) await this.clone(volume);
+    else if (pick < 97) await volume.flatten();
+    else if (pick < 99) await volume.settle();
+    else await this.restart();
+  }
+
+  private async clone(volume: Volume): Promise<void> {
+    const version = volume.anySnapshot(this.random);
+    if (version === null || this.volumes.length > 3) return;
+    this.log.push(`clone ${volume.record.id.slice(-2)}@${version}`);
+    volume.children.add(version);
+    const number = this.volumes.length + 1;
+    const parent = {
+      objectId: volume.record.id,
+      version,
+      name: 'parent',
+      ostIds: [this.ost.ostId],
+      sizeBytes: SIZE,
+    };
+    const record = objectRecord(number, { sizeBytes: SIZE, chunkSizeBytes: CHUNK, parent });
+    const made = new Volume(this, record, Buffer.from(volume.content.get(version)!));
+    made.onFlattened = () => volume.children.delete(version);
+    this.volumes.push(made);
+    await made.attach(this.ost.addresses[0]!);
+  }
+
+  private async restart(): Promise<void> {
+    this.log.push('restart');
+    await this.ost.close();
+    this.ost = await start(this.io, this.dir);
+    for (const volume of this.volumes) await volume.attach(this.ost.addresses[0]!);
+  }
+}
+
+class Volume {
+  record: ObjectRecord;
+  readonly content = new Map<number, Buffer>();
+  readonly children = new Set<number>();
+  onFlattened: () => void = () => {};
+  private readonly history: VersionHistory;
+  private writer!: Writer;
+  private sessionEpoch = 1;
+
+  constructor(history: VersionHistory, record: ObjectRecord, content: Buffer) {
+    this.history = history;
+    this.record = record;
+    this.content.set(record.headVersion, content);
+  }
+
+  get head(): Buffer {
+    return this.content.get(this.record.headVersion)!;
+  }
+
+  async attach(address: string): Promise<void> {
+    this.sessionEpoch++;
+    this.writer = await Writer.attach(this.history.io, address, this.record, this.sessionEpoch);
+  }
+
+  anyVersion(random: { below(limit: number): number }): number {
+    const versions = [this.record.headVersion, ...this.record.snapshots.map((one) => one.version)];
+    return versions[random.below(versions.length)]!;
+  }
+
+  anySnapshot(random: { below(limit: number): number }): number | null {
+    const named = this.record.snapshots.filter((one) => one.name !== null);
+    return named.length === 0 ? null : named[random.below(named.length)]!.version;
+  }
+
+  async write(offset: number, length: number, byte: number): Promise<void> {
+    this.say(`write ${offset} ${length} ${byte}`);
+    const bytes = Buffer.alloc(length, byte);
+    const { status } = await this.writer.write(Math.floor(offset / CHUNK), offset % CHUNK, bytes, this.of());
+    if (status !== 'OK') throw new Error(`write: ${status}`);
+    bytes.copy(this.head, offset);
+  }
+
+  async erase(offset: number, length: number): Promise<void> {
+    this.say(`erase ${offset} ${length}`);
+    const chunk = Math.floor(offset / CHUNK);
+    const { status } = await this.writer.run(
+      { opcode: 19, chunk, offset: offset % CHUNK, length, ...this.of() },
+      null,
+    );
+    if (status !== 'OK') throw new Error(`erase: ${status}`);
+    this.head.fill(0, offset, offset + length);
+  }
+
+  async check(version: number, offset: number, length: number): Promise<void> {
+    const chunkVersion = version;
+    const { status, bytes } = await this.writer.read(Math.floor(offset / CHUNK), offset % CHUNK, length, {
+      chunkVersion,
+    });
+    const expected = this.content.get(version);
+    if (expected === undefined) return;
+    if (status !== 'OK') throw new Error(`read of version ${version}: ${status}`);
+    if (bytes.equals(expected.subarray(offset, offset + length))) return;
+    let at = 0;
+    while (bytes[at] === expected[offset + at]) at++;
+    throw new Error(
+      `${this.record.id.slice(-2)} version ${version} differs at ${offset + at}: ${bytes[at]}, not ${expected[offset + at]}`,
+    );
+  }
+
+  async checkAll(_address: string): Promise<void> {
+    for (const version of this.content.keys()) {
+      for (let at = 0; at < SIZE; at += CHUNK) await this.check(version, at, CHUNK);
+    }
+  }
+
+  async snapshot(): Promise<void> {
+    const { headVersion, headOver, snapshots } = this.record;
+    if (snapshots.length > 12) return;
+    this.say('snapshot');
+    const frozen = {
+      version: headVersion,
+      over: headOver,
+      name: `s${headVersion}`,
+      sizeBytes: SIZE,
+      createdWallMs: 0,
+      protected: false,
+    };
+    await this.change({
+      snapshots: [...snapshots, frozen],
+      headVersion: headVersion + 1,
+      headOver: headVersion,
+    });
+    this.content.set(headVersion + 1, Buffer.from(this.content.get(headVersion)!));
+  }
+
+  async removeSnapshot(random: { below(limit: number): number }): Promise<void> {
+    const version = this.anySnapshot(random);
+    if (version === null || this.children.has(version)) return;
+    this.say(`remove ${version}`);
+    this.content.delete(version);
+    await this.change({
+      snapshots: this.record.snapshots.map((one) => (one.version === version ? { ...one, name: null } : one)),
+    });
+  }
+
+  async rollback(random: { below(limit: number): number }): Promise<void> {
+    const to = this.anySnapshot(random);
+    const { headVersion, headOver, snapshots } = this.record;
+    if (to === null || snapshots.length > 12) return;
+    const keep = random.below(2) === 0;
+    this.say(`rollback ${to} ${keep}`);
+    const frozen = {
+      version: headVersion,
+      over: headOver,
+      name: keep ? `s${headVersion}` : null,
+      sizeBytes: SIZE,
+      createdWallMs: 0,
+      protected: false,
+    };
+    if (!keep) this.content.delete(headVersion);
+    await this.change({ snapshots: [...snapshots, frozen], headVersion: headVersion + 1, headOver: to });
+    this.content.set(headVersion + 1, Buffer.from(this.content.get(to)!));
+  }
+
+  /** Removed snapshots are merged, and forgotten where nothing is left. */
+  async settle(): Promise<void> {
+    const nameless = this.record.snapshots.filter((one) => one.name === null).map((one) => one.version);
+    if (nameless.length === 0) return;
+    this.say(`settle ${nameless}`);
+    const asked = { objectId: this.record.id, versions: nameless, waitMs: 10_000 };
+    const left = new Set((await this.writer.call('ost.unmerged', asked)).versions);
+    const over = (version: number) => [
+      ...this.record.snapshots.filter((one) => one.over === version),
+      ...(this.record.headOver === version ? [null] : []),
+    ];
+    for (const version of nameless) {
+      const alone = over(version).length <= 1;
+      if (left.has(version)) {
+        if (alone) throw new Error(`version ${version} is not merged`);
+        continue;
+      }
+      if (!alone) continue;
+      const gone = this.record.snapshots.find((one) => one.version === version)!;
+      await this.change({
+        snapshots: this.record.snapshots
+          .filter((one) => one !== gone)
+          .map((one) => (one.over === version ? { ...one, over: gone.over } : one)),
+        headOver: this.record.headOver === version ? gone.over : this.record.headOver,
+      });
+    }
+  }
+
+  async flatten(): Promise<void> {
+    if (this.record.parent === null || this.record.snapshots.length > 0) return;
+    this.say('flatten');
+    for (let chunk = 0; chunk < SIZE / CHUNK; chunk++) {
+      const { handle, tag } = this.writer;
+      await this.writer.call('ost.flatten', { handle, chunk, offset: 0, length: CHUNK, tag });
+    }
+    await this.writer.flush();
+    await this.change({ parent: null });
+    this.onFlattened();
+  }
+
+  private async change(change: Partial<ObjectRecord>): Promise<void> {
+    const flushed = await this.writer.flush();
+    if (flushed.status !== 'OK') throw new Error(`flush: ${flushed.status}`);
+    const epoch = this.record.epoch + 1;
+    this.record = { ...this.record, ...change, epoch };
+    const { handle } = this.writer;
+    await this.writer.call('ost.storeSet', {
+      handle,
+      set: { epoch, members: [] },
+      lastSeal: 0,
+      object: this.record,
+    });
+  }
+
+  private of(): { chunkVersion: number } {
+    return { chunkVersion: this.record.headVersion };
+  }
+
+  private say(text: string): void {
+    this.history.log.push(`${this.record.id.slice(-2)}: ${text}`);
+  }
+}
