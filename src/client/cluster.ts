@@ -7,14 +7,19 @@ import type { Io } from '../io/types.js';
 import { Connection } from '../protocol/connection.js';
 import { ASKS_ONLY } from '../protocol/connection-handler.js';
 import { Connector } from '../protocol/connector.js';
-import type { CreateSpec } from '../protocol/object-info.js';
+import type { Params } from '../protocol/messages.js';
+import type { CreateSpec, ObjectInfo } from '../protocol/object-info.js';
 import type { OstConnector } from '../protocol/ost-peer.js';
+import type { VersionChange } from '../protocol/version-messages.js';
+import { type ChangeOptions, changeVolume } from './change.js';
 import { ControlLink } from './control-link.js';
-import { type CreatedVolume, createVolume } from './create.js';
+import { type CreatedVolume, cloneVolume, createVolume } from './create.js';
 import { type OpenVolumeOptions, openVolume } from './open.js';
 import { CopyThrottle } from './recovery/throttle.js';
 import { renameVolume } from './rename.js';
 import { DEFAULT_SEAL_TIMES, type SealTimes } from './seal-due.js';
+import { SnapshotReader } from './snapshot/reader.js';
+import { SnapshotReplicas } from './snapshot/replicas.js';
 import type { Volume } from './volume.js';
 
 export interface ClusterOptions {
@@ -105,6 +110,27 @@ export class Cluster {
   /** Makes a volume, its record on its OSTs included. @throws RawstorError EXISTS, UNSATISFIABLE, UNAVAILABLE */
   createVolume(spec: CreateSpec, timeoutMs?: number): Promise<CreatedVolume> {
     return createVolume(this.mds, this.connector(), spec, timeoutMs);
+  }
+
+  /** Makes a volume over a snapshot of another. @throws RawstorError NOT_FOUND, EXISTS, INVALID, LIMIT, UNAVAILABLE */
+  cloneVolume(request: Params<'mds.clone'>, timeoutMs?: number): Promise<CreatedVolume> {
+    return cloneVolume(this.mds, this.connector(), request, timeoutMs);
+  }
+
+  /** By the volume's holder, or here where nobody has it open. @throws RawstorError as `changeVolume` does */
+  changeVolume(
+    ref: string,
+    change: VersionChange,
+    options: Omit<ChangeOptions, 'clock'>,
+  ): Promise<ObjectInfo> {
+    return changeVolume(this, ref, change, { clock: this.options.clock, ...options });
+  }
+
+  /** A snapshot to be read, whoever writes the volume meanwhile. @throws RawstorError NOT_FOUND, UNAVAILABLE */
+  async openSnapshot(ref: string, name: string): Promise<SnapshotReader> {
+    const { io, clock, log, host = '', silenceMs = 2000 } = this.options;
+    const env = { io, clock, log, connector: this.connector(), host, silenceMs };
+    return new SnapshotReader(env, await SnapshotReplicas.find(env, this.mds, ref, name));
   }
 
   /** @throws RawstorError NOT_FOUND, EXISTS, INVALID, BUSY */

@@ -1,4 +1,5 @@
 import { RawstorError } from '../common/errors.js';
+import type { Params } from '../protocol/messages.js';
 import type { CreateSpec, ObjectInfo } from '../protocol/object-info.js';
 import type { OstConnector } from '../protocol/ost-peer.js';
 import type { ControlLink } from './control-link.js';
@@ -21,11 +22,29 @@ export async function createVolume(
   spec: CreateSpec,
   timeoutMs?: number,
 ): Promise<CreatedVolume> {
-  const volume = await mds.call('mds.createObject', spec, timeoutMs);
+  return told(mds, connector, await mds.call('mds.createObject', spec, timeoutMs), timeoutMs);
+}
+
+/** Makes a volume over a snapshot of another, likewise. @throws RawstorError NOT_FOUND, EXISTS, INVALID, LIMIT, UNAVAILABLE */
+export async function cloneVolume(
+  mds: Pick<ControlLink, 'call'>,
+  connector: OstConnector,
+  request: Params<'mds.clone'>,
+  timeoutMs?: number,
+): Promise<CreatedVolume> {
+  return told(mds, connector, await mds.call('mds.clone', request, timeoutMs), timeoutMs);
+}
+
+async function told(
+  mds: Pick<ControlLink, 'call'>,
+  connector: OstConnector,
+  volume: ObjectInfo,
+  timeoutMs?: number,
+): Promise<CreatedVolume> {
   const { untold, failure } = await tellOsts(mds, connector, volume, timeoutMs);
   if (untold.length < volume.map.pool.length) return { volume, untold };
   await mds.call('mds.remove', { ref: volume.id, force: true }, timeoutMs);
-  throw new RawstorError('UNAVAILABLE', `none of the OSTs chosen for '${spec.name}' can be reached`, {
+  throw new RawstorError('UNAVAILABLE', `none of the OSTs chosen for '${volume.name}' can be reached`, {
     where: `${untold.join(', ')}: ${failure}`,
     hint: 'the volume was not made; look at `rawstor ost ls`',
   });

@@ -6,26 +6,41 @@ import type { VolumeState } from './volume-state.js';
 
 const RETRIES = 20;
 
-/** Allocation map of a range, asked chunk by chunk from one in-sync member each; equal neighbours are merged. */
-export async function readExtents(state: VolumeState, offset: number, length: number): Promise<Extent[]> {
-  const extents: Extent[] = [];
-  const end = Math.min(offset + length, state.object.sizeBytes);
-  let at = offset;
-  while (at < end && extents.length < LIMITS.extentsPerAnswer) {
-    const { chunkSizeBytes } = state.object;
-    const part = pieceLength(at, end - at, chunkSizeBytes, chunkSizeBytes);
-    const runs = await chunkRuns(state, chunkOf(at, chunkSizeBytes), at % chunkSizeBytes, part);
+/** Runs of an allocation map as one list; equal neighbours are merged. */
+export class ExtentList {
+  readonly list: Extent[] = [];
+
+  get full(): boolean {
+    return this.list.length >= LIMITS.extentsPerAnswer;
+  }
+
+  /** Takes pairs of length and state, as `ost.extents` gives them. @returns the bytes they tell of */
+  add(runs: readonly number[]): number {
+    let bytes = 0;
     for (let i = 0; i + 1 < runs.length; i += 2) {
       const lengthBytes = runs[i]!;
       const hole = runs[i + 1] === 1;
-      const last = extents.at(-1);
+      const last = this.list.at(-1);
       if (last !== undefined && last.hole === hole) last.lengthBytes += lengthBytes;
-      else extents.push({ lengthBytes, hole, zero: hole });
-      at += lengthBytes;
+      else this.list.push({ lengthBytes, hole, zero: hole });
+      bytes += lengthBytes;
     }
-    if (runs.length === 0) break;
+    return bytes;
   }
-  return extents;
+}
+
+/** Allocation map of a range, asked chunk by chunk from one in-sync member each. */
+export async function readExtents(state: VolumeState, offset: number, length: number): Promise<Extent[]> {
+  const extents = new ExtentList();
+  const end = Math.min(offset + length, state.object.sizeBytes);
+  for (let at = offset; at < end && !extents.full; ) {
+    const { chunkSizeBytes } = state.object;
+    const part = pieceLength(at, end - at, chunkSizeBytes, chunkSizeBytes);
+    const told = extents.add(await chunkRuns(state, chunkOf(at, chunkSizeBytes), at % chunkSizeBytes, part));
+    if (told === 0) break;
+    at += told;
+  }
+  return extents.list;
 }
 
 async function chunkRuns(

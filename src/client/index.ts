@@ -15,4 +15,5 @@ export {
   recoverVolume,
 } from './recovery/recover.js';
 export type { MemberStatus, VolumeStatus } from './recovery/status.js';
+export { SnapshotReader } from './snapshot/reader.js';
 export { Volume } from './volume.js';

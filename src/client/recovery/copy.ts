@@ -78,6 +78,13 @@ export async function withRangeLocked<T>(
 /** `source` and `target`: which of the two failed; nothing more of the copy is applied then. */
 export type CopyOutcome = 'copied' | 'source' | 'target';
 
+export interface CopyMore {
+  /** The range is a region that is sealed at the source: it need not be copied again. */
+  readonly remember?: boolean;
+  /** Also the versions under the head that may differ since then; 0: all. */
+  readonly since?: number;
+}
+
 /**
  * Orders one OST to pull a range from another. If what became of it is unknown, the target's session is ended, so
  * that nothing of it is applied after the lock is released.
@@ -89,7 +96,7 @@ export async function orderCopy(
   chunk: number,
   offset: number,
   length: number,
-  remember = false,
+  more: CopyMore = {},
 ): Promise<CopyOutcome> {
   const { peer } = target;
   if (peer === null) return 'target';
@@ -111,7 +118,7 @@ export async function orderCopy(
         sourceAddresses: [...source.addresses],
         sourceOstId: source.ostId,
         sourceBootId: source.bootId,
-        remember,
+        ...more,
       },
       COPY_TIMEOUT_MS,
     );

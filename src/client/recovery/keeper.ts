@@ -3,6 +3,7 @@ import type { Clock, Timer } from '../../common/clock.js';
 import { asRawstorError } from '../../common/errors.js';
 import type { Logger } from '../../common/log.js';
 import type { ObjectInfo } from '../../protocol/object-info.js';
+import { mergeable } from '../../protocol/version-messages.js';
 import type { ControlLink } from '../control-link.js';
 import type { OpenVolumeOptions } from '../open.js';
 import type { Volume } from '../volume.js';
@@ -119,5 +120,10 @@ function worthwhile(volume: ObjectInfo, alive: ReadonlySet<string>): boolean {
   const { wanted, members, left, clean } = volume;
   if (wanted !== null && alive.has(wanted.to)) return true;
   if (members.some((member) => member.state === 'stale' && alive.has(member.ostId))) return true;
-  return left.length > 0 || !clean;
+  return left.length > 0 || !clean || (mergeable(volume).length > 0 && allAlive(volume, alive));
+}
+
+/** Versions are forgotten only when every member says that it has nothing of them. */
+function allAlive({ members }: ObjectInfo, alive: ReadonlySet<string>): boolean {
+  return members.every(({ ostId }) => alive.has(ostId));
 }

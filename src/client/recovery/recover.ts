@@ -1,6 +1,7 @@
 import type { Clock } from '../../common/clock.js';
 import { asRawstorError, RawstorError } from '../../common/errors.js';
 import type { ObjectInfo } from '../../protocol/object-info.js';
+import { mergeable } from '../../protocol/version-messages.js';
 import type { OpenVolumeOptions } from '../open.js';
 import { canDrop } from '../replica-set.js';
 import type { Volume } from '../volume.js';
@@ -87,7 +88,8 @@ function progressOf({ epoch, unreconciledRegions, members }: VolumeStatus): stri
 /** Whether a volume that nobody has open is to be opened for its own good. */
 export function needsRecovery(volume: ObjectInfo): boolean {
   const stale = volume.members.some((member) => member.state === 'stale');
-  return stale || volume.wanted !== null || volume.left.length > 0 || !volume.clean;
+  const over = volume.wanted === null && volume.left.length === 0 && mergeable(volume).length === 0;
+  return stale || !over || !volume.clean;
 }
 
 /** Some chunk has no other copy in sync than the one there. */

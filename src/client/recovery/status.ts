@@ -1,4 +1,5 @@
 import type { RecoveryProgress } from '../../protocol/object-info.js';
+import { mergeable } from '../../protocol/version-messages.js';
 import type { VolumeState } from '../volume-state.js';
 import type { Repair } from './repair.js';
 import type { Resync } from './resync.js';
@@ -19,7 +20,7 @@ export interface VolumeStatus {
   readonly members: readonly MemberStatus[];
   /** Which OST's place another is to take. */
   readonly move: { readonly from: string | null; readonly to: string } | null;
-  /** Every replica is where it is to be, in sync and the same, and nothing of the object is left elsewhere. */
+  /** Every replica is where it is to be, in sync and the same, and nothing is left of what was moved or removed. */
   readonly recovered: boolean;
   /** Blocks with a wrong checksum on some replica that were repaired from another, since the open. */
   readonly repairedBlocks: number;
@@ -41,13 +42,14 @@ export function volumeStatus(state: VolumeState, resync: Resync, repair: Repair)
   });
   const { epoch, unreconciled, unsealed, move, left, acksHeld } = state;
   const inSync = members.every((member) => member.state === 'in-sync');
+  const settled = move === null && left.length === 0 && !acksHeld && mergeable(state.object).length === 0;
   return {
     epoch,
     unreconciledRegions: unreconciled.size,
     unsealedBytes: unsealed.bytes,
     members,
     move: move === null ? null : { from: move.wanted.from, to: move.wanted.to },
-    recovered: inSync && unreconciled.size === 0 && move === null && left.length === 0 && !acksHeld,
+    recovered: inSync && unreconciled.size === 0 && settled,
     ...repair.counts,
   };
 }

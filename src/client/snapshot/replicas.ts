@@ -1,0 +1,184 @@
+import type { Clock, Timer } from '../../common/clock.js';
+import { asRawstorError, RawstorError } from '../../common/errors.js';
+import type { Logger } from '../../common/log.js';
+import { placeChunkOf } from '../../common/placement.js';
+import type { ObjectInfo } from '../../protocol/object-info.js';
+import type { OstConnector, OstPeer } from '../../protocol/ost-peer.js';
+import type { OstInfo, Snapshot } from '../../protocol/records.js';
+import type { ControlLink } from '../control-link.js';
+
+export interface SnapshotEnvironment {
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly connector: OstConnector;
+  /** Host label of this machine: replicas here are read first. */
+  readonly host: string;
+  /** An OST that answers nothing for so long is given up. */
+  readonly silenceMs: number;
+}
+
+/** One OST's session that reads the snapshot. */
+export interface ReplicaSession {
+  readonly peer: OstPeer;
+  readonly handle: number;
+  inFlight: number;
+  /** Its last answer, or when it was asked after it had answered everything. */
+  answeredAtMs: number;
+}
+
+const ATTACH_TIMEOUT_MS = 3000;
+const CALL_TIMEOUT_MS = 5000;
+
+/**
+ * The replicas of a frozen version. All that are in sync by the object's record hold the same, whoever writes the volume
+ * meanwhile: what is read needs neither lease nor fence.
+ */
+export class SnapshotReplicas {
+  snapshot: Snapshot;
+  private readonly env: SnapshotEnvironment;
+  private readonly mds: Pick<ControlLink, 'call'>;
+  private object: ObjectInfo;
+  private osts: ReadonlyMap<string, OstInfo>;
+  private readonly sessions = new Map<string, ReplicaSession>();
+  private readonly opening = new Map<string, Promise<ReplicaSession>>();
+  private readonly watchdog: Timer;
+  private looking: Promise<void> | null = null;
+  private closed = false;
+  private turn = 0;
+
+  private constructor(
+    env: SnapshotEnvironment,
+    mds: Pick<ControlLink, 'call'>,
+    object: ObjectInfo,
+    snapshot: Snapshot,
+    osts: readonly OstInfo[],
+  ) {
+    this.env = env;
+    this.mds = mds;
+    this.object = object;
+    this.snapshot = snapshot;
+    this.osts = new Map(osts.map((ost) => [ost.ostId, ost]));
+    this.watchdog = env.clock.every(Math.max(100, env.silenceMs / 4), () => this.endSilent());
+  }
+
+  /** @throws RawstorError NOT_FOUND, UNAVAILABLE */
+  static async find(
+    env: SnapshotEnvironment,
+    mds: Pick<ControlLink, 'call'>,
+    ref: string,
+    name: string,
+  ): Promise<SnapshotReplicas> {
+    const [object, { osts }] = await Promise.all([
+      mds.call('mds.getObj', { ref }),
+      mds.call('mds.listOsts', {}),
+    ]);
+    const snapshot = object.snapshots.find((one) => one.name === name);
+    if (snapshot === undefined) throw noSnapshot(`${object.name}@${name}`);
+    return new SnapshotReplicas(env, mds, object, snapshot, osts);
+  }
+
+  get chunkSizeBytes(): number {
+    return this.object.chunkSizeBytes;
+  }
+
+  get name(): string {
+    return `${this.object.name}@${this.snapshot.name}`;
+  }
+
+  /** The OST to read a chunk from: in this process, else on this host, else by turns; null when all were tried. */
+  choose(chunk: number, tried: readonly string[]): string | null {
+    const { members } = this.object;
+    const isInSync = (ostId: string) => members.some((one) => one.ostId === ostId && one.state === 'in-sync');
+    const fit = placeChunkOf(this.object, chunk).filter((id) => isInSync(id) && !tried.includes(id));
+    if (fit.length === 0) return null;
+    const { host } = this.env;
+    const local = fit.find((id) => this.sessions.get(id)?.peer.local === true);
+    const near = fit.find((id) => host !== '' && this.osts.get(id)?.labels.host === host);
+    return local ?? near ?? fit[this.turn++ % fit.length]!;
+  }
+
+  /** Null when there is none yet. */
+  session(ostId: string): ReplicaSession | null {
+    return this.sessions.get(ostId) ?? null;
+  }
+
+  /** @throws RawstorError NOT_FOUND, UNAVAILABLE, TIMEOUT */
+  open(ostId: string): Promise<ReplicaSession> {
+    const known = this.sessions.get(ostId);
+    if (known !== undefined) return Promise.resolve(known);
+    let opening = this.opening.get(ostId);
+    if (opening === undefined) {
+      opening = this.attach(ostId).finally(() => this.opening.delete(ostId));
+      this.opening.set(ostId, opening);
+    }
+    return opening;
+  }
+
+  /** The session is not served any more. */
+  drop(ostId: string, session: ReplicaSession): void {
+    if (this.sessions.get(ostId) === session) this.sessions.delete(ostId);
+    session.peer.destroy();
+  }
+
+  /** Asks the MDS who is in sync now, and where. @throws RawstorError NOT_FOUND when the snapshot is gone */
+  lookAgain(): Promise<void> {
+    this.looking ??= this.look().finally(() => {
+      this.looking = null;
+    });
+    return this.looking;
+  }
+
+  close(): void {
+    this.closed = true;
+    this.watchdog.cancel();
+    for (const [ostId, session] of [...this.sessions]) this.drop(ostId, session);
+  }
+
+  private async look(): Promise<void> {
+    const { id } = this.object;
+    const { version } = this.snapshot;
+    const [object, { osts }] = await Promise.all([
+      this.mds.call('mds.getObj', { ref: id }, CALL_TIMEOUT_MS),
+      this.mds.call('mds.listOsts', {}, CALL_TIMEOUT_MS),
+    ]);
+    const snapshot = object.snapshots.find((one) => one.version === version && one.name !== null);
+    if (snapshot === undefined) throw noSnapshot(this.name);
+    this.object = object;
+    this.snapshot = snapshot;
+    this.osts = new Map(osts.map((ost) => [ost.ostId, ost]));
+  }
+
+  private async attach(ostId: string): Promise<ReplicaSession> {
+    const { connector, clock, log } = this.env;
+    const addresses = this.osts.get(ostId)?.addresses ?? [];
+    const peer = await connector.connect(ostId, addresses, ATTACH_TIMEOUT_MS);
+    try {
+      const asked = { objectId: this.object.id, version: this.snapshot.version };
+      const { handle } = await peer.call('ost.attachSnapshot', asked, ATTACH_TIMEOUT_MS);
+      if (this.closed) throw new RawstorError('UNAVAILABLE', 'it is closed', { where: this.name });
+      const session = { peer, handle, inFlight: 0, answeredAtMs: clock.nowMs() };
+      peer.onClosed = () => {
+        if (this.sessions.get(ostId) === session) this.sessions.delete(ostId);
+      };
+      this.sessions.set(ostId, session);
+      return session;
+    } catch (error) {
+      peer.destroy();
+      log.debug({ ostId, reason: asRawstorError(error).message }, 'a replica does not give the snapshot');
+      throw error;
+    }
+  }
+
+  private endSilent(): void {
+    const oldest = this.env.clock.nowMs() - this.env.silenceMs;
+    for (const [ostId, session] of [...this.sessions]) {
+      if (session.inFlight > 0 && session.answeredAtMs < oldest) this.drop(ostId, session);
+    }
+  }
+}
+
+function noSnapshot(name: string): RawstorError {
+  return new RawstorError('NOT_FOUND', `there is no snapshot '${name}'`, {
+    hint: '`rawstor-volume snapshot ls` lists those there are',
+  });
+}
