@@ -1,5 +1,6 @@
 import { open, type RootDatabase } from 'lmdb';
 import { asRawstorError, RawstorError } from '../common/errors.js';
+import { isDiskFull } from '../common/lmdb-full.js';
 import type {
   MetadataStore,
   StoreEntry,
