@@ -1,5 +1,6 @@
 import { open, type RootDatabase } from 'lmdb';
 import { asRawstorError, RawstorError } from '../common/errors.js';
+import { isDiskFull } from '../common/lmdb-full.js';
 import type {
   MetadataStore,
   StoreEntry,
@@ -147,7 +148,7 @@ export class LmdbStore implements MetadataStore {
     const reason = await Promise.resolve((error as { commitError?: unknown }).commitError).catch((r) => r);
     const cause = reason instanceof Error ? reason : error;
     const text = cause instanceof Error ? cause.message : String(cause);
-    const full = /no space|MDB_MAP_FULL|quota/i.test(text);
+    const full = isDiskFull(text, this.path);
     return new RawstorError(full ? 'NO_SPACE' : 'IO', `the metadata was not written: ${text}`, {
       where: this.path,
       hint: full ? "free space on the MDS's disk" : "see the kernel's log about this disk",

@@ -6,7 +6,7 @@ import { promisify } from 'node:util';
 import { asRawstorError, RawstorError } from '../common/errors.js';
 import { isId } from '../common/ids.js';
 import type { Io, IoFile } from '../io/types.js';
-import type { ChunkName, ChunkStorage, SpaceFigures } from './storage.js';
+import type { ChunkName, ChunkStorage, SpaceFigures, StorageUsage } from './storage.js';
 
 const execute = promisify(execFile);
 
@@ -82,18 +82,25 @@ export class DirectoryStorage implements ChunkStorage {
     return ids;
   }
 
-  async usage(objectId: string): Promise<{ allocatedBytes: number; chunks: number }> {
-    let allocatedBytes = 0;
-    let chunks = 0;
+  async usage(objectId: string): Promise<StorageUsage> {
+    const whole: StorageUsage = { allocatedBytes: 0, chunks: 0, versions: [] };
+    const versions = new Map<number, StorageUsage['versions'][number]>();
     for (const name of await this.list(objectId)) {
       try {
-        allocatedBytes += (await stat(this.path(objectId, name))).blocks * 512;
-        chunks++;
+        const bytes = (await stat(this.path(objectId, name))).blocks * 512;
+        const { version } = name;
+        const one = versions.get(version) ?? { version, allocatedBytes: 0, chunks: 0 };
+        versions.set(version, one);
+        for (const sum of [whole, one]) {
+          sum.allocatedBytes += bytes;
+          sum.chunks++;
+        }
       } catch (error) {
         if (!isMissing(error)) throw asRawstorError(error);
       }
     }
-    return { allocatedBytes, chunks };
+    whole.versions = [...versions.values()].sort((a, b) => a.version - b.version);
+    return whole;
   }
 
   async remove(objectId: string): Promise<void> {

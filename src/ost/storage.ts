@@ -11,6 +11,13 @@ export interface SpaceFigures {
   freeBytes: number;
 }
 
+/** What an object occupies: all of it, and by version. */
+export interface StorageUsage {
+  allocatedBytes: number;
+  chunks: number;
+  versions: { version: number; allocatedBytes: number; chunks: number }[];
+}
+
 /** The chunk files of an OST. The real ones live in a directory; the simulation brings its own. */
 export interface ChunkStorage {
   /** For messages. */
@@ -29,7 +36,7 @@ export interface ChunkStorage {
   list(objectId: string): Promise<ChunkName[]>;
   /** Every object that has a directory here. */
   objects(): Promise<string[]>;
-  usage(objectId: string): Promise<{ allocatedBytes: number; chunks: number }>;
+  usage(objectId: string): Promise<StorageUsage>;
   /** Removes all files of an object, durably. Unknown objects are already removed. */
   remove(objectId: string): Promise<void>;
   /** Forgets cached pages that are not dirty, after a sync failed: what is read next is what the disk has. */

@@ -1,6 +1,7 @@
 import { open, type RootDatabase } from 'lmdb';
 import { asRawstorError, RawstorError } from '../common/errors.js';
 import { checkLmdb } from '../common/lmdb-check.js';
+import { isDiskFull } from '../common/lmdb-full.js';
 import { type Change, type DurableStore, RECORDS_REPAIR } from './store.js';
 
 /**
@@ -104,7 +105,7 @@ class LmdbStore implements DurableStore {
     const inner = await Promise.resolve((cause as { commitError?: unknown }).commitError).catch((e) => e);
     const reason = inner instanceof Error ? inner : cause;
     const text = reason instanceof Error ? reason.message : String(reason);
-    const full = /no space|ENOSPC|MDB_MAP_FULL|quota/i.test(text);
+    const full = isDiskFull(text, this.directory);
     return new RawstorError(full ? 'NO_SPACE' : 'IO', `the records were not written: ${text}`, {
       where: this.directory,
       cause,

@@ -1,6 +1,6 @@
 import { RawstorError } from '../../src/common/errors.js';
 import type { FileOp, IoFile } from '../../src/io/types.js';
-import type { ChunkName, ChunkStorage, SpaceFigures } from '../../src/ost/storage.js';
+import type { ChunkName, ChunkStorage, SpaceFigures, StorageUsage } from '../../src/ost/storage.js';
 import type { Change, DurableStore } from '../../src/ost/store.js';
 import { BLOCK, FileData, type SimDisk } from './disk.js';
 import type { SimProcess } from './process.js';
@@ -55,9 +55,9 @@ export class SimStorage implements ChunkStorage {
     return [...new Set([...this.disk.files.keys()].map((path) => path.split('/')[0]!))];
   }
 
-  async usage(objectId: string): Promise<{ allocatedBytes: number; chunks: number }> {
+  async usage(objectId: string): Promise<StorageUsage> {
     const chunks = await this.list(objectId);
-    return { allocatedBytes: 0, chunks: chunks.length };
+    return { allocatedBytes: 0, chunks: chunks.length, versions: [] };
   }
 
   async remove(objectId: string): Promise<void> {

@@ -56,7 +56,11 @@ test('a removed object is gone with its files, and does not come back by a late 
   const again = await Writer.connect(io, ost.addresses[0]!);
   await failure('NOT_FOUND', again.attach(record, 7, 1));
   await again.call('ost.deleteObject', { objectId: record.id });
-  expect(await again.call('ost.usage', { objectId: record.id })).toEqual({ allocatedBytes: 0, chunks: 0 });
+  expect(await again.call('ost.usage', { objectId: record.id })).toEqual({
+    allocatedBytes: 0,
+    chunks: 0,
+    versions: [],
+  });
 });
 
 test('attaches that run against a removal leave nothing behind', async () => {
