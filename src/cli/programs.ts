@@ -14,21 +14,26 @@ import { serveMgs } from './verbs/serve/mgs.js';
 import { serveNbd } from './verbs/serve/nbd.js';
 import { serveNode } from './verbs/serve/node.js';
 import { serveOst } from './verbs/serve/ost.js';
+import { snapshot } from './verbs/snapshot/index.js';
 import { status } from './verbs/status.js';
 import { top } from './verbs/top.js';
 import { up } from './verbs/up.js';
 import { acknowledgeLoss } from './verbs/volume/acknowledge-loss.js';
 import { attach } from './verbs/volume/attach.js';
 import { bench } from './verbs/volume/bench.js';
+import { children } from './verbs/volume/children.js';
+import { clone } from './verbs/volume/clone.js';
 import { create } from './verbs/volume/create.js';
 import { detach } from './verbs/volume/detach.js';
 import { du } from './verbs/volume/du.js';
 import { exportVerb } from './verbs/volume/export.js';
+import { flatten } from './verbs/volume/flatten.js';
 import { importVerb } from './verbs/volume/import.js';
 import { info } from './verbs/volume/info.js';
 import { ls } from './verbs/volume/ls.js';
 import { map } from './verbs/volume/map.js';
 import { rename } from './verbs/volume/rename.js';
+import { resize } from './verbs/volume/resize.js';
 import { rm } from './verbs/volume/rm.js';
 
 const serve: VerbSpec = {
@@ -65,13 +70,18 @@ export const RAWSTOR: ProgramSpec = {
 
 export const RAWSTOR_VOLUME: ProgramSpec = {
   name: 'rawstor-volume',
-  summary: 'create, look at, copy and attach volumes',
+  summary: 'create, look at, copy and attach volumes; snapshots and clones of them',
   verbs: [
     create,
     ls,
     info,
+    resize,
     rename,
     rm,
+    snapshot,
+    clone,
+    children,
+    flatten,
     map,
     du,
     importVerb,

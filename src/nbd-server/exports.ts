@@ -143,7 +143,8 @@ export class Exports {
   private async resolve(name: string): Promise<string> {
     if (name !== '') return name;
     const names = await this.source.list();
-    if (names.length === 1) return names[0]!.name;
+    const first = names.filter((entry) => entry.named !== true);
+    if (first.length === 1) return first[0]!.name;
     if (names.some((entry) => entry.name === '')) return '';
     throw new RawstorError('NOT_FOUND', `no default export: there are ${names.length} exports here`, {
       hint: 'name the export',

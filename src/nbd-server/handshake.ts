@@ -15,6 +15,8 @@ import { cutText } from './transmission.js';
 export interface ExportName {
   readonly name: string;
   readonly description?: string | undefined;
+  /** Served only to who names it: it never stands for the empty name. */
+  readonly named?: boolean;
 }
 
 /** What the owner of the connection does next. After `list`, `facts` and `open` it answers by a call. */

@@ -64,9 +64,11 @@ export class Gateway {
       // its volumes back at once.
       holder: () => `rawstor-nbd@${hostname()} ${addresses[0]}`,
       onFatal: (_name, error) => fail(error),
+      // They come back, and find it opened anew.
+      onResized: (name) => void server.drain(name),
       ...(options.only === undefined ? {} : { only: options.only }),
     });
-    const server = new NbdServer({ io, exports, clock, log });
+    const server: NbdServer = new NbdServer({ io, exports, clock, log });
     const stall = new LoopStall(clock);
     let gateway: Gateway;
     try {

@@ -32,11 +32,14 @@ export async function withoutGateway<T>(
 export async function openVolume(
   context: Context,
   ref: string,
-  more: { force?: boolean; acceptLoss?: boolean } = {},
+  { hint, ...more }: { force?: boolean; acceptLoss?: boolean; hint?: string } = {},
 ): Promise<Volume> {
   const cluster = await context.cluster();
-  return await withoutGateway(context, ref, () =>
-    cluster.openVolume(ref, { mode: 'write', timeoutMs: context.globals.timeout, ...more }),
+  return await withoutGateway(
+    context,
+    ref,
+    () => cluster.openVolume(ref, { mode: 'write', timeoutMs: context.globals.timeout, ...more }),
+    hint,
   );
 }
 

@@ -6,6 +6,7 @@ import { LIMITS } from '../../common/limits.js';
 import { formatSizeBytes } from '../../common/units.js';
 import type { ExportFacts, ExportName, ExportSource } from '../../nbd-server/index.js';
 import type { ObjectInfo } from '../../protocol/index.js';
+import { namedSnapshot, namedSnapshots, splitSnapshotRef } from '../snapshots.js';
 import { allVolumes, volumeInfo } from '../volumes.js';
 
 export interface VolumeExportsOptions {
@@ -17,6 +18,8 @@ export interface VolumeExportsOptions {
   readonly only?: string;
   /** A volume can serve no more: it was fenced, for instance. */
   readonly onFatal?: (name: string, error: RawstorError) => void;
+  /** A volume has another size: clients that are connected do not know. */
+  readonly onResized?: (name: string) => void;
 }
 
 /** Another holder that was killed leaves its lease for about two seconds. */
@@ -24,7 +27,7 @@ const BUSY_RETRY_MS = 250;
 const BUSY_PATIENCE_MS = 4000;
 const CALL_TIMEOUT_MS = 10_000;
 
-/** Every volume of a cluster as an NBD export by its name. */
+/** Every volume of a cluster as an NBD export by its name, and every snapshot, to be read, as VOLUME@SNAPSHOT. */
 export class VolumeExports implements ExportSource {
   private readonly options: VolumeExportsOptions;
 
@@ -34,20 +37,28 @@ export class VolumeExports implements ExportSource {
 
   async list(): Promise<readonly ExportName[]> {
     const { cluster, only } = this.options;
-    const volumes =
-      only === undefined
-        ? await allVolumes(cluster, CALL_TIMEOUT_MS)
-        : [await volumeInfo(cluster, only, CALL_TIMEOUT_MS)];
-    return volumes.map((volume) => ({ name: volume.name, description: formatSizeBytes(volume.sizeBytes) }));
+    if (only !== undefined) {
+      const { name, sizeBytes } = await this.find(only);
+      return [{ name, description: formatSizeBytes(sizeBytes) }];
+    }
+    const volumes = await allVolumes(cluster, CALL_TIMEOUT_MS);
+    return volumes.flatMap((volume) => [
+      { name: volume.name, description: formatSizeBytes(volume.sizeBytes) },
+      ...namedSnapshots(volume).map((snapshot) => ({
+        name: `${volume.name}@${snapshot.name}`,
+        description: `${formatSizeBytes(snapshot.sizeBytes)}, ${new Date(snapshot.createdWallMs).toISOString()}`,
+        named: true,
+      })),
+    ]);
   }
 
   async describe(name: string): Promise<ExportFacts> {
-    const volume = await this.find(name);
+    const { sizeBytes, snapshot } = await this.find(name);
     return {
       name,
-      description: formatSizeBytes(volume.sizeBytes),
-      sizeBytes: volume.sizeBytes,
-      readOnly: false,
+      description: formatSizeBytes(sizeBytes),
+      sizeBytes,
+      readOnly: snapshot !== null,
       multiConnection: true,
       blockSizeMinBytes: LIMITS.sectorBytes,
       blockSizePreferredBytes: LIMITS.blockBytes,
@@ -56,12 +67,18 @@ export class VolumeExports implements ExportSource {
 
   async open(name: string): Promise<BlockDevice> {
     const { cluster, clock, holder } = this.options;
-    const { id } = await this.find(name);
+    const { id, snapshot } = await this.find(name);
+    if (snapshot !== null) {
+      const reader = await cluster.openSnapshot(id, snapshot);
+      reader.onFatal = (error) => this.options.onFatal?.(name, error);
+      return reader;
+    }
     const giveUpMs = clock.nowMs() + BUSY_PATIENCE_MS;
     for (;;) {
       try {
         const volume = await cluster.openVolume(id, { mode: 'write', holder: holder() });
         volume.onFatal = (error) => this.options.onFatal?.(name, error);
+        volume.onResized = () => this.options.onResized?.(name);
         return volume;
       } catch (error) {
         const busy = error instanceof RawstorError && error.code === 'BUSY';
@@ -72,15 +89,31 @@ export class VolumeExports implements ExportSource {
   }
 
   /** Only by its name: the same volume under two names would be opened twice, and the second fences the first. */
-  private async find(name: string): Promise<ObjectInfo> {
+  private async find(name: string): Promise<Found> {
     const { cluster, only } = this.options;
     if (only !== undefined && only !== name) {
       throw new RawstorError('NOT_FOUND', `there is no export '${name}' here, only '${only}'`);
     }
-    const volume = await volumeInfo(cluster, name, CALL_TIMEOUT_MS);
-    if (volume.name === name) return volume;
+    const ref = splitSnapshotRef(name);
+    const volume = await volumeInfo(cluster, ref?.volume ?? name, CALL_TIMEOUT_MS);
+    const found = foundOf(volume, ref?.snapshot ?? null);
+    if (found.name === name) return found;
     throw new RawstorError('NOT_FOUND', `there is no export '${name}'`, {
-      hint: `exports are known by name: '${volume.name}'`,
+      hint: `exports are known by name: '${found.name}'`,
     });
   }
+}
+
+interface Found {
+  readonly id: string;
+  readonly name: string;
+  readonly sizeBytes: number;
+  readonly snapshot: string | null;
+}
+
+function foundOf(volume: ObjectInfo, snapshot: string | null): Found {
+  const { id, name, sizeBytes } = volume;
+  if (snapshot === null) return { id, name, sizeBytes, snapshot };
+  const { sizeBytes: then } = namedSnapshot(volume, snapshot);
+  return { id, name: `${name}@${snapshot}`, sizeBytes: then, snapshot };
 }

@@ -2,17 +2,19 @@ import { spawn } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { constants, tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
+import type { Cluster } from '../../../client/index.js';
 import { RawstorError } from '../../../common/errors.js';
 import { runService } from '../../../common/lifecycle.js';
 import { defineVerb } from '../../command.js';
 import type { Context } from '../../context.js';
 import { callControl } from '../../gateway/control.js';
-import { findGateway } from '../../gateway/find.js';
+import { type FoundGateway, findGateway } from '../../gateway/find.js';
 import { Gateway } from '../../gateway/gateway.js';
 import { openVolume } from '../../gateway/let-go.js';
 import { type Accelerator, type ExportPlace, libvirtDisk, qemuCommand, uriOf } from '../../gateway/print.js';
 import { takeOver } from '../../gateway/take-over.js';
 import { openLog } from '../../logging.js';
+import { namedSnapshot, type SnapshotRef, splitSnapshotRef } from '../../snapshots.js';
 import { volumeInfo } from '../../volumes.js';
 
 interface Options {
@@ -36,7 +38,7 @@ export const attach = defineVerb<Options>({
     "A volume is an export of the cluster's NBD gateway by its name; it is opened when a client connects. " +
     'With --foreground or --socket it is served by this process, until Ctrl-C. With --run a command gets its ' +
     'address as $uri and the volume is detached when the command has ended.',
-  arguments: [{ name: 'volume', help: 'name or id' }],
+  arguments: [{ name: 'volume', help: 'name or id; VOLUME@SNAPSHOT reads a snapshot' }],
   options: [
     { flags: '--nbd', help: 'over NBD (the default)', default: true },
     {
@@ -74,6 +76,8 @@ export const attach = defineVerb<Options>({
   ],
   async run(context, [ref], options) {
     const cluster = await context.cluster();
+    const snapshotOf = splitSnapshotRef(ref!);
+    if (snapshotOf !== null) return await attachSnapshot(context, cluster, snapshotOf, options);
     const volume = await volumeInfo(cluster, ref!, context.globals.timeout);
     const { name } = volume;
     if (options.foreground || options.socket !== undefined) {
@@ -82,16 +86,41 @@ export const attach = defineVerb<Options>({
     }
     const gateway = await findGateway(context);
     await takeOver(context, volume, options, gateway);
-    const place = { address: gateway.address, name };
-    if (options.run === undefined) {
-      print(context, place, options);
-      return 0;
-    }
-    const code = await runCommand(options.run, place);
-    if (gateway.control !== undefined) await letGo(context, gateway.control, name);
-    return code;
+    return await atGateway(context, gateway, name, options);
   },
 });
+
+/** Nobody is in the way of who only reads, and nobody is shut out. */
+async function attachSnapshot(
+  context: Context,
+  cluster: Cluster,
+  ref: SnapshotRef,
+  options: Options,
+): Promise<number> {
+  if (options.force || options.acceptLoss) {
+    throw new RawstorError('USAGE', 'a snapshot is only read: there is nothing to take or to give up');
+  }
+  const volume = await volumeInfo(cluster, ref.volume, context.globals.timeout);
+  const name = `${volume.name}@${namedSnapshot(volume, ref.snapshot).name}`;
+  if (options.foreground || options.socket !== undefined) return await fromHere(context, name, options);
+  return await atGateway(context, await findGateway(context), name, options);
+}
+
+async function atGateway(
+  context: Context,
+  gateway: FoundGateway,
+  name: string,
+  options: Options,
+): Promise<number> {
+  const place = { address: gateway.address, name };
+  if (options.run === undefined) {
+    print(context, place, options);
+    return 0;
+  }
+  const code = await runCommand(options.run, place);
+  if (gateway.control !== undefined) await letGo(context, gateway.control, name);
+  return code;
+}
 
 /** After a command: but never from under others, such as a guest that was there before. */
 async function letGo(context: Context, control: string, name: string): Promise<void> {
@@ -122,7 +151,7 @@ function print(context: Context, place: ExportPlace, options: Options): void {
 async function fromHere(context: Context, name: string, options: Options): Promise<number> {
   const cluster = await context.cluster();
   // Opened once now, so that a volume in use by another is told at once and not to the first client.
-  await (await openVolume(context, name)).close();
+  if (splitSnapshotRef(name) === null) await (await openVolume(context, name)).close();
   const directory = options.socket === undefined ? await mkdtemp(join(tmpdir(), 'rawstor-')) : null;
   const path = options.socket === undefined ? join(directory!, 'nbd.sock') : resolve(options.socket);
   const log = openLog(context.program, context.globals.verbose ? 'debug' : 'warn');

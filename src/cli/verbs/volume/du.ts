@@ -1,4 +1,5 @@
 import { formatSizeBytes } from '../../../common/units.js';
+import type { ObjectInfo, Result } from '../../../protocol/index.js';
 import { defineVerb } from '../../command.js';
 import { OstLinks } from '../../ost-links.js';
 import { allOsts, allVolumes, volumeInfo } from '../../volumes.js';
@@ -8,7 +9,9 @@ interface Row {
   sizeBytes: number;
   /** On all OSTs together. */
   allocatedBytes: number;
-  osts: { ostId: string; allocatedBytes: number; chunks: number }[];
+  osts: ({ ostId: string } & Result<'ost.usage'>)[];
+  /** On all OSTs together, the head last; a name is that of a snapshot. */
+  versions: { version: number; name: string | null; head: boolean; allocatedBytes: number; chunks: number }[];
   /** OSTs that could not be asked. */
   missing: string[];
 }
@@ -19,7 +22,10 @@ export const du = defineVerb({
   arguments: [{ name: 'volume', help: 'name or id; default: all', optional: true }],
   examples: [
     { command: 'rawstor-volume du', what: 'all volumes' },
-    { command: "rawstor-volume du vm1 --output json | jq '.[0].osts'", what: 'one volume, by OST' },
+    {
+      command: "rawstor-volume du vm1 --output json | jq '.[0].versions'",
+      what: 'one volume, by version: what a snapshot holds',
+    },
   ],
   async run(context, [ref]) {
     const cluster = await context.cluster();
@@ -35,6 +41,7 @@ export const du = defineVerb({
           sizeBytes: volume.sizeBytes,
           allocatedBytes: 0,
           osts: [],
+          versions: [],
           missing: [],
         };
         for (const { ostId } of volume.members) {
@@ -43,6 +50,7 @@ export const du = defineVerb({
           else row.osts.push({ ostId, ...usage });
         }
         row.allocatedBytes = row.osts.reduce((sum, ost) => sum + ost.allocatedBytes, 0);
+        row.versions = versionsOf(volume, row);
         rows.push(row);
       }
     } finally {
@@ -53,8 +61,26 @@ export const du = defineVerb({
       { header: 'SIZE', cell: (row) => formatSizeBytes(row.sizeBytes), right: true },
       { header: 'TAKEN', cell: (row) => formatSizeBytes(row.allocatedBytes), right: true },
       { header: 'OSTS', cell: (row) => String(row.osts.length), right: true },
+      { header: 'BY VERSION', cell: (row) => row.versions.map(versionText).join(', ') },
     ]);
     for (const text of osts.failures) context.warn(text);
     return osts.failures.length === 0 ? 0 : 75;
   },
 });
+
+/** What each version takes: nothing to tell for a volume that has one only. */
+function versionsOf(volume: ObjectInfo, { osts }: Row): Row['versions'] {
+  if (volume.snapshots.length === 0) return [];
+  const head = { version: volume.headVersion, name: null };
+  return [...volume.snapshots, head].map(({ version, name }) => {
+    const parts = osts.flatMap((ost) => ost.versions.filter((one) => one.version === version));
+    const allocatedBytes = parts.reduce((sum, one) => sum + one.allocatedBytes, 0);
+    const chunks = parts.reduce((sum, one) => sum + one.chunks, 0);
+    return { version, name, head: version === head.version, allocatedBytes, chunks };
+  });
+}
+
+function versionText({ version, name, head, allocatedBytes }: Row['versions'][number]): string {
+  const label = head ? 'head' : name === null ? `version ${version}` : `@${name}`;
+  return `${label} ${formatSizeBytes(allocatedBytes)}`;
+}

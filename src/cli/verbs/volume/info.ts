@@ -4,6 +4,7 @@ import { defineVerb } from '../../command.js';
 import type { Context } from '../../context.js';
 import { OstLinks } from '../../ost-links.js';
 import { factLines, tableLines } from '../../output.js';
+import { namedSnapshots } from '../../snapshots.js';
 import {
   allOsts,
   copiedText,
@@ -91,6 +92,7 @@ function describe(
     ['state', volume.clean ? 'closed cleanly' : 'open, or not closed cleanly'],
     ['epoch', `${volume.epoch}, identical up to ${volume.lastSeal}`],
   ];
+  facts.push(...versionFacts(volume));
   if (volume.lossWallMs !== null) {
     facts.push([
       'loss',
@@ -115,6 +117,24 @@ function describe(
     { header: 'DAMAGE', cell: ({ ostId }) => damageText(damage.find((row) => row.ostId === ostId)) },
   ]);
   return [...factLines(facts), '', ...members];
+}
+
+function versionFacts(volume: ObjectInfo): [string, string][] {
+  const { parent, headVersion, headOver } = volume;
+  const facts: [string, string][] = [];
+  if (parent !== null) facts.push(['clone of', `${parent.name}, on ${parent.ostIds.length} OSTs`]);
+  const snapshots = namedSnapshots(volume);
+  if (volume.snapshots.length === 0) return facts;
+  const merging = volume.snapshots.length - snapshots.length;
+  const removed = merging === 0 ? '' : `, and ${merging} removed whose data is merged or still needed`;
+  const names = snapshots.slice(-5).map((one) => `@${one.name}`);
+  const listed = snapshots.length > 5 ? ['...', ...names] : names;
+  facts.push(['snapshots', `${snapshots.length}${removed}: ${listed.join(' ')}`.replace(/: $/, '')]);
+  const over = volume.snapshots.find((one) => one.version === headOver);
+  const below =
+    over === undefined ? '' : `, over ${over.name === null ? `version ${headOver}` : `@${over.name}`}`;
+  facts.push(['version', `${headVersion}${below}`]);
+  return facts;
 }
 
 function damageText(row: DamageRow | undefined): string {

@@ -1,5 +1,6 @@
 import { formatSizeBytes } from '../../../common/units.js';
 import { defineVerb } from '../../command.js';
+import { namedSnapshots } from '../../snapshots.js';
 import { allOsts, allVolumes, volumeHealth } from '../../volumes.js';
 
 export const ls = defineVerb({
@@ -24,6 +25,8 @@ export const ls = defineVerb({
       { header: 'SIZE', cell: (row) => formatSizeBytes(row.sizeBytes), right: true },
       { header: 'REPLICAS', cell: (row) => String(row.replicas), right: true },
       { header: 'HEALTH', cell: (row) => row.health },
+      { header: 'SNAPSHOTS', cell: (row) => String(namedSnapshots(row).length || ''), right: true },
+      { header: 'CLONE OF', cell: (row) => row.parent?.name ?? '' },
       { header: 'IN USE BY', cell: (row) => row.lease?.holder ?? '' },
     ]);
     return 0;

@@ -13,6 +13,7 @@ interface Options {
 export const map = defineVerb<Options>({
   name: 'map',
   summary: 'show on which OSTs the chunks of a volume are',
+  description: 'Snapshots are where their volume is, and a clone begins where its parent was.',
   arguments: [{ name: 'volume', help: 'name or id' }],
   options: [
     { flags: '--from <chunk>', help: 'first chunk', parse: wholeNumber(0, 2 ** 31), default: 0 },

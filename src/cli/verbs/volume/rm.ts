@@ -7,7 +7,9 @@ export const rm = defineVerb<{ force: boolean }>({
   name: 'rm',
   aliases: ['remove'],
   summary: 'remove a volume and its data',
-  description: 'A volume in use is refused, unless --force: whoever uses it then gets errors.',
+  description:
+    'A volume in use is refused, unless --force: whoever uses it then gets errors. One with snapshots or clones is ' +
+    'refused in any case.',
   arguments: [{ name: 'volume', help: 'name or id' }],
   options: [{ flags: '-f, --force', help: 'do not ask, and remove even if it is in use', default: false }],
   examples: [
