@@ -3,7 +3,7 @@ import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect } from 'vitest';
-import { BlockOp, BlockRequest } from '../../../src/block/device.js';
+import { type BlockDevice, BlockOp, BlockRequest } from '../../../src/block/device.js';
 import { Cluster, type ClusterOptions, type Volume } from '../../../src/client/index.js';
 import { systemClock } from '../../../src/common/clock.js';
 import { RawstorError } from '../../../src/common/errors.js';
@@ -154,7 +154,7 @@ export async function until(what: () => boolean | Promise<boolean>, timeoutMs = 
 
 /** Submits a request; null is success. One that carries data at a time, or each with memory of its own. */
 export function submit(
-  volume: Volume,
+  volume: BlockDevice,
   op: BlockOp,
   offset = 0,
   length = 0,
@@ -174,23 +174,23 @@ export function submit(
   });
 }
 
-export async function write(volume: Volume, offset: number, byte: number, length = 4096): Promise<void> {
+export async function write(volume: BlockDevice, offset: number, byte: number, length = 4096): Promise<void> {
   expect(await submit(volume, BlockOp.WRITE, offset, length, byte)).toBeNull();
 }
 
-export async function flush(volume: Volume): Promise<void> {
+export async function flush(volume: BlockDevice): Promise<void> {
   expect(await submit(volume, BlockOp.FLUSH)).toBeNull();
 }
 
 /** The byte that all of a range has. */
-export async function readByte(volume: Volume, offset: number, length = 4096): Promise<number> {
+export async function readByte(volume: BlockDevice, offset: number, length = 4096): Promise<number> {
   expect(await submit(volume, BlockOp.READ, offset, length)).toBeNull();
   const [byte, ...others] = new Set(memory.bytes.subarray(0, length));
   expect(others).toEqual([]);
   return byte!;
 }
 
-export async function expectBytes(volume: Volume, offset: number, byte: number): Promise<void> {
+export async function expectBytes(volume: BlockDevice, offset: number, byte: number): Promise<void> {
   expect(await readByte(volume, offset)).toBe(byte);
 }
 
