@@ -14,7 +14,7 @@ import {
   sameBootId,
 } from '../protocol/index.js';
 import type { OstCore } from './core.js';
-import { frozenVersions, sharesParent, sizeOfVersion } from './layers/index.js';
+import { frozenVersions, overOf, sharesParent, sizeOfVersion } from './layers/index.js';
 import type { Session } from './session.js';
 import { regionVersions } from './version-calls.js';
 
@@ -121,7 +121,12 @@ export class CopyEngine {
     for (const epochs of [theirs.epochs, regionVersions(this.core, session, chunk, region)]) {
       for (let i = 0; i < epochs.length; i += 2) if (epochs[i + 1]! >= since) newer.add(epochs[i]!);
     }
-    return frozenVersions(session.object.record).filter((version) => newer.has(version));
+    const { record } = session.object;
+    return frozenVersions(record).filter((version) => {
+      // A clone's oldest version has, besides its own, what shows of the parent.
+      const ofParent = since === 0 && record.parent !== null && overOf(record, version) === 0;
+      return newer.has(version) || ofParent;
+    });
   }
 
   private async copyFrom(peer: OstPeer, handle: number, session: Session, asked: Params<'ost.copy'>) {

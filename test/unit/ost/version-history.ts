@@ -1,8 +1,9 @@
 import { seededRandom } from '../../../src/common/random.js';
 import { MiB } from '../../../src/common/units.js';
 import type { Io } from '../../../src/io/index.js';
-import type { ObjectRecord } from '../../../src/protocol/index.js';
-import { objectRecord, start, Writer } from './support.js';
+import type { RunningOst } from '../../../src/ost/index.js';
+import { type ObjectRecord, Opcode } from '../../../src/protocol/index.js';
+import { objectRecord, start, temporaryDirectory, Writer } from './support.js';
 
 const SIZE = 2 * MiB;
 const CHUNK = MiB;
@@ -14,7 +15,10 @@ export class VersionHistory {
   readonly dir: string;
   readonly log: string[] = [];
   private readonly random: ReturnType<typeof seededRandom>;
-  private ost!: Awaited<ReturnType<typeof start>>;
+  ost!: RunningOst;
+  /** A second one, which is away now and then and is resynced. */
+  other!: RunningOst;
+  private otherDir = temporaryDirectory();
   private readonly volumes: Volume[] = [];
 
   constructor(io: Io, dir: string, seed: number) {
@@ -25,10 +29,12 @@ export class VersionHistory {
 
   async run(steps: number): Promise<void> {
     this.ost = await start(this.io, this.dir);
+    this.other = await start(this.io, this.otherDir);
     await this.add(objectRecord(1, { sizeBytes: SIZE, chunkSizeBytes: CHUNK }), Buffer.alloc(SIZE));
     for (let i = 0; i < steps; i++) await this.step();
-    for (const volume of this.volumes) await volume.checkAll(this.ost.addresses[0]!);
+    for (const volume of this.volumes) await volume.checkAll();
     await this.ost.close();
+    await this.other.close();
   }
 
   private below(limit: number): number {
@@ -38,7 +44,7 @@ export class VersionHistory {
   private async add(record: ObjectRecord, content: Buffer): Promise<void> {
     const volume = new Volume(this, record, content);
     this.volumes.push(volume);
-    await volume.attach(this.ost.addresses[0]!);
+    await volume.attach();
   }
 
   private async step(): Promise<void> {
@@ -53,10 +59,13 @@ export class VersionHistory {
     else if (pick < 84) await volume.snapshot();
     else if (pick < 90) await volume.removeSnapshot(this.random);
     else if (pick < 93) await volume.rollback(this.random);
-    else if (pick < 95) await this.clone(volume);
-    else if (pick < 97) await volume.flatten();
-    else if (pick < 99) await volume.settle();
-    else await this.restart();
+    else if (pick < 94) await this.clone(volume);
+    else if (pick < 95) await volume.flatten();
+    else if (pick < 96) await volume.settle();
+    else if (pick < 97) await this.restart();
+    else if (pick < 98) await this.replaceOther();
+    else if (volume.otherAway) await volume.resync();
+    else await volume.leave(offset, length);
   }
 
   private async clone(volume: Volume): Promise<void> {
@@ -69,21 +78,35 @@ export class VersionHistory {
       objectId: volume.record.id,
       version,
       name: 'parent',
-      ostIds: [this.ost.ostId],
+      ostIds: volume.otherAway ? [this.ost.ostId] : [this.ost.ostId, this.other.ostId],
       sizeBytes: SIZE,
     };
     const record = objectRecord(number, { sizeBytes: SIZE, chunkSizeBytes: CHUNK, parent });
     const made = new Volume(this, record, Buffer.from(volume.content.get(version)!));
     made.onFlattened = () => volume.children.delete(version);
     this.volumes.push(made);
-    await made.attach(this.ost.addresses[0]!);
+    made.otherAway = volume.otherAway;
+    await made.attach();
   }
 
   private async restart(): Promise<void> {
     this.log.push('restart');
     await this.ost.close();
     this.ost = await start(this.io, this.dir);
-    for (const volume of this.volumes) await volume.attach(this.ost.addresses[0]!);
+    for (const volume of this.volumes) await volume.attach();
+  }
+
+  /** The second OST is lost; an empty one takes its place. */
+  private async replaceOther(): Promise<void> {
+    this.log.push('replace');
+    await this.other.close();
+    this.otherDir = temporaryDirectory();
+    this.other = await start(this.io, this.otherDir);
+    for (const volume of this.volumes) {
+      volume.otherAway = true;
+      volume.since = 0;
+      await volume.resync();
+    }
   }
 }
 
@@ -93,7 +116,11 @@ class Volume {
   readonly children = new Set<number>();
   onFlattened: () => void = () => {};
   private readonly history: VersionHistory;
+  otherAway = false;
+  /** Regions newer than or equal to this may differ on the second OST. */
+  since = 0;
   private writer!: Writer;
+  private otherWriter!: Writer;
   private sessionEpoch = 1;
 
   constructor(history: VersionHistory, record: ObjectRecord, content: Buffer) {
@@ -106,9 +133,51 @@ class Volume {
     return this.content.get(this.record.headVersion)!;
   }
 
-  async attach(address: string): Promise<void> {
-    this.sessionEpoch++;
-    this.writer = await Writer.attach(this.history.io, address, this.record, this.sessionEpoch);
+  async attach(): Promise<void> {
+    const { io, ost, other } = this.history;
+    this.sessionEpoch += 1000;
+    this.writer = await Writer.attach(io, ost.addresses[0]!, this.record, this.sessionEpoch);
+    if (!this.otherAway) {
+      this.otherWriter = await Writer.attach(io, other.addresses[0]!, this.record, this.sessionEpoch);
+    }
+  }
+
+  /** The second OST gets something that nobody else got, then nothing more. */
+  async leave(offset: number, length: number): Promise<void> {
+    this.say(`leave ${offset} ${length}`);
+    this.since = this.writer.tag + 1;
+    this.writer.tag = this.since;
+    this.otherWriter.tag = this.since;
+    this.otherAway = true;
+    const at = [Math.floor(offset / CHUNK), offset % CHUNK] as const;
+    await this.otherWriter.write(...at, Buffer.alloc(length, 0xee), this.of());
+  }
+
+  async resync(): Promise<void> {
+    this.say(`resync ${this.since}`);
+    const { io, ost, other } = this.history;
+    this.sessionEpoch += 1000;
+    this.writer = await Writer.attach(io, ost.addresses[0]!, this.record, this.sessionEpoch);
+    this.otherWriter = await Writer.attach(io, other.addresses[0]!, this.record, this.sessionEpoch);
+    const { bootId } = await this.writer.call('ost.stat', {});
+    const listed = [await this.writer.regions(this.since), await this.otherWriter.regions(this.since)];
+    for (const place of new Set(listed.flatMap((one) => [...one.keys()]))) {
+      const [chunk, region] = place.split('/').map(Number);
+      const done = await this.otherWriter.call('ost.copy', {
+        handle: this.otherWriter.handle,
+        chunk: chunk!,
+        chunkVersion: this.record.headVersion,
+        offset: region! * 4 * MiB,
+        length: CHUNK,
+        sourceAddresses: [...ost.addresses],
+        sourceOstId: ost.ostId,
+        sourceBootId: bootId,
+        since: this.since,
+      });
+      if (done.sourceStatus !== 0) throw new Error(`copy: ${done.sourceStatus}`);
+    }
+    this.otherAway = false;
+    await this.checkAll();
   }
 
   anyVersion(random: { below(limit: number): number }): number {
@@ -124,39 +193,43 @@ class Volume {
   async write(offset: number, length: number, byte: number): Promise<void> {
     this.say(`write ${offset} ${length} ${byte}`);
     const bytes = Buffer.alloc(length, byte);
-    const { status } = await this.writer.write(Math.floor(offset / CHUNK), offset % CHUNK, bytes, this.of());
-    if (status !== 'OK') throw new Error(`write: ${status}`);
+    for (const writer of this.writers()) {
+      const { status } = await writer.write(Math.floor(offset / CHUNK), offset % CHUNK, bytes, this.of());
+      if (status !== 'OK') throw new Error(`write: ${status}`);
+    }
     bytes.copy(this.head, offset);
   }
 
   async erase(offset: number, length: number): Promise<void> {
     this.say(`erase ${offset} ${length}`);
     const chunk = Math.floor(offset / CHUNK);
-    const { status } = await this.writer.run(
-      { opcode: 19, chunk, offset: offset % CHUNK, length, ...this.of() },
-      null,
-    );
-    if (status !== 'OK') throw new Error(`erase: ${status}`);
+    for (const writer of this.writers()) {
+      const asked = { opcode: Opcode.ERASE, chunk, offset: offset % CHUNK, length, ...this.of() };
+      const { status } = await writer.run(asked, null);
+      if (status !== 'OK') throw new Error(`erase: ${status}`);
+    }
     this.head.fill(0, offset, offset + length);
   }
 
   async check(version: number, offset: number, length: number): Promise<void> {
-    const chunkVersion = version;
-    const { status, bytes } = await this.writer.read(Math.floor(offset / CHUNK), offset % CHUNK, length, {
-      chunkVersion,
-    });
+    for (const writer of this.writers()) await this.checkOn(writer, version, offset, length);
+  }
+
+  private async checkOn(writer: Writer, version: number, offset: number, length: number): Promise<void> {
     const expected = this.content.get(version);
     if (expected === undefined) return;
+    const chunk = Math.floor(offset / CHUNK);
+    const { status, bytes } = await writer.read(chunk, offset % CHUNK, length, { chunkVersion: version });
     if (status !== 'OK') throw new Error(`read of version ${version}: ${status}`);
     if (bytes.equals(expected.subarray(offset, offset + length))) return;
     let at = 0;
     while (bytes[at] === expected[offset + at]) at++;
     throw new Error(
-      `${this.record.id.slice(-2)} version ${version} differs at ${offset + at}: ${bytes[at]}, not ${expected[offset + at]}`,
+      `${this.record.id.slice(-2)} ${writer === this.writer ? 'first' : 'second'} OST version ${version} differs at ${offset + at}: ${bytes[at]}, not ${expected[offset + at]}`,
     );
   }
 
-  async checkAll(_address: string): Promise<void> {
+  async checkAll(): Promise<void> {
     for (const version of this.content.keys()) {
       for (let at = 0; at < SIZE; at += CHUNK) await this.check(version, at, CHUNK);
     }
@@ -214,10 +287,14 @@ class Volume {
   /** Removed snapshots are merged, and forgotten where nothing is left. */
   async settle(): Promise<void> {
     const nameless = this.record.snapshots.filter((one) => one.name === null).map((one) => one.version);
-    if (nameless.length === 0) return;
+    // One that is away may have something of them.
+    if (nameless.length === 0 || this.otherAway) return;
     this.say(`settle ${nameless}`);
     const asked = { objectId: this.record.id, versions: nameless, waitMs: 10_000 };
-    const left = new Set((await this.writer.call('ost.unmerged', asked)).versions);
+    const left = new Set<number>();
+    for (const writer of this.writers()) {
+      for (const version of (await writer.call('ost.unmerged', asked)).versions) left.add(version);
+    }
     const over = (version: number) => [
       ...this.record.snapshots.filter((one) => one.over === version),
       ...(this.record.headOver === version ? [null] : []),
@@ -243,26 +320,28 @@ class Volume {
     if (this.record.parent === null || this.record.snapshots.length > 0) return;
     this.say('flatten');
     for (let chunk = 0; chunk < SIZE / CHUNK; chunk++) {
-      const { handle, tag } = this.writer;
-      await this.writer.call('ost.flatten', { handle, chunk, offset: 0, length: CHUNK, tag });
+      for (const { handle, tag, peer } of this.writers()) {
+        await peer.call('ost.flatten', { handle, chunk, offset: 0, length: CHUNK, tag });
+      }
     }
-    await this.writer.flush();
     await this.change({ parent: null });
     this.onFlattened();
   }
 
   private async change(change: Partial<ObjectRecord>): Promise<void> {
-    const flushed = await this.writer.flush();
-    if (flushed.status !== 'OK') throw new Error(`flush: ${flushed.status}`);
     const epoch = this.record.epoch + 1;
     this.record = { ...this.record, ...change, epoch };
-    const { handle } = this.writer;
-    await this.writer.call('ost.storeSet', {
-      handle,
-      set: { epoch, members: [] },
-      lastSeal: 0,
-      object: this.record,
-    });
+    for (const writer of this.writers()) {
+      const flushed = await writer.flush();
+      if (flushed.status !== 'OK') throw new Error(`flush: ${flushed.status}`);
+      const { handle } = writer;
+      const set = { epoch, members: [] };
+      await writer.call('ost.storeSet', { handle, set, lastSeal: 0, object: this.record });
+    }
+  }
+
+  private writers(): Writer[] {
+    return this.otherAway ? [this.writer] : [this.writer, this.otherWriter];
   }
 
   private of(): { chunkVersion: number } {
