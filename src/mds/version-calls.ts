@@ -99,10 +99,9 @@ export class VersionCalls {
   async clone(params: Params<'mds.clone'>): Promise<Result<'mds.clone'>> {
     const { objects, serial, clock, random, info } = this.parts;
     const parentId = await objects.resolve(params.ref);
-    const id = newObjectId(clock, random);
     return serial.run(parentId, async () => {
       const stored = await objects.createChild(parentId, async (parent) => {
-        const record = cloneRecord(parent, params, id, clock.wallMs());
+        const record = cloneRecord(parent, params, newObjectId(clock, random), clock.wallMs());
         await checkDepth(parent, params.version, (below) => this.recordOf(below));
         return record;
       });

@@ -9,7 +9,8 @@ import { NBD_PORT } from './constants.js';
  * @throws RawstorError INVALID
  */
 export function nbdUri(address: Address, exportName: string): string {
-  const name = encodeURIComponent(exportName);
+  // Allowed in a path, and easier to read: VOLUME@SNAPSHOT.
+  const name = encodeURIComponent(exportName).replaceAll('%40', '@');
   if (address.startsWith('unix:/')) {
     // Slashes stay readable in a query; everything else that a URI or a shell might mistake is escaped.
     const path = encodeURIComponent(address.slice('unix:'.length)).replaceAll('%2F', '/');

@@ -56,7 +56,7 @@ describe('volumes of a running cluster', () => {
       .split('\n');
     expect(listed.map((line) => JSON.parse(line).name)).toEqual(['a', 'one', 'vm1']);
     expect(ok(await cluster.volume('ls'))).toMatch(
-      /^NAME +SIZE +REPLICAS +HEALTH +IN USE BY\na +3 GiB +3 +ok$/m,
+      /^NAME +SIZE +REPLICAS +HEALTH +SNAPSHOTS +CLONE OF +IN USE BY\na +3 GiB +3 +ok$/m,
     );
     const info = json(await cluster.volume('info', 'a', '--output', 'json'));
     expect(info.members).toHaveLength(3);

@@ -22,9 +22,9 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
     name: 'I1 union during a compare-and-swap',
     edits: [
       {
-        file: 'client/membership.ts',
-        from: '    const gone = await this.lost.answered(',
-        to: '    member.counts = false;\n    const gone = await this.lost.answered(',
+        file: 'client/join.ts',
+        from: '  const gone = await lost.answered(',
+        to: '  member.counts = false;\n  const gone = await lost.answered(',
       },
     ],
   },

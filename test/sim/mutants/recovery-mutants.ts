@@ -80,14 +80,14 @@ export const RECOVERY_MUTANTS: readonly Mutant[] = [
     name: 'I9 join flush not counted',
     edits: [
       {
-        file: 'client/membership.ts',
-        from: '    member.counts = true;\n    member.dirty = false;\n',
+        file: 'client/join.ts',
+        from: '  member.counts = true;\n  member.dirty = false;\n',
         to: '',
       },
       {
-        file: 'client/membership.ts',
-        from: '    const stillGood = flushed',
-        to: '    member.counts = true;\n    member.dirty = false;\n    const stillGood = flushed',
+        file: 'client/join.ts',
+        from: '  const stillGood = flushed',
+        to: '  member.counts = true;\n  member.dirty = false;\n  const stillGood = flushed',
       },
     ],
   },
@@ -95,14 +95,14 @@ export const RECOVERY_MUTANTS: readonly Mutant[] = [
     name: 'I9 a join without its flush',
     edits: [
       {
-        file: 'client/membership.ts',
-        from: '    const flushed = await this.unless(() => this.lost.any(), flushMember(state, member)).catch(() => false);\n',
-        to: '    const flushed = await this.unless(() => this.lost.any(), Promise.resolve(true)).catch(() => false);\n',
+        file: 'client/join.ts',
+        from: '  const flushed = await unlessLost(flushMember(state, member)).catch(() => false);\n',
+        to: '  const flushed = await unlessLost(Promise.resolve(true)).catch(() => false);\n',
       },
       {
-        file: 'client/membership.ts',
-        from: 'import { type Flusher, flushMember } from',
-        to: 'import type { Flusher } from',
+        file: 'client/join.ts',
+        from: "import { flushMember } from './flusher.js';\n",
+        to: '',
       },
     ],
   },
@@ -146,9 +146,9 @@ export const RECOVERY_MUTANTS: readonly Mutant[] = [
     name: 'I9 a member that left while it joined goes on receiving',
     edits: [
       {
-        file: 'client/membership.ts',
-        from: '        member.receiving = false;\n        this.path',
-        to: '        this.path',
+        file: 'client/join.ts',
+        from: '      member.receiving = false;\n      path',
+        to: '      path',
       },
     ],
   },
