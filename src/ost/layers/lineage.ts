@@ -26,6 +26,25 @@ export function versionsOver(record: ObjectRecord, version: number): number[] {
   return over;
 }
 
+/**
+ * Where the data of a nameless version goes: the version over it, or, where that one is going too, the one that its data goes to. 0: nobody needs
+ * it; null: several do, it stays.
+ */
+export function heirOf(record: ObjectRecord, version: number): number | null {
+  for (let at = version; ; ) {
+    const over = versionsOver(record, at);
+    if (over.length > 1) return at === version ? null : at;
+    if (over.length === 0) return 0;
+    at = over[0]!;
+    if (
+      at === record.headVersion ||
+      record.snapshots.some((one) => one.version === at && one.name !== null)
+    ) {
+      return at;
+    }
+  }
+}
+
 /** Removed snapshots whose data may still be here: oldest first. */
 export function namelessVersions(record: ObjectRecord): number[] {
   return record.snapshots.filter((one) => one.name === null).map((one) => one.version);

@@ -5,7 +5,7 @@ import type { OstCore } from '../core.js';
 import type { OstObject } from '../object.js';
 import { REGIONS_PER_PAGE } from '../record-codec.js';
 import { BlockMover } from './block-mover.js';
-import { namelessVersions, versionsOver } from './lineage.js';
+import { heirOf, namelessVersions } from './lineage.js';
 
 const RETRY_MS = 5000;
 /** Chunk records looked at in one turn. */
@@ -41,7 +41,10 @@ export class Merger {
     this.running.set(id, run);
   }
 
-  /** Which of the versions still have something here, once nothing is being done about them or the time is over. */
+  /**
+   * Which of the versions still have something here, once nothing is being done about them. When the time is over before that: all
+   * of them, for something may be about to come into any.
+   */
   async unmerged(object: OstObject, versions: readonly number[], waitMs: number): Promise<number[]> {
     this.look(object);
     const { clock } = this.core.env;
@@ -49,7 +52,7 @@ export class Merger {
     // What came to be done meanwhile follows in a run of its own.
     for (let running = this.running.get(object.record.id); running !== undefined; ) {
       const leftMs = untilMs - clock.nowMs();
-      if (leftMs <= 0) break;
+      if (leftMs <= 0) return [...versions];
       await Promise.race([running, clock.sleep(leftMs)]);
       running = this.running.get(object.record.id);
     }
@@ -72,13 +75,13 @@ export class Merger {
     const gone = () => this.closing || core.removal.isRemoved(object.record.id);
     for (const version of namelessVersions(object.record)) {
       try {
-        const over = versionsOver(object.record, version);
+        const heir = heirOf(object.record, version);
         this.endReaders(object, version);
-        if (over.length > 1) continue;
+        if (heir === null) continue;
         let removed = 0;
         for (const { chunk } of this.present(object).filter((one) => one.version === version)) {
           if (gone()) return;
-          if (over.length === 1) await this.merge(object, chunk, version, over[0]!);
+          if (heir !== 0) await this.merge(object, chunk, version, heir);
           else await this.remove(object, chunk, version);
           removed++;
         }

@@ -299,21 +299,18 @@ class Volume {
       ...this.record.snapshots.filter((one) => one.over === version),
       ...(this.record.headOver === version ? [null] : []),
     ];
+    let { snapshots, headOver } = this.record;
     for (const version of nameless) {
       const alone = over(version).length <= 1;
-      if (left.has(version)) {
-        if (alone) throw new Error(`version ${version} is not merged`);
-        continue;
-      }
-      if (!alone) continue;
-      const gone = this.record.snapshots.find((one) => one.version === version)!;
-      await this.change({
-        snapshots: this.record.snapshots
-          .filter((one) => one !== gone)
-          .map((one) => (one.over === version ? { ...one, over: gone.over } : one)),
-        headOver: this.record.headOver === version ? gone.over : this.record.headOver,
-      });
+      if (left.has(version) && alone) throw new Error(`version ${version} is not merged`);
+      if (left.has(version) || !alone) continue;
+      const gone = snapshots.find((one) => one.version === version)!;
+      snapshots = snapshots
+        .filter((one) => one !== gone)
+        .map((one) => (one.over === version ? { ...one, over: gone.over } : one));
+      if (headOver === version) headOver = gone.over;
     }
+    await this.change({ snapshots, headOver });
   }
 
   async flatten(): Promise<void> {
