@@ -24,6 +24,8 @@ const RETRY_MS = 200;
 const SETTLE_MS = 3000;
 /** An MDS answers a little later than it was asked to. */
 const ANSWER_MS = 3000;
+/** Replicas that do not come within this are not waited for, however long the change itself may take. */
+const OPEN_MS = 30_000;
 
 /**
  * Has a change of a volume's versions or size carried out: by its holder, which goes on writing; or here, where nobody
@@ -44,7 +46,7 @@ export async function changeVolume(
     const { object } = await cluster.mds.call('mds.askChange', asked, leftMs + ANSWER_MS);
     if (object !== null) return object;
     try {
-      return await changeHere(cluster, ref, change, options, leftMs);
+      return await changeHere(cluster, ref, change, options, Math.min(leftMs, OPEN_MS));
     } catch (error) {
       // Somebody has opened it since: that one does it, unless it was done here just before.
       const failure = asRawstorError(error);

@@ -36,6 +36,7 @@ export class RequestQueue implements VolumeRequestOwner {
   /** Changes that came while they are held back; they hold no lock. */
   private held: VolumeRequest[] = [];
   private holding = false;
+  private readonly untilLetGo: (() => void)[] = [];
   private inFlight = 0;
   private allDrained: (() => void) | null = null;
 
@@ -132,6 +133,16 @@ export class RequestQueue implements VolumeRequestOwner {
   letGo(): void {
     this.holding = false;
     for (const request of this.held.splice(0)) this.begin(request);
+    for (const resolve of this.untilLetGo.splice(0)) resolve();
+  }
+
+  get holdsBack(): boolean {
+    return this.holding;
+  }
+
+  whenLetGo(): Promise<void> {
+    if (!this.holding) return Promise.resolve();
+    return new Promise((resolve) => this.untilLetGo.push(resolve));
   }
 
   /** A change of the volume's own, of any length, which is not held back. */

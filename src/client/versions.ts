@@ -43,7 +43,7 @@ export class Versions {
     this.mds = mds;
     this.membership = membership;
     this.owner = owner;
-    this.flatten = new Flatten(state, parts.flusher, parts.requests.writes);
+    this.flatten = new Flatten(state, parts.flusher, parts.requests);
     this.forgetting = new Forgetting(state, (change) => membership.changeVersions(change, null));
   }
 

@@ -32,6 +32,8 @@ export class VolumeTimers {
   private retry: Timer | null = null;
   private lastTickAtMs = 0;
   private renewing = false;
+  /** Asked for while one was on its way, which may have been answered before what it was asked for. */
+  private again = false;
 
   constructor(
     state: VolumeState,
@@ -89,8 +91,12 @@ export class VolumeTimers {
 
   /** Keeps the lease, and learns where the OSTs are. */
   renew(): void {
-    if (this.renewing) return;
+    if (this.renewing) {
+      this.again = true;
+      return;
+    }
     this.renewing = true;
+    this.again = false;
     this.retry?.cancel();
     const { object, sessionEpoch, toldLossEpoch } = this.state;
     const told = toldLossEpoch > 0 ? { toldLossEpoch } : {};
@@ -114,6 +120,7 @@ export class VolumeTimers {
       )
       .finally(() => {
         this.renewing = false;
+        if (this.again && this.timers.length > 0) this.renew();
       });
   }
 }

@@ -79,6 +79,8 @@ export async function withRangeLocked<T>(
 export type CopyOutcome = 'copied' | 'source' | 'target';
 
 export interface CopyMore {
+  /** Of the object; default: the head. */
+  readonly version?: number;
   /** The range is a region that is sealed at the source: it need not be copied again. */
   readonly remember?: boolean;
   /** Also the versions under the head that may differ since then; 0: all. */
@@ -96,7 +98,7 @@ export async function orderCopy(
   chunk: number,
   offset: number,
   length: number,
-  more: CopyMore = {},
+  { version, ...more }: CopyMore = {},
 ): Promise<CopyOutcome> {
   const { peer } = target;
   if (peer === null) return 'target';
@@ -112,7 +114,7 @@ export async function orderCopy(
       {
         handle: target.handle,
         chunk,
-        chunkVersion: state.object.headVersion,
+        chunkVersion: version ?? state.object.headVersion,
         offset,
         length,
         sourceAddresses: [...source.addresses],

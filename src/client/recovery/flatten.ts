@@ -1,8 +1,8 @@
 import { asRawstorError, RawstorError } from '../../common/errors.js';
-import type { Drain } from '../drain.js';
 import type { Flusher } from '../flusher.js';
 import type { Member } from '../member.js';
 import { RegionSet } from '../region-set.js';
+import type { RequestQueue } from '../request-queue.js';
 import type { VolumeState } from '../volume-state.js';
 import { listRegions, regionRange, withRangeLocked } from './copy.js';
 
@@ -19,13 +19,13 @@ const PATIENCE_MS = 60_000;
 export class Flatten {
   private readonly state: VolumeState;
   private readonly flusher: Flusher;
-  private readonly writes: Drain;
+  private readonly requests: RequestQueue;
   running = false;
 
-  constructor(state: VolumeState, flusher: Flusher, writes: Drain) {
+  constructor(state: VolumeState, flusher: Flusher, requests: RequestQueue) {
     this.state = state;
     this.flusher = flusher;
-    this.writes = writes;
+    this.requests = requests;
   }
 
   /** Everything is durable in the clone when resolved. @throws RawstorError NOT_FOUND, BUSY, UNAVAILABLE */
@@ -70,15 +70,24 @@ export class Flatten {
   }
 
   private async one(chunk: number, region: number): Promise<void> {
-    const { state } = this;
-    const range = regionRange(state, chunk, region);
-    if (range === null) return;
-    const length = range.end - range.start;
-    await state.env.throttle?.turn(length);
-    try {
-      await withRangeLocked(state, range, () => this.locked(chunk, region, range));
-    } finally {
-      state.env.throttle?.release(length);
+    const { state, requests } = this;
+    for (;;) {
+      await requests.whenLetGo();
+      const range = regionRange(state, chunk, region);
+      if (range === null) return;
+      const length = range.end - range.start;
+      await state.env.throttle?.turn(length);
+      try {
+        const done = await withRangeLocked(state, range, async () => {
+          // A change of versions or size waits for what has begun, and nothing begins while it holds changes back.
+          if (requests.holdsBack || regionRange(state, chunk, region)?.end !== range.end) return false;
+          await this.locked(chunk, region, range);
+          return true;
+        });
+        if (done) return;
+      } finally {
+        state.env.throttle?.release(length);
+      }
     }
   }
 
@@ -88,7 +97,7 @@ export class Flatten {
     const { clock } = state.env;
     const untilMs = clock.nowMs() + PATIENCE_MS;
     // A seal waits for it, as for a write.
-    const generation = this.writes.begin();
+    const generation = this.requests.writes.begin();
     state.unsealed.note(range.start, range.end, clock.nowMs());
     try {
       for (;;) {
@@ -103,7 +112,7 @@ export class Flatten {
         await clock.sleep(RETRY_MS);
       }
     } finally {
-      this.writes.end(generation);
+      this.requests.writes.end(generation);
     }
   }
 

@@ -114,8 +114,7 @@ export class Repair {
     }
     for (const block of blocks) {
       if (this.over || !member.readable) return blocks.length;
-      const repaired =
-        block.chunkVersion === state.object.headVersion && (await this.repairOne(member, block));
+      const repaired = await this.repairOne(member, block);
       const facts = { volume: state.name, ostId: member.ostId, chunk: block.chunk, offset: block.offset };
       if (repaired) {
         this.counts.repairedBlocks++;
@@ -131,9 +130,12 @@ export class Repair {
     return left;
   }
 
-  private async repairOne(member: Member, { chunk, offset }: DamagedBlock): Promise<boolean> {
+  private async repairOne(member: Member, block: DamagedBlock): Promise<boolean> {
     const { state } = this;
-    const { sizeBytes, chunkSizeBytes } = state.object;
+    const { chunk, offset, chunkVersion: version } = block;
+    const { chunkSizeBytes, headVersion, snapshots } = state.object;
+    const frozen = snapshots.find((one) => one.version === version);
+    const sizeBytes = version === headVersion ? state.object.sizeBytes : (frozen?.sizeBytes ?? 0);
     const length = Math.min(LIMITS.blockBytes, chunkLength(chunk, sizeBytes, chunkSizeBytes) - offset);
     if (length <= 0) return false;
     const start = chunk * chunkSizeBytes + offset;
@@ -144,7 +146,7 @@ export class Repair {
       for (;;) {
         const source = copySource(state.placement(chunk), member, failed);
         if (source === null || !member.readable) return false;
-        const outcome = await orderCopy(state, source, member, chunk, offset, length);
+        const outcome = await orderCopy(state, source, member, chunk, offset, length, { version });
         if (outcome !== 'source') return outcome === 'copied';
         failed.push(source);
       }

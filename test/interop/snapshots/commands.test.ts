@@ -81,6 +81,9 @@ describe('snapshot', () => {
     expect(bytes.subarray(0, MiB).every((byte) => byte === 1)).toBe(true);
     expect(bytes.subarray(MiB).every((byte) => byte === 0)).toBe(true);
     expect(ok(await volume('attach', 'vm1@monday')).trim()).toBe(uri);
+    const image = join(cluster.cwd, 'monday.img');
+    ok(await volume('export', 'vm1@monday', image));
+    expect(readFileSync(image).equals(bytes)).toBe(true);
     expect(ok(await volume('attach', 'vm1@monday', '--foreground', '--run', 'nbdinfo --size "$uri"'))).toBe(
       `${64 * MiB}\n`,
     );

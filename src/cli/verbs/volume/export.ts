@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { rename, rm, stat, writeFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import type { Volume } from '../../../client/index.js';
+import type { BlockDevice } from '../../../block/index.js';
 import { asRawstorError, RawstorError } from '../../../common/errors.js';
 import { formatSizeBytes } from '../../../common/units.js';
 import { defineVerb } from '../../command.js';
@@ -11,6 +11,7 @@ import { qemuImg } from '../../copy/qemu-img.js';
 import { withTemporaryExport } from '../../copy/temporary-export.js';
 import { openVolume } from '../../gateway/let-go.js';
 import { interruptible } from '../../interrupt.js';
+import { findSnapshot, splitSnapshotRef } from '../../snapshots.js';
 
 interface Options {
   format: string;
@@ -22,9 +23,9 @@ export const exportVerb = defineVerb<Options>({
   summary: 'copy a volume to a disk image, or raw to stdout',
   description:
     'What is zero in the volume is a hole in the file. The file appears under its name when it is whole. ' +
-    'A volume in use is refused: an image of it would be no cut in time.',
+    'A volume in use is refused: an image of it would be no cut in time. A snapshot of it is one, and is never in use.',
   arguments: [
-    { name: 'volume', help: 'name or id' },
+    { name: 'volume', help: 'VOLUME or VOLUME@SNAPSHOT' },
     { name: 'file', help: 'the image, or - for stdout' },
   ],
   options: [
@@ -47,33 +48,46 @@ export const exportVerb = defineVerb<Options>({
     }
     if (!toStdout) await checkTarget(file!, options.force);
     return await interruptible(async (signal) => {
-      const volume = await openVolume(context, ref!);
-      const { object } = volume;
-      const progress = context.progress(`export ${object.name}`, object.sizeBytes);
+      const source = await openSource(context, ref!);
+      const { device, name, sizeBytes } = source;
+      const progress = context.progress(`export ${name}`, sizeBytes);
       try {
         const copying = { io: context.io(), signal, onProgress: (bytes: number) => progress.update(bytes) };
-        if (toStdout) await exportToStream(volume, process.stdout, copying);
-        else await toFile(context, volume, file!, options, copying);
+        if (toStdout) await exportToStream(device, process.stdout, copying);
+        else await toFile(context, source, file!, options, copying);
       } finally {
         progress.end();
-        await volume.close();
+        await device.close();
       }
-      const result = {
-        name: object.name,
-        id: object.id,
-        sizeBytes: object.sizeBytes,
-        file,
-        format: options.format,
-      };
+      const result = { name, id: source.id, sizeBytes, file, format: options.format };
       if (!toStdout) {
         context.output.one(result, () => [
-          `exported ${object.name} (${formatSizeBytes(object.sizeBytes)}) to ${file} (${options.format})`,
+          `exported ${name} (${formatSizeBytes(sizeBytes)}) to ${file} (${options.format})`,
         ]);
       }
       return 0;
     });
   },
 });
+
+interface Source {
+  readonly device: BlockDevice;
+  readonly name: string;
+  readonly id: string;
+  readonly sizeBytes: number;
+}
+
+async function openSource(context: Context, ref: string): Promise<Source> {
+  if (splitSnapshotRef(ref) === null) {
+    const device = await openVolume(context, ref);
+    const { name, id, sizeBytes } = device.object;
+    return { device, name, id, sizeBytes };
+  }
+  const cluster = await context.cluster();
+  const { volume, snapshot } = await findSnapshot(context, cluster, ref);
+  const device = await cluster.openSnapshot(volume.id, snapshot.name);
+  return { device, name: device.name, id: volume.id, sizeBytes: device.sizeBytes };
+}
 
 async function checkTarget(file: string, force: boolean): Promise<void> {
   let found: Awaited<ReturnType<typeof stat>>;
@@ -96,7 +110,7 @@ async function checkTarget(file: string, force: boolean): Promise<void> {
 /** Under another name first: a file of this name is always whole. */
 async function toFile(
   context: Context,
-  volume: Volume,
+  { device, name, sizeBytes }: Source,
   file: string,
   options: Options,
   copying: ExportOptions,
@@ -109,14 +123,13 @@ async function toFile(
       await writeFile(partial, '', { flag: 'wx' });
       const target = await copying.io.openFile(partial, {});
       try {
-        await exportToFile(volume, target, copying);
+        await exportToFile(device, target, copying);
       } finally {
         await target.close();
       }
     } else {
-      const { name, sizeBytes } = volume.object;
       const env = { io: copying.io, clock: context.clock, log: context.log };
-      await withTemporaryExport(volume, name, env, (uri) => {
+      await withTemporaryExport(device, name, env, (uri) => {
         const args = ['convert', '-p', '-f', 'raw', '-O', options.format, uri, partial];
         const onPercent = (percent: number) => copying.onProgress((percent / 100) * sizeBytes);
         return qemuImg(args, { signal: copying.signal, onPercent });
