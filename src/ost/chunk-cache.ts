@@ -67,8 +67,22 @@ export class ChunkCache {
     this.openFile(chunk, true);
   }
 
+  /** The file of one version becomes that of the version over it, which has had its name already. */
+  handOver(from: ChunkFile, into: ChunkFile): void {
+    const { space, layers } = this.parts;
+    space.closing(into);
+    if (into.file !== null) into.retired.push(into.file);
+    into.file = from.file;
+    from.file = null;
+    into.allocatedBytes = from.allocatedBytes;
+    from.allocatedBytes = 0;
+    into.sync.dirty = true;
+    layers.maps.forgetAll(from);
+  }
+
   /** Something that used the chunk is over. */
   settled(chunk: ChunkFile): void {
+    if (chunk.retired.length > 0 && chunk.holders <= chunk.above.size) this.closeRetired(chunk);
     if (this.entries.length > this.limit && chunk.idle) this.evict();
   }
 
@@ -149,7 +163,16 @@ export class ChunkCache {
       unlinkBelow(chunk);
       this.settled(below);
     }
+    this.closeRetired(chunk);
     await file?.close();
+  }
+
+  private closeRetired(chunk: ChunkFile): void {
+    for (const file of chunk.retired.splice(0)) {
+      file.close().catch((error) => {
+        this.parts.env.log.warn({ error: String(error) }, 'a file could not be closed');
+      });
+    }
   }
 
   private remove(chunk: ChunkFile): void {

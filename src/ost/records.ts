@@ -182,6 +182,12 @@ export class Records {
     return page[region % REGIONS_PER_PAGE]!;
   }
 
+  /** Removes the checksums of one version of a chunk, in bounded transactions. */
+  async removeSums(id: Uint8Array, chunk: number, version: number): Promise<void> {
+    const place = chunkKey(id, chunk, version).subarray(17);
+    await this.removeAll(Buffer.concat([objectKey(RecordType.SUMS, id), place]));
+  }
+
   /** Removes every record of one version of a chunk, in bounded transactions; that it was written to last. */
   async removeVersion(id: Uint8Array, chunk: number, version: number): Promise<void> {
     const place = chunkKey(id, chunk, version).subarray(17);

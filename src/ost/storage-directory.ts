@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process';
 import { closeSync, existsSync, openSync, statfsSync } from 'node:fs';
-import { mkdir, open, readdir, rm, rmdir, stat, unlink } from 'node:fs/promises';
+import { mkdir, open, readdir, rename, rm, rmdir, stat, unlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { asRawstorError, RawstorError } from '../common/errors.js';
@@ -61,6 +61,15 @@ export class DirectoryStorage implements ChunkStorage {
       await unlink(path);
     } catch (error) {
       if (!isMissing(error)) throw asRawstorError(error, path);
+    }
+  }
+
+  async renameChunk(objectId: string, from: ChunkName, to: ChunkName): Promise<void> {
+    const path = this.path(objectId, from);
+    try {
+      await rename(path, this.path(objectId, to));
+    } catch (error) {
+      throw asRawstorError(error, path);
     }
   }
 

@@ -33,6 +33,8 @@ export interface ChunkStorage {
   syncDirectory(objectId: string): Promise<void>;
   /** Removes one file; one that is not there is already removed. Durable with the next `syncDirectory`. */
   removeChunk(objectId: string, name: ChunkName): Promise<void>;
+  /** Gives a file the name of another version, in whose place it comes. Durable with the next `syncDirectory`. */
+  renameChunk(objectId: string, from: ChunkName, to: ChunkName): Promise<void>;
   list(objectId: string): Promise<ChunkName[]>;
   /** Every object that has a directory here. */
   objects(): Promise<string[]>;

@@ -43,6 +43,14 @@ export class SimStorage implements ChunkStorage {
     this.disk.files.delete(pathOf(objectId, name));
   }
 
+  async renameChunk(objectId: string, from: ChunkName, to: ChunkName): Promise<void> {
+    const { files } = this.disk;
+    const file = files.get(pathOf(objectId, from));
+    if (file === undefined) return;
+    files.delete(pathOf(objectId, from));
+    files.set(pathOf(objectId, to), file);
+  }
+
   async list(objectId: string): Promise<ChunkName[]> {
     const paths = [...this.disk.files.keys()].filter((path) => path.startsWith(objectId));
     return paths.map((path) => {

@@ -3,12 +3,16 @@ import type { ChunkFile, ChunkWaiter } from '../chunk-file.js';
 
 const REGION_BYTES = LIMITS.regionSizeBytes;
 
+/** For the whole chunk. */
+export const ALL_REGIONS = -2;
+const NONE = -1;
+
 /**
- * Keeps changes of a chunk out of one region while blocks are moved between its versions there. Reads go on: what moves
+ * Keeps changes of a chunk out of one region, or of all, while blocks are moved between its versions there. Reads go on: what moves
  * is the same in both places.
  */
 export class ChangeLock {
-  private region = -1;
+  private region = NONE;
   private readonly waiting: ChunkWaiter[] = [];
   private readonly changing = new Map<number, number>();
   private wanted: (() => void) | null = null;
@@ -16,10 +20,10 @@ export class ChangeLock {
 
   /** Whether a change of the range has to wait; then `waiter` is told when it may look again. */
   stops(offset: number, length: number, waiter: ChunkWaiter): boolean {
-    if (this.region < 0) return false;
+    if (this.region === NONE) return false;
     const first = Math.floor(offset / REGION_BYTES);
     const last = Math.floor((offset + length - 1) / REGION_BYTES);
-    if (this.region < first || this.region > last) return false;
+    if (this.region !== ALL_REGIONS && (this.region < first || this.region > last)) return false;
     this.waiting.push(waiter);
     return true;
   }
@@ -37,16 +41,16 @@ export class ChangeLock {
       const left = this.changing.get(region)! - 1;
       if (left > 0) this.changing.set(region, left);
       else this.changing.delete(region);
-      if (left === 0 && region === this.region) this.wanted?.();
+      if (left === 0 && !this.isChanging()) this.wanted?.();
     }
   }
 
-  /** Runs `work` while nothing else changes the region. One at a time. */
+  /** Runs `work` while nothing else changes the region (ALL_REGIONS: any). One at a time. */
   with<T>(region: number, work: () => Promise<T>): Promise<T> {
     const run = this.turn.then(async () => {
       this.region = region;
       try {
-        if (this.changing.has(region)) {
+        if (this.isChanging()) {
           await new Promise<void>((resolve) => {
             this.wanted = resolve;
           });
@@ -54,7 +58,7 @@ export class ChangeLock {
         return await work();
       } finally {
         this.wanted = null;
-        this.region = -1;
+        this.region = NONE;
         for (const waiter of this.waiting.splice(0)) waiter.chunkReady(0);
       }
     });
@@ -63,6 +67,10 @@ export class ChangeLock {
       () => {},
     );
     return run;
+  }
+
+  private isChanging(): boolean {
+    return this.region === ALL_REGIONS ? this.changing.size > 0 : this.changing.has(this.region);
   }
 }
 

@@ -47,7 +47,8 @@ export function heirOf(record: ObjectRecord, version: number): number | null {
 
 /** Removed snapshots whose data may still be here: oldest first. */
 export function namelessVersions(record: ObjectRecord): number[] {
-  return record.snapshots.filter((one) => one.name === null).map((one) => one.version);
+  const nameless = record.snapshots.filter((one) => one.name === null);
+  return nameless.map((one) => one.version).sort((a, b) => a - b);
 }
 
 /** Frozen versions, oldest first: what a copy brings before the head. */

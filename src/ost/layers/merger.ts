@@ -1,11 +1,9 @@
 import { asRawstorError } from '../../common/errors.js';
-import { LIMITS } from '../../common/limits.js';
 import type { ChunkFile } from '../chunk-file.js';
 import type { OstCore } from '../core.js';
 import type { OstObject } from '../object.js';
-import { REGIONS_PER_PAGE } from '../record-codec.js';
-import { BlockMover } from './block-mover.js';
 import { heirOf, namelessVersions } from './lineage.js';
+import { VersionMerge } from './version-merge.js';
 
 const RETRY_MS = 5000;
 /** Chunk records looked at in one turn. */
@@ -73,7 +71,8 @@ export class Merger {
   private async run(object: OstObject): Promise<void> {
     const { core } = this;
     const gone = () => this.closing || core.removal.isRemoved(object.record.id);
-    for (const version of namelessVersions(object.record)) {
+    // Newest first: what lies between a version and the one that its data goes to has gone there before it.
+    for (const version of namelessVersions(object.record).reverse()) {
       try {
         const heir = heirOf(object.record, version);
         this.endReaders(object, version);
@@ -95,6 +94,7 @@ export class Merger {
         );
         await core.env.clock.sleep(RETRY_MS);
         this.again.add(object.record.id);
+        return;
       }
     }
   }
@@ -119,7 +119,6 @@ export class Merger {
     }
   }
 
-  /** Everything that `version` still shows through `over` becomes that one's own; then the file goes. */
   private async merge(object: OstObject, number: number, version: number, over: number): Promise<void> {
     const { core } = this;
     const [into, from] = await Promise.all([
@@ -127,10 +126,7 @@ export class Merger {
       this.open(object, number, version),
     ]);
     try {
-      await this.moveAll(object, into, from);
-      if (!(await into.sync.synced()) || !(await object.directory.synced())) {
-        throw new Error('the merged data could not be made durable');
-      }
+      await new VersionMerge(core, object, from, into).run();
     } finally {
       for (const one of [into, from]) {
         one.holders--;
@@ -138,35 +134,6 @@ export class Merger {
       }
     }
     await this.remove(object, number, version);
-  }
-
-  private async moveAll(object: OstObject, into: ChunkFile, from: ChunkFile): Promise<void> {
-    const { core } = this;
-    const session = core.layers.ownSession(object);
-    const mover = new BlockMover(core);
-    const regionBytes = LIMITS.regionSizeBytes;
-    const { version } = from;
-    for (const { page, epochs } of core.records.versionRegions(object.key, from.chunk, version)) {
-      for (let i = 0; i < epochs.length; i++) {
-        const epoch = epochs[i]!;
-        if (epoch === 0) continue;
-        const region = page * REGIONS_PER_PAGE + i;
-        const offset = region * regionBytes;
-        const length = Math.min(regionBytes, object.record.chunkSizeBytes - offset);
-        // Whoever copies regions newer than something has to find there what it found below.
-        await core.intents.raise(into, offset, length, epoch);
-        await mover.moveUp(into, session, { offset, length }, epoch, (owner) => owner === from);
-        await this.mergeZeros(into, from, region);
-      }
-    }
-  }
-
-  private async mergeZeros(into: ChunkFile, from: ChunkFile, region: number): Promise<void> {
-    const { zeros } = this.core.layers;
-    if (from.below === null) return;
-    const bits = zeros.bits(from, region);
-    if (bits === null) return;
-    await zeros.add(into, region, bits);
   }
 
   private async remove(object: OstObject, number: number, version: number): Promise<void> {
