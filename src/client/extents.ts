@@ -56,7 +56,7 @@ async function chunkRuns(
     const member = attached.find((one) => one.peer?.local) ?? attached[0];
     if (member?.peer != null) {
       try {
-        const chunkVersion = state.object.headVersion;
+        const chunkVersion = member.headVersion;
         const query = { handle: member.handle, chunk, chunkVersion, offset, length };
         return (await member.peer.call('ost.extents', query)).runs;
       } catch (error) {

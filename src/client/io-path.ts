@@ -222,7 +222,7 @@ export class IoPath implements ChunkOpOwner {
     op.opcode = Opcode.READ;
     op.fua = false;
     op.chunk = piece.chunk;
-    op.chunkVersion = this.state.object.headVersion;
+    op.chunkVersion = member.headVersion;
     op.offset = piece.offset;
     op.length = piece.length;
     op.slices.clear();

@@ -46,8 +46,9 @@ export class Member {
   /** What the OST had stored when it was attached. */
   storedSet: StoredSet | null = null;
   sessionNumber = 0;
-  /** Epoch of the object record that it was last told. */
+  /** Epoch of the object record that it was last told, and the head by that: what it can be asked for. */
   keptEpoch = 0;
+  headVersion = 0;
   /** It was given up for silence, so that trying the same again at once is no use. */
   silent = false;
   /** When something sent then was answered: what I14 asks. */
@@ -162,13 +163,19 @@ export class Member {
     this.emptied =
       this.required && this.recordedBootId !== null && !sameBootId(this.recordedBootId, answer.bootId);
     this.sessionNumber = session.number;
-    this.keptEpoch = object.epoch;
+    this.keeps(object);
     this.silent = false;
     this.confirmedAtMs = askedAtMs;
     this.progressAtMs = clock.nowMs();
     this.ping.handle = answer.handle;
     this.ping.sessionEpoch = session.epoch;
     this.ping.sessionNumber = session.number;
+  }
+
+  /** It has been told this record. */
+  keeps({ epoch, headVersion }: ObjectRecord): void {
+    this.keptEpoch = Math.max(this.keptEpoch, epoch);
+    this.headVersion = Math.max(this.headVersion, headVersion);
   }
 
   /** Ends the session from here; `memberEnded` follows. */

@@ -154,7 +154,7 @@ export class SetRecorder {
           const withRecord = outdated(member) ? { object: recordOf(object) } : {};
           const kept = { set, lastSeal, lossWallMs, ...withRecord };
           await peer.call('ost.storeSet', { handle: member.handle, ...kept }, 5000);
-          member.keptEpoch = Math.max(member.keptEpoch, object.epoch);
+          member.keeps(object);
           return true;
         } catch (error) {
           state.env.log.warn(

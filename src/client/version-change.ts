@@ -1,7 +1,9 @@
 import { BlockOp } from '../block/device.js';
 import { RawstorError } from '../common/errors.js';
+import { LIMITS } from '../common/limits.js';
 import { makesHead, type VersionChange } from '../protocol/version-messages.js';
 import type { Flusher } from './flusher.js';
+import type { LockHolder } from './range-locks.js';
 import { listRegions } from './recovery/copy.js';
 import { RegionSet } from './region-set.js';
 import type { RequestQueue } from './request-queue.js';
@@ -70,7 +72,9 @@ export class VersionChanging {
         await steps.wait(flusher.flush());
         // A write that failed on all may have left replicas different.
         this.checkReconciled();
-        await this.record(change, askedId, steps);
+        // A head that shows something else is read by nobody before all replicas know it.
+        if (change.kind === 'rollback') await this.alone(steps, () => this.record(change, askedId, steps));
+        else await this.record(change, askedId, steps);
       } catch (error) {
         state.unsealed.failed();
         throw error;
@@ -157,6 +161,25 @@ export class VersionChanging {
       }
     };
     await Promise.all(Array.from({ length: ERASES_AT_ONCE }, worker));
+  }
+
+  /** While nothing else is done to the volume, not even a read. */
+  private async alone(steps: ChangeSteps, action: () => Promise<void>): Promise<void> {
+    const { locks, object } = this.state;
+    let isGranted = () => {};
+    const granted = new Promise<void>((resolve) => {
+      isGranted = resolve;
+    });
+    const lockEnd = Math.ceil(object.sizeBytes / LIMITS.blockBytes) * LIMITS.blockBytes;
+    const all = { lockStart: 0, lockEnd, lockExclusive: true, lockSlot: -1 };
+    const holder: LockHolder = { ...all, lockGranted: () => isGranted() };
+    try {
+      if (!locks.acquire(holder)) await steps.wait(granted);
+      await action();
+    } finally {
+      if (holder.lockSlot >= 0) locks.release(holder);
+      else locks.cancel(holder);
+    }
   }
 
   private async record(change: VersionChange, askedId: string | null, steps: ChangeSteps): Promise<void> {

@@ -11,6 +11,7 @@ import { BLOCK_BYTES, Oracle } from './oracle.js';
 import { OstNode } from './ost-node.js';
 import { connectOst } from './peer.js';
 import { SimProcess } from './process.js';
+import { Snapshots } from './snapshots.js';
 import { Violation, type World } from './world.js';
 
 export const CHUNK_BYTES = MiB;
@@ -25,6 +26,7 @@ export interface ClusterPlan {
   readonly chunks: number;
   readonly stripeWidth: number | 'all';
   readonly steps: number;
+  readonly snapshots: boolean;
 }
 
 /** The simulated cluster with its one volume, and the guests that come and go on it. */
@@ -49,6 +51,7 @@ export class Cluster {
   private warm = 0;
   private guests = 0;
   readonly audit: Audit;
+  readonly snapshots: Snapshots | null;
   /** A loss is on record that its writer does not know of yet. */
   private lossPending = false;
   private openedEpoch = 0;
@@ -63,6 +66,7 @@ export class Cluster {
     this.stepsLeft = plan.steps;
     this.network = new Network(world);
     this.audit = new Audit(this);
+    this.snapshots = plan.snapshots ? new Snapshots(this) : null;
     this.mds = new MdsNode(world, (before, after) => this.audit.committed(before, after));
     this.blockCount = plan.chunks * BLOCKS_PER_CHUNK;
     this.load = newLoad(world);
@@ -264,14 +268,16 @@ export class Cluster {
       const inChunk = (offset % CHUNK_BYTES) / BLOCK_BYTES;
       for (const { ostId } of members) {
         const node = this.nodes.get(ostId)!;
-        if (this.plan.stripeWidth === 'all' && !this.holds(object, chunk, node)) continue;
+        if (!this.holds(object, chunk, node)) continue;
         const file = node.disk.files.get(`${object.id}/${chunk}.${object.headVersion}`);
         visit(block, file?.[view].get(inChunk) ?? NO_BYTES, node);
       }
     }
   }
 
-  private holds(object: ObjectRecord, chunk: number, node: OstNode): boolean {
+  /** Whether a replica of the chunk is there. */
+  holds(object: ObjectRecord, chunk: number, node: OstNode): boolean {
+    if (this.plan.stripeWidth !== 'all') return object.members.some((one) => one.ostId === node.ostId);
     return this.mds.placement(object, chunk).includes(node.ostId);
   }
 }

@@ -13,6 +13,7 @@ const { values } = parseArgs({
     from: { type: 'string', default: '1' },
     steps: { type: 'string', default: '1000' },
     jobs: { type: 'string', default: '1' },
+    snapshots: { type: 'boolean', default: false },
     trace: { type: 'boolean', default: false },
     keep: { type: 'boolean', default: false },
     help: { type: 'boolean', default: false },
@@ -22,17 +23,19 @@ const { values } = parseArgs({
 if (values.help) {
   process.stdout.write(
     'npm run sim -- [--from N] [--seeds COUNT | --hours H] [--steps OPERATIONS] [--jobs PROCESSES | --jobs all]\n' +
-      '               [--keep]                     many histories; --keep goes on after five that fail\n' +
-      'npm run sim -- --seed N [--steps OPERATIONS] [--trace]      one, event by event\n',
+      '               [--keep] [--snapshots]       many histories; --keep goes on after five that fail\n' +
+      'npm run sim -- --seed N [--steps OPERATIONS] [--snapshots] [--trace]      one, event by event\n',
   );
   process.exit(0);
 }
 
 const steps = Number(values.steps);
+const { snapshots } = values;
+const more = snapshots ? ' --snapshots' : '';
 const out = (text: string) => process.stdout.write(`${text}\n`);
 
 async function one(seed: number): Promise<boolean> {
-  const result = await runSeed({ seed, steps, ...(values.trace ? { onTrace: out } : {}) });
+  const result = await runSeed({ seed, steps, snapshots, ...(values.trace ? { onTrace: out } : {}) });
   const { violation, ...rest } = result;
   if (violation !== null) out(`seed ${seed}: ${violation}`);
   out(JSON.stringify(rest));
@@ -56,7 +59,7 @@ async function many(): Promise<boolean> {
     const from = Number(values.from) + given;
     const size = Math.min(perBatch, total - given);
     given += size;
-    return { from, count: size, steps };
+    return { from, count: size, steps, snapshots };
   };
   const work = async (run: (batch: Batch) => ReturnType<typeof runBatch>) => {
     for (let batch = next(); batch !== null; batch = next()) {
@@ -65,7 +68,7 @@ async function many(): Promise<boolean> {
       failed += done.failures.length;
       addCounts(counts, done.counts);
       for (const { seed, violation } of done.failures) {
-        out(`seed ${seed}: ${violation}\n  npm run sim -- --seed ${seed} --steps ${steps} --trace`);
+        out(`seed ${seed}: ${violation}\n  npm run sim -- --seed ${seed} --steps ${steps}${more} --trace`);
       }
     }
   };

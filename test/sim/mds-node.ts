@@ -130,6 +130,19 @@ function slowStore(store: MetadataStore, process: SimProcess): MetadataStore {
   };
 }
 
+const VERSION_CALLS: Partial<Record<MethodName, 'change' | 'ask' | 'refuse'>> = {
+  'mds.changeVersions': 'change',
+  'mds.askChange': 'ask',
+  'mds.refuseChange': 'refuse',
+};
+
+function handlerOf(mds: Mds, method: MethodName): (params: unknown, caller: object) => Promise<unknown> {
+  const version = VERSION_CALLS[method];
+  const [owner, name] =
+    version === undefined ? [mds, method.slice('mds.'.length) as 'open'] : [mds.versions, version];
+  return (owner[name as never] as (params: unknown, caller: object) => Promise<unknown>).bind(owner);
+}
+
 /** A standing connection to the MDS, made again when lost: what ControlLink is to a client. */
 export class MdsLink {
   /** Told before a call is sent. */
@@ -168,8 +181,7 @@ export class MdsLink {
       this.from.later(timeoutMs, '', () => fail(new RawstorError('TIMEOUT', method)));
       pipe.send(0, `${method} ${summary(sent)}`, () => {
         if (mds === null) return;
-        const name = method.slice('mds.'.length) as 'open';
-        (mds[name] as (params: unknown, caller: object) => Promise<unknown>)(sent, pipe).then(
+        handlerOf(mds, method)(sent, pipe).then(
           (value) =>
             pipe.send(1, `${method} answered`, () => {
               this.failers.delete(fail);
@@ -186,6 +198,7 @@ export class MdsLink {
     method: M,
     params: Params<M>,
     giveUp: () => boolean,
+    decides: readonly string[] = [],
   ): Promise<Result<M>> {
     for (;;) {
       try {
@@ -193,7 +206,7 @@ export class MdsLink {
       } catch (error) {
         const failure = asRawstorError(error);
         const unanswered = ['UNAVAILABLE', 'TIMEOUT', 'CONNECTION_LOST', 'LIMIT', 'BUSY'];
-        if (!unanswered.includes(failure.code) || giveUp()) throw failure;
+        if (!unanswered.includes(failure.code) || decides.includes(failure.code) || giveUp()) throw failure;
         this.world.count('callsAskedAgain');
         await this.from.clock.sleep(200);
       }

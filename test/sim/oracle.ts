@@ -39,6 +39,15 @@ export interface ReadCheck {
   readonly oldestOpen: number;
 }
 
+/** A snapshot: what may be in it. */
+export interface Cut {
+  /** What was acknowledged, or read, before it was asked for. */
+  readonly floors: Int32Array[];
+  readonly losses: number;
+  /** How many writes each block had when it was there: none later is in. Null while that is not known. */
+  ends: number[] | null;
+}
+
 /**
  * What a volume may answer: of every sector the last acknowledged write or one issued later, and never one
  * older than what was read before; after a recorded loss the last flushed one or later.
@@ -106,6 +115,32 @@ export class Oracle {
       for (let sector = 0; sector < SECTORS; sector++) {
         flushed[sector] = Math.max(flushed[sector]!, floor[sector]!);
       }
+    }
+  }
+
+  beginCut(): Cut {
+    return { floors: this.blocks.map(({ floor }) => floor.slice()), losses: this.losses, ends: null };
+  }
+
+  /** It is there. A loss meanwhile may have come before it. */
+  endCut(cut: Cut): void {
+    cut.ends = this.blocks.map(({ values }) => values.length);
+    if (cut.losses !== this.losses) for (const floor of cut.floors) floor.fill(0);
+  }
+
+  /** Of a snapshot whose end nobody saw a loss may have come before it, too. */
+  checkCut(cut: Cut, block: number, bytes: Buffer, where: string): void {
+    const { values } = this.blocks[block]!;
+    const end = cut.ends?.[block] ?? values.length;
+    for (let sector = 0; sector < SECTORS; sector++) {
+      const value = bytes.readUInt32LE(sector * SECTOR_BYTES);
+      const from = cut.ends === null && cut.losses !== this.losses ? 0 : cut.floors[block]![sector]!;
+      const found = values.indexOf(value, from);
+      if (found >= 0 && found < end) continue;
+      this.world.fail(
+        `${where} has in block ${block} sector ${sector} write ${value} (index ${values.lastIndexOf(value)}), ` +
+          `legal from index ${from} to ${end - 1}`,
+      );
     }
   }
 

@@ -5,6 +5,8 @@ import { outsideReactions, World } from './world.js';
 export interface RunOptions {
   readonly seed: number;
   readonly steps: number;
+  /** Snapshots are taken and removed all along. */
+  readonly snapshots?: boolean;
   readonly onTrace?: (line: string) => void;
 }
 
@@ -39,7 +41,7 @@ export function runSeed(options: RunOptions): Promise<RunResult> {
     // Errors are an everyday thing here, and their stacks are costly.
     Error.stackTraceLimit = options.onTrace === undefined ? 0 : 10;
     try {
-      history(world, options.steps);
+      history(world, options);
       return result(null);
     } catch (error) {
       return result(error instanceof Error ? `${error.message}` : String(error));
@@ -49,13 +51,14 @@ export function runSeed(options: RunOptions): Promise<RunResult> {
   });
 }
 
-function history(world: World, steps: number): void {
+function history(world: World, { steps, snapshots = false }: RunOptions): void {
   const { random } = world;
   const osts = 2 + random.below(2);
   const replicas = Math.min(osts, world.chance(0.1) ? 1 : world.chance(0.7) ? 2 : 3);
   const stripeWidth = osts === 3 && replicas === 2 && world.chance(0.6) ? 'all' : 1;
-  const cluster = new Cluster(world, { osts, replicas, chunks: 8, stripeWidth, steps });
+  const cluster = new Cluster(world, { osts, replicas, chunks: 8, stripeWidth, steps, snapshots });
   cluster.start();
+  cluster.snapshots?.begin();
   cluster.newGuest(false).open();
   const swarm = new Swarm(world);
   let faulty = true;
@@ -114,8 +117,11 @@ function calm(world: World, cluster: Cluster): void {
   world.run(() => closed, CALM_LIMIT_MS, 'close');
   const { object, clean } = mds.peek(cluster.object!.id);
   if (!clean) world.fail('the last close was not clean');
-  cluster.compareDisks(object, 'cached');
-  // What was sealed is durable everywhere.
-  cluster.compareDisks(object, 'durable');
+  if (cluster.snapshots !== null) cluster.snapshots.verify(object);
+  else {
+    cluster.compareDisks(object, 'cached');
+    // What was sealed is durable everywhere.
+    cluster.compareDisks(object, 'durable');
+  }
   if (world.violation !== null) throw world.violation;
 }

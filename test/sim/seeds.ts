@@ -4,6 +4,7 @@ export interface Batch {
   readonly from: number;
   readonly count: number;
   readonly steps: number;
+  readonly snapshots?: boolean;
   /** Ends with the first that fails. */
   readonly firstOnly?: boolean;
 }
@@ -19,10 +20,16 @@ export function addCounts(to: Record<string, number>, more: Readonly<Record<stri
 }
 
 /** Seeds one after the other in this process. */
-export async function runBatch({ from, count, steps, firstOnly }: Batch): Promise<BatchDone> {
+export async function runBatch({
+  from,
+  count,
+  steps,
+  snapshots = false,
+  firstOnly,
+}: Batch): Promise<BatchDone> {
   const done: BatchDone = { count, failures: [], counts: {} };
   for (let seed = from; seed < from + count; seed++) {
-    const { violation, counts } = await runSeed({ seed, steps });
+    const { violation, counts } = await runSeed({ seed, steps, snapshots });
     addCounts(done.counts, counts);
     if (violation === null) continue;
     done.failures.push({ seed, violation });

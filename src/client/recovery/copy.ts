@@ -114,7 +114,8 @@ export async function orderCopy(
       {
         handle: target.handle,
         chunk,
-        chunkVersion: version ?? state.object.headVersion,
+        // While a new head is being told to all, nothing is in it yet.
+        chunkVersion: version ?? Math.min(source.headVersion, target.headVersion),
         offset,
         length,
         sourceAddresses: [...source.addresses],
