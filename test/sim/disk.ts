@@ -3,6 +3,8 @@ import type { World } from './world.js';
 /** A page of the simulated kernel; small, because the simulation spends its time on these. */
 export const BLOCK = 1024;
 const SECTOR = 512;
+/** Blocks of the least that a file system allocates. */
+const UNIT_BLOCKS = 4;
 
 /** One file: what the page cache has, what the disk has, and every content of a block since its last sync. */
 export class FileData {
@@ -55,6 +57,16 @@ export class FileData {
     this.durableSizeBytes = Math.max(this.durableSizeBytes, sizeBytes);
   }
 
+  /** Blocks written since the last sync in a unit of which the disk has nothing. */
+  newIn(unit: number): number {
+    let count = 0;
+    for (let block = unit * UNIT_BLOCKS; block < (unit + 1) * UNIT_BLOCKS; block++) {
+      if (this.durable.has(block)) return 0;
+      if (this.dirty.has(block)) count++;
+    }
+    return count;
+  }
+
   persist(block: number, content: Buffer | null): void {
     if (content === null) this.durable.delete(block);
     else this.durable.set(block, content);
@@ -104,7 +116,7 @@ export class SimDisk {
         continue;
       }
       file.linked = true;
-      for (const [block, versions] of file.dirty) file.persist(block, this.torn(file, block, versions));
+      this.keepSome(file, 1);
       if (world.chance(0.5)) file.durableSizeBytes = file.sizeBytes;
       for (const block of file.durable.keys()) {
         file.durableSizeBytes = Math.max(file.durableSizeBytes, (block + 1) * BLOCK);
@@ -117,9 +129,7 @@ export class SimDisk {
   failSync(file: FileData): void {
     this.losses++;
     this.failedSyncs++;
-    for (const [block, versions] of file.dirty) {
-      if (this.world.chance(0.5)) file.persist(block, this.torn(file, block, versions));
-    }
+    this.keepSome(file, 0.5);
     file.dirty.clear();
   }
 
@@ -127,6 +137,26 @@ export class SimDisk {
     const { world } = this;
     const stall = world.nowMs < this.slowUntilMs ? world.between(0, this.slowUntilMs - world.nowMs) : 0;
     return stall + typicalMs * (0.3 + world.random.next() * 2);
+  }
+
+  /**
+   * Of what was not synced some is on disk. Where there was a hole and several blocks were written, as when a version
+   * gets a whole unit from the one below, all are or none is: a file system allocates no less, and not before the data is there.
+   */
+  private keepSome(file: FileData, chance: number): void {
+    const { world } = this;
+    const unitOf = (block: number) => Math.floor(block / UNIT_BLOCKS);
+    const filled = new Map<number, boolean>();
+    for (const block of file.dirty.keys()) {
+      const unit = unitOf(block);
+      if (!filled.has(unit) && file.newIn(unit) > 1) filled.set(unit, world.chance(chance / 2));
+    }
+    for (const [block, versions] of file.dirty) {
+      const isFilled = filled.get(unitOf(block));
+      if (isFilled !== undefined) {
+        if (isFilled) file.persist(block, file.cached.get(block) ?? null);
+      } else if (chance === 1 || world.chance(chance)) file.persist(block, this.torn(file, block, versions));
+    }
   }
 
   private torn(file: FileData, block: number, versions: (Buffer | null)[]): Buffer | null {
