@@ -18,6 +18,8 @@ export class Boot {
   private readonly openChunks: () => Iterable<{ objectId: string; name: ChunkName }>;
   private kernel = '';
   private generation = 0;
+  /** The kernel under which the last process wrote is gone, and it had not closed its files. */
+  powerLost = false;
   /** The losses so far are recorded. */
   private recording: Promise<void> = Promise.resolve();
 
@@ -43,6 +45,7 @@ export class Boot {
     const before = this.records.boot();
     this.kernel = env.kernelBootId ?? readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
     this.generation = before?.generation ?? 1;
+    this.powerLost = before !== null && !before.clean && before.kernel !== this.kernel;
     const noted = storage.lossNoted();
     let lost = noted;
     if (before !== null && !before.clean && before.kernel === this.kernel) {

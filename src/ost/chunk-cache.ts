@@ -1,10 +1,12 @@
 import { asRawstorError, RawstorError } from '../common/errors.js';
 import { errorOfStatus } from '../protocol/index.js';
+import type { Boot } from './boot.js';
 import { ChunkFile, ChunkState } from './chunk-file.js';
 import type { DirtyTracker } from './dirty.js';
 import type { OstEnvironment } from './environment.js';
-import type { Layers } from './layers/index.js';
+import { type Layers, settleHoles } from './layers/index.js';
 import type { OstObject } from './object.js';
+import { REGIONS_PER_PAGE } from './record-codec.js';
 import type { Records } from './records.js';
 import type { RegionMirror } from './regions.js';
 import type { SpaceGuard } from './space.js';
@@ -23,6 +25,7 @@ export interface ChunkCacheParts {
   readonly regions: RegionMirror;
   readonly space: SpaceGuard;
   readonly layers: Layers;
+  readonly boot: Boot;
   /** The object and version that a version lies over; null: none. @throws RawstorError NOT_FOUND */
   below(object: OstObject, version: number): { object: OstObject; version: number } | null;
 }
@@ -187,23 +190,42 @@ export class ChunkCache {
     const { object } = chunk;
     const { storage, space, records, layers } = this.parts;
     const name = { chunk: chunk.chunk, version: chunk.version };
-    storage.open(object.record.id, name, create).then(
-      (file) => {
-        if (chunk.state === ChunkState.CLOSED) return file?.close();
-        chunk.file = file;
-        if (file !== null) space.opened(chunk);
-        chunk.recorded = records.hasChunk(object.key, chunk.chunk, chunk.version);
-        if (!create) return chunk.below === null ? this.openBelow(chunk) : this.opened(chunk, 0);
-        object.directory.dirty = true;
-        layers.maps.forgetAll(chunk);
-        this.opened(chunk, 0);
-      },
-      (error) => this.failed(chunk, error),
-    );
+    storage
+      .open(object.record.id, name, create)
+      .then(
+        (file) => {
+          if (chunk.state === ChunkState.CLOSED) return file?.close();
+          chunk.file = file;
+          if (file !== null) space.opened(chunk);
+          chunk.recorded = records.hasChunk(object.key, chunk.chunk, chunk.version);
+          if (!create) return this.settle(chunk);
+          object.directory.dirty = true;
+          layers.maps.forgetAll(chunk);
+          this.opened(chunk, 0);
+        },
+        (error) => this.failed(chunk, error),
+      )
+      .catch((error) => this.failed(chunk, error));
+  }
+
+  /** After a power loss, before anything of it is read: what is a hole decides what a layered version has. */
+  private settle(opened: ChunkFile): void | Promise<void> {
+    const { file, object, chunk, version } = opened;
+    const { boot, records } = this.parts;
+    const layered = object.record.snapshots.length > 0 || object.record.parent !== null;
+    if (!boot.powerLost || !layered || file === null) return this.openBelow(opened);
+    const regions: number[] = [];
+    for (const { page, epochs } of records.versionRegions(object.key, chunk, version)) {
+      epochs.forEach((epoch, i) => {
+        if (epoch > object.lastSeal) regions.push(page * REGIONS_PER_PAGE + i);
+      });
+    }
+    return settleHoles(file, regions).then(() => this.openBelow(opened));
   }
 
   /** A version is ready when all that it lies over is. */
   private openBelow(chunk: ChunkFile): void {
+    if (chunk.below !== null) return this.opened(chunk, 0);
     try {
       const lower = this.parts.below(chunk.object, chunk.version);
       if (lower === null) return this.opened(chunk, 0);

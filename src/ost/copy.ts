@@ -14,7 +14,7 @@ import {
   sameBootId,
 } from '../protocol/index.js';
 import type { OstCore } from './core.js';
-import { frozenVersions, overOf, sharesParent, sizeOfVersion } from './layers/index.js';
+import { lastingBelow, lastingVersions, legaciesOf, sharesParent, sizeOfVersion } from './layers/index.js';
 import type { Session } from './session.js';
 import { regionVersions } from './version-calls.js';
 
@@ -122,10 +122,10 @@ export class CopyEngine {
       for (let i = 0; i < epochs.length; i += 2) if (epochs[i + 1]! >= since) newer.add(epochs[i]!);
     }
     const { record } = session.object;
-    return frozenVersions(record).filter((version) => {
+    return lastingVersions(record).filter((version) => {
       // A clone's oldest version has, besides its own, what shows of the parent.
-      const ofParent = since === 0 && record.parent !== null && overOf(record, version) === 0;
-      return newer.has(version) || ofParent;
+      const ofParent = since === 0 && record.parent !== null && lastingBelow(record, version) === 0;
+      return ofParent || newer.has(version) || legaciesOf(record, version).some((one) => newer.has(one));
     });
   }
 
@@ -143,13 +143,23 @@ export class CopyEngine {
     let zeroedBytes = 0;
     while (at < end) {
       const { chunk, chunkVersion } = asked;
-      const range = { handle, chunk, chunkVersion, offset: at, length: end - at, ...this.layerOf(session) };
+      const range = {
+        handle,
+        chunk,
+        chunkVersion,
+        offset: at,
+        length: end - at,
+        ...this.layerOf(session, chunkVersion),
+      };
       const { runs } = await ofSource(peer.call('ost.extents', range, SOURCE_TIMEOUT_MS));
       const startedAt = at;
       for (let i = 0; i + 1 < runs.length && at < end; i += 2) {
         const length = Math.min(runs[i]!, end - at);
-        if (runs[i + 1] !== 0) {
-          await this.local(session, asked, Opcode.ERASE, tag, at, length, null, runs[i + 1] === 2);
+        if (runs[i + 1] === 2) {
+          await this.revert(session, asked, tag, at, length);
+          zeroedBytes += length;
+        } else if (runs[i + 1] === 1) {
+          await this.local(session, asked, Opcode.ERASE, tag, at, length, null);
           zeroedBytes += length;
         } else {
           for (let done = 0; done < length; done += LIMITS.framePayloadBytes) {
@@ -166,6 +176,25 @@ export class CopyEngine {
       }
     }
     return { copiedBytes, zeroedBytes };
+  }
+
+  /** Makes what lies below show, from the oldest of what may still be merged into the version on. */
+  private async revert(
+    session: Session,
+    asked: Params<'ost.copy'>,
+    tag: number,
+    offset: number,
+    length: number,
+  ) {
+    const { record, key } = session.object;
+    const { chunk, chunkVersion } = asked;
+    const legacies = legaciesOf(record, chunkVersion).filter((one) =>
+      this.core.records.hasChunk(key, chunk, one),
+    );
+    for (const version of [...legacies, chunkVersion]) {
+      const at = { ...asked, chunkVersion: version };
+      await this.local(session, at, Opcode.ERASE, tag, offset, length, null, true);
+    }
   }
 
   /** Reads a piece and, unless `tag` is null, writes it here; answers the source's region epoch there. */
@@ -218,11 +247,15 @@ export class CopyEngine {
     if (done.status !== 0) throw errorOfStatus(done.status, `target OST ${this.core.ostId}`);
   }
 
-  /** Of layered versions their own blocks are copied; of a parent too where it is not here. */
-  private layerOf({ object }: Session): { layer?: 'all' | 'own' } {
+  /**
+   * Of layered versions their own blocks are copied; of a parent too where it is not here. What is merged into a version, at the source or here or at neither
+   * yet, counts as its own.
+   */
+  private layerOf({ object }: Session, version: number): { layer?: 'all' | 'own'; above?: number } {
     const { record } = object;
-    if (record.parent !== null && !sharesParent(record, this.core.ostId)) return { layer: 'own' };
-    return record.parent === null && record.snapshots.length === 0 ? {} : { layer: 'all' };
+    if (record.parent === null && record.snapshots.length === 0) return {};
+    const whole = record.parent !== null && !sharesParent(record, this.core.ostId);
+    return { layer: whole ? 'own' : 'all', above: lastingBelow(record, version) };
   }
 
   private async buffer(sizeBytes: number): Promise<PoolBuffer> {

@@ -75,13 +75,13 @@ export class OstCore {
     this.dirty = new DirtyTracker(tuning, new DirtyWatch(env.clock, env.dirtyCounters));
     this.regions = new RegionMirror(records, tuning.regionPages);
     this.space = new SpaceGuard(storage, tuning.capacityBytes, tuning.reserveBytes);
+    this.boot = new Boot(env, storage, records, () => this.openChunks());
     this.layers = new Layers(this, tuning.layerMaps);
     this.attaching = new Attaching(this);
     this.chunks = new ChunkCache(this, tuning.openFiles, (reason) => this.lose(reason));
     this.removal = new Removal(this);
     this.integrity = tuning.checksums ? new Integrity(this, tuning) : null;
     this.checksums = this.integrity?.checksums ?? null;
-    this.boot = new Boot(env, storage, records, () => this.openChunks());
     const wallMs = () => env.clock.wallMs();
     this.intents = new IntentLog(env.io, (changes) => this.commit(changes), this.regions, wallMs);
   }

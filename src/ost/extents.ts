@@ -53,7 +53,7 @@ export async function extents(
     // A hole told for a file that is being given up would be punched into a replica.
     core.session(asked.handle, holder);
     const runs = new Runs();
-    if (isLayered(chunk)) layered(core, chunk, offset, end, asked.layer, runs);
+    if (isLayered(chunk)) layered(core, chunk, offset, end, asked, runs);
     else flat(chunk, offset, end, runs);
     return { runs: runs.flat };
   } finally {
@@ -82,16 +82,17 @@ function layered(
   chunk: ChunkFile,
   offset: number,
   end: number,
-  layer: Params<'ost.extents'>['layer'],
+  { layer, above }: Params<'ost.extents'>,
   runs: Runs,
 ): void {
   const { maps, zeros } = core.layers;
+  const own = layer === undefined ? [] : ownLayers(chunk, above ?? chunk.version, layer === 'own');
   let at = offset;
   while (at < end && !runs.full) {
     const region = Math.floor(at / LIMITS.regionSizeBytes);
     const until = Math.min(end, (region + 1) * LIMITS.regionSizeBytes);
     const owners = maps.owners(chunk, region);
-    const bits = layer === undefined ? null : zeros.bits(chunk, region);
+    const bits = own.map((one) => zeros.bits(one, region));
     for (let from = at; from < until && !runs.full; ) {
       const block = Math.floor(from / LAYER_BLOCK_BYTES);
       const inRegion = block % BLOCKS_PER_REGION;
@@ -99,10 +100,11 @@ function layered(
       const owner = owners[inRegion]!;
       let state: number = owner === NOBODY ? State.ZERO : State.DATA;
       if (layer !== undefined && owner !== ITSELF) {
-        const ownZero = bits !== null && hasBit(bits, inRegion);
-        // Of its parent a clone may have to be told what it shows.
-        const ofParent = owner !== NOBODY && maps.file(chunk, owner).object !== chunk.object;
-        if (!ownZero && !(layer === 'own' && ofParent && isOldest(chunk))) state = State.BELOW;
+        const isOwn =
+          owner === NOBODY
+            ? bits.some((one) => one !== null && hasBit(one, inRegion))
+            : own.includes(maps.file(chunk, owner));
+        if (!isOwn) state = State.BELOW;
       }
       runs.add(next - from, state);
       from = next;
@@ -111,7 +113,16 @@ function layered(
   }
 }
 
-/** Nothing of its own object lies below. */
-function isOldest({ below, object }: ChunkFile): boolean {
-  return below === null || below.object !== object;
+/**
+ * The version and those below it that come before `above`; with `parents`, where that is not reached in the object itself, those of its
+ * parents too: to who has no copy of them all they show is its own.
+ */
+function ownLayers(chunk: ChunkFile, above: number, parents: boolean): ChunkFile[] {
+  const own = [chunk];
+  if (above === chunk.version) return own;
+  for (let { below } = chunk; below !== null; below = below.below) {
+    if (below.object === chunk.object ? below.version === above : !parents) break;
+    own.push(below);
+  }
+  return own;
 }

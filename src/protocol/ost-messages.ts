@@ -100,7 +100,8 @@ export const OST_METHODS = {
   ...KEPT_METHODS,
   /**
    * Allocation map: flat pairs of length and state (0 data, 1 reads as zeros, 2 only with `layer`: what lies below shows), from `offset` on.
-   * `layer`: of the version's own, not of what it shows; `own`: versions of the object only, without its parent.
+   * `layer`: of the version's own, not of what it shows, and of those below it down to `above`, which is not among them; `own`: versions of
+   * the object only, without its parent.
    */
   'ost.extents': {
     params: z.object({
@@ -110,6 +111,7 @@ export const OST_METHODS = {
       offset: count,
       length: count,
       layer: z.enum(['all', 'own']).optional(),
+      above: count.optional(),
     }),
     result: z.object({ runs: z.array(z.number()).max(LIMITS.extentsPerAnswer * 2) }),
   },

@@ -5,4 +5,5 @@ export { LayeredChange } from './layered-change.js';
 export { Layers } from './layers.js';
 export * from './lineage.js';
 export { MixedRead } from './mixed-read.js';
+export { settleHoles } from './settle-holes.js';
 export { hasBit } from './zero-bits.js';

@@ -51,9 +51,23 @@ export function namelessVersions(record: ObjectRecord): number[] {
   return nameless.map((one) => one.version).sort((a, b) => a - b);
 }
 
-/** Frozen versions, oldest first: what a copy brings before the head. */
-export function frozenVersions(record: ObjectRecord): number[] {
-  return record.snapshots.map((one) => one.version).sort((a, b) => a - b);
+/** Versions that stay, oldest first, without the head: others are parts of these, merged already or not yet. */
+export function lastingVersions(record: ObjectRecord): number[] {
+  const lasting = record.snapshots.filter((one) => one.name !== null || heirOf(record, one.version) === null);
+  return lasting.map((one) => one.version).sort((a, b) => a - b);
+}
+
+/** Versions whose data goes to this one, oldest first. */
+export function legaciesOf(record: ObjectRecord, version: number): number[] {
+  return namelessVersions(record).filter((one) => heirOf(record, one) === version);
+}
+
+/** The next version below that stays; 0: none of this object. */
+export function lastingBelow(record: ObjectRecord, version: number): number {
+  const lasting = new Set(lastingVersions(record));
+  let below = overOf(record, version);
+  while (below !== 0 && !lasting.has(below)) below = overOf(record, below);
+  return below;
 }
 
 /** Whether the copies of the parent on this OST are the clone's too. */
