@@ -247,8 +247,10 @@ export class OstCore {
 
   private *openChunks(): Iterable<{ objectId: string; name: ChunkName }> {
     for (const object of this.objects.values()) {
-      for (const { chunk, version } of object.chunks.values()) {
-        yield { objectId: object.record.id, name: { chunk, version } };
+      for (const chunk of object.chunks.values()) {
+        yield { objectId: object.record.id, name: { chunk: chunk.chunk, version: chunk.version } };
+        // Its pages are dropped by now: blocks that were not on disk are of what lies below again.
+        this.layers.maps.forgetAll(chunk);
       }
     }
   }
