@@ -105,6 +105,8 @@ export class Resync {
     if (member.attached) member.end(false);
     const session = { epoch: state.sessionEpoch, number: state.sessionNumber() };
     await member.attach(state.env.connector, state.env.clock, state.object, session, ATTACH_TIMEOUT_MS);
+    // The record has changed while it attached: it would be brought nothing of a head that it does not know.
+    if (member.keptEpoch < state.recordEpoch) throw new RawstorError('BUSY', 'it knows an older record');
     await this.owner.reconciled();
     if (!member.attached || !this.wanted(member)) return false;
     member.receiving = true;
