@@ -1,4 +1,5 @@
 import { parseId } from '../../src/common/ids.js';
+import { isRebuilt } from '../../src/mds/in-sync-sets.js';
 import { REBUILT_HOLDER } from '../../src/mds/rebuild/judge.js';
 import type { StoredObject } from '../../src/mds/stored-object.js';
 import { RecordType } from '../../src/ost/record-codec.js';
@@ -32,7 +33,7 @@ export class Audit {
   private readonly swaps = new Map<string, Swap>();
   private readonly sets = new WeakMap<Buffer, StoredSet>();
   private keys: string[] = [];
-  /** What was recorded last, by an MDS that may be lost since. */
+  /** What was recorded last of a set or an open, by an MDS that may be lost since. */
   private latest: ObjectRecord | null = null;
 
   constructor(cluster: Cluster) {
@@ -53,7 +54,8 @@ export class Audit {
   committed(before: StoredObject, after: StoredObject): void {
     const { world, mds } = this.cluster;
     const known = this.latest;
-    this.latest = after.object;
+    // What a rebuilt MDS writes down before somebody opens or changes the set is no news to the writer that lives on.
+    if (!isRebuilt(after) || after.session.epoch > before.session.epoch) this.latest = after.object;
     const request = after.answered.at(-1);
     if (after.session.epoch > before.session.epoch) world.count(before.clean ? 'cleanOpens' : 'uncleanOpens');
     if (request === undefined || request.requestId === before.answered.at(-1)?.requestId) return;
