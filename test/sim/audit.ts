@@ -70,18 +70,27 @@ export class Audit {
     for (const id of was!) if (!is!.includes(id)) world.count('drops');
     for (const id of is!) if (!was!.includes(id)) world.count('joins');
     if (swap.loss) {
-      // A writer that lives on over a rebuild goes by the set that the lost MDS had recorded for it, which may be
-      // on no OST yet. Whoever took over goes by what OSTs have.
-      const adopted = before.session.holder === REBUILT_HOLDER && known !== null;
-      if (!swap.recorded) this.checkLoss(adopted ? known : before.object);
+      if (!swap.recorded) this.checkLoss(before.object, this.setInForce(before, known));
       this.cluster.lossRecorded();
     }
     swap.recorded = true;
   }
 
-  /** At an acknowledgement under `known`: the newest set that any OST keeps, in the record of an attach or since, is no wider. */
+  /** At an acknowledgement under `known`: the newest set that any OST keeps is no wider. */
   checkStoredSets(known: readonly Member[]): void {
-    const { object, nodes, world } = this.cluster;
+    const { nodes, world } = this.cluster;
+    const newest = this.newestKept();
+    if (newest === null) return;
+    const inForce = inSync(known).map((one) => one.ostId);
+    for (const { ostId } of inSync(newest.members)) {
+      if (inForce.includes(ostId)) continue;
+      world.fail(`acknowledged while the newest set kept by OSTs still has ${nodes.get(ostId)!.name}`);
+    }
+  }
+
+  /** By any OST, in the record of an attach or since. */
+  private newestKept(): StoredSet | null {
+    const { object, nodes } = this.cluster;
     if (this.keys.length === 0) {
       const id = parseId(object!.id);
       this.keys = [RecordType.SET, RecordType.OBJECT].map((type) =>
@@ -97,12 +106,7 @@ export class Audit {
         if (newest === null || set.epoch > newest.epoch) newest = set;
       }
     }
-    if (newest === null) return;
-    const inForce = inSync(known).map((one) => one.ostId);
-    for (const { ostId } of inSync(newest.members)) {
-      if (inForce.includes(ostId)) continue;
-      world.fail(`acknowledged while the newest set kept by OSTs still has ${nodes.get(ostId)!.name}`);
-    }
+    return newest;
   }
 
   private decodeSet(bytes: Buffer): StoredSet {
@@ -115,6 +119,18 @@ export class Audit {
     return set;
   }
 
+  /**
+   * Of who asks. A writer that lives on over a rebuild goes by the set that the lost MDS had recorded for it, which may be
+   * on no OST yet. Whoever took over goes by what OSTs have, and that may have come to them after the rebuild.
+   */
+  private setInForce(before: StoredObject, known: ObjectRecord | null): readonly Member[] {
+    const { object, rebuiltFrom, session } = before;
+    if (!isRebuilt(before)) return object.members;
+    if (session.holder === REBUILT_HOLDER && known !== null) return known.members;
+    const kept = this.newestKept();
+    return kept !== null && kept.epoch > rebuiltFrom! ? kept.members : object.members;
+  }
+
   private checkSealed({ object }: StoredObject, floors: readonly Int32Array[]): void {
     const { cluster } = this;
     cluster.eachReplica(object, 'durable', (block, bytes, node) => {
@@ -123,9 +139,9 @@ export class Audit {
   }
 
   /** Some chunk has only members that are under another boot id than recorded. */
-  private checkLoss(object: ObjectRecord): void {
+  private checkLoss(object: ObjectRecord, inForce: readonly Member[]): void {
     const { nodes, plan, mds, world } = this.cluster;
-    const members = inSync(object.members);
+    const members = inSync(inForce);
     const has = (member: Member) => {
       const node = nodes.get(member.ostId)!;
       const generation = node.core?.bootId.generation ?? 0;
