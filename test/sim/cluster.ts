@@ -41,6 +41,8 @@ export class Cluster {
   readonly load: Load;
   /** Guests issue nothing until then. */
   quietUntilMs = 0;
+  /** Guests neither write nor flush until then. */
+  onlyReadsUntilMs = 0;
   readonly former: Guest[] = [];
   object: ObjectInfo | null = null;
   private stepsLeft: number;
@@ -201,6 +203,11 @@ export class Cluster {
 
   quiet(forMs: number): void {
     this.quietUntilMs = this.world.nowMs + forMs;
+  }
+
+  /** What was written last stays the last, and unflushed. */
+  onlyReads(forMs: number): void {
+    this.onlyReadsUntilMs = this.world.nowMs + forMs;
   }
 
   takeStep(): boolean {

@@ -163,10 +163,7 @@ export class Guest {
   readAll(): void {
     for (let block = 0; block < this.cluster.blockCount; block++) {
       const request = new GuestRequest(this);
-      request.block.op = BlockOp.READ;
-      request.block.offset = this.cluster.offsetOf(block);
-      request.block.length = BLOCK_BYTES;
-      request.read = this.cluster.oracle.beginRead(block);
+      this.reads(request, block);
       this.outstanding.add(request);
       this.submit(request);
     }
@@ -225,14 +222,12 @@ export class Guest {
     const { block: device } = request;
     const kind = world.random.next();
     const block = this.cluster.pickBlock(kind < 0.2);
-    if (kind < load.flushes) {
+    const onlyReads = world.nowMs < this.cluster.onlyReadsUntilMs;
+    if (kind < load.flushes && !onlyReads) {
       device.op = BlockOp.FLUSH;
       request.flushed = oracle.beginFlush();
-    } else if (kind < 0.45 || (this.busyBlocks.has(block) && world.chance(0.7))) {
-      device.op = BlockOp.READ;
-      device.offset = offsetOf(block);
-      device.length = BLOCK_BYTES;
-      request.read = oracle.beginRead(block);
+    } else if (onlyReads || kind < 0.45 || (this.busyBlocks.has(block) && world.chance(0.7))) {
+      this.reads(request, block);
     } else {
       const zero = kind > 0.93;
       this.busyBlocks.set(block, (this.busyBlocks.get(block) ?? 0) + 1);
@@ -246,6 +241,13 @@ export class Guest {
     }
     this.outstanding.add(request);
     this.submit(request);
+  }
+
+  private reads(request: GuestRequest, block: number): void {
+    request.block.op = BlockOp.READ;
+    request.block.offset = this.cluster.offsetOf(block);
+    request.block.length = BLOCK_BYTES;
+    request.read = this.cluster.oracle.beginRead(block);
   }
 
   private submit(request: GuestRequest): void {

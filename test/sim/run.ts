@@ -79,6 +79,7 @@ function calm(world: World, cluster: Cluster): void {
   cluster.calm = true;
   cluster.next.forget();
   cluster.quietUntilMs = 0;
+  cluster.onlyReadsUntilMs = 0;
   cluster.mds.onNextSwap = null;
   const { network, mds } = cluster;
   network.heal();
