@@ -1,40 +1,19 @@
-import { BlockFlag, BlockOp, type BlockOwner, BlockRequest } from '../../src/block/device.js';
+import { BlockFlag, BlockOp } from '../../src/block/device.js';
 import type { Volume } from '../../src/client/index.js';
 import { type OpenVolumeOptions, openVolume } from '../../src/client/open.js';
 import { asRawstorError, type RawstorError } from '../../src/common/errors.js';
 import { silentLogger } from '../../src/common/log.js';
 import { MiB } from '../../src/common/units.js';
-import { heapMemory, type Memory } from '../../src/io/memory.js';
 import { REBUILT_HOLDER } from '../../src/mds/rebuild/judge.js';
 import { CHUNK_BYTES, type Cluster } from './cluster.js';
+import { GuestRequest } from './guest-request.js';
 import { MdsLink } from './mds-node.js';
-import { BLOCK_BYTES, type Flush, type ReadCheck, type Write } from './oracle.js';
+import { BLOCK_BYTES } from './oracle.js';
 import { connectOst } from './peer.js';
 import { SimProcess } from './process.js';
 
 const DEPTH = 6;
 const OPEN_RETRY_MS = 300;
-
-/** One request of a guest: kept until it is answered, over restarts of the gateway. */
-class GuestRequest implements BlockOwner {
-  readonly block = new BlockRequest(this);
-  readonly memory: Memory = heapMemory(BLOCK_BYTES);
-  readonly guest: Guest;
-  write: Write | null = null;
-  read: ReadCheck | null = null;
-  flushed: Flush | null = null;
-  /** Which of the guest's gateways has it. */
-  attempt = 0;
-  submittedAtMs = 0;
-
-  constructor(guest: Guest) {
-    this.guest = guest;
-  }
-
-  blockDone(_request: BlockRequest, error: RawstorError | null): void {
-    this.guest.done(this, this.attempt, error);
-  }
-}
 
 /** A virtual machine and the gateway that serves its disk. */
 export class Guest {
@@ -161,9 +140,10 @@ export class Guest {
 
   /** One read of every block. */
   readAll(): void {
-    for (let block = 0; block < this.cluster.blockCount; block++) {
+    const { cluster } = this;
+    for (let block = 0; block < cluster.blockCount; block++) {
       const request = new GuestRequest(this);
-      this.reads(request, block);
+      request.asRead(cluster, block);
       this.outstanding.add(request);
       this.submit(request);
     }
@@ -217,37 +197,23 @@ export class Guest {
   }
 
   private issue(): void {
-    const { world, oracle, offsetOf, load } = this.cluster;
+    const { cluster } = this;
+    const { world, load } = cluster;
     const request = new GuestRequest(this);
-    const { block: device } = request;
     const kind = world.random.next();
-    const block = this.cluster.pickBlock(kind < 0.2);
-    const onlyReads = world.nowMs < this.cluster.onlyReadsUntilMs;
+    const block = cluster.pickBlock(kind < 0.2);
+    const onlyReads = world.nowMs < cluster.onlyReadsUntilMs;
     if (kind < load.flushes && !onlyReads) {
-      device.op = BlockOp.FLUSH;
-      request.flushed = oracle.beginFlush();
+      request.asFlush(cluster);
     } else if (onlyReads || kind < 0.45 || (this.busyBlocks.has(block) && world.chance(0.7))) {
-      this.reads(request, block);
+      request.asRead(cluster, block);
     } else {
-      const zero = kind > 0.93;
       this.busyBlocks.set(block, (this.busyBlocks.get(block) ?? 0) + 1);
-      request.write = oracle.issue(block, zero);
-      oracle.fill(request.write, request.memory.bytes);
-      device.op = zero ? (kind > 0.97 ? BlockOp.WRITE_ZEROES : BlockOp.DISCARD) : BlockOp.WRITE;
-      device.flags = world.chance(load.fua) ? BlockFlag.FUA : 0;
-      if (device.op === BlockOp.WRITE_ZEROES && world.chance(0.5)) device.flags |= BlockFlag.MAY_UNMAP;
-      device.offset = offsetOf(block);
-      device.length = BLOCK_BYTES;
+      const zeroes = kind > 0.97 ? BlockOp.WRITE_ZEROES : BlockOp.DISCARD;
+      request.asWrite(cluster, block, kind > 0.93 ? zeroes : BlockOp.WRITE);
     }
     this.outstanding.add(request);
     this.submit(request);
-  }
-
-  private reads(request: GuestRequest, block: number): void {
-    request.block.op = BlockOp.READ;
-    request.block.offset = this.cluster.offsetOf(block);
-    request.block.length = BLOCK_BYTES;
-    request.read = this.cluster.oracle.beginRead(block);
   }
 
   private submit(request: GuestRequest): void {
