@@ -88,6 +88,23 @@ export class Audit {
     }
   }
 
+  /**
+   * At an acknowledgement: as many OSTs as the volume asks for have the write (I1), or had it when they answered and
+   * lost it since, as a power loss may do to what was not flushed.
+   */
+  checkHeld(block: number, contents: Buffer, losses: readonly number[]): void {
+    const { cluster } = this;
+    let held = 0;
+    cluster.eachPlace(cluster.mds.peek(cluster.object!.id).object, block, 'cached', (bytes, node, i) => {
+      if (bytes.equals(contents) || node.disk.losses > losses[i]!) held++;
+    });
+    const { minReplicas } = cluster.plan;
+    if (minReplicas > 1) cluster.world.count('acknowledgedByTwo');
+    if (held < minReplicas) {
+      cluster.world.fail(`a write to block ${block} is acknowledged, and ${held} OSTs have it`);
+    }
+  }
+
   /** By any OST, in the record of an attach or since. */
   private newestKept(): StoredSet | null {
     const { object, nodes } = this.cluster;

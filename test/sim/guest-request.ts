@@ -16,6 +16,8 @@ export class GuestRequest implements BlockOwner {
   /** Which of the guest's gateways has it. */
   attempt = 0;
   submittedAtMs = 0;
+  /** Times that each disk had lost something when it was submitted. */
+  losses: number[] = [];
 
   constructor(guest: Guest) {
     this.guest = guest;
@@ -41,6 +43,11 @@ export class GuestRequest implements BlockOwner {
     if (op === BlockOp.WRITE_ZEROES && world.chance(0.5)) this.block.flags |= BlockFlag.MAY_UNMAP;
     this.block.offset = offsetOf(block);
     this.block.length = BLOCK_BYTES;
+  }
+
+  /** What it makes of its block. */
+  contents(): Buffer {
+    return this.block.op === BlockOp.WRITE ? this.memory.bytes : Buffer.alloc(BLOCK_BYTES);
   }
 
   blockDone(_request: BlockRequest, error: RawstorError | null): void {

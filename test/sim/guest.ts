@@ -220,6 +220,7 @@ export class Guest {
     const { block } = request;
     request.attempt = this.attempt;
     request.submittedAtMs = this.cluster.world.nowMs;
+    request.losses = this.cluster.osts.map(({ disk }) => disk.losses);
     const carries = block.op === BlockOp.READ || block.op === BlockOp.WRITE;
     // A request of an earlier gateway may still be named by its buffers: a new one gets its own.
     block.slices.clear();
@@ -255,7 +256,10 @@ export class Guest {
       else this.busyBlocks.set(write.block, others);
       if (error !== null) oracle.forgotten(write);
       else {
-        if (cluster.guest === this) cluster.audit.checkStoredSets(this.volume!.object.members);
+        if (cluster.guest === this) {
+          cluster.audit.checkStoredSets(this.volume!.object.members);
+          cluster.audit.checkHeld(write.block, request.contents(), request.losses);
+        }
         oracle.acknowledged(write, (block.flags & BlockFlag.FUA) !== 0, this.sentTags.get(block.offset)!);
       }
     } else if (read !== null && error === null) {

@@ -1,3 +1,4 @@
+import { seededRandom } from '../../src/common/random.js';
 import { Cluster } from './cluster.js';
 import { Swarm } from './swarm.js';
 import { outsideReactions, World } from './world.js';
@@ -54,7 +55,10 @@ function history(world: World, steps: number): void {
   const osts = 2 + random.below(2);
   const replicas = Math.min(osts, world.chance(0.1) ? 1 : world.chance(0.7) ? 2 : 3);
   const stripeWidth = osts === 3 && replicas === 2 && world.chance(0.6) ? 'all' : 1;
-  const cluster = new Cluster(world, { osts, replicas, chunks: 8, stripeWidth, steps });
+  // Decided apart: what else happens is the same with it.
+  const minReplicas = replicas > 1 && seededRandom(world.seed ^ 0x3111).next() < 0.2 ? 2 : 1;
+  if (minReplicas > 1) world.count('minReplicas2');
+  const cluster = new Cluster(world, { osts, replicas, minReplicas, chunks: 8, stripeWidth, steps });
   cluster.start();
   cluster.newGuest(false).open();
   const swarm = new Swarm(world);
