@@ -1,5 +1,6 @@
 import { seededRandom } from '../../src/common/random.js';
 import { Cluster } from './cluster.js';
+import { Rot, SUMS_TAKEN_MS } from './rot.js';
 import { Swarm } from './swarm.js';
 import { outsideReactions, World } from './world.js';
 
@@ -110,8 +111,16 @@ function calm(world: World, cluster: Cluster): void {
     return status.unreconciledRegions === 0 && status.members.every((member) => member.state === 'in-sync');
   };
   world.run(() => guest.volume === volume && whole(), CALM_LIMIT_MS, 'all replicas in sync');
+  const rot = Rot.isIn(cluster) ? new Rot(cluster) : null;
+  if (rot !== null) {
+    const restedMs = world.nowMs + SUMS_TAKEN_MS;
+    world.run(() => world.nowMs > restedMs, CALM_LIMIT_MS, 'checksums');
+    rot.begin(mds.peek(cluster.object!.id).object);
+  }
   guest.readAll();
   world.run(() => guest.idle, CALM_LIMIT_MS, 'reading everything');
+  rot?.scrub();
+  world.run(() => rot === null || rot.repaired, CALM_LIMIT_MS, 'the repair of what changed by itself');
   let closed = false;
   volume.close().then(() => {
     closed = true;
@@ -122,5 +131,6 @@ function calm(world: World, cluster: Cluster): void {
   cluster.compareDisks(object, 'cached');
   // What was sealed is durable everywhere.
   cluster.compareDisks(object, 'durable');
+  for (const node of cluster.osts) node.checkDamage();
   if (world.violation !== null) throw world.violation;
 }
