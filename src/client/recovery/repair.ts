@@ -30,7 +30,7 @@ export class Repair {
   private readonly unrepaired = new Map<Member, number>();
   private readonly told = new Set<string>();
   private timer: Timer | null = null;
-  private running = false;
+  private running: Promise<void> | null = null;
   /** Somebody was told of since the last look began. */
   private fresh = false;
 
@@ -62,15 +62,19 @@ export class Repair {
     this.waiting.clear();
   }
 
+  /** What a copy under way has repaired is to be flushed before a close is called clean: its old checksum is gone. */
+  async settled(): Promise<void> {
+    await this.running;
+  }
+
   private arrange(delayMs: number): void {
-    if (this.running || this.over) return;
+    if (this.running !== null || this.over) return;
     this.timer?.cancel();
     this.timer = this.state.env.clock.after(delayMs, () => {
-      this.running = true;
-      this.run()
+      this.running = this.run()
         .catch((error) => this.state.env.log.error({ error: String(error) }, 'repair failed'))
         .finally(() => {
-          this.running = false;
+          this.running = null;
           if (this.waiting.size > 0) this.arrange(this.fresh ? GATHER_MS : RETRY_MS);
         });
     });
