@@ -2,9 +2,10 @@ import { RawstorError } from '../common/errors.js';
 import { LIMITS } from '../common/limits.js';
 import type { MethodName, ObjectRecord, OstInfo, Params } from '../protocol/index.js';
 import { integrityCall, integrityFigures } from './checksums/integrity-calls.js';
-import type { ChunkWaiter } from './chunk-file.js';
+import { setDamaged } from './checksums/set-damaged.js';
 import type { CopyEngine } from './copy.js';
 import type { OstCore } from './core.js';
+import { extents } from './extents.js';
 import { KeptObjects } from './kept-objects.js';
 import { REGIONS_PER_PAGE } from './record-codec.js';
 import { objectChange, type SetRecord, setChange } from './records.js';
@@ -77,13 +78,19 @@ export class OstControl {
         return {};
       case 'ost.objects':
         return this.kept.page((params as Params<'ost.objects'>).after);
-      case 'ost.extents':
-        return this.extents(params as Params<'ost.extents'>, holder);
+      case 'ost.extents': {
+        const asked = params as Params<'ost.extents'>;
+        return extents(this.core, this.core.session(asked.handle, holder), asked);
+      }
       case 'ost.deleteObject':
         await this.core.removal.remove((params as Params<'ost.deleteObject'>).objectId);
         return {};
       case 'ost.usage':
         return this.core.storage.usage((params as Params<'ost.usage'>).objectId);
+      case 'ost.setDamaged': {
+        const asked = params as Params<'ost.setDamaged'>;
+        return setDamaged(this.core, this.core.session(asked.handle, holder), asked);
+      }
       case 'ost.damage':
       case 'ost.scrub':
       case 'ost.scrubStatus':
@@ -155,58 +162,5 @@ export class OstControl {
       ...told,
       next: more ? { chunk: last.chunk, region: (last.page + 1) * REGIONS_PER_PAGE } : null,
     };
-  }
-
-  private async extents(asked: Params<'ost.extents'>, holder: SessionHolder): Promise<unknown> {
-    const session = this.core.session(asked.handle, holder);
-    const { chunkSizeBytes, headVersion, sizeBytes } = session.object.record;
-    const end = asked.offset + asked.length;
-    if (
-      end > chunkSizeBytes ||
-      asked.chunk * chunkSizeBytes + end > sizeBytes ||
-      asked.chunkVersion !== headVersion
-    ) {
-      throw new RawstorError('INVALID', 'the range is not in the object', {
-        where: session.object.record.id,
-      });
-    }
-    const chunk = this.core.chunks.chunk(session.object, asked.chunk, asked.chunkVersion);
-    chunk.holders++;
-    chunk.used = true;
-    session.inFlight++;
-    try {
-      if (!chunk.ready) {
-        await new Promise<void>((resolve, reject) => {
-          const waiter: ChunkWaiter = {
-            chunkReady: (status) =>
-              status === 0 ? resolve() : reject(new RawstorError('IO', 'the chunk cannot be opened')),
-          };
-          chunk.waiting.push(waiter);
-        });
-      }
-      const { file } = chunk;
-      // A hole told for a file that is being given up would be punched into a replica.
-      this.core.session(asked.handle, holder);
-      if (file === null) return { runs: [asked.length, 1] };
-      const runs: number[] = [];
-      let at = asked.offset;
-      while (at < end && runs.length < LIMITS.extentsPerAnswer) {
-        const data = Math.min(end, file.seekData(at));
-        // Behind the end of the file there is neither: SEEK_DATA answers the size.
-        const dataAt = data < at || at >= file.sizeBytes() ? end : data;
-        const beyond = dataAt >= file.sizeBytes() ? end : dataAt;
-        if (beyond > at) runs.push(beyond - at, 1);
-        at = beyond;
-        if (at >= end) break;
-        const hole = Math.min(end, Math.max(at + 1, file.seekHole(at)));
-        runs.push(hole - at, 0);
-        at = hole;
-      }
-      return { runs };
-    } finally {
-      chunk.holders--;
-      session.answered();
-      this.core.chunks.settled(chunk);
-    }
   }
 }

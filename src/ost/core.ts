@@ -10,6 +10,7 @@ import {
 } from '../protocol/index.js';
 import { Boot } from './boot.js';
 import type { Checksums } from './checksums/checksums.js';
+import { Damage } from './checksums/damage.js';
 import { Integrity } from './checksums/integrity.js';
 import { ChunkCache } from './chunk-cache.js';
 import { DeferredAnswers } from './deferred-answers.js';
@@ -25,7 +26,7 @@ import { RegionMirror } from './regions.js';
 import { Removal } from './removal.js';
 import { Session, type SessionHolder } from './session.js';
 import { SpaceGuard } from './space.js';
-import type { ChunkName, ChunkStorage } from './storage.js';
+import type { ChunkStorage } from './storage.js';
 import type { Change } from './store.js';
 import { Traffic } from './traffic.js';
 import type { OstTuning } from './tuning.js';
@@ -43,6 +44,8 @@ export class OstCore {
   readonly chunks: ChunkCache;
   readonly objects = new Map<string, OstObject>();
   readonly removal: Removal;
+  /** Also where checksums are off: what is known to be bad is given to nobody. */
+  readonly damage: Damage;
   /** Null where checksums are off. */
   readonly integrity: Integrity | null;
   readonly checksums: Checksums | null;
@@ -73,9 +76,10 @@ export class OstCore {
     this.space = new SpaceGuard(storage, tuning.capacityBytes, tuning.reserveBytes);
     this.chunks = new ChunkCache(this, tuning.openFiles, (reason) => this.lose(reason));
     this.removal = new Removal(this);
+    this.damage = new Damage(env.log, records, (changes) => this.commit(changes));
     this.integrity = tuning.checksums ? new Integrity(this, tuning) : null;
     this.checksums = this.integrity?.checksums ?? null;
-    this.boot = new Boot(env, storage, records, () => this.openChunks());
+    this.boot = new Boot(env, storage, records, () => this.chunks.open());
     const wallMs = () => env.clock.wallMs();
     this.intents = new IntentLog(env.io, (changes) => this.commit(changes), this.regions, wallMs);
   }
@@ -92,6 +96,7 @@ export class OstCore {
   async open(): Promise<void> {
     await this.boot.open();
     await this.space.open();
+    this.damage.load();
     // Writes would not keep them true, and some day they may be trusted again.
     if (this.integrity === null) await this.records.removeAllSums();
     await this.removal.open();
@@ -287,13 +292,5 @@ export class OstCore {
     this.boot.lose(reason);
     for (const session of [...this.sessions.values()]) this.endSession(session);
     for (const object of this.objects.values()) object.copied.clear();
-  }
-
-  private *openChunks(): Iterable<{ objectId: string; name: ChunkName }> {
-    for (const object of this.objects.values()) {
-      for (const { chunk, version } of object.chunks.values()) {
-        yield { objectId: object.record.id, name: { chunk, version } };
-      }
-    }
   }
 }

@@ -1,4 +1,4 @@
-import { ERROR_CODES, wireOfErrno } from '../common/errors.js';
+import { asRawstorError, ERROR_CODES, wireOfErrno } from '../common/errors.js';
 import { SliceList } from '../io/memory.js';
 import { FileOp, type FileOpOwner } from '../io/types.js';
 import { type ChunkOp, Opcode } from '../protocol/index.js';
@@ -22,7 +22,8 @@ export class Operation
   private op: ChunkOp | null = null;
   private session: Session | null = null;
   private chunk: ChunkFile | null = null;
-  private intended = false;
+  /** It writes a damaged block as a whole: that is taken off the record, once what it wrote is durable. */
+  private healing = false;
   private pendingSyncs = 0;
   private status = 0;
 
@@ -48,7 +49,7 @@ export class Operation
     this.op = op;
     this.session = session;
     this.status = 0;
-    this.intended = false;
+    this.healing = false;
     session.inFlight++;
     if (op.opcode === Opcode.FLUSH) return this.flush();
     this.chunk = this.core.chunks.chunk(session.object, op.chunk, op.chunkVersion);
@@ -64,7 +65,6 @@ export class Operation
 
   intentDone(status: number): void {
     if (status !== 0) return this.finish(status);
-    this.intended = true;
     this.advance();
   }
 
@@ -78,10 +78,11 @@ export class Operation
     }
     // Even a failed write may have left something behind.
     chunk.sync.dirty = true;
-    this.core.checksums?.endChange(chunk, op.offset, op.length, result >= 0);
+    this.core.checksums?.endChange(chunk, op.offset, op.length);
     if (result < 0) return this.finish(wireOfErrno(result));
     if (op.opcode === Opcode.WRITE) this.core.dirty.wrote(chunk, op.offset, op.length);
-    if (op.fua) return this.makeDurable();
+    this.healing = this.core.damage.isHealedBy(chunk, op.offset, op.length);
+    if (op.fua || this.healing) return this.makeDurable();
     if (this.core.dirty.overLimit) this.core.dirty.hold(this);
     else this.finish(0);
   }
@@ -92,7 +93,20 @@ export class Operation
 
   syncDone(errno: number): void {
     if (errno < 0) this.status = ERROR_CODES.IO.wire;
-    if (--this.pendingSyncs === 0) this.finish(this.status);
+    if (--this.pendingSyncs > 0) return;
+    if (!this.healing) return this.finish(this.status);
+    if (this.status === 0) return this.heal();
+    // Durability was not asked for: it is lost like any other write, which the end of the session tells.
+    const { ended } = this.session!;
+    this.finish(this.op!.fua || ended === 0 ? this.status : ended);
+  }
+
+  private heal(): void {
+    const { offset, length } = this.op!;
+    this.core.damage.heal(this.chunk!, offset, length).then(
+      () => this.finish(0),
+      (error) => this.finish(asRawstorError(error).wire),
+    );
   }
 
   private advance(): void {
@@ -105,13 +119,16 @@ export class Operation
       return;
     }
     if (op.opcode === Opcode.READ) return this.read(op, chunk);
-    if (!this.intended && !this.core.regions.covers(chunk, op.offset, op.length, op.tag)) {
-      return this.core.intents.add(this);
-    }
+    // Asked again after whatever it has waited for: while its intent was on its way, or its file made, checksums may have
+    // been taken of what was there before.
+    if (!this.core.regions.covers(chunk, op.offset, op.length, op.tag)) return this.core.intents.add(this);
     const isWrite = op.opcode === Opcode.WRITE;
     if (chunk.file === null) {
-      // What does not exist reads as zeros already.
-      if (!isWrite) return op.fua ? this.makeDurable() : this.core.later(this, 0);
+      if (!isWrite) {
+        // What does not exist reads as zeros already.
+        this.healing = this.core.damage.isHealedBy(chunk, op.offset, op.length);
+        return op.fua || this.healing ? this.makeDurable() : this.core.later(this, 0);
+      }
       chunk.waiting.push(this);
       return this.core.chunks.create(chunk);
     }
@@ -136,7 +153,8 @@ export class Operation
       op.tag = this.core.regions.highest(chunk, op.offset, op.length);
       // Checksums of something else than zeros: the file is lost.
       const { checksums } = this.core;
-      if (checksums === null || checksums.check(chunk, op)) return this.core.later(this, 0);
+      if (checksums === null) return this.core.later(this, this.unverified());
+      if (checksums.check(chunk, op)) return this.core.later(this, 0);
       return checksums.recheck(chunk, op, this);
     }
     this.fileOp.fileOffset = op.offset;
@@ -150,8 +168,18 @@ export class Operation
     const chunk = this.chunk!;
     op.tag = this.core.regions.highest(chunk, op.offset, op.length);
     const { checksums } = this.core;
-    if (checksums === null || checksums.check(chunk, op)) this.finish(0);
+    if (checksums === null) this.finish(this.unverified());
+    else if (checksums.check(chunk, op)) this.finish(0);
     else checksums.recheck(chunk, op, this);
+  }
+
+  /** Without checksums only what is on record is known to be bad. */
+  private unverified(): number {
+    const op = this.op!;
+    const badOffset = this.core.damage.firstIn(this.chunk!, op.offset, op.length);
+    if (badOffset < 0) return 0;
+    op.tag = badOffset;
+    return ERROR_CODES.CHECKSUM.wire;
   }
 
   rechecked(status: number, badOffset: number): void {
@@ -172,7 +200,9 @@ export class Operation
       this.pendingSyncs++;
       directory.add(this);
     }
-    if (--this.pendingSyncs === 0) this.core.later(this, 0);
+    if (--this.pendingSyncs > 0) return;
+    if (this.healing) this.heal();
+    else this.core.later(this, 0);
   }
 
   private flush(): void {

@@ -178,6 +178,11 @@ export class Records {
     });
   }
 
+  /** Known damage of all objects, from this key on, at most `limit`. */
+  damage(from: Buffer, limit: number): { key: Buffer; value: Buffer }[] {
+    return this.store.range(from, keyAfterPrefix(singleKey(RecordType.DAMAGE)), limit);
+  }
+
   /** For checksums/, which has keys and values of its own. */
   value(key: Buffer): Buffer | undefined {
     return this.store.get(key);
@@ -195,7 +200,7 @@ export class Records {
   /** Removes every record of an object but its tombstone, and when it is leaving its fence, in bounded transactions. */
   async removeObject(id: string, leaving: boolean): Promise<void> {
     const bytes = parseId(id);
-    for (const type of [RecordType.SUMS, RecordType.REGIONS, RecordType.CHUNK]) {
+    for (const type of [RecordType.SUMS, RecordType.DAMAGE, RecordType.REGIONS, RecordType.CHUNK]) {
       await this.removeAll(objectKey(type, bytes));
     }
     const last = [RecordType.OBJECT, RecordType.SET, ...(leaving ? [] : [RecordType.FENCE])];
