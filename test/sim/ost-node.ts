@@ -100,7 +100,7 @@ export class OstNode {
 
   /** A block that is what was written is never taken for another. */
   checkDamage(): void {
-    const found = this.core?.integrity?.damage.foundTotal ?? 0;
+    const found = this.core?.damage.foundTotal ?? 0;
     if (found > 0 && this.rotten === 0) this.world.fail(`${this.name} found a damaged block where none is`);
   }
 
