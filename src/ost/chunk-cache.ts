@@ -10,7 +10,7 @@ import { REGIONS_PER_PAGE } from './record-codec.js';
 import type { Records } from './records.js';
 import type { RegionMirror } from './regions.js';
 import type { SpaceGuard } from './space.js';
-import type { ChunkStorage } from './storage.js';
+import type { ChunkName, ChunkStorage } from './storage.js';
 
 const VERSION_FACTOR = 65_536;
 /** Entries looked at to find one to close. */
@@ -62,6 +62,14 @@ export class ChunkCache {
       if (this.entries.length > this.limit) this.evict();
     }
     return chunk;
+  }
+
+  /** Those that are in use now. */
+  open(): { objectId: string; name: ChunkName }[] {
+    return this.entries.map(({ object, chunk, version }) => ({
+      objectId: object.record.id,
+      name: { chunk, version },
+    }));
   }
 
   create(chunk: ChunkFile): void {

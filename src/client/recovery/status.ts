@@ -1,7 +1,9 @@
 import type { RecoveryProgress } from '../../protocol/object-info.js';
 import type { VolumeState } from '../volume-state.js';
-import type { Repair } from './repair.js';
+import type { DamagedPlace, Repair } from './repair.js';
 import type { Resync } from './resync.js';
+
+const DAMAGED_TOLD = 64;
 
 export interface MemberStatus {
   readonly ostId: string;
@@ -10,6 +12,8 @@ export interface MemberStatus {
   readonly regionsTotal: number;
   readonly regionsDone: number;
   readonly copiedBytes: number;
+  /** Why it is not in sync yet, as the last try to bring it there said. */
+  readonly waitsFor: string;
 }
 
 export interface VolumeStatus {
@@ -23,8 +27,9 @@ export interface VolumeStatus {
   readonly recovered: boolean;
   /** Blocks with a wrong checksum on some replica that were repaired from another, since the open. */
   readonly repairedBlocks: number;
-  /** Those that no other replica could give. */
+  /** Those that no other replica could give, some of them by their places. */
   readonly damagedBlocks: number;
+  readonly damaged: readonly DamagedPlace[];
 }
 
 export function volumeStatus(state: VolumeState, resync: Resync, repair: Repair): VolumeStatus {
@@ -37,8 +42,10 @@ export function volumeStatus(state: VolumeState, resync: Resync, repair: Repair)
       regionsTotal: progress?.regionsTotal ?? 0,
       regionsDone: progress?.regionsDone ?? 0,
       copiedBytes: member.copiedBytes,
+      waitsFor: resync.waitsFor(member),
     };
   });
+  const damaged = repair.damaged();
   const { epoch, unreconciled, unsealed, move, left, acksHeld } = state;
   const inSync = members.every((member) => member.state === 'in-sync');
   return {
@@ -48,7 +55,9 @@ export function volumeStatus(state: VolumeState, resync: Resync, repair: Repair)
     members,
     move: move === null ? null : { from: move.wanted.from, to: move.wanted.to },
     recovered: inSync && unreconciled.size === 0 && move === null && left.length === 0 && !acksHeld,
-    ...repair.counts,
+    repairedBlocks: repair.repairedBlocks,
+    damagedBlocks: damaged.length,
+    damaged: damaged.slice(0, DAMAGED_TOLD),
   };
 }
 
