@@ -7,7 +7,7 @@ import { RawstorError } from '../common/errors.js';
 import type { Logger } from '../common/log.js';
 import { MiB } from '../common/units.js';
 import { createIo, type Io } from '../io/index.js';
-import { openLog } from './logging.js';
+import { openCommandLog } from './logging.js';
 import { Output, type OutputFormat } from './output.js';
 import { Progress } from './progress.js';
 
@@ -43,7 +43,7 @@ export class Context {
   /** Of a command: quiet unless something is wrong. Servers open their own. */
   get log(): Logger {
     const { verbose, quiet } = this.globals;
-    this.openLog ??= openLog(this.program, verbose ? 'debug' : quiet ? 'silent' : 'error');
+    this.openLog ??= openCommandLog(this.program, verbose ? 'debug' : quiet ? 'silent' : 'error');
     return this.openLog;
   }
 

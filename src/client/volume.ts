@@ -195,7 +195,7 @@ export class Volume implements BlockDevice, MemberOwner {
     let clean = false;
     if (this.state.fatal === null && !this.readOnly) {
       try {
-        await this.requests.drainAll();
+        await Promise.all([this.requests.drainAll(), this.repair.settled()]);
         await this.flusher.flush();
         if (this.state.unreconciled.size === 0) {
           // One on its way may wait for the MDS: it is not on record before it is answered.

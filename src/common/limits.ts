@@ -36,6 +36,10 @@ export const LIMITS = {
   connectionQueuedBytes: 16 * MiB,
   /** Control messages queued for sending on one connection; a peer that takes none of them is dropped. */
   connectionControlBytes: 16 * MiB,
+  /** With more answers than this waiting for it a peer is not read from. */
+  connectionBehindBytes: MiB,
+  /** Control messages queued for sending on all connections of a server; beyond, who takes none is dropped. */
+  serverControlBytes: 64 * MiB,
   /** Known to one MDS, dead ones included: each is kept for good. */
   ostsPerCluster: 1024,
   /** Known to one MGS. */

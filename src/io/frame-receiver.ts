@@ -69,6 +69,11 @@ export class FrameReceiver {
     return this.payloadBytes >= 0 || this.end > this.start;
   }
 
+  /** Pool bytes it has for itself; handlers may have retained some of them. */
+  get heldBytes(): number {
+    return (this.gulp?.sizeBytes ?? 0) + (this.direct?.sizeBytes ?? 0);
+  }
+
   /** No frame is parsed from here on. */
   stop(): void {
     this.stopped = true;
@@ -212,7 +217,7 @@ export class FrameReceiver {
   private makeRoom(wanted: number): boolean {
     const have = this.end - this.start;
     const gulp = this.gulp;
-    const levelBytes = GULP_BYTES[this.level]!;
+    const levelBytes = GULP_BYTES[this.pool.scarce ? 0 : this.level]!;
     if (gulp !== null) {
       const limit = gulp.offset + gulp.sizeBytes;
       const alone = gulp.refs === 1;

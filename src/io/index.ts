@@ -15,6 +15,8 @@ export { type DirectoryLock, lockDirectory } from './lock.js';
 export { Mapping, mapAnonymous, mapDescriptor } from './mapping.js';
 export { heapMemory, type Memory, type Releasable, SliceList } from './memory.js';
 export { BufferPool, LARGEST_BUFFER_BYTES, PoolBuffer } from './pool.js';
+export { PoolAccount } from './pool-account.js';
+export { type PoolShareLimits, PoolShares, type Shareholder } from './pool-shares.js';
 export {
   type Address,
   type BatchTask,

@@ -8,6 +8,9 @@ const CLASS_BYTES = [4 * KiB, 16 * KiB, 64 * KiB, 256 * KiB, MiB] as const;
 
 export const LARGEST_BUFFER_BYTES = MiB;
 
+/** With more of it in use, buffers that may be small should be. */
+const SCARCE_PART = 7 / 8;
+
 /** A counted piece of the pool. Whoever keeps it past a call retains it; at the last release it is free again. */
 export class PoolBuffer implements Releasable {
   readonly memory: Memory;
@@ -58,12 +61,19 @@ export class BufferPool {
   private readonly stock: number[] = [];
   private readonly partial: Slab[][] = CLASS_BYTES.map(() => []);
   private waiters: (() => void)[] = [];
+  private readonly scarceBytes: number;
 
   constructor(memory: Memory) {
     this.memory = memory;
     this.capacityBytes = Math.floor(memory.bytes.length / SLAB_BYTES) * SLAB_BYTES;
+    this.scarceBytes = this.capacityBytes * SCARCE_PART;
     // The lowest offsets are on top: a little-used pool touches few pages.
     for (let at = this.capacityBytes - SLAB_BYTES; at >= 0; at -= SLAB_BYTES) this.stock.push(at);
+  }
+
+  /** Little is left: whoever can do with a small buffer should. */
+  get scarce(): boolean {
+    return this.usedBytes > this.scarceBytes;
   }
 
   /** A buffer of at least `sizeBytes` (at most 1 MiB), counted once, or null when there is none now. */

@@ -1,13 +1,16 @@
+import { KiB } from '../common/units.js';
 import type { BufferPool } from './pool.js';
 
 /** How long a peer may stand still, holding memory that others are waiting for. */
 const STALL_MS = 10_000;
+/** Less than this is no movement. */
+const CRAWL_BYTES = 4 * KiB;
 
 /** What is looked at of a stream. */
 export interface Stallable {
-  /** Counts what arrived, or -1 while no byte is awaited for a message that has begun. */
+  /** Counts bytes that arrived, or -1 while none is awaited for a message that has begun. */
   readonly arriving: number;
-  /** Counts what left, or -1 while nothing waits to leave. */
+  /** Counts bytes that left, or -1 while none waits to leave. */
   readonly leaving: number;
   stalled(): void;
 }
@@ -15,7 +18,7 @@ export interface Stallable {
 /**
  * Buffers of the pool are held by messages that are half here and by answers that the peer has not taken yet. One
  * that stops there holds them for as long as it likes, and enough of those are all there is. So when the pool
- * has refused someone, and still does after a while, the streams that have not moved meanwhile are ended. While
+ * has refused someone, and still does after a while, the streams that have hardly moved meanwhile are ended. While
  * there is memory nobody is hurried.
  */
 export class StalledStreams {
@@ -58,7 +61,7 @@ export class StalledStreams {
       buffer.release();
       return;
     }
-    const stood = (before: number, now: number) => before >= 0 && before === now;
+    const stood = (before: number, now: number) => before >= 0 && now >= 0 && now - before < CRAWL_BYTES;
     const still = Array.from(this.streams).filter((stream) => {
       const mark = marks.get(stream);
       if (mark === undefined) return false;

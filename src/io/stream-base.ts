@@ -9,6 +9,8 @@ import type { Stallable } from './stalled-streams.js';
 import type { BatchTask, FrameHandler, Stream } from './types.js';
 
 const STAGE_BYTES = 64 * KiB;
+/** With more pieces queued than this, copies wait outside of the pool. */
+const COPIES_IN_POOL = 16;
 
 /** What a stream needs of the Io it belongs to. */
 export interface StreamHost {
@@ -40,6 +42,8 @@ export abstract class StreamBase implements Stream, BatchTask, Stallable {
   onClose: ((error: Error | null) => void) | null = null;
   onPeerEnd: (() => void) | null = null;
   onDrain: (() => void) | null = null;
+  receivedBytes = 0;
+  sentBytes = 0;
   protected readonly host: StreamHost;
   protected readonly queue = new SendQueue();
   protected readonly receiver: FrameReceiver;
@@ -48,8 +52,6 @@ export abstract class StreamBase implements Stream, BatchTask, Stallable {
   /** The peer has ended its side. */
   protected peerEnded = false;
   private peerEndTold = false;
-  private arrivals = 0;
-  private departures = 0;
   private overLimit = false;
   private scheduled = false;
   private waitsForPool = false;
@@ -69,14 +71,18 @@ export abstract class StreamBase implements Stream, BatchTask, Stallable {
     return this.queue.bytes;
   }
 
+  get receivingBytes(): number {
+    return this.receiver.heldBytes;
+  }
+
   get arriving(): number {
     // Who waits for a buffer itself is not to blame for receiving nothing.
     const awaited = this.receiver.wanting && this.receiver.insideFrame && !this.waitsForPool;
-    return awaited ? this.arrivals : -1;
+    return awaited ? this.receivedBytes : -1;
   }
 
   get leaving(): number {
-    return this.queue.count > 0 && !this.waitsForPool ? this.departures : -1;
+    return this.queue.count > 0 && !this.waitsForPool ? this.sentBytes : -1;
   }
 
   stalled(): void {
@@ -108,17 +114,25 @@ export abstract class StreamBase implements Stream, BatchTask, Stallable {
     this.wake();
   }
 
-  sendCopy(bytes: Uint8Array): void {
-    const buffer = bytes.length <= LARGEST_BUFFER_BYTES ? this.host.pool.acquire(bytes.length) : null;
+  sendCopy(bytes: Uint8Array, owner: Releasable | null = null): void {
+    // A buffer holds much more than most copies: a peer that takes none of them must not fill the pool with them.
+    const soon = this.queue.count < COPIES_IN_POOL && bytes.length <= LARGEST_BUFFER_BYTES;
+    const buffer = soon ? this.host.pool.acquire(bytes.length) : null;
     if (buffer === null) {
-      // Too long, or no buffer now: staged through the pool when its turn comes.
+      // Too long, or not now: staged through the pool when its turn comes.
       const copy = heapMemory(bytes.length);
       copy.bytes.set(bytes);
-      this.send(copy, 0, bytes.length, null);
+      this.send(copy, 0, bytes.length, owner);
       return;
     }
     buffer.memory.bytes.set(bytes, buffer.offset);
-    this.send(buffer.memory, buffer.offset, bytes.length, buffer);
+    const both = {
+      release: () => {
+        buffer.release();
+        owner?.release();
+      },
+    };
+    this.send(buffer.memory, buffer.offset, bytes.length, owner === null ? buffer : both);
   }
 
   end(): void {
@@ -172,7 +186,7 @@ export abstract class StreamBase implements Stream, BatchTask, Stallable {
 
   /** Bytes have come where the receiver wanted them. */
   protected received(lengthBytes: number): void {
-    this.arrivals++;
+    this.receivedBytes += lengthBytes;
     this.receiver.received(lengthBytes);
     this.afterParse();
   }
@@ -191,7 +205,7 @@ export abstract class StreamBase implements Stream, BatchTask, Stallable {
 
   /** The kernel took bytes of the queue. */
   protected taken(lengthBytes: number): void {
-    this.departures++;
+    this.sentBytes += lengthBytes;
     this.queue.taken(lengthBytes);
     if (this.overLimit && this.queue.bytes <= LIMITS.connectionQueuedBytes / 2) {
       this.overLimit = false;

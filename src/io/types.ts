@@ -106,6 +106,16 @@ export interface Stream {
   readonly closed: boolean;
   /** Bytes queued and not yet taken by the kernel. */
   readonly queuedBytes: number;
+  /** Bytes that have come so far. */
+  readonly receivedBytes: number;
+  /** Bytes that the kernel has taken so far. */
+  readonly sentBytes: number;
+  /** Pool bytes that lie ready for what comes, or hold what is half here. */
+  readonly receivingBytes: number;
+  /** Counts bytes that arrived, or -1 while none is awaited for a message that has begun. */
+  readonly arriving: number;
+  /** Counts bytes that left, or -1 while none waits to leave. */
+  readonly leaving: number;
   /** Called once with null for an orderly end by the peer, or the error. All queued owners are released before. */
   onClose: ((error: Error | null) => void) | null;
   /**
@@ -122,8 +132,8 @@ export interface Stream {
   resume(): void;
   /** Queues bytes; all that is queued in a turn leaves in one gather at its end. The owner is released when the kernel has them. */
   send(memory: Memory, offset: number, lengthBytes: number, owner: Releasable | null): void;
-  /** Copies and queues: control messages and handshakes. */
-  sendCopy(bytes: Uint8Array): void;
+  /** Copies and queues: control messages and handshakes. As with `send`, the owner is released when the kernel has them. */
+  sendCopy(bytes: Uint8Array, owner?: Releasable | null): void;
   /** Sends what is queued, then closes. */
   end(): void;
   /** Closes at once; queued bytes are dropped. */

@@ -1,10 +1,9 @@
 import type { Clock } from '../common/clock.js';
 import { RawstorError } from '../common/errors.js';
-import { LIMITS } from '../common/limits.js';
 import type { Logger } from '../common/log.js';
-import type { Address, Io, Listener, Stream } from '../io/index.js';
+import type { Address, Io, Listener } from '../io/index.js';
 import {
-  Connection,
+  type Connection,
   type ConnectionHandler,
   EVENT_DELETED,
   EVENT_NOTICE,
@@ -12,6 +11,7 @@ import {
   type MethodName,
   type Notice,
   type Params,
+  Reception,
   type Result,
 } from '../protocol/index.js';
 import type { Mds } from './mds.js';
@@ -23,29 +23,28 @@ type Handlers = {
 /** The sockets of an MDS: gives calls to `Mds` and tells it of lost connections. */
 export class MdsServer implements ConnectionHandler {
   private readonly io: Io;
-  private readonly clock: Clock;
   private readonly log: Logger;
   private readonly mds: Mds;
   private readonly identity: Identity;
   private readonly handlers: Handlers;
   private readonly listeners: Listener[] = [];
-  private readonly connections = new Set<Connection>();
+  private readonly reception: Reception;
   /** The standing connection of each OST. */
   private readonly osts = new Map<string, Connection>();
   private readonly running = new Set<Promise<unknown>>();
 
   constructor(env: { io: Io; clock: Clock; log: Logger }, mds: Mds, name: string) {
     this.io = env.io;
-    this.clock = env.clock;
     this.log = env.log;
     this.mds = mds;
     this.identity = { role: 'mds', clusterId: mds.clusterId, name };
+    this.reception = new Reception(env, this.identity);
     this.handlers = handlersOf(mds, (ostId, connection) => this.osts.set(ostId, connection));
   }
 
   async listen(addresses: readonly Address[]): Promise<Address[]> {
     for (const address of addresses) {
-      this.listeners.push(await this.io.listen(address, (stream) => this.accept(stream)));
+      this.listeners.push(await this.io.listen(address, (stream) => this.reception.accept(stream, this)));
     }
     return this.listeners.map((listener) => listener.address);
   }
@@ -63,7 +62,7 @@ export class MdsServer implements ConnectionHandler {
   /** Answers nothing more; waits for what is being recorded. */
   async close(): Promise<void> {
     for (const listener of this.listeners) await listener.close();
-    for (const connection of this.connections) connection.destroy();
+    this.reception.close();
     await Promise.allSettled(this.running);
   }
 
@@ -99,21 +98,11 @@ export class MdsServer implements ConnectionHandler {
   }
 
   closed(connection: Connection, error: Error | null): void {
-    this.connections.delete(connection);
     for (const [ostId, of] of this.osts) if (of === connection) this.osts.delete(ostId);
     this.mds.lost(connection);
     const who = connection.remote?.name;
     if (error !== null)
       this.log.debug({ peer: connection.peer, who, reason: error.message }, 'connection lost');
-  }
-
-  private accept(stream: Stream): void {
-    if (this.connections.size >= LIMITS.connectionsPerServer) {
-      this.log.warn({ peer: stream.peer }, 'too many connections, one is refused');
-      stream.destroy();
-      return;
-    }
-    this.connections.add(Connection.accept(stream, this.identity, this.clock, this));
   }
 }
 

@@ -1,14 +1,14 @@
 import type { Clock, Timer } from '../common/clock.js';
 import { RawstorError } from '../common/errors.js';
-import { LIMITS } from '../common/limits.js';
 import type { Logger } from '../common/log.js';
-import type { Address, Io, Listener, Stream } from '../io/index.js';
+import type { Address, Io, Listener } from '../io/index.js';
 import {
-  Connection,
+  type Connection,
   type ConnectionHandler,
   type Identity,
   type MethodName,
   type Params,
+  Reception,
   type Result,
 } from '../protocol/index.js';
 import type { MgsDirectory } from './directory.js';
@@ -28,7 +28,7 @@ export class MgsServer implements ConnectionHandler {
   private readonly directory: MgsDirectory;
   private readonly identity: Identity;
   private readonly listeners: Listener[] = [];
-  private readonly connections = new Set<Connection>();
+  private readonly reception: Reception;
   private readonly periodic: Timer;
   private writeTimer: Timer | null = null;
   private writing: Promise<void> = Promise.resolve();
@@ -51,12 +51,13 @@ export class MgsServer implements ConnectionHandler {
         return directory.clusterId;
       },
     };
+    this.reception = new Reception(env, this.identity);
     this.periodic = env.clock.every(WRITE_PERIOD_MS, () => this.write());
   }
 
   async listen(addresses: readonly Address[]): Promise<Address[]> {
     for (const address of addresses) {
-      this.listeners.push(await this.io.listen(address, (stream) => this.accept(stream)));
+      this.listeners.push(await this.io.listen(address, (stream) => this.reception.accept(stream, this)));
     }
     return this.listeners.map((listener) => listener.address);
   }
@@ -65,7 +66,7 @@ export class MgsServer implements ConnectionHandler {
     this.periodic.cancel();
     this.writeTimer?.cancel();
     for (const listener of this.listeners) await listener.close();
-    for (const connection of this.connections) connection.destroy();
+    this.reception.close();
     this.write();
     await this.writing;
   }
@@ -93,9 +94,7 @@ export class MgsServer implements ConnectionHandler {
     // Events that a newer peer may send mean nothing here.
   }
 
-  closed(connection: Connection): void {
-    this.connections.delete(connection);
-  }
+  closed(): void {}
 
   private async register(
     connection: Connection,
@@ -124,15 +123,6 @@ export class MgsServer implements ConnectionHandler {
 
   private cluster(): Result<'mgs.cluster'> {
     return { clusterId: this.directory.clusterId, servers: this.registry.servers() };
-  }
-
-  private accept(stream: Stream): void {
-    if (this.connections.size >= LIMITS.connectionsPerServer) {
-      this.log.warn({ peer: stream.peer }, 'too many connections, one is refused');
-      stream.destroy();
-      return;
-    }
-    this.connections.add(Connection.accept(stream, this.identity, this.clock, this));
   }
 
   private write(): void {

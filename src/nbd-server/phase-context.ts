@@ -1,5 +1,6 @@
 import type { BlockDevice } from '../block/device.js';
 import { KiB, MiB } from '../common/units.js';
+import type { PoolShares } from '../io/index.js';
 import type { PoolBuffer } from '../io/pool.js';
 import type { Io, Stream } from '../io/types.js';
 import type { ExportStats } from './stats.js';
@@ -8,7 +9,7 @@ import type { RequestRules } from './transmission.js';
 export interface PhaseLimits {
   /** Requests of one connection that are received and not yet answered in full. A power of two. */
   requestsMax: number;
-  /** Pool bytes that one connection's data may hold. */
+  /** Pool bytes that one connection's data ever holds; less while others want some too (see PoolShares). */
   heldMaxBytes: number;
   /** Long requests are cut in pieces of this size, at most the largest pool buffer. */
   pieceBytes: number;
@@ -29,6 +30,7 @@ export const HEADER_SLOT_BYTES = 32;
 export interface PhaseContext {
   readonly io: Io;
   readonly stream: Stream;
+  readonly shares: PoolShares;
   readonly device: BlockDevice;
   readonly stats: ExportStats;
   readonly rules: RequestRules;

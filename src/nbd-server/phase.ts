@@ -1,8 +1,8 @@
 import { assert } from '../common/assert.js';
 import type { RawstorError } from '../common/errors.js';
 import { LIMITS } from '../common/limits.js';
+import type { PoolAccount, Shareholder } from '../io/index.js';
 import type { BatchTask, Stream } from '../io/types.js';
-import { PoolAccount } from './account.js';
 import { Command } from './constants.js';
 import { Intake, type IntakeHost } from './intake.js';
 import { HEADER_SLOT_BYTES, type PhaseContext } from './phase-context.js';
@@ -17,9 +17,9 @@ import { WritePath } from './write-path.js';
  * The transmission phase of one connection: takes requests in, hands them to the device, sends the replies,
  * and stops receiving while a bound is reached. Nothing is allocated for a request that goes well.
  */
-export class TransmissionPhase implements RecordOwner, IntakeHost, BatchTask {
+export class TransmissionPhase implements RecordOwner, IntakeHost, Shareholder, BatchTask {
+  readonly stream: Stream;
   private readonly context: PhaseContext;
-  private readonly stream: Stream;
   private readonly rules: RequestRules;
   private readonly free: RequestRecord[] = [];
   private readonly records: RequestRecord[] = [];
@@ -31,7 +31,6 @@ export class TransmissionPhase implements RecordOwner, IntakeHost, BatchTask {
   private readonly intake: Intake;
   /** Requests begun and not retired. */
   private inFlight = 0;
-  private waitsForMemory = false;
   /** No more requests are taken; the stream ends after the last reply. */
   private ending = false;
   private ended = false;
@@ -39,18 +38,13 @@ export class TransmissionPhase implements RecordOwner, IntakeHost, BatchTask {
   private over = false;
 
   constructor(context: PhaseContext) {
-    const { io, stream, device, headers, limits, rules } = context;
+    const { stream, device, headers, limits, rules } = context;
     this.context = context;
     this.stream = stream;
     this.rules = rules;
-    for (let i = limits.requestsMax - 1; i >= 0; i--) {
-      const record = new RequestRecord(this, headers.offset + i * HEADER_SLOT_BYTES);
-      this.records.push(record);
-      this.free.push(record);
-    }
     const capacity = limits.requestsMax;
     const pieceMaxBytes = Math.min(limits.pieceBytes, device.limits.payloadMaxBytes);
-    this.account = new PoolAccount(io.pool, limits.heldMaxBytes);
+    this.account = context.shares.open(this);
     this.replies = new Replies(stream, headers.memory, rules.structured, capacity, this);
     this.reads = new ReadPath(device, this.account, this.replies, this, {
       structured: rules.structured,
@@ -59,7 +53,7 @@ export class TransmissionPhase implements RecordOwner, IntakeHost, BatchTask {
       capacity,
     });
     this.writes = new WritePath(device, this.account, this, pieceMaxBytes);
-    this.ranges = new RangePath(device, this.replies, this);
+    this.ranges = new RangePath(device, this.replies, this, capacity);
     this.intake = new Intake(stream, headers.memory, rules, this.writes, this);
     context.stats.connections++;
     context.stats.connectionsTotal++;
@@ -90,6 +84,9 @@ export class TransmissionPhase implements RecordOwner, IntakeHost, BatchTask {
       if (cut.live === 0) this.retire(cut);
     }
     this.reads.pump();
+    for (let record = this.ranges.abandon(); record !== null; record = this.ranges.abandon()) {
+      this.retire(record);
+    }
     for (let record = this.replies.abandon(); record !== null; record = this.replies.abandon()) {
       this.abandon(record);
     }
@@ -101,11 +98,15 @@ export class TransmissionPhase implements RecordOwner, IntakeHost, BatchTask {
     return this.closed || this.stream.closed;
   }
 
+  get behind(): boolean {
+    return this.stream.queuedBytes > 0;
+  }
+
   // ---- receiving
 
   get full(): boolean {
     return (
-      this.free.length === 0 ||
+      this.left === 0 ||
       this.reads.waiting > 0 ||
       this.account.full() ||
       this.stream.queuedBytes > LIMITS.connectionQueuedBytes
@@ -115,7 +116,7 @@ export class TransmissionPhase implements RecordOwner, IntakeHost, BatchTask {
   get relieved(): boolean {
     return (
       !this.aborted &&
-      this.free.length > this.context.limits.requestsMax / 4 &&
+      this.left > this.context.limits.requestsMax / 4 &&
       this.reads.waiting === 0 &&
       this.account.relieved() &&
       this.stream.queuedBytes <= LIMITS.connectionQueuedBytes / 2
@@ -204,19 +205,18 @@ export class TransmissionPhase implements RecordOwner, IntakeHost, BatchTask {
     record.failure = null;
     record.chunk = null;
     this.inFlight--;
+    this.ranges.retired(record);
     this.giveBack(record);
     if (this.ending) this.endIfDone();
   }
 
   borrow(): RequestRecord {
-    const record = this.free.pop();
-    assert(record !== undefined, 'something was received while receiving was paused');
-    return record;
+    return this.free.pop() ?? this.make();
   }
 
   borrowSpare(): RequestRecord | null {
     // Half of the records are kept for requests to come.
-    return this.free.length > this.context.limits.requestsMax / 2 ? this.free.pop()! : null;
+    return this.left > this.context.limits.requestsMax / 2 ? this.borrow() : null;
   }
 
   giveBack(record: RequestRecord): void {
@@ -226,14 +226,17 @@ export class TransmissionPhase implements RecordOwner, IntakeHost, BatchTask {
     if (this.intake.paused) this.goOnIfRelieved();
   }
 
-  /** Memory of this connection comes back with its own replies; for that of others the pool calls. */
+  /** Memory of this connection comes back with its own replies; of that of others it is told. */
   waitForMemory(): void {
-    if (this.waitsForMemory) return;
-    this.waitsForMemory = true;
-    this.context.io.pool.whenFree(() => {
-      this.waitsForMemory = false;
-      if (!this.over) this.context.io.schedule(this);
-    });
+    this.account.wait();
+  }
+
+  memoryBack(): void {
+    if (!this.over) this.context.io.schedule(this);
+  }
+
+  stoodStill(): void {
+    this.fault('it stood still while others waited for the memory that it held');
   }
 
   breakOff(error: RawstorError | null): void {
@@ -245,6 +248,20 @@ export class TransmissionPhase implements RecordOwner, IntakeHost, BatchTask {
   fault(what: string): void {
     this.context.onFault(what);
     this.stream.destroy();
+  }
+
+  /** Records that can still be had. Made when they are first needed: most connections never need many. */
+  private get left(): number {
+    return this.free.length + this.context.limits.requestsMax - this.records.length;
+  }
+
+  private make(): RequestRecord {
+    const { headers, limits } = this.context;
+    const { length } = this.records;
+    assert(length < limits.requestsMax, 'something was received while receiving was paused');
+    const record = new RequestRecord(this, headers.offset + length * HEADER_SLOT_BYTES);
+    this.records.push(record);
+    return record;
   }
 
   private abandon(record: RequestRecord): void {
@@ -267,6 +284,7 @@ export class TransmissionPhase implements RecordOwner, IntakeHost, BatchTask {
     if (!this.closed || this.inFlight > 0 || this.over) return;
     this.over = true;
     this.context.stats.connections--;
+    this.account.close();
     this.context.headers.release();
     this.context.onOver();
   }

@@ -1,11 +1,19 @@
 import { type BlockDevice, BlockFlag, BlockOp } from '../block/device.js';
 import { asRawstorError, type RawstorError } from '../common/errors.js';
+import { LIMITS } from '../common/limits.js';
 import { BASE_ALLOCATION_ID, Command, CommandFlag } from './constants.js';
 import type { Replies } from './replies.js';
-import type { RequestRecord } from './request-record.js';
+import { RecordRing, type RequestRecord } from './request-record.js';
 import { blockStatusChunk } from './transmission.js';
 
+/** BLOCK_STATUS of one connection that are worked on or not yet taken. */
+const STATUSES_MAX = 4;
+/** Runs that a client is told who has not taken what it was told before. */
+const RUNS_BEHIND = 500;
+
 export interface RangeHost {
+  /** Answers wait for the client. */
+  readonly behind: boolean;
   readonly aborted: boolean;
   fail(record: RequestRecord, error: RawstorError): void;
   /** Sends the status reply. */
@@ -18,11 +26,14 @@ export class RangePath {
   private readonly device: BlockDevice;
   private readonly replies: Replies;
   private readonly host: RangeHost;
+  private readonly waiting: RecordRing;
+  private statuses = 0;
 
-  constructor(device: BlockDevice, replies: Replies, host: RangeHost) {
+  constructor(device: BlockDevice, replies: Replies, host: RangeHost, capacity: number) {
     this.device = device;
     this.replies = replies;
     this.host = host;
+    this.waiting = new RecordRing(capacity);
   }
 
   start(record: RequestRecord): void {
@@ -62,8 +73,30 @@ export class RangePath {
     else this.host.finish(record);
   }
 
+  /** Some at a time: each answer may be long, and costs the device a search. */
   status(record: RequestRecord): void {
+    if (this.statuses >= STATUSES_MAX) this.waiting.push(record);
+    else this.ask(record);
+  }
+
+  /** The request is over, in whatever way. */
+  retired(record: RequestRecord): void {
+    if (!record.statusOut) return;
+    record.statusOut = false;
+    this.statuses--;
+    const next = this.host.aborted ? null : this.waiting.shift();
+    if (next !== null) this.ask(next);
+  }
+
+  /** After the stream is gone: hands back who waited, one a call. */
+  abandon(): RequestRecord | null {
+    return this.waiting.shift();
+  }
+
+  private ask(record: RequestRecord): void {
     const { offset, length } = record;
+    this.statuses++;
+    record.statusOut = true;
     record.live = 1;
     this.device.extents(offset, length).then(
       (extents) => {
@@ -72,8 +105,10 @@ export class RangePath {
           this.host.retire(record);
           return;
         }
-        const one = (record.flags & CommandFlag.REQ_ONE) !== 0;
-        this.replies.chunk(record, blockStatusChunk(record, BASE_ALLOCATION_ID, extents, length, one));
+        this.replies.chunk(
+          record,
+          blockStatusChunk(record, BASE_ALLOCATION_ID, extents, length, this.runsFor(record)),
+        );
       },
       (error) => {
         record.live = 0;
@@ -81,5 +116,10 @@ export class RangePath {
         this.host.finish(record);
       },
     );
+  }
+
+  private runsFor(record: RequestRecord): number {
+    if ((record.flags & CommandFlag.REQ_ONE) !== 0) return 1;
+    return this.host.behind ? RUNS_BEHIND : LIMITS.extentsPerAnswer;
   }
 }

@@ -2,8 +2,8 @@ import type { BlockDevice } from '../block/device.js';
 import { BlockOp } from '../block/device.js';
 import type { RawstorError } from '../common/errors.js';
 import { LIMITS } from '../common/limits.js';
+import type { PoolAccount } from '../io/index.js';
 import type { PoolBuffer } from '../io/pool.js';
-import type { PoolAccount } from './account.js';
 import { CommandFlag } from './constants.js';
 import type { Replies } from './replies.js';
 import { RecordRing, type RequestRecord } from './request-record.js';
@@ -109,7 +109,9 @@ export class ReadPath {
 
   sent(piece: RequestRecord): void {
     const parent = piece.parent;
-    if (!this.wantsMore(parent) || this.host.aborted) {
+    // With one piece left it keeps what it has: once begun it comes to its end.
+    const tooMuch = parent.live > 1 && this.account.over();
+    if (!this.wantsMore(parent) || this.host.aborted || tooMuch) {
       this.drop(piece);
       return;
     }
@@ -168,7 +170,8 @@ export class ReadPath {
   }
 
   private buffer(sizeBytes: number): PoolBuffer | null {
-    return this.account.acquire(sizeBytes) ?? this.account.acquireLess(sizeBytes, this.pieceMinBytes);
+    const fitting = this.account.fitting(sizeBytes, this.pieceMinBytes);
+    return this.account.acquire(fitting) ?? this.account.acquireLess(fitting, this.pieceMinBytes);
   }
 
   /** `piece` counts as live already and owns the buffer. */

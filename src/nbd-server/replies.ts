@@ -87,7 +87,7 @@ export class Replies {
     this.next();
   }
 
-  /** A whole chunk that was made on the spot (block status). Needs no record afterwards. */
+  /** A whole chunk that was made on the spot (block status). */
   chunk(record: RequestRecord, bytes: Buffer): void {
     // Interleaving with an ordered reply's data would corrupt it, so this waits as well: as its error-less twin.
     if (this.holder !== null) {
@@ -95,8 +95,7 @@ export class Replies {
       this.wait(record, Emission.REPLY);
       return;
     }
-    this.stream.sendCopy(bytes);
-    this.host.retire(record);
+    this.sendWhole(record, bytes);
   }
 
   /** After the stream is gone: hands back who waited, one a call. */
@@ -124,13 +123,11 @@ export class Replies {
 
   private sendReply(record: RequestRecord): void {
     if (record.chunk !== null) {
-      this.stream.sendCopy(record.chunk);
-      this.host.retire(record);
+      this.sendWhole(record, record.chunk);
       return;
     }
     if (this.structured && record.errno !== 0) {
-      this.stream.sendCopy(errorChunk(record, record.errno, this.host.explain(record)));
-      this.host.retire(record);
+      this.sendWhole(record, errorChunk(record, record.errno, this.host.explain(record)));
       return;
     }
     const at = record.headerAt;
@@ -141,6 +138,12 @@ export class Replies {
         : encodeSimpleReply(this.view, at, record, record.errno);
     record.replying = true;
     this.stream.send(this.memory, at, headerBytes, record);
+  }
+
+  /** The record is kept until the bytes have left, so that there are never more of them than records. */
+  private sendWhole(record: RequestRecord, bytes: Buffer): void {
+    record.replying = true;
+    this.stream.sendCopy(bytes, record);
   }
 
   private sendPiece(piece: RequestRecord): void {

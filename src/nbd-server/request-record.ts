@@ -49,6 +49,8 @@ export class RequestRecord implements BlockOwner, Releasable, Cookie {
   emission: Emission = Emission.NONE;
   /** Its status reply is queued for sending; `release` then ends the request. */
   replying = false;
+  /** It is one of the BLOCK_STATUS that the device is asked about, or whose answer has not left. */
+  statusOut = false;
   /** A reply made on the spot that waits for its turn. */
   chunk: Buffer | null = null;
   /** Pieces of an ordered reply, oldest first. */
@@ -88,6 +90,7 @@ export class RequestRecord implements BlockOwner, Releasable, Cookie {
     this.ready = 0;
     this.ordered = false;
     this.headerSent = false;
+    this.statusOut = false;
     this.ownIdle = true;
     this.firstPiece = null;
     this.lastPiece = null;

@@ -1,11 +1,14 @@
 import { type Clock, systemClock, type Timer } from '../common/clock.js';
 import { LIMITS } from '../common/limits.js';
 import { type Logger, silentLogger } from '../common/log.js';
+import { PoolShares } from '../io/index.js';
 import type { Address, Io, Listener, Stream } from '../io/types.js';
 import { type ExportSource, Exports } from './exports.js';
 import { DEFAULT_PHASE_LIMITS, type PhaseLimits } from './phase-context.js';
 import { Session } from './session.js';
 import type { ExportStats } from './stats.js';
+
+const STILL_MS = 10_000;
 
 export interface NbdServerOptions {
   io: Io;
@@ -19,6 +22,8 @@ export interface NbdServerOptions {
   /** How long `drain` and `close` wait for clients to take their answers; default 10 s. */
   drainTimeoutMs?: number;
   connectionsMax?: number;
+  /** How long a client that holds memory may stand still while others wait for it; default 10 s. */
+  stillMs?: number;
   limits?: Partial<PhaseLimits>;
 }
 
@@ -30,6 +35,8 @@ export interface NbdServerStats {
   refusedTotal: number;
   /** Dropped because the client broke the protocol, was too slow to shake hands, or could not be served on. */
   faultsTotal: number;
+  /** Of those, dropped because they stood still while others waited for the memory that they held. */
+  stoodStillTotal: number;
   exports: Record<string, ExportStats>;
 }
 
@@ -43,6 +50,7 @@ export class NbdServer {
   private readonly log: Logger;
   private readonly exports: Exports;
   private readonly limits: PhaseLimits;
+  private readonly shares: PoolShares;
   private readonly handshakeTimeoutMs: number;
   private readonly drainTimeoutMs: number;
   private readonly connectionsMax: number;
@@ -62,6 +70,8 @@ export class NbdServer {
     this.handshakeTimeoutMs = options.handshakeTimeoutMs ?? 10_000;
     this.drainTimeoutMs = options.drainTimeoutMs ?? 10_000;
     this.connectionsMax = options.connectionsMax ?? LIMITS.connectionsPerServer;
+    const { heldMaxBytes } = this.limits;
+    this.shares = new PoolShares(this.io, this.clock, { heldMaxBytes, stillMs: options.stillMs ?? STILL_MS });
     this.exports = new Exports(options.exports, {
       lingerMs: options.lingerMs ?? 5000,
       openMax: LIMITS.exportsPerServer,
@@ -88,6 +98,7 @@ export class NbdServer {
     const session = new Session(stream, {
       io: this.io,
       exports: this.exports,
+      shares: this.shares,
       clock: this.clock,
       log: this.log,
       limits: this.limits,
@@ -141,6 +152,7 @@ export class NbdServer {
       connectionsTotal: this.connectionsTotal,
       refusedTotal: this.refusedTotal,
       faultsTotal: this.faultsTotal,
+      stoodStillTotal: this.shares.stoodStillTotal,
       exports: this.exports.allStats(),
     };
   }

@@ -1,7 +1,7 @@
 import type { Clock, Timer } from '../common/clock.js';
 import { asRawstorError } from '../common/errors.js';
-import { LIMITS } from '../common/limits.js';
 import type { Logger } from '../common/log.js';
+import type { PoolShares } from '../io/index.js';
 import type { Memory } from '../io/memory.js';
 import type { PoolBuffer } from '../io/pool.js';
 import type { FrameHandler, Io, Stream } from '../io/types.js';
@@ -15,6 +15,7 @@ import { headerMemoryBytes, type PhaseLimits } from './phase-context.js';
 export interface SessionContext {
   readonly io: Io;
   readonly exports: Exports;
+  readonly shares: PoolShares;
   readonly clock: Clock;
   readonly log: Logger;
   readonly limits: PhaseLimits;
@@ -27,6 +28,8 @@ export interface SessionContext {
 }
 
 const NO_BYTES = Buffer.alloc(0);
+/** Of these times a client may let us wait in its handshake, all its options together. */
+const HANDSHAKE_TIMEOUTS = 6;
 
 /** One connection, from accept to close: the handshake here, then a TransmissionPhase. */
 export class Session {
@@ -39,8 +42,12 @@ export class Session {
   private timer: Timer | null = null;
   private closed = false;
   private option = 0;
+  /** How long the client has let us wait so far, and since when it does again. */
+  private waitedMs = 0;
+  private waitsSinceMs = 0;
   private skipLeft = 0;
 
+  private readonly answerTaken = { release: () => this.stream.resume() };
   private readonly flagsFrames: FrameHandler = {
     headerBytes: CLIENT_FLAGS_BYTES,
     header: (memory, offset) => this.flags(memory, offset),
@@ -65,7 +72,6 @@ export class Session {
 
   start(): void {
     this.stream.onClose = (error) => this.streamClosed(error);
-    this.stream.onDrain = () => this.stream.resume();
     this.stream.sendCopy(helloBytes());
     this.stream.receive(this.flagsFrames);
     this.armTimer();
@@ -122,10 +128,10 @@ export class Session {
   private perform(step: HandshakeStep): void {
     switch (step.kind) {
       case 'send':
-        this.stream.sendCopy(step.bytes);
+        // The next option is looked at when this answer has left: who reads none is left to its time-out.
+        this.stream.pause();
+        this.stream.sendCopy(step.bytes, this.answerTaken);
         this.armTimer();
-        // A client that asks and asks but reads no answer is left to its time-out.
-        if (this.stream.queuedBytes > LIMITS.connectionQueuedBytes) this.stream.pause();
         break;
       case 'end':
         this.timer?.cancel();
@@ -151,7 +157,7 @@ export class Session {
 
   /** No option is taken while one is worked on, and the client's clock stands still. */
   private await<T>(promise: Promise<T>, then: (value: T) => void): void {
-    this.timer?.cancel();
+    this.stopTimer();
     this.stream.pause();
     promise.then(
       (value) => {
@@ -185,7 +191,7 @@ export class Session {
 
   private beginTransmission(lease: Lease): void {
     if (this.closed) return;
-    const { io, limits } = this.context;
+    const { io, limits, shares } = this.context;
     const headers = io.pool.acquire(headerMemoryBytes(limits));
     if (headers === null) {
       this.stream.pause();
@@ -196,6 +202,7 @@ export class Session {
     this.phase = new TransmissionPhase({
       io,
       stream: this.stream,
+      shares,
       device: lease.device,
       stats: lease.stats,
       rules: {
@@ -228,11 +235,24 @@ export class Session {
   }
 
   private armTimer(): void {
-    this.timer?.cancel();
-    const { handshakeTimeoutMs } = this.context;
-    this.timer = this.context.clock.after(handshakeTimeoutMs, () => {
-      this.fault(`no option for ${handshakeTimeoutMs} ms in the handshake`);
+    this.stopTimer();
+    const { clock, handshakeTimeoutMs } = this.context;
+    const leftMs = handshakeTimeoutMs * HANDSHAKE_TIMEOUTS - this.waitedMs;
+    this.waitsSinceMs = clock.nowMs();
+    this.timer = clock.after(Math.min(handshakeTimeoutMs, Math.max(leftMs, 0)), () => {
+      const late = leftMs < handshakeTimeoutMs;
+      const what = late
+        ? 'the handshake takes too long'
+        : `no option for ${handshakeTimeoutMs} ms in the handshake`;
+      this.fault(what);
     });
+  }
+
+  private stopTimer(): void {
+    if (this.timer === null) return;
+    this.timer.cancel();
+    this.timer = null;
+    this.waitedMs += this.context.clock.nowMs() - this.waitsSinceMs;
   }
 
   private fault(what: string): -1 {

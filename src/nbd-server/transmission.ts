@@ -105,14 +105,14 @@ export function errorChunk(cookie: Cookie, errno: number, message: string): Buff
 
 /**
  * A whole BLOCK_STATUS chunk: u32 context, then u32 length and u32 flags for each run. Neighbours of the same
- * kind become one; the runs never reach past `length`; with `one` only the first is told. Cold: it allocates.
+ * kind become one; the runs never reach past `length`, and are `runsMax` at most. Cold: it allocates.
  */
 export function blockStatusChunk(
   cookie: Cookie,
   contextId: number,
   extents: readonly Extent[],
   length: number,
-  one: boolean,
+  runsMax: number,
 ): Buffer {
   const runs: { lengthBytes: number; flags: number }[] = [];
   let left = length;
@@ -122,7 +122,7 @@ export function blockStatusChunk(
     const flags = (extent.hole ? ExtentFlag.HOLE : 0) | (extent.zero ? ExtentFlag.ZERO : 0);
     const last = runs.at(-1);
     if (last !== undefined && last.flags === flags) last.lengthBytes += lengthBytes;
-    else if (one && last !== undefined) break;
+    else if (runs.length >= runsMax) break;
     else runs.push({ lengthBytes, flags });
     left -= lengthBytes;
   }

@@ -1,7 +1,8 @@
 import { type BlockDevice, BlockFlag, BlockOp } from '../block/device.js';
 import type { RawstorError } from '../common/errors.js';
+import { LIMITS } from '../common/limits.js';
+import type { PoolAccount } from '../io/index.js';
 import type { PoolBuffer } from '../io/pool.js';
-import type { PoolAccount } from './account.js';
 import { CommandFlag } from './constants.js';
 import type { RequestRecord } from './request-record.js';
 
@@ -34,7 +35,8 @@ export class WritePath {
 
   /** Payload to ask of the stream next; 0 when all of it is here. */
   nextBytes(parent: RequestRecord): number {
-    return Math.min(this.pieceMaxBytes, parent.length - parent.started);
+    const pieceBytes = this.account.fitting(this.pieceMaxBytes, LIMITS.blockBytes);
+    return Math.min(pieceBytes, parent.length - parent.started);
   }
 
   payload(parent: RequestRecord, buffer: PoolBuffer, memoryOffset: number, length: number): void {

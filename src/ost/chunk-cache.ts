@@ -10,7 +10,7 @@ import { REGIONS_PER_PAGE } from './record-codec.js';
 import type { Records } from './records.js';
 import type { RegionMirror } from './regions.js';
 import type { SpaceGuard } from './space.js';
-import type { ChunkStorage } from './storage.js';
+import type { ChunkName, ChunkStorage } from './storage.js';
 
 const VERSION_FACTOR = 65_536;
 /** Entries looked at to find one to close. */
@@ -62,6 +62,15 @@ export class ChunkCache {
       if (this.entries.length > this.limit) this.evict();
     }
     return chunk;
+  }
+
+  /** Those that are in use now, for who drops their pages: then blocks that were not on disk are of what lies below again. */
+  *open(): Generator<{ objectId: string; name: ChunkName }> {
+    for (const entry of [...this.entries]) {
+      const { object, chunk, version } = entry;
+      yield { objectId: object.record.id, name: { chunk, version } };
+      this.core.layers.maps.forgetAll(entry);
+    }
   }
 
   create(chunk: ChunkFile): void {

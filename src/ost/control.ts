@@ -1,6 +1,7 @@
 import { RawstorError } from '../common/errors.js';
 import type { MethodName, ObjectRecord, OstInfo, Params } from '../protocol/index.js';
 import { integrityCall, integrityFigures } from './checksums/integrity-calls.js';
+import { setDamaged } from './checksums/set-damaged.js';
 import type { CopyEngine } from './copy.js';
 import type { OstCore } from './core.js';
 import { extents } from './extents.js';
@@ -76,8 +77,10 @@ export class OstControl {
         return {};
       case 'ost.objects':
         return this.kept.page((params as Params<'ost.objects'>).after);
-      case 'ost.extents':
-        return extents(this.core, params as Params<'ost.extents'>, holder);
+      case 'ost.extents': {
+        const asked = params as Params<'ost.extents'>;
+        return extents(this.core, this.core.session(asked.handle, holder), asked);
+      }
       case 'ost.attachSnapshot':
       case 'ost.unmerged':
       case 'ost.flatten':
@@ -89,6 +92,10 @@ export class OstControl {
         return {};
       case 'ost.usage':
         return this.core.storage.usage((params as Params<'ost.usage'>).objectId);
+      case 'ost.setDamaged': {
+        const asked = params as Params<'ost.setDamaged'>;
+        return setDamaged(this.core, this.core.session(asked.handle, holder), asked);
+      }
       case 'ost.damage':
       case 'ost.scrub':
       case 'ost.scrubStatus':

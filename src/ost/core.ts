@@ -11,6 +11,7 @@ import {
 import { Attaching } from './attaching.js';
 import { Boot } from './boot.js';
 import type { Checksums } from './checksums/checksums.js';
+import { Damage } from './checksums/damage.js';
 import { Integrity } from './checksums/integrity.js';
 import { ChunkCache } from './chunk-cache.js';
 import { DeferredAnswers } from './deferred-answers.js';
@@ -27,7 +28,7 @@ import { RegionMirror } from './regions.js';
 import { Removal } from './removal.js';
 import { Session, type SessionHolder } from './session.js';
 import { SpaceGuard } from './space.js';
-import type { ChunkName, ChunkStorage } from './storage.js';
+import type { ChunkStorage } from './storage.js';
 import type { Change } from './store.js';
 import { Traffic } from './traffic.js';
 import type { OstTuning } from './tuning.js';
@@ -45,6 +46,8 @@ export class OstCore {
   readonly chunks: ChunkCache;
   readonly objects = new Map<string, OstObject>();
   readonly removal: Removal;
+  /** Also where checksums are off: what is known to be bad is given to nobody. */
+  readonly damage: Damage;
   /** Null where checksums are off. */
   readonly integrity: Integrity | null;
   readonly checksums: Checksums | null;
@@ -75,11 +78,12 @@ export class OstCore {
     this.dirty = new DirtyTracker(tuning, new DirtyWatch(env.clock, env.dirtyCounters));
     this.regions = new RegionMirror(records, tuning.regionPages);
     this.space = new SpaceGuard(storage, tuning.capacityBytes, tuning.reserveBytes);
-    this.boot = new Boot(env, storage, records, () => this.openChunks());
+    this.boot = new Boot(env, storage, records, () => this.chunks.open());
     this.layers = new Layers(this, tuning.layerMaps);
     this.attaching = new Attaching(this);
     this.chunks = new ChunkCache(this, tuning.openFiles, (reason) => this.lose(reason));
     this.removal = new Removal(this);
+    this.damage = new Damage(env.log, records, (changes) => this.commit(changes));
     this.integrity = tuning.checksums ? new Integrity(this, tuning) : null;
     this.checksums = this.integrity?.checksums ?? null;
     const wallMs = () => env.clock.wallMs();
@@ -98,6 +102,7 @@ export class OstCore {
   async open(): Promise<void> {
     await this.boot.open();
     await this.space.open();
+    this.damage.load();
     // Writes would not keep them true, and some day they may be trusted again.
     if (this.integrity === null) await this.records.removeAllSums();
     await this.removal.open();
@@ -243,15 +248,5 @@ export class OstCore {
     this.boot.lose(reason);
     for (const session of [...this.sessions.values()]) this.endSession(session);
     for (const object of this.objects.values()) object.copied.clear();
-  }
-
-  private *openChunks(): Iterable<{ objectId: string; name: ChunkName }> {
-    for (const object of this.objects.values()) {
-      for (const chunk of object.chunks.values()) {
-        yield { objectId: object.record.id, name: { chunk: chunk.chunk, version: chunk.version } };
-        // Its pages are dropped by now: blocks that were not on disk are of what lies below again.
-        this.layers.maps.forgetAll(chunk);
-      }
-    }
   }
 }

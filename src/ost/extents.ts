@@ -1,11 +1,13 @@
 import { RawstorError } from '../common/errors.js';
 import { LIMITS } from '../common/limits.js';
 import type { Params, Result } from '../protocol/index.js';
+import { firstMissing } from './checksums/missing.js';
 import type { ChunkFile } from './chunk-file.js';
 import type { OstCore } from './core.js';
+import { withChunk } from './held-chunk.js';
 import { forEachData, hasBit, hasVersion, ITSELF, isLayered, NOBODY, sizeOfVersion } from './layers/index.js';
 import { BLOCKS_PER_REGION, LAYER_BLOCK_BYTES } from './layers/zero-bits.js';
-import type { SessionHolder } from './session.js';
+import type { Session } from './session.js';
 
 const State = { DATA: 0, ZERO: 1, BELOW: 2 } as const;
 
@@ -26,55 +28,52 @@ class Runs {
 }
 
 /** Answers `ost.extents`: what a version has of a range. @throws RawstorError INVALID, STALE_SESSION */
-export async function extents(
+export function extents(
   core: OstCore,
+  session: Session,
   asked: Params<'ost.extents'>,
-  holder: SessionHolder,
 ): Promise<Result<'ost.extents'>> {
-  const session = core.session(asked.handle, holder);
   const { record } = session.object;
-  const { chunkVersion, offset, length } = asked;
-  const end = offset + length;
+  const { chunkVersion, offset } = asked;
+  const end = offset + asked.length;
   const ofSession = session.version === 0 || session.version === chunkVersion;
-  if (
-    end > record.chunkSizeBytes ||
-    asked.chunk * record.chunkSizeBytes + end > sizeOfVersion(record, chunkVersion) ||
-    !ofSession ||
-    !hasVersion(record, chunkVersion)
-  ) {
+  const inside =
+    end <= record.chunkSizeBytes &&
+    asked.chunk * record.chunkSizeBytes + end <= sizeOfVersion(record, chunkVersion);
+  if (!inside || !ofSession || !hasVersion(record, chunkVersion)) {
     throw new RawstorError('INVALID', 'the range is not in the object', { where: record.id });
   }
-  const chunk = core.chunks.chunk(session.object, asked.chunk, chunkVersion);
-  chunk.holders++;
-  chunk.used = true;
-  session.inFlight++;
-  try {
-    await core.chunks.ready(chunk);
+  return withChunk(core, session, asked.chunk, chunkVersion, (chunk) => {
     // A hole told for a file that is being given up would be punched into a replica.
-    core.session(asked.handle, holder);
+    core.session(asked.handle, session.holder);
     const runs = new Runs();
     if (isLayered(chunk)) layered(core, chunk, offset, end, asked, runs);
-    else flat(chunk, offset, end, runs);
+    else flat(core, chunk, offset, end, runs);
     return { runs: runs.flat };
-  } finally {
-    chunk.holders--;
-    session.answered();
-    core.chunks.settled(chunk);
-  }
+  });
 }
 
-/** A version with nothing below it: what is not data is zeros. */
-function flat({ file }: ChunkFile, offset: number, end: number, runs: Runs): void {
+/** A version with nothing below it: what is not data is zeros, unless something else is known to have been there. */
+function flat(core: OstCore, chunk: ChunkFile, offset: number, end: number, runs: Runs): void {
   let at = offset;
-  if (file !== null) {
-    forEachData(file, offset, end, (from, until) => {
-      if (from > at) runs.add(from - at, State.ZERO);
+  const hole = (until: number) => {
+    while (at < until && !runs.full) {
+      const missing = firstMissing(core.checksums, core.damage, chunk, at, until);
+      if (missing.from > at) runs.add(missing.from - at, State.ZERO);
+      if (missing.until > missing.from) runs.add(missing.until - missing.from, State.DATA);
+      at = missing.until;
+    }
+  };
+  if (chunk.file !== null) {
+    forEachData(chunk.file, offset, end, (from, until) => {
+      hole(from);
+      if (runs.full) return false;
       runs.add(until - from, State.DATA);
       at = until;
       return !runs.full;
     });
   }
-  if (at < end && !runs.full) runs.add(end - at, State.ZERO);
+  hole(end);
 }
 
 function layered(
@@ -106,11 +105,17 @@ function layered(
             : own.includes(maps.file(chunk, owner));
         if (!isOwn) state = State.BELOW;
       }
+      if (owner !== ITSELF && isMissing(core, chunk, from, next)) state = State.DATA;
       runs.add(next - from, state);
       from = next;
     }
     at = until;
   }
+}
+
+/** The version should have the block itself, and has lost it. */
+function isMissing(core: OstCore, chunk: ChunkFile, from: number, end: number): boolean {
+  return firstMissing(core.checksums, core.damage, chunk, from, end).from < end;
 }
 
 /**

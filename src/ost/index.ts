@@ -64,9 +64,9 @@ export async function startOst(options: StartOstOptions): Promise<RunningOst> {
     labels,
     ...core.space.figures(),
     bootId: core.bootId,
-    damagedBlocks: core.integrity?.damage.count ?? 0,
-    foundBlocks: core.integrity?.damage.foundTotal ?? 0,
-    repairedBlocks: core.integrity?.damage.repairedTotal ?? 0,
+    damagedBlocks: core.damage.count,
+    foundBlocks: core.damage.foundTotal,
+    repairedBlocks: core.damage.repairedTotal,
   });
   const stall = new LoopStall(clock);
   const copies = new CopyEngine(core, new Connector({ io, clock, identity }), tuning.copies);

@@ -1,4 +1,4 @@
-import { ERROR_CODES, wireOfErrno } from '../common/errors.js';
+import { asRawstorError, ERROR_CODES, wireOfErrno } from '../common/errors.js';
 import { SliceList } from '../io/memory.js';
 import { FileOp, type FileOpOwner } from '../io/types.js';
 import { type ChunkOp, Opcode, OpScope } from '../protocol/index.js';
@@ -25,7 +25,8 @@ export class Operation
   private chunk: ChunkFile | null = null;
   /** Of a read: the version that has the blocks, where that is not the one asked for. */
   private source: ChunkFile | null = null;
-  private intended = false;
+  /** It writes a damaged block as a whole: that is taken off the record, once what it wrote is durable. */
+  private healing = false;
   private pendingSyncs = 0;
   private status = 0;
 
@@ -51,7 +52,7 @@ export class Operation
     this.op = op;
     this.session = session;
     this.status = 0;
-    this.intended = false;
+    this.healing = false;
     session.inFlight++;
     if (op.opcode === Opcode.FLUSH) return this.flush();
     this.chunk = this.core.chunks.chunk(session.object, op.chunk, op.chunkVersion);
@@ -67,7 +68,6 @@ export class Operation
 
   intentDone(status: number): void {
     if (status !== 0) return this.finish(status);
-    this.intended = true;
     this.advance();
   }
 
@@ -81,10 +81,11 @@ export class Operation
     }
     // Even a failed write may have left something behind.
     chunk.sync.dirty = true;
-    this.core.checksums?.endChange(chunk, op.offset, op.length, result >= 0);
+    this.core.checksums?.endChange(chunk, op.offset, op.length);
     if (result < 0) return this.finish(wireOfErrno(result));
     if (op.opcode === Opcode.WRITE) this.core.dirty.wrote(chunk, op.offset, op.length);
-    if (op.fua) return this.makeDurable();
+    this.healing = this.core.damage.isHealedBy(chunk, op.offset, op.length);
+    if (op.fua || this.healing) return this.makeDurable();
     if (this.core.dirty.overLimit) this.core.dirty.hold(this);
     else this.finish(0);
   }
@@ -95,7 +96,20 @@ export class Operation
 
   syncDone(errno: number): void {
     if (errno < 0) this.status = ERROR_CODES.IO.wire;
-    if (--this.pendingSyncs === 0) this.finish(this.status);
+    if (--this.pendingSyncs > 0) return;
+    if (!this.healing) return this.finish(this.status);
+    if (this.status === 0) return this.heal();
+    // Durability was not asked for: it is lost like any other write, which the end of the session tells.
+    const { ended } = this.session!;
+    this.finish(this.op!.fua || ended === 0 ? this.status : ended);
+  }
+
+  private heal(): void {
+    const { offset, length } = this.op!;
+    this.core.damage.heal(this.chunk!, offset, length).then(
+      () => this.finish(0),
+      (error) => this.finish(asRawstorError(error).wire),
+    );
   }
 
   private advance(): void {
@@ -110,14 +124,17 @@ export class Operation
     if (op.opcode === Opcode.READ) return this.read(op, chunk);
     if (chunk.lock !== null && op.scope !== OpScope.NESTED && chunk.lock.stops(op.offset, op.length, this))
       return;
-    if (!this.intended && !this.core.regions.covers(chunk, op.offset, op.length, op.tag)) {
-      return this.core.intents.add(this);
-    }
+    // Asked again after whatever it has waited for: while its intent was on its way, or its file made, checksums may have
+    // been taken of what was there before.
+    if (!this.core.regions.covers(chunk, op.offset, op.length, op.tag)) return this.core.intents.add(this);
     const isWrite = op.opcode === Opcode.WRITE;
     const layered = isLayered(chunk);
     if (chunk.file === null && (isWrite || !layered)) {
-      // What does not exist reads as zeros already.
-      if (!isWrite) return op.fua ? this.makeDurable() : this.core.later(this, 0);
+      if (!isWrite) {
+        // What does not exist reads as zeros already.
+        this.healing = this.core.damage.isHealedBy(chunk, op.offset, op.length);
+        return op.fua || this.healing ? this.makeDurable() : this.core.later(this, 0);
+      }
       chunk.waiting.push(this);
       return this.core.chunks.create(chunk);
     }
@@ -140,9 +157,10 @@ export class Operation
   }
 
   private changed(status: number): void {
-    const { scope, fua } = this.op!;
+    const { scope, fua, offset, length } = this.op!;
+    this.healing = status === 0 && this.core.damage.isHealedBy(this.chunk!, offset, length);
     if (status !== 0) this.finish(status);
-    else if (fua) this.makeDurable();
+    else if (fua || this.healing) this.makeDurable();
     else if (this.core.dirty.overLimit && scope !== OpScope.NESTED) this.core.dirty.hold(this);
     else this.finish(0);
   }
@@ -154,7 +172,8 @@ export class Operation
       op.tag = this.core.regions.highest(chunk, op.offset, op.length);
       // Checksums of something else than zeros: the file is lost.
       const { checksums } = this.core;
-      if (checksums === null || checksums.check(chunk, op)) return this.core.later(this, 0);
+      if (checksums === null) return this.core.later(this, this.unverified());
+      if (checksums.check(chunk, op)) return this.core.later(this, 0);
       return checksums.recheck(chunk, op, this);
     }
     this.fileOp.fileOffset = op.offset;
@@ -166,6 +185,9 @@ export class Operation
   private readLayers(op: ChunkOp, chunk: ChunkFile): void {
     const { maps } = this.core.layers;
     const owner = maps.soleOwner(chunk, op.offset, op.length);
+    // What this version is known to have lost is not what lies below.
+    const lost = this.unverified();
+    if (lost !== 0) return this.core.later(this, lost);
     if (owner === NOBODY || owner === SEVERAL) {
       op.tag = this.core.regions.highest(chunk, op.offset, op.length);
       if (owner === SEVERAL) {
@@ -191,8 +213,18 @@ export class Operation
     op.tag = this.core.regions.highest(this.chunk!, op.offset, op.length);
     const chunk = this.source ?? this.chunk!;
     const { checksums } = this.core;
-    if (checksums === null || checksums.check(chunk, op)) this.finish(0);
+    if (checksums === null) this.finish(this.unverified(chunk));
+    else if (checksums.check(chunk, op)) this.finish(0);
     else checksums.recheck(chunk, op, this);
+  }
+
+  /** Without checksums only what is on record is known to be bad. */
+  private unverified(chunk = this.chunk!): number {
+    const op = this.op!;
+    const badOffset = this.core.damage.firstIn(chunk, op.offset, op.length);
+    if (badOffset < 0) return 0;
+    op.tag = badOffset;
+    return ERROR_CODES.CHECKSUM.wire;
   }
 
   rechecked(status: number, badOffset: number): void {
@@ -213,7 +245,9 @@ export class Operation
       this.pendingSyncs++;
       directory.add(this);
     }
-    if (--this.pendingSyncs === 0) this.core.later(this, 0);
+    if (--this.pendingSyncs > 0) return;
+    if (this.healing) this.heal();
+    else this.core.later(this, 0);
   }
 
   private flush(): void {

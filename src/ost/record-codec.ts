@@ -15,6 +15,7 @@ export const RecordType = {
   SUMS: 0x4b, // K
   ZEROS: 0x5a, // Z
   SCRUB: 0x55, // U
+  DAMAGE: 0x44, // D
   TOMBSTONE: 0x54, // T
 } as const;
 
@@ -57,6 +58,21 @@ export function regionsKey(id: Uint8Array, chunk: number, version: number, page:
 
 export function parseRegionsKey(key: Buffer): { chunk: number; version: number; page: number } {
   return { chunk: key.readUInt32BE(17), version: key.readUInt32BE(21), page: key.readUInt32BE(25) };
+}
+
+/** A block of 4 KiB that is known to be damaged. */
+export function damageKey(id: Uint8Array, chunk: number, version: number, block: number): Buffer {
+  const key = Buffer.allocUnsafe(29);
+  key[0] = RecordType.DAMAGE;
+  key.set(id, 1);
+  key.writeUInt32BE(chunk, 17);
+  key.writeUInt32BE(version, 21);
+  key.writeUInt32BE(block, 25);
+  return key;
+}
+
+export function parseDamageKey(key: Buffer): { chunk: number; version: number; block: number } {
+  return { chunk: key.readUInt32BE(17), version: key.readUInt32BE(21), block: key.readUInt32BE(25) };
 }
 
 export function idOfKey(key: Buffer): string {

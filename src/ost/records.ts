@@ -191,7 +191,13 @@ export class Records {
   /** Removes every record of one version of a chunk, in bounded transactions; that it was written to last. */
   async removeVersion(id: Uint8Array, chunk: number, version: number): Promise<void> {
     const place = chunkKey(id, chunk, version).subarray(17);
-    for (const type of [RecordType.SUMS, RecordType.ZEROS, RecordType.REGIONS, RecordType.CHUNK]) {
+    for (const type of [
+      RecordType.SUMS,
+      RecordType.DAMAGE,
+      RecordType.ZEROS,
+      RecordType.REGIONS,
+      RecordType.CHUNK,
+    ]) {
       await this.removeAll(Buffer.concat([objectKey(type, id), place]));
     }
   }
@@ -225,6 +231,11 @@ export class Records {
     return this.regionRows(regionsKey(id, chunk, version, page), end, limit);
   }
 
+  /** Known damage of all objects, from this key on, at most `limit`. */
+  damage(from: Buffer, limit: number): { key: Buffer; value: Buffer }[] {
+    return this.store.range(from, keyAfterPrefix(singleKey(RecordType.DAMAGE)), limit);
+  }
+
   /** For checksums/, which has keys and values of its own. */
   value(key: Buffer): Buffer | undefined {
     return this.store.get(key);
@@ -242,7 +253,14 @@ export class Records {
   /** Removes every record of an object but its tombstone, and when it is leaving its fence, in bounded transactions. */
   async removeObject(id: string, leaving: boolean): Promise<void> {
     const bytes = parseId(id);
-    for (const type of [RecordType.SUMS, RecordType.ZEROS, RecordType.REGIONS, RecordType.CHUNK]) {
+    const types = [
+      RecordType.SUMS,
+      RecordType.DAMAGE,
+      RecordType.ZEROS,
+      RecordType.REGIONS,
+      RecordType.CHUNK,
+    ];
+    for (const type of types) {
       await this.removeAll(objectKey(type, bytes));
     }
     const last = [RecordType.OBJECT, RecordType.SET, ...(leaving ? [] : [RecordType.FENCE])];

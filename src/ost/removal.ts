@@ -81,7 +81,7 @@ export class Removal {
       await core.closeFiles(object);
       core.objects.delete(id);
     }
-    core.integrity?.damage.forget(id);
+    core.damage.forget(id);
     const { allocatedBytes } = await core.storage.usage(id);
     await core.storage.remove(id);
     core.space.freed(allocatedBytes);

@@ -1,41 +1,39 @@
 import type { Clock, Timer } from '../common/clock.js';
 import { asRawstorError, RawstorError } from '../common/errors.js';
 import { LIMITS } from '../common/limits.js';
-import { heapMemory, type Memory, type SliceList } from '../io/memory.js';
+import type { Memory, SliceList } from '../io/memory.js';
 import type { PoolBuffer } from '../io/pool.js';
 import type { FrameHandler, Io, Stream } from '../io/types.js';
 import { PendingCalls } from './calls.js';
 import type { ConnectionHandler } from './connection-handler.js';
 import { decodeBody, decodeCall, decodeError, encodeBody, encodeError } from './control.js';
-import {
-  decodeFrameHeader,
-  encodeFrameHeader,
-  FRAME_HEADER_BYTES,
-  FrameFlag,
-  FrameHeader,
-  Opcode,
-} from './frame.js';
+import { ControlQueue, type ControlQueueHost } from './control-queue.js';
+import { decodeFrameHeader, FRAME_HEADER_BYTES, FrameFlag, FrameHeader, Opcode } from './frame.js';
 import { helloBody, type Identity, judgeHello } from './hello.js';
-import { checkCall, type Hello, helloSchema, type MethodName, type Params, type Result } from './messages.js';
+import { type Hello, helloSchema, type MethodName, type Params, type Result } from './messages.js';
+import { Reading, Stop } from './reading.js';
+import type { Reception } from './reception.js';
+import { ServedCalls, type ServedCallsHost } from './served-calls.js';
 import { PROTOCOL_VERSION_CURRENT, PROTOCOL_VERSION_MIN } from './version.js';
 
 const HELLO_TIMEOUT_MS = 5000;
 
 /** One connection between two programs, either side: hellos first, then calls, events and data frames. */
-export class Connection implements FrameHandler {
+export class Connection implements FrameHandler, ServedCallsHost, ControlQueueHost {
   readonly headerBytes = FRAME_HEADER_BYTES;
   readonly stream: Stream;
+  readonly reading: Reading;
   /** The program at the other end, after the hello. */
   remote: Hello | null = null;
   version: number = PROTOCOL_VERSION_CURRENT;
   private readonly identity: Identity;
   private readonly handler: ConnectionHandler;
   private readonly incoming = new FrameHeader();
-  private readonly outgoing = new FrameHeader();
-  /** Of control messages that the kernel has not taken. */
-  private controlBytes = 0;
+  private readonly control: ControlQueue;
   private readonly calls: PendingCalls;
-  private callsServed = 0;
+  private readonly served: ServedCalls;
+  /** Of an accepted connection: what it shares with others. */
+  private readonly reception: Reception | null;
   /** The peer asks no more: the connection ends with the last answer. */
   private peerEnded = false;
   private ready: { resolve: () => void; reject: (error: RawstorError) => void } | null = null;
@@ -49,12 +47,17 @@ export class Connection implements FrameHandler {
     clock: Clock,
     handler: ConnectionHandler,
     accepted: boolean,
+    reception: Reception | null,
   ) {
     this.stream = stream;
+    this.reading = new Reading(stream);
     this.identity = identity;
     this.calls = new PendingCalls(clock);
     this.handler = handler;
     this.accepted = accepted;
+    this.control = new ControlQueue(stream, this);
+    this.reception = reception;
+    this.served = new ServedCalls(this, reception?.gate ?? null);
     this.helloTimer = clock.after(HELLO_TIMEOUT_MS, () =>
       this.fail(new RawstorError('TIMEOUT', 'the peer sent no hello', { where: stream.peer })),
     );
@@ -71,7 +74,7 @@ export class Connection implements FrameHandler {
     options: { identity: Identity; clock: Clock; handler: ConnectionHandler; timeoutMs: number },
   ): Promise<Connection> {
     const stream = await io.connect(address, { timeoutMs: options.timeoutMs });
-    const connection = new Connection(stream, options.identity, options.clock, options.handler, false);
+    const connection = new Connection(stream, options.identity, options.clock, options.handler, false, null);
     await new Promise<void>((resolve, reject) => {
       connection.ready = { resolve, reject };
       const hello = helloBody(options.identity, PROTOCOL_VERSION_MIN, PROTOCOL_VERSION_CURRENT);
@@ -81,12 +84,27 @@ export class Connection implements FrameHandler {
   }
 
   /** The accepting side: answers the hello, then gives frames to the handler. */
-  static accept(stream: Stream, identity: Identity, clock: Clock, handler: ConnectionHandler): Connection {
-    return new Connection(stream, identity, clock, handler, true);
+  static accept(
+    stream: Stream,
+    identity: Identity,
+    clock: Clock,
+    handler: ConnectionHandler,
+    reception: Reception | null = null,
+  ): Connection {
+    return new Connection(stream, identity, clock, handler, true, reception);
+  }
+
+  /** Of this program. */
+  get name(): string {
+    return this.identity.name;
   }
 
   get peer(): string {
     return this.stream.peer;
+  }
+
+  get behind(): boolean {
+    return this.control.behind;
   }
 
   get closed(): boolean {
@@ -152,7 +170,7 @@ export class Connection implements FrameHandler {
       if (header.opcode === Opcode.HELLO) this.onHello(body);
       else if (header.opcode === Opcode.EVENT) this.onEvent(body);
       else if (header.flags & FrameFlag.ANSWER) this.onAnswer(header.requestId, header.status, body);
-      else this.onCall(header.requestId, body);
+      else this.served.receive(header.requestId, body);
     } catch (error) {
       this.fail(asRawstorError(error, this.peer));
     }
@@ -197,26 +215,17 @@ export class Connection implements FrameHandler {
     this.calls.answered(id, status, body);
   }
 
-  private onCall(id: number, body: Buffer | null): void {
-    const [name, params] = decodeCall(body);
-    this.callsServed++;
-    this.serve(name, params)
-      .then(
-        (result) => this.answer(id, 0, encodeBody(result)),
-        (error) => {
-          const failure = asRawstorError(error);
-          this.answer(id, failure.wire, encodeError(failure));
-        },
-      )
-      .finally(() => {
-        this.callsServed--;
-        this.answered();
-      });
+  perform(method: MethodName, params: unknown): Promise<unknown> {
+    return this.handler.call(this, method, params);
+  }
+
+  holdCalls(hold: boolean): void {
+    this.reading.set(Stop.CALLS, hold);
   }
 
   /** Something that the peer asked for is answered. */
   answered(): void {
-    const busy = this.callsServed > 0 || (this.handler.busy?.() ?? false);
+    const busy = this.served.count > 0 || (this.handler.busy?.() ?? false);
     if (this.peerEnded && !busy) this.stream.end();
   }
 
@@ -225,16 +234,7 @@ export class Connection implements FrameHandler {
     this.answered();
   }
 
-  private async serve(name: string, params: unknown): Promise<unknown> {
-    const where = this.identity.name;
-    const [method, checked] = checkCall(name, params, where);
-    if (this.callsServed > LIMITS.callsInFlight) {
-      throw new RawstorError('LIMIT', 'too many calls in flight on this connection', { where });
-    }
-    return await this.handler.call(this, method, checked);
-  }
-
-  private answer(id: number, status: number, body: Buffer): void {
+  answer(id: number, status: number, body: Buffer): void {
     if (this.closed) return;
     if (body.length > LIMITS.controlBytes) {
       const error = new RawstorError('LIMIT', 'the answer is too large for one message');
@@ -245,26 +245,19 @@ export class Connection implements FrameHandler {
   }
 
   private sendControl(opcode: number, flags: number, requestId: number, status: number, body: Buffer): void {
-    const header = this.outgoing;
-    header.version = this.version;
-    header.opcode = opcode;
-    header.flags = flags;
-    header.requestId = requestId;
-    header.status = status;
-    header.payloadBytes = body.length;
-    // On the heap until its turn comes: who takes no answers must not hold buffers that others need.
-    const memory = heapMemory(FRAME_HEADER_BYTES + body.length);
-    encodeFrameHeader(memory.bytes, 0, header);
-    memory.bytes.set(body, FRAME_HEADER_BYTES);
-    const { length } = memory.bytes;
-    this.controlBytes += length;
-    this.stream.send(memory, 0, length, {
-      release: () => {
-        this.controlBytes -= length;
-      },
-    });
-    if (this.controlBytes <= LIMITS.connectionControlBytes) return;
+    if (this.control.send(this.version, opcode, flags, requestId, status, body)) return;
     this.fail(new RawstorError('LIMIT', 'the peer takes no control messages', { where: this.peer }));
+  }
+
+  queuedChanged(bytes: number): void {
+    this.reception?.queued(this, bytes);
+  }
+
+  behindChanged(behind: boolean): void {
+    // Whoever only asks reads on: what it asked for is no reason not to take answers.
+    if (!this.accepted) return;
+    this.reading.set(Stop.ANSWERS, behind);
+    if (!behind) this.served.goOn();
   }
 
   private refuse(what: string): number {
@@ -272,7 +265,7 @@ export class Connection implements FrameHandler {
     return -1;
   }
 
-  private fail(error: RawstorError): void {
+  fail(error: RawstorError): void {
     this.failure ??= error;
     this.stream.destroy(error);
   }
@@ -289,6 +282,7 @@ export class Connection implements FrameHandler {
 
   private onStreamClosed(error: Error | null): void {
     this.helloTimer.cancel();
+    this.reception?.left(this);
     if (error instanceof RawstorError) this.failure ??= error;
     const failure = this.lost();
     this.ready?.reject(failure);

@@ -1,5 +1,6 @@
 import { RawstorError } from '../common/errors.js';
-import { encodeBody } from './control.js';
+import { encodeBody, encodeError } from './control.js';
+import { encodeFrameHeader, FRAME_HEADER_BYTES, FrameFlag, FrameHeader, Opcode } from './frame.js';
 import type { Hello } from './messages.js';
 import { PROTOCOL_VERSION_CURRENT, PROTOCOL_VERSION_MIN } from './version.js';
 
@@ -18,6 +19,21 @@ export function helloBody(identity: Identity, minVersion: number, maxVersion: nu
   const { role, clusterId, name, serverId } = identity;
   const id = serverId === undefined ? {} : { serverId };
   return encodeBody({ minVersion, maxVersion, role, clusterId, name, ...id } satisfies Hello);
+}
+
+/** The answer to a hello that is refused, as a whole frame, also before it has come. */
+export function refusalFrame(error: RawstorError): Buffer {
+  const body = encodeError(error);
+  const header = new FrameHeader();
+  header.version = PROTOCOL_VERSION_CURRENT;
+  header.opcode = Opcode.HELLO;
+  header.flags = FrameFlag.ANSWER;
+  header.status = error.wire;
+  header.payloadBytes = body.length;
+  const frame = Buffer.alloc(FRAME_HEADER_BYTES + body.length);
+  encodeFrameHeader(frame, 0, header);
+  body.copy(frame, FRAME_HEADER_BYTES);
+  return frame;
 }
 
 /** Why the hello of a peer is refused, or null. */

@@ -14,6 +14,8 @@ export * from './mgs-messages.js';
 export * from './mgs-reporter.js';
 export * from './object-info.js';
 export * from './ost-peer.js';
+export * from './reading.js';
+export * from './reception.js';
 export * from './records.js';
 export * from './remote-peer.js';
 export * from './version.js';

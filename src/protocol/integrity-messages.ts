@@ -5,6 +5,7 @@ import { idSchema } from './records.js';
 /** What an OST is asked about the checksums of what it stores. */
 
 const count = z.number().int().nonnegative().max(Number.MAX_SAFE_INTEGER);
+const sum = z.number().int().nonnegative().max(0xffffffff);
 const nothing = z.object({});
 
 const scrubJobSchema = z.object({
@@ -37,11 +38,37 @@ export const INTEGRITY_METHODS = {
     params: z.object({ objectId: idSchema.nullable() }),
     result: z.object({
       blocks: z
-        .array(z.object({ objectId: idSchema, chunk: count, chunkVersion: count, offset: count }))
+        .array(
+          z.object({
+            objectId: idSchema,
+            chunk: count,
+            chunkVersion: count,
+            offset: count,
+            /** Checksum of what was written, null or absent where that is not known. */
+            sum: sum.nullish(),
+          }),
+        )
         .max(LIMITS.damagedBlocks),
       foundTotal: count,
       repairedTotal: count,
     }),
+  },
+  /**
+   * Of a block of 4 KiB that no replica can give: from the answer on it is not read here, on record, until it is
+   * written as a whole. Unless what is stored here has the checksum `sum`: then it is what was written, and stays.
+   */
+  'ost.setDamaged': {
+    params: z.object({
+      handle: z.number().int().positive().max(0xffffffff),
+      chunk: count,
+      chunkVersion: count,
+      offset: count,
+      /** The writer's: a change like any other. */
+      tag: count,
+      sum: sum.nullable(),
+    }),
+    /** False where the block here is right. */
+    result: z.object({ damaged: z.boolean() }),
   },
   /** Begins to verify the checksums of an object or (null) of all; BUSY while such a scrub runs. */
   'ost.scrub': {

@@ -1,9 +1,9 @@
 import type { Cluster } from './cluster.js';
-import { bothWays, cutFor, type FaultTable, pick, powerCycle } from './faults.js';
+import { bothWays, cutFor, type FaultTable, pick } from './faults.js';
 import type { OstNode } from './ost-node.js';
 
 /** Ended and soon back, so that it left the set with most regions as they are elsewhere. */
-function restartSoon(cluster: Cluster, node: OstNode): void {
+export function restartSoon(cluster: Cluster, node: OstNode): void {
   node.kill();
   const { process } = node;
   cluster.world.post(cluster.world.between(5, 300), null, `${node.name} starts`, () => {
@@ -141,27 +141,6 @@ export const AIMED_FAULTS: FaultTable = {
       });
     },
   },
-  /** Reads of the last replica are held back until the set is stored there, and it loses what they have read (I8). */
-  heldReads: {
-    weight: 2,
-    act(cluster) {
-      const { world, guest, next } = cluster;
-      if (guest === null || guest.volume === null) return;
-      const node = pick(cluster, cluster.osts);
-      const others = cluster.osts.filter((one) => one !== node);
-      const ways = others.map((one): [string, string] => [one.name, guest.name]);
-      next.at('write', node, () => {
-        cutFor(cluster, [...ways, ['mds', guest.name]], world.between(2200, 4500));
-        // After they are given up for silence, before that is on record.
-        cluster.later(world.between(900, 2600), 'power of who has answered', () => {
-          node.powerLoss();
-          cluster.later(world.between(1, 200), `${node.name} starts`, () => {
-            if (!node.process?.alive) node.start();
-          });
-        });
-      });
-    },
-  },
   /** Every OST restarts before the successor is attached again, and the old writer is the first to come (I4). */
   restartAllFenced: {
     weight: 2,
@@ -186,18 +165,6 @@ export const AIMED_FAULTS: FaultTable = {
             }
           });
         };
-      });
-    },
-  },
-  /** Power goes just after a write was answered that nothing has flushed, and the guest is silent before (I8). */
-  powerInSilence: {
-    weight: 1,
-    act(cluster) {
-      const { world } = cluster;
-      cluster.quiet(world.between(5, 400));
-      const nodes = world.chance(0.5) ? cluster.osts : [pick(cluster, cluster.osts)];
-      cluster.later(world.between(1, 60), 'power in silence', () => {
-        for (const node of nodes) powerCycle(cluster, node);
       });
     },
   },

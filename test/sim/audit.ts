@@ -1,4 +1,5 @@
 import { parseId } from '../../src/common/ids.js';
+import { isRebuilt } from '../../src/mds/in-sync-sets.js';
 import { REBUILT_HOLDER } from '../../src/mds/rebuild/judge.js';
 import type { StoredObject } from '../../src/mds/stored-object.js';
 import { RecordType } from '../../src/ost/record-codec.js';
@@ -32,7 +33,7 @@ export class Audit {
   private readonly swaps = new Map<string, Swap>();
   private readonly sets = new WeakMap<Buffer, StoredSet>();
   private keys: string[] = [];
-  /** What was recorded last, by an MDS that may be lost since. */
+  /** What was recorded last of a set or an open, by an MDS that may be lost since. */
   private latest: ObjectRecord | null = null;
 
   constructor(cluster: Cluster) {
@@ -53,7 +54,8 @@ export class Audit {
   committed(before: StoredObject, after: StoredObject): void {
     const { world, mds } = this.cluster;
     const known = this.latest;
-    this.latest = after.object;
+    // What a rebuilt MDS writes down before somebody opens or changes the set is no news to the writer that lives on.
+    if (!isRebuilt(after) || after.session.epoch > before.session.epoch) this.latest = after.object;
     const request = after.answered.at(-1);
     if (after.session.epoch > before.session.epoch) world.count(before.clean ? 'cleanOpens' : 'uncleanOpens');
     if (request === undefined || request.requestId === before.answered.at(-1)?.requestId) return;
@@ -68,18 +70,44 @@ export class Audit {
     for (const id of was!) if (!is!.includes(id)) world.count('drops');
     for (const id of is!) if (!was!.includes(id)) world.count('joins');
     if (swap.loss) {
-      // A writer that lives on over a rebuild goes by the set that the lost MDS had recorded for it, which may be
-      // on no OST yet. Whoever took over goes by what OSTs have.
-      const adopted = before.session.holder === REBUILT_HOLDER && known !== null;
-      if (!swap.recorded) this.checkLoss(adopted ? known : before.object);
+      if (!swap.recorded) this.checkLoss(before.object, this.setInForce(before, known));
       this.cluster.lossRecorded();
     }
     swap.recorded = true;
   }
 
-  /** At an acknowledgement under `known`: the newest set that any OST keeps, in the record of an attach or since, is no wider. */
+  /** At an acknowledgement under `known`: the newest set that any OST keeps is no wider. */
   checkStoredSets(known: readonly Member[]): void {
-    const { object, nodes, world } = this.cluster;
+    const { nodes, world } = this.cluster;
+    const newest = this.newestKept();
+    if (newest === null) return;
+    const inForce = inSync(known).map((one) => one.ostId);
+    for (const { ostId } of inSync(newest.members)) {
+      if (inForce.includes(ostId)) continue;
+      world.fail(`acknowledged while the newest set kept by OSTs still has ${nodes.get(ostId)!.name}`);
+    }
+  }
+
+  /**
+   * At an acknowledgement: as many OSTs as the volume asks for have the write (I1), or had it when they answered and
+   * lost it since, as a power loss may do to what was not flushed.
+   */
+  checkHeld(block: number, contents: Buffer, losses: readonly number[]): void {
+    const { cluster } = this;
+    let held = 0;
+    cluster.eachPlace(cluster.mds.peek(cluster.object!.id).object, block, 'cached', (bytes, node, i) => {
+      if (bytes.equals(contents) || node.disk.losses > losses[i]!) held++;
+    });
+    const { minReplicas } = cluster.plan;
+    if (minReplicas > 1) cluster.world.count('acknowledgedByTwo');
+    if (held < minReplicas) {
+      cluster.world.fail(`a write to block ${block} is acknowledged, and ${held} OSTs have it`);
+    }
+  }
+
+  /** By any OST, in the record of an attach or since. */
+  private newestKept(): StoredSet | null {
+    const { object, nodes } = this.cluster;
     if (this.keys.length === 0) {
       const id = parseId(object!.id);
       this.keys = [RecordType.SET, RecordType.OBJECT].map((type) =>
@@ -95,12 +123,7 @@ export class Audit {
         if (newest === null || set.epoch > newest.epoch) newest = set;
       }
     }
-    if (newest === null) return;
-    const inForce = inSync(known).map((one) => one.ostId);
-    for (const { ostId } of inSync(newest.members)) {
-      if (inForce.includes(ostId)) continue;
-      world.fail(`acknowledged while the newest set kept by OSTs still has ${nodes.get(ostId)!.name}`);
-    }
+    return newest;
   }
 
   private decodeSet(bytes: Buffer): StoredSet {
@@ -113,6 +136,18 @@ export class Audit {
     return set;
   }
 
+  /**
+   * Of who asks. A writer that lives on over a rebuild goes by the set that the lost MDS had recorded for it, which may be
+   * on no OST yet. Whoever took over goes by what OSTs have, and that may have come to them after the rebuild.
+   */
+  private setInForce(before: StoredObject, known: ObjectRecord | null): readonly Member[] {
+    const { object, rebuiltFrom, session } = before;
+    if (!isRebuilt(before)) return object.members;
+    if (session.holder === REBUILT_HOLDER && known !== null) return known.members;
+    const kept = this.newestKept();
+    return kept !== null && kept.epoch > rebuiltFrom! ? kept.members : object.members;
+  }
+
   private checkSealed({ object }: StoredObject, floors: readonly Int32Array[]): void {
     const { cluster } = this;
     // What a version shows is in several files then; what comes of it is read in the end.
@@ -123,9 +158,9 @@ export class Audit {
   }
 
   /** Some chunk has only members that are under another boot id than recorded. */
-  private checkLoss(object: ObjectRecord): void {
+  private checkLoss(object: ObjectRecord, inForce: readonly Member[]): void {
     const { nodes, plan, mds, world } = this.cluster;
-    const members = inSync(object.members);
+    const members = inSync(inForce);
     const has = (member: Member) => {
       const node = nodes.get(member.ostId)!;
       const generation = node.core?.bootId.generation ?? 0;

@@ -23,6 +23,7 @@ const NO_BYTES = Buffer.alloc(BLOCK_BYTES);
 export interface ClusterPlan {
   readonly osts: number;
   readonly replicas: number;
+  readonly minReplicas: number;
   readonly chunks: number;
   readonly stripeWidth: number | 'all';
   readonly steps: number;
@@ -43,6 +44,8 @@ export class Cluster {
   readonly load: Load;
   /** Guests issue nothing until then. */
   quietUntilMs = 0;
+  /** Guests neither write nor flush until then. */
+  onlyReadsUntilMs = 0;
   readonly former: Guest[] = [];
   object: ObjectInfo | null = null;
   private stepsLeft: number;
@@ -105,7 +108,7 @@ export class Cluster {
         sizeBytes: plan.chunks * CHUNK_BYTES,
         chunkSizeBytes: CHUNK_BYTES,
         replicas: plan.replicas,
-        minReplicas: 1,
+        minReplicas: plan.minReplicas,
         stripeWidth: plan.stripeWidth,
         failureDomain: 'host',
         near: null,
@@ -207,6 +210,11 @@ export class Cluster {
     this.quietUntilMs = this.world.nowMs + forMs;
   }
 
+  /** What was written last stays the last, and unflushed. */
+  onlyReads(forMs: number): void {
+    this.onlyReadsUntilMs = this.world.nowMs + forMs;
+  }
+
   takeStep(): boolean {
     if (this.loadOver) return false;
     this.stepsLeft--;
@@ -261,23 +269,35 @@ export class Cluster {
     view: 'cached' | 'durable',
     visit: (block: number, bytes: Buffer, node: OstNode) => void,
   ): void {
-    const members = object.members.filter((member) => member.state === 'in-sync');
+    const inSync = new Set<string>();
+    for (const { ostId, state } of object.members) if (state === 'in-sync') inSync.add(ostId);
     for (let block = 0; block < this.blockCount; block++) {
-      const offset = this.offsetOf(block);
-      const chunk = Math.floor(offset / CHUNK_BYTES);
-      const inChunk = (offset % CHUNK_BYTES) / BLOCK_BYTES;
-      for (const { ostId } of members) {
-        const node = this.nodes.get(ostId)!;
-        if (!this.holds(object, chunk, node)) continue;
-        const file = node.disk.files.get(`${object.id}/${chunk}.${object.headVersion}`);
-        visit(block, file?.[view].get(inChunk) ?? NO_BYTES, node);
-      }
+      this.eachPlace(object, block, view, (bytes, node) => {
+        if (inSync.has(node.ostId)) visit(block, bytes, node);
+      });
+    }
+  }
+
+  /** A block as each OST has it that it is placed on, in sync or not. */
+  eachPlace(
+    object: ObjectRecord,
+    block: number,
+    view: 'cached' | 'durable',
+    visit: (bytes: Buffer, node: OstNode, index: number) => void,
+  ): void {
+    const offset = this.offsetOf(block);
+    const chunk = Math.floor(offset / CHUNK_BYTES);
+    const inChunk = (offset % CHUNK_BYTES) / BLOCK_BYTES;
+    const placed = this.mds.placement(object, chunk);
+    for (const [index, node] of this.osts.entries()) {
+      if (!placed.includes(node.ostId)) continue;
+      const file = node.disk.files.get(`${object.id}/${chunk}.${object.headVersion}`);
+      visit(file?.[view].get(inChunk) ?? NO_BYTES, node, index);
     }
   }
 
   /** Whether a replica of the chunk is there. */
   holds(object: ObjectRecord, chunk: number, node: OstNode): boolean {
-    if (this.plan.stripeWidth !== 'all') return object.members.some((one) => one.ostId === node.ostId);
     return this.mds.placement(object, chunk).includes(node.ostId);
   }
 }

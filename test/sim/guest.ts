@@ -1,40 +1,19 @@
-import { BlockFlag, BlockOp, type BlockOwner, BlockRequest } from '../../src/block/device.js';
+import { BlockFlag, BlockOp } from '../../src/block/device.js';
 import type { Volume } from '../../src/client/index.js';
 import { type OpenVolumeOptions, openVolume } from '../../src/client/open.js';
 import { asRawstorError, type RawstorError } from '../../src/common/errors.js';
 import { silentLogger } from '../../src/common/log.js';
 import { MiB } from '../../src/common/units.js';
-import { heapMemory, type Memory } from '../../src/io/memory.js';
 import { REBUILT_HOLDER } from '../../src/mds/rebuild/judge.js';
 import { CHUNK_BYTES, type Cluster } from './cluster.js';
+import { GuestRequest } from './guest-request.js';
 import { MdsLink } from './mds-node.js';
-import { BLOCK_BYTES, type Flush, type ReadCheck, type Write } from './oracle.js';
+import { BLOCK_BYTES } from './oracle.js';
 import { connectOst } from './peer.js';
 import { SimProcess } from './process.js';
 
 const DEPTH = 6;
 const OPEN_RETRY_MS = 300;
-
-/** One request of a guest: kept until it is answered, over restarts of the gateway. */
-class GuestRequest implements BlockOwner {
-  readonly block = new BlockRequest(this);
-  readonly memory: Memory = heapMemory(BLOCK_BYTES);
-  readonly guest: Guest;
-  write: Write | null = null;
-  read: ReadCheck | null = null;
-  flushed: Flush | null = null;
-  /** Which of the guest's gateways has it. */
-  attempt = 0;
-  submittedAtMs = 0;
-
-  constructor(guest: Guest) {
-    this.guest = guest;
-  }
-
-  blockDone(_request: BlockRequest, error: RawstorError | null): void {
-    this.guest.done(this, this.attempt, error);
-  }
-}
 
 /** A virtual machine and the gateway that serves its disk. */
 export class Guest {
@@ -161,12 +140,10 @@ export class Guest {
 
   /** One read of every block. */
   readAll(): void {
-    for (let block = 0; block < this.cluster.blockCount; block++) {
+    const { cluster } = this;
+    for (let block = 0; block < cluster.blockCount; block++) {
       const request = new GuestRequest(this);
-      request.block.op = BlockOp.READ;
-      request.block.offset = this.cluster.offsetOf(block);
-      request.block.length = BLOCK_BYTES;
-      request.read = this.cluster.oracle.beginRead(block);
+      request.asRead(cluster, block);
       this.outstanding.add(request);
       this.submit(request);
     }
@@ -220,29 +197,20 @@ export class Guest {
   }
 
   private issue(): void {
-    const { world, oracle, offsetOf, load } = this.cluster;
+    const { cluster } = this;
+    const { world, load } = cluster;
     const request = new GuestRequest(this);
-    const { block: device } = request;
     const kind = world.random.next();
-    const block = this.cluster.pickBlock(kind < 0.2);
-    if (kind < load.flushes) {
-      device.op = BlockOp.FLUSH;
-      request.flushed = oracle.beginFlush();
-    } else if (kind < 0.45 || (this.busyBlocks.has(block) && world.chance(0.7))) {
-      device.op = BlockOp.READ;
-      device.offset = offsetOf(block);
-      device.length = BLOCK_BYTES;
-      request.read = oracle.beginRead(block);
+    const block = cluster.pickBlock(kind < 0.2);
+    const onlyReads = world.nowMs < cluster.onlyReadsUntilMs;
+    if (kind < load.flushes && !onlyReads) {
+      request.asFlush(cluster);
+    } else if (onlyReads || kind < 0.45 || (this.busyBlocks.has(block) && world.chance(0.7))) {
+      request.asRead(cluster, block);
     } else {
-      const zero = kind > 0.93;
       this.busyBlocks.set(block, (this.busyBlocks.get(block) ?? 0) + 1);
-      request.write = oracle.issue(block, zero);
-      oracle.fill(request.write, request.memory.bytes);
-      device.op = zero ? (kind > 0.97 ? BlockOp.WRITE_ZEROES : BlockOp.DISCARD) : BlockOp.WRITE;
-      device.flags = world.chance(load.fua) ? BlockFlag.FUA : 0;
-      if (device.op === BlockOp.WRITE_ZEROES && world.chance(0.5)) device.flags |= BlockFlag.MAY_UNMAP;
-      device.offset = offsetOf(block);
-      device.length = BLOCK_BYTES;
+      const zeroes = kind > 0.97 ? BlockOp.WRITE_ZEROES : BlockOp.DISCARD;
+      request.asWrite(cluster, block, kind > 0.93 ? zeroes : BlockOp.WRITE);
     }
     this.outstanding.add(request);
     this.submit(request);
@@ -252,6 +220,7 @@ export class Guest {
     const { block } = request;
     request.attempt = this.attempt;
     request.submittedAtMs = this.cluster.world.nowMs;
+    request.losses = this.cluster.osts.map(({ disk }) => disk.losses);
     const carries = block.op === BlockOp.READ || block.op === BlockOp.WRITE;
     // A request of an earlier gateway may still be named by its buffers: a new one gets its own.
     block.slices.clear();
@@ -287,7 +256,10 @@ export class Guest {
       else this.busyBlocks.set(write.block, others);
       if (error !== null) oracle.forgotten(write);
       else {
-        if (cluster.guest === this) cluster.audit.checkStoredSets(this.volume!.object.members);
+        if (cluster.guest === this) {
+          cluster.audit.checkStoredSets(this.volume!.object.members);
+          cluster.audit.checkHeld(write.block, request.contents(), request.losses);
+        }
         oracle.acknowledged(write, (block.flags & BlockFlag.FUA) !== 0, this.sentTags.get(block.offset)!);
       }
     } else if (read !== null && error === null) {

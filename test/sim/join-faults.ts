@@ -1,3 +1,4 @@
+import { restartSoon } from './aimed-faults.js';
 import { cutFor, type FaultTable, pick, powerCycle, restartLater } from './faults.js';
 
 /** Directed at the end of a resync, and at what waits while a set changes. */
@@ -20,6 +21,54 @@ export const JOIN_FAULTS: FaultTable = {
         };
         again(1 + world.random.below(4));
       };
+    },
+  },
+  /** What a copy has read comes when the next session has copied the same and goes on (I3). */
+  overtakenCopy: {
+    weight: 3,
+    act(cluster) {
+      const { world, network, guest, next } = cluster;
+      if (guest === null || guest.volume === null) return;
+      const back = pick(cluster, cluster.osts);
+      restartSoon(cluster, back);
+      next.copy = (target) => {
+        cluster.later(world.between(0.2, 2), 'what copies read comes late', () => {
+          const sources = cluster.osts.filter((node) => node !== target);
+          // The next session begins in half a second, and what its copies read comes at once.
+          for (const { disk } of sources) disk.slowUntilMs = world.nowMs + world.between(700, 2000);
+          cluster.later(world.between(0.1, 0.6), 'the session of a copy ends', () => {
+            for (const { disk } of sources) disk.slowUntilMs = 0;
+            network.resetBetween(guest.name, target.name);
+          });
+        });
+      };
+    },
+  },
+  /** Where nothing was written for a while a write gets to one OST only, whose successor knows nothing of it (I9). */
+  loneColdWrite: {
+    weight: 3,
+    act(cluster) {
+      const { world, guest, next } = cluster;
+      if (guest === null || guest.volume === null) return;
+      const lone = pick(cluster, cluster.osts);
+      const others = cluster.osts.filter((node) => node !== lone);
+      const ways = others.map((node): [string, string] => [guest.name, node.name]);
+      cutFor(cluster, ways, world.between(30, 300));
+      cluster.moveOn();
+      cluster.later(world.between(0.5, 3), 'waits for a write', () => {
+        next.at('write', lone, () => {
+          // Its intent and the data are in the page cache, which outlives the process.
+          cluster.later(world.between(0.5, 6), 'the writer and its OST end', () => {
+            lone.kill();
+            cluster.takeover(true);
+            cluster.moveOn();
+            const { process } = lone;
+            cluster.later(world.between(600, 3000), `${lone.name} starts`, () => {
+              if (lone.process === process) lone.start();
+            });
+          });
+        });
+      });
     },
   },
   /** Reads are answered and may not be delivered yet, and then who answered them loses that (I8). */

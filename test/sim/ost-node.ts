@@ -12,6 +12,11 @@ import { SimProcess } from './process.js';
 import { SimStorage, SimStore } from './storage.js';
 import type { World } from './world.js';
 
+/** As in `src/ost/index.ts`. */
+const TICK_MS = 100;
+/** Minutes and days in which nothing happens would only cost time here. */
+const CHECKSUM_TIMES = { sumDelayMs: 300, scrubPeriodMs: 20_000 };
+
 /** One storage server: a disk that stays, and processes on it that come and go. */
 export class OstNode {
   readonly ostId: string;
@@ -22,6 +27,8 @@ export class OstNode {
   control: OstControl | null = null;
   /** The present process answers. */
   serving = false;
+  /** Blocks that have changed by themselves on its disk. */
+  rotten = 0;
   onCalled: (method: string) => void = () => {};
   /** A write or a flush arrives. */
   onData: (what: 'write' | 'flush') => void = () => {};
@@ -62,7 +69,7 @@ export class OstNode {
       dirtyCounters: () => '',
       onFatal: () => this.kill(),
     };
-    const tuning = { ...DEFAULT_TUNING, reserveBytes: 0 };
+    const tuning = { ...DEFAULT_TUNING, reserveBytes: 0, ...CHECKSUM_TIMES };
     const core = new OstCore(this.ostId, env, new SimStorage(this.disk, process), records, tuning);
     const connector: OstConnector = {
       connect: (ostId) => connectOst(this.world, this.network, process, this.nodes, ostId),
@@ -72,12 +79,13 @@ export class OstNode {
       info: () => this.info(),
       loopStallMaxMs: () => 0,
     });
-    process.clock.every(1000, () => {
+    process.clock.every(TICK_MS, () => {
       core.regions.tick++;
     });
     records
       .claim(null, this.ostId, this.name)
       .then(() => core.open())
+      .then(() => core.integrity!.start())
       .then(
         () => {
           if (this.process === process) this.serving = true;
@@ -90,8 +98,15 @@ export class OstNode {
       );
   }
 
+  /** A block that is what was written is never taken for another. */
+  checkDamage(): void {
+    const found = this.core?.damage.foundTotal ?? 0;
+    if (found > 0 && this.rotten === 0) this.world.fail(`${this.name} found a damaged block where none is`);
+  }
+
   /** kill -9: the page cache stays. */
   kill(): void {
+    this.checkDamage();
     this.serving = false;
     this.process?.kill();
   }

@@ -65,6 +65,7 @@ class SimPeer implements OstPeer {
   private readonly served: ServedClient;
   private readonly inFlight = new Set<ChunkOp>();
   private readonly calls = new Set<PendingCall>();
+  onEvent: ((name: string) => void) | null = null;
   /** Told of each write that goes out. */
   onSent: (op: ChunkOp) => void = () => {};
   private queue: ChunkOp[] = [];
@@ -77,7 +78,9 @@ class SimPeer implements OstPeer {
     this.client = pipe.ends[0].process;
     this.where = node.name;
     this.node = node;
-    this.served = new ServedClient(pipe, node);
+    this.served = new ServedClient(pipe, node, (name) => {
+      pipe.send(1, `${this.where} tells ${name}`, () => this.onEvent?.(name));
+    });
     pipe.ends[0].onClosed = () => this.ended();
   }
 
@@ -187,10 +190,12 @@ class Frame {
 class ServedClient implements SessionHolder {
   readonly sessions = new Set<Session>();
   gone = false;
+  readonly notify: (name: string) => void;
   private readonly core: OstCore;
   private readonly control: OstControl;
 
-  constructor(pipe: Pipe, node: OstNode) {
+  constructor(pipe: Pipe, node: OstNode, notify: (name: string) => void) {
+    this.notify = notify;
     this.core = node.core!;
     this.control = node.control!;
     pipe.ends[1].onClosed = () => {

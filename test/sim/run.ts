@@ -1,4 +1,6 @@
+import { seededRandom } from '../../src/common/random.js';
 import { Cluster } from './cluster.js';
+import { Rot, SUMS_TAKEN_MS } from './rot.js';
 import { Swarm } from './swarm.js';
 import { outsideReactions, World } from './world.js';
 
@@ -56,7 +58,18 @@ function history(world: World, { steps, snapshots = false }: RunOptions): void {
   const osts = 2 + random.below(2);
   const replicas = Math.min(osts, world.chance(0.1) ? 1 : world.chance(0.7) ? 2 : 3);
   const stripeWidth = osts === 3 && replicas === 2 && world.chance(0.6) ? 'all' : 1;
-  const cluster = new Cluster(world, { osts, replicas, chunks: 8, stripeWidth, steps, snapshots });
+  // Decided apart: what else happens is the same with it.
+  const minReplicas = replicas > 1 && seededRandom(world.seed ^ 0x3111).next() < 0.2 ? 2 : 1;
+  if (minReplicas > 1) world.count('minReplicas2');
+  const cluster = new Cluster(world, {
+    osts,
+    replicas,
+    minReplicas,
+    chunks: 8,
+    stripeWidth,
+    steps,
+    snapshots,
+  });
   cluster.start();
   cluster.snapshots?.begin();
   cluster.newGuest(false).open();
@@ -82,6 +95,7 @@ function calm(world: World, cluster: Cluster): void {
   cluster.calm = true;
   cluster.next.forget();
   cluster.quietUntilMs = 0;
+  cluster.onlyReadsUntilMs = 0;
   cluster.mds.onNextSwap = null;
   const { network, mds } = cluster;
   network.heal();
@@ -108,8 +122,17 @@ function calm(world: World, cluster: Cluster): void {
     return status.unreconciledRegions === 0 && status.members.every((member) => member.state === 'in-sync');
   };
   world.run(() => guest.volume === volume && whole(), CALM_LIMIT_MS, 'all replicas in sync');
+  // What changes by itself it finds in files of one version.
+  const rot = cluster.snapshots === null && Rot.isIn(cluster) ? new Rot(cluster) : null;
+  if (rot !== null) {
+    const restedMs = world.nowMs + SUMS_TAKEN_MS;
+    world.run(() => world.nowMs > restedMs, CALM_LIMIT_MS, 'checksums');
+    rot.begin(mds.peek(cluster.object!.id).object);
+  }
   guest.readAll();
   world.run(() => guest.idle, CALM_LIMIT_MS, 'reading everything');
+  rot?.scrub();
+  world.run(() => rot === null || rot.repaired, CALM_LIMIT_MS, 'the repair of what changed by itself');
   let closed = false;
   volume.close().then(() => {
     closed = true;
@@ -123,5 +146,6 @@ function calm(world: World, cluster: Cluster): void {
     // What was sealed is durable everywhere.
     cluster.compareDisks(object, 'durable');
   }
+  for (const node of cluster.osts) node.checkDamage();
   if (world.violation !== null) throw world.violation;
 }

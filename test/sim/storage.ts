@@ -137,11 +137,16 @@ class SimFile implements IoFile {
   }
 
   read(op: FileOp): void {
-    this.later(op, 0.05, () => {
+    const take = () => {
       const length = Math.max(0, Math.min(op.slices.lengthBytes, this.file.sizeBytes - op.fileOffset));
-      const bytes = { bytes: this.copyOut(op.fileOffset, length), address: 0 };
-      op.slices.fill(bytes, 0, 0, length);
-      return length;
+      return this.copyOut(op.fileOffset, length);
+    };
+    // It gives what is there when it begins, or when it ends.
+    const begun = this.disk.world.chance(0.5) ? take() : null;
+    this.later(op, 0.05, () => {
+      const bytes = begun ?? take();
+      op.slices.fill({ bytes, address: 0 }, 0, 0, bytes.length);
+      return bytes.length;
     });
   }
 

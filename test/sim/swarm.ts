@@ -4,9 +4,17 @@ import { DIRECTED } from './directed.js';
 import { FAULTS, type FaultTable } from './faults.js';
 import { FENCING_FAULTS } from './fencing-faults.js';
 import { JOIN_FAULTS } from './join-faults.js';
+import { LOSS_FAULTS } from './loss-faults.js';
 import type { World } from './world.js';
 
-const ALL: FaultTable = { ...FAULTS, ...DIRECTED, ...FENCING_FAULTS, ...JOIN_FAULTS, ...AIMED_FAULTS };
+const ALL: FaultTable = {
+  ...FAULTS,
+  ...DIRECTED,
+  ...FENCING_FAULTS,
+  ...JOIN_FAULTS,
+  ...LOSS_FAULTS,
+  ...AIMED_FAULTS,
+};
 const NAMES = Object.keys(ALL);
 
 /**

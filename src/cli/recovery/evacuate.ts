@@ -2,7 +2,8 @@ import { type Cluster, isOnlyCopy } from '../../client/index.js';
 import { asRawstorError } from '../../common/errors.js';
 import type { ObjectInfo } from '../../protocol/index.js';
 import type { Context } from '../context.js';
-import { allPages, shortId } from '../volumes.js';
+import { type DamagedPlace, damagedPlaces, damageText } from '../damaged-places.js';
+import { allOsts, allPages, shortId } from '../volumes.js';
 import { RecoveryProgressLine, recoverAll } from './run.js';
 
 /** Moving everything off an OST: for a drain, and for one that is gone. */
@@ -16,6 +17,8 @@ export interface EvacuationRow {
   detail: string;
   /** No other copy is complete. */
   onlyCopy: boolean;
+  /** Blocks that came along as damaged: no replica has them. */
+  damaged: DamagedPlace[];
 }
 
 const LOOK_MS = 500;
@@ -53,6 +56,7 @@ export async function evacuate(
 ): Promise<EvacuationRow[]> {
   const timeoutMs = context.globals.timeout;
   const rows = new Map<string, EvacuationRow>();
+  const known = new Map<string, ObjectInfo>();
   const line = new RecoveryProgressLine();
   const shown = context.progress(`OST ${shortId(ostId)}`, 0);
   try {
@@ -63,6 +67,7 @@ export async function evacuate(
       for (const object of objects) {
         const row = await wish(cluster, object, ostId, { dryRun: false, timeoutMs });
         rows.set(object.id, { ...row, to: row.to ?? rows.get(object.id)?.to ?? null });
+        known.set(object.id, object);
       }
       const movable = objects.filter(({ id }) => rows.get(id)!.state !== 'not possible');
       const free = movable.filter(({ lease }) => lease === null);
@@ -76,13 +81,32 @@ export async function evacuate(
         if (outcome !== 'waiting' && outcome !== 'failed') stuck = false;
       }
       if (movable.some(({ lease }) => lease !== null)) stuck = false;
-      const all = [...rows.values()];
-      if (objects.length === 0 || movable.length === 0 || stuck) return all;
+      if (objects.length === 0 || movable.length === 0 || stuck) break;
       await context.clock.sleep(LOOK_MS);
       if (signal.aborted) throw signal.reason;
     }
   } finally {
     shown.end();
+  }
+  const all = [...rows.values()];
+  await findDamage(context, cluster, all, known);
+  return all;
+}
+
+/** Of what was moved, where it is now. */
+async function findDamage(
+  context: Context,
+  cluster: Cluster,
+  rows: readonly EvacuationRow[],
+  volumes: ReadonlyMap<string, ObjectInfo>,
+): Promise<void> {
+  const moved = rows.filter(({ state }) => state === 'moved');
+  const targets = new Set(moved.map(({ to }) => to));
+  const osts = (await allOsts(cluster, context.globals.timeout)).filter(({ ostId }) => targets.has(ostId));
+  const places = await damagedPlaces(context, osts, [...volumes.values()]);
+  for (const row of moved) {
+    row.damaged = places.filter(({ id, ostId }) => id === row.id && ostId === row.to);
+    if (row.damaged.length > 0) row.detail = damageText(row.damaged);
   }
 }
 
@@ -103,7 +127,8 @@ async function wish(
   { dryRun, timeoutMs }: { dryRun: boolean; timeoutMs: number },
 ): Promise<EvacuationRow> {
   const { id, name, wanted } = object;
-  const row = { volume: name, id, to: null, detail: '', onlyCopy: isOnlyCopy(object, ostId) };
+  const onlyCopy = isOnlyCopy(object, ostId);
+  const row = { volume: name, id, to: null, detail: '', onlyCopy, damaged: [] };
   const placed = object.map.pool.some((target) => target.ostId === ostId);
   const coming = wanted?.to === ostId;
   // Only a copy that is to be deleted: whoever opens it says so.

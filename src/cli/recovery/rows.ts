@@ -1,11 +1,9 @@
 import type { Cluster } from '../../client/index.js';
-import { RawstorError } from '../../common/errors.js';
+import { ERROR_CODES, RawstorError } from '../../common/errors.js';
 import type { Context } from '../context.js';
+import { damageLines } from '../damaged-places.js';
 import { allOsts, type KnownOst } from '../volumes.js';
 import type { EvacuationRow } from './evacuate.js';
-
-const WAITS_EXIT = 75;
-const UNSATISFIABLE_EXIT = 73;
 
 export function printEvacuation(context: Context, rows: readonly EvacuationRow[]): void {
   context.output.list(rows, [
@@ -15,12 +13,16 @@ export function printEvacuation(context: Context, rows: readonly EvacuationRow[]
     { header: 'ONLY COPY', cell: (row) => (row.onlyCopy ? 'yes' : '') },
     { header: '', cell: (row) => row.detail },
   ]);
+  const damaged = rows.flatMap((row) => row.damaged);
+  if (damaged.length === 0 || context.output.format !== 'table') return;
+  for (const line of ['', ...damageLines(damaged)]) context.output.line(line);
 }
 
-/** 0 when nothing is left to move. */
+/** 0 when nothing is left to move, and all that was moved is what was written. */
 export function evacuationExit(rows: readonly EvacuationRow[]): number {
-  if (rows.some(({ state }) => state === 'not possible')) return UNSATISFIABLE_EXIT;
-  return rows.every(({ state }) => state === 'moved') ? 0 : WAITS_EXIT;
+  if (rows.some(({ state }) => state === 'not possible')) return ERROR_CODES.UNSATISFIABLE.exit;
+  if (rows.some(({ state }) => state !== 'moved')) return ERROR_CODES.BUSY.exit;
+  return rows.some(({ damaged }) => damaged.length > 0) ? ERROR_CODES.CHECKSUM.exit : 0;
 }
 
 /** By its id or the end of it. @throws RawstorError NOT_FOUND, USAGE */

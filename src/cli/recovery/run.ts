@@ -5,6 +5,7 @@ import { asRawstorError, type RawstorError } from '../../common/errors.js';
 import type { ObjectInfo } from '../../protocol/index.js';
 import type { OptionSpec } from '../command.js';
 import type { Context } from '../context.js';
+import { shortId } from '../volumes.js';
 
 /** Recovery by a command: volumes that nobody holds are opened here, the others are left to their holders. */
 
@@ -45,6 +46,14 @@ export class RecoveryProgressLine {
 
   copiedBytes(id: string): number {
     return (this.statuses.get(id)?.members ?? []).reduce((sum, member) => sum + member.copiedBytes, 0);
+  }
+
+  /** Why a volume is not in order, as the last tries said. */
+  waitsFor(id: string): string {
+    const members = this.statuses.get(id)?.members ?? [];
+    const reasons = members.filter((member) => member.waitsFor !== '');
+    if (reasons.length === 0) return 'an OST is away';
+    return reasons.map(({ ostId, waitsFor }) => `OST ${shortId(ostId)}: ${waitsFor}`).join('; ');
   }
 
   regions(): { done: number; total: number } {
@@ -100,7 +109,7 @@ async function recoverOne(
       signal,
       onProgress: (status) => line.update(id, status),
     });
-    return told(outcome, outcome === 'waiting' ? 'an OST is away' : '');
+    return told(outcome, outcome === 'waiting' ? line.waitsFor(id) : '');
   } catch (error) {
     const failure: RawstorError = asRawstorError(error);
     if (failure.code === 'NOT_FOUND') return told('recovered', 'removed');

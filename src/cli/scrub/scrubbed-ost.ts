@@ -4,7 +4,7 @@ import type { Context } from '../context.js';
 import { linkOptions, ServerLink } from '../server-link.js';
 import type { KnownOst } from '../volumes.js';
 
-export type DamagedBlock = Result<'ost.damage'>['blocks'][number];
+export type DamagedBlock = Omit<Result<'ost.damage'>['blocks'][number], 'sum'>;
 
 const CONNECT_TIMEOUT_MS = 3000;
 
@@ -46,7 +46,8 @@ export class ScrubbedOst {
   }
 
   async damage(objectId: string | null): Promise<DamagedBlock[]> {
-    return (await this.link.call('ost.damage', { objectId }, this.context.globals.timeout)).blocks;
+    const { blocks } = await this.link.call('ost.damage', { objectId }, this.context.globals.timeout);
+    return blocks.map(({ sum: _, ...block }) => block);
   }
 
   async cancel(): Promise<void> {

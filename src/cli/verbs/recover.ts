@@ -1,11 +1,11 @@
 import { needsRecovery } from '../../client/index.js';
+import { ERROR_CODES } from '../../common/errors.js';
 import { formatSizeBytes } from '../../common/units.js';
 import { defineVerb } from '../command.js';
+import { damagedPlaces, damageText } from '../damaged-places.js';
 import { interruptible } from '../interrupt.js';
 import { RATE_OPTION, type RecoveryOptions, recoverAll, recoveryCluster } from '../recovery/run.js';
-import { allVolumes, volumeInfo } from '../volumes.js';
-
-const WAITS_EXIT = 75;
+import { allOsts, allVolumes, volumeInfo } from '../volumes.js';
 
 export const recover = defineVerb<RecoveryOptions>({
   name: 'recover',
@@ -13,7 +13,8 @@ export const recover = defineVerb<RecoveryOptions>({
   description:
     'Opens each, makes its replicas alike after an unclean close, brings those that are behind up to date, carries ' +
     'out moves that are wanted, and closes it clean. Whoever opens a volume meanwhile gets it at once. Volumes ' +
-    'in use are recovered by whoever has them open.',
+    'in use are recovered by whoever has them open. The exit code is 75 when something is left to do, and 65 when ' +
+    'blocks are damaged that no replica has.',
   arguments: [
     { name: 'volume', help: 'name or id; default: all that need it', optional: true, variadic: true },
   ],
@@ -30,6 +31,11 @@ export const recover = defineVerb<RecoveryOptions>({
         ? (await allVolumes(cluster, timeout)).filter(needsRecovery)
         : await Promise.all(refs.map((ref) => volumeInfo(cluster, ref, timeout)));
     const outcomes = await interruptible((signal) => recoverAll(context, cluster, asked, signal));
+    const osts = (await allOsts(cluster, timeout)).filter(({ damagedBlocks }) => (damagedBlocks ?? 0) > 0);
+    const damaged = await damagedPlaces(context, osts, asked);
+    for (const row of outcomes) {
+      row.detail ||= damageText(damaged.filter(({ id }) => id === row.id));
+    }
     context.output.list(outcomes, [
       { header: 'VOLUME', cell: (row) => row.name },
       { header: 'OUTCOME', cell: (row) => row.outcome },
@@ -37,6 +43,7 @@ export const recover = defineVerb<RecoveryOptions>({
       { header: '', cell: (row) => row.detail },
     ]);
     const fine = outcomes.every(({ outcome }) => outcome !== 'waiting' && outcome !== 'failed');
-    return fine ? 0 : WAITS_EXIT;
+    if (!fine) return ERROR_CODES.BUSY.exit;
+    return damaged.length > 0 ? ERROR_CODES.CHECKSUM.exit : 0;
   },
 });

@@ -3,6 +3,7 @@ import { formatSizeBytes } from '../../common/units.js';
 import type { ObjectInfo } from '../../protocol/index.js';
 import { defineVerb } from '../command.js';
 import type { Context } from '../context.js';
+import { type DamagedPlace, damagedPlaces, damageLines } from '../damaged-places.js';
 import { factLines, tableLines } from '../output.js';
 import {
   allOsts,
@@ -14,6 +15,8 @@ import {
   volumeHealth,
 } from '../volumes.js';
 
+/** In a table; `--output json` has all. */
+const DAMAGED_SHOWN = 20;
 const UNWELL_EXIT = ERROR_CODES.BUSY.exit;
 
 interface ServerRow {
@@ -52,6 +55,8 @@ interface Status {
   unwell: VolumeRow[];
   /** Volumes with copies on their way. */
   recovering: VolumeRow[];
+  /** Blocks that are not what was written. */
+  damaged: DamagedPlace[];
   notes: string[];
 }
 
@@ -78,6 +83,7 @@ async function gather(context: Context): Promise<Status> {
   const rows = volumes.map((volume) => rowOf(volume, (id) => alive.has(id)));
   const unwell = rows.filter((row) => row.health !== 'ok');
   const damaged = osts.filter((ost) => (ost.damagedBlocks ?? 0) > 0);
+  const answering = damaged.filter(({ alive }) => alive);
   const servers = [...serversOf(registry.servers, osts), ...registry.own];
   const down = servers.some((server) => server.health === 'down');
   const lost = unwell.some((row) => row.health === 'unavailable' || row.health === 'loss');
@@ -91,6 +97,7 @@ async function gather(context: Context): Promise<Status> {
     inUse: volumes.filter((volume) => volume.lease !== null).length,
     unwell,
     recovering: rows.filter((row) => row.doing !== ''),
+    damaged: await damagedPlaces(context, answering, volumes),
     notes: [...registry.notes, ...damaged.map(damageNote)],
   };
 }
@@ -129,6 +136,7 @@ function withoutMds(failure: RawstorError, { servers, own, clusterId }: Registry
     inUse: null,
     unwell: [],
     recovering: [],
+    damaged: [],
     notes: [failure.toUserText()],
   };
 }
@@ -262,6 +270,7 @@ function describe(found: Status): string[] {
       ]),
     );
   }
+  if (found.damaged.length > 0) lines.push('', ...damageLines(found.damaged.slice(0, DAMAGED_SHOWN)));
   for (const note of found.notes) lines.push('', note);
   return lines;
 }

@@ -1,5 +1,5 @@
 import { asRawstorError } from '../../common/errors.js';
-import { errorOfStatus } from '../../protocol/control.js';
+import { errorOfStatus, STATUS_CHECKSUM } from '../../protocol/control.js';
 import type { Result } from '../../protocol/messages.js';
 import type { Member } from '../member.js';
 import type { LockHolder } from '../range-locks.js';
@@ -75,8 +75,11 @@ export async function withRangeLocked<T>(
   }
 }
 
-/** `source` and `target`: which of the two failed; nothing more of the copy is applied then. */
-export type CopyOutcome = 'copied' | 'source' | 'target';
+/**
+ * `source` and `target`: which of the two failed; nothing more of the copy is applied then. `damaged`: some block is not what
+ * was written at the source.
+ */
+export type CopyOutcome = 'copied' | 'damaged' | 'source' | 'target';
 
 export interface CopyMore {
   /** Of the object; default: the head. */
@@ -130,7 +133,7 @@ export async function orderCopy(
     state.env.throttle?.spend(copiedBytes);
     if (sourceStatus === 0) return 'copied';
     failed(errorOfStatus(sourceStatus, source.ostId).message);
-    return 'source';
+    return sourceStatus === STATUS_CHECKSUM ? 'damaged' : 'source';
   } catch (error) {
     failed(asRawstorError(error).message);
     target.end(target.inSync);

@@ -4,6 +4,7 @@ import { mayServe } from '../replica-choice.js';
 import { chunkOf } from '../slicing.js';
 import type { VolumeState } from '../volume-state.js';
 import { orderCopy, regionRange, withRangeLocked } from './copy.js';
+import { copyAround } from './copy-around.js';
 
 const COPIES_AT_ONCE = 4;
 
@@ -104,16 +105,21 @@ export class Reconcile {
     const range = regionRange(state, chunk, region);
     if (range === null) return state.unreconciled.delete(chunk, region);
     await withRangeLocked(state, range, async () => {
+      const offset = region * state.regionSizeBytes;
+      const length = range.end - range.start;
       let failed: Member[] = [];
+      let damaged: Member[] = [];
       while (state.fatal === null) {
         const inSync = state.placement(chunk).filter((member) => member.inSync);
-        const source = inSync.find((member) => mayServe(member, inSync) && !failed.includes(member));
-        if (source !== undefined && inSync.every((member) => member.readable)) {
-          const offset = region * state.regionSizeBytes;
-          const losses = lossesOf(inSync);
+        const source = inSync.find(
+          (member) => mayServe(member, inSync) && !failed.includes(member) && !damaged.includes(member),
+        );
+        const losses = lossesOf(inSync);
+        const ready = inSync.every((member) => member.readable);
+        if (source !== undefined && ready) {
           const others = inSync.filter((member) => member !== source);
           const copied = await Promise.all(
-            others.map((target) => orderCopy(state, source, target, chunk, offset, range.end - range.start)),
+            others.map((target) => orderCopy(state, source, target, chunk, offset, length)),
           );
           // All from one source in one round, or the round is done again with who is left. What somebody lost since
           // was listed again, and may be what was copied here (I8).
@@ -121,8 +127,21 @@ export class Reconcile {
           if (whole && lossesOf(inSync) === losses) {
             return state.unreconciled.delete(chunk, region);
           }
-          if (copied.includes('source')) failed.push(source);
-        } else if (source === undefined) failed = [];
+          if (copied.includes('damaged')) damaged.push(source);
+          else if (copied.includes('source')) failed.push(source);
+        } else if (source === undefined) {
+          // Which of the versions of a block it gets is free, so each is taken from whoever can be read.
+          const sources = damaged.filter((member) => inSync.includes(member));
+          if (ready && sources.length > 0 && failed.length === 0) {
+            const outcome = await copyAround(state, sources, inSync, chunk, offset, length);
+            const whole = outcome === 'copied' && sources.every((one) => one.inSync && one.attached);
+            if (whole && lossesOf(inSync) === losses) {
+              return state.unreconciled.delete(chunk, region);
+            }
+          }
+          failed = [];
+          damaged = [];
+        }
         await state.env.clock.sleep(50);
       }
     });

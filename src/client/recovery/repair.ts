@@ -15,22 +15,24 @@ const CALL_TIMEOUT_MS = 20_000;
 
 type DamagedBlock = Result<'ost.damage'>['blocks'][number];
 
+/** A damaged block, by its offset in the volume. */
+export interface DamagedPlace {
+  readonly ostId: string;
+  readonly offset: number;
+}
+
 /**
  * Repairs blocks whose checksum is wrong on one OST: under the range lock it pulls them from another replica in sync, which
  * verifies its own checksum when it is read. What no replica has whole stays as it is, and reads of it fail.
  */
 export class Repair {
-  readonly counts = {
-    repairedBlocks: 0,
-    /** That no other replica could give, as last looked at. */
-    damagedBlocks: 0,
-  };
+  repairedBlocks = 0;
   private readonly state: VolumeState;
   private readonly waiting = new Set<Member>();
-  private readonly unrepaired = new Map<Member, number>();
+  private readonly unrepaired = new Map<Member, readonly DamagedBlock[]>();
   private readonly told = new Set<string>();
   private timer: Timer | null = null;
-  private running = false;
+  private running: Promise<void> | null = null;
   /** Somebody was told of since the last look began. */
   private fresh = false;
 
@@ -57,20 +59,35 @@ export class Repair {
     this.arrange(GATHER_MS);
   }
 
+  /** What no other replica could give, as last looked at; of those that have left the set nothing is told any more. */
+  damaged(): DamagedPlace[] {
+    const { members, object } = this.state;
+    return members.flatMap((member) =>
+      (this.unrepaired.get(member) ?? []).map(({ chunk, offset }) => ({
+        ostId: member.ostId,
+        offset: chunk * object.chunkSizeBytes + offset,
+      })),
+    );
+  }
+
   stop(): void {
     this.timer?.cancel();
     this.waiting.clear();
   }
 
+  /** What a copy under way has repaired is to be flushed before a close is called clean: its old checksum is gone. */
+  async settled(): Promise<void> {
+    await this.running;
+  }
+
   private arrange(delayMs: number): void {
-    if (this.running || this.over) return;
+    if (this.running !== null || this.over) return;
     this.timer?.cancel();
     this.timer = this.state.env.clock.after(delayMs, () => {
-      this.running = true;
-      this.run()
+      this.running = this.run()
         .catch((error) => this.state.env.log.error({ error: String(error) }, 'repair failed'))
         .finally(() => {
-          this.running = false;
+          this.running = null;
           if (this.waiting.size > 0) this.arrange(this.fresh ? GATHER_MS : RETRY_MS);
         });
     });
@@ -92,16 +109,18 @@ export class Repair {
         continue;
       }
       const left = await this.repairAll(member);
-      this.unrepaired.set(member, left);
-      if (left > 0) this.waiting.add(member);
+      if (left !== null) this.unrepaired.set(member, left);
+      if (left === null || left.length > 0) this.waiting.add(member);
     }
-    this.counts.damagedBlocks = [...this.unrepaired.values()].reduce((sum, left) => sum + left, 0);
+    for (const member of this.unrepaired.keys()) {
+      if (!this.state.members.includes(member)) this.unrepaired.delete(member);
+    }
   }
 
-  /** Answers how many blocks are left damaged. */
-  private async repairAll(member: Member): Promise<number> {
+  /** Answers what is left damaged; null where that is not known. */
+  private async repairAll(member: Member): Promise<DamagedBlock[] | null> {
     const { state } = this;
-    let left = 0;
+    const left: DamagedBlock[] = [];
     let blocks: DamagedBlock[];
     try {
       ({ blocks } = await member.peer!.call('ost.damage', { objectId: state.object.id }, CALL_TIMEOUT_MS));
@@ -110,18 +129,18 @@ export class Repair {
         { ostId: member.ostId, reason: asRawstorError(error).message },
         'damage cannot be listed',
       );
-      return 1;
+      return null;
     }
     for (const block of blocks) {
-      if (this.over || !member.readable) return blocks.length;
+      if (this.over || !member.readable) return blocks;
       const repaired = await this.repairOne(member, block);
       const facts = { volume: state.name, ostId: member.ostId, chunk: block.chunk, offset: block.offset };
       if (repaired) {
-        this.counts.repairedBlocks++;
+        this.repairedBlocks++;
         state.env.log.warn(facts, 'a damaged block is repaired from another replica');
         continue;
       }
-      left++;
+      left.push(block);
       const key = `${member.ostId} ${block.chunk} ${block.offset}`;
       if (this.told.has(key) || this.told.size >= LIMITS.damagedBlocks) continue;
       this.told.add(key);
@@ -147,7 +166,7 @@ export class Repair {
         const source = copySource(state.placement(chunk), member, failed);
         if (source === null || !member.readable) return false;
         const outcome = await orderCopy(state, source, member, chunk, offset, length, { version });
-        if (outcome !== 'source') return outcome === 'copied';
+        if (outcome === 'copied' || outcome === 'target') return outcome === 'copied';
         failed.push(source);
       }
     });

@@ -2,6 +2,7 @@ import { asRawstorError, RawstorError } from '../../common/errors.js';
 import type { Member } from '../member.js';
 import type { VolumeState } from '../volume-state.js';
 import { copySource, orderCopy, regionRange, withRangeLocked } from './copy.js';
+import { copyAround } from './copy-around.js';
 import { type StaleRegions, staleRegions } from './stale-regions.js';
 
 const ATTACH_TIMEOUT_MS = 3000;
@@ -30,6 +31,8 @@ export class Resync {
   private readonly state: VolumeState;
   private readonly owner: ResyncOwner;
   private readonly active = new Map<Member, { total: number; done: number }>();
+  /** Why the last try came to nothing. */
+  private readonly failures = new Map<Member, string>();
   /** Ends the pauses between tries. */
   private hurried: (() => void)[] = [];
 
@@ -42,6 +45,11 @@ export class Resync {
     const at = this.active.get(member);
     if (at === undefined) return null;
     return { regionsTotal: at.total, regionsDone: at.done, copiedBytes: member.copiedBytes };
+  }
+
+  /** Why a member is not in sync yet, as the last try said; '' where that is not known. */
+  waitsFor(member: Member): string {
+    return this.failures.get(member) ?? '';
   }
 
   /** Something has changed: whoever pauses tries now. */
@@ -57,6 +65,7 @@ export class Resync {
       .catch((error) => this.state.env.log.error({ error: asRawstorError(error).message }, 'resync ended'))
       .finally(() => {
         this.active.delete(member);
+        this.failures.delete(member);
         // It may have left again between its join and here.
         if (this.wanted(member)) this.start(member);
       });
@@ -76,6 +85,10 @@ export class Resync {
       } catch (error) {
         const failure = asRawstorError(error);
         if (failure.code === 'FENCED') return this.owner.fenced(failure);
+        this.failures.set(
+          member,
+          failure.where === undefined ? failure.message : `${failure.message} (${failure.where})`,
+        );
         this.state.env.log.debug({ ostId: member.ostId, reason: failure.message }, 'resync not possible yet');
       }
       member.receiving = false;
@@ -164,16 +177,28 @@ export class Resync {
   ): Promise<void> {
     const { state } = this;
     const failed: Member[] = [];
+    const damaged: Member[] = [];
+    const offset = region * state.regionSizeBytes;
     while (member.receiving && member.attached) {
-      const source = copySource(state.placement(chunk), member, failed);
+      const placement = state.placement(chunk);
+      const source = copySource(placement, member, [...failed, ...damaged]);
       if (source !== null) {
-        const offset = region * state.regionSizeBytes;
         const outcome = await orderCopy(state, source, member, chunk, offset, length, {
           remember: sure,
           since: member.staleSince,
         });
         if (outcome === 'copied') return;
         if (outcome === 'source') failed.push(source);
+        if (outcome === 'damaged') damaged.push(source);
+      } else if (damaged.length > 0 && failed.length === 0) {
+        // What one that is away may have is not given up.
+        const away = placement.find((one) => one !== member && one.inSync && !damaged.includes(one));
+        if (away !== undefined) throw new RawstorError('BUSY', 'a source is away', { where: away.ostId });
+        const outcome = await copyAround(state, damaged, [member], chunk, offset, length, {
+          since: member.staleSince,
+        });
+        if (outcome === 'copied') return;
+        if (outcome === 'source') failed.push(...damaged);
       } else if (failed.length > 0) {
         // Not waited for under the lock: that would hold up the guest.
         throw new RawstorError('IO', `a region of chunk ${chunk} can be copied from nobody`, {

@@ -1,8 +1,10 @@
 import type { RecoveryProgress } from '../../protocol/object-info.js';
 import { mergeable } from '../../protocol/version-messages.js';
 import type { VolumeState } from '../volume-state.js';
-import type { Repair } from './repair.js';
+import type { DamagedPlace, Repair } from './repair.js';
 import type { Resync } from './resync.js';
+
+const DAMAGED_TOLD = 64;
 
 export interface MemberStatus {
   readonly ostId: string;
@@ -11,6 +13,8 @@ export interface MemberStatus {
   readonly regionsTotal: number;
   readonly regionsDone: number;
   readonly copiedBytes: number;
+  /** Why it is not in sync yet, as the last try to bring it there said. */
+  readonly waitsFor: string;
 }
 
 export interface VolumeStatus {
@@ -24,8 +28,9 @@ export interface VolumeStatus {
   readonly recovered: boolean;
   /** Blocks with a wrong checksum on some replica that were repaired from another, since the open. */
   readonly repairedBlocks: number;
-  /** Those that no other replica could give. */
+  /** Those that no other replica could give, some of them by their places. */
   readonly damagedBlocks: number;
+  readonly damaged: readonly DamagedPlace[];
 }
 
 export function volumeStatus(state: VolumeState, resync: Resync, repair: Repair): VolumeStatus {
@@ -38,8 +43,10 @@ export function volumeStatus(state: VolumeState, resync: Resync, repair: Repair)
       regionsTotal: progress?.regionsTotal ?? 0,
       regionsDone: progress?.regionsDone ?? 0,
       copiedBytes: member.copiedBytes,
+      waitsFor: resync.waitsFor(member),
     };
   });
+  const damaged = repair.damaged();
   const { epoch, unreconciled, unsealed, move, left, acksHeld } = state;
   const inSync = members.every((member) => member.state === 'in-sync');
   const settled = move === null && left.length === 0 && !acksHeld && mergeable(state.object).length === 0;
@@ -50,7 +57,9 @@ export function volumeStatus(state: VolumeState, resync: Resync, repair: Repair)
     members,
     move: move === null ? null : { from: move.wanted.from, to: move.wanted.to },
     recovered: inSync && unreconciled.size === 0 && settled,
-    ...repair.counts,
+    repairedBlocks: repair.repairedBlocks,
+    damagedBlocks: damaged.length,
+    damaged: damaged.slice(0, DAMAGED_TOLD),
   };
 }
 

@@ -62,8 +62,8 @@ export class Checksums {
     }
   }
 
-  /** The file has answered; `whole`: and not with an error. */
-  endChange(chunk: ChunkFile, offset: number, length: number, whole: boolean): void {
+  /** The file has answered. */
+  endChange(chunk: ChunkFile, offset: number, length: number): void {
     const last = Math.floor((offset + length - 1) / REGION_BYTES);
     for (let region = Math.floor(offset / REGION_BYTES); region <= last; region++) {
       const page = this.mirror.page(chunk, region);
@@ -72,11 +72,18 @@ export class Checksums {
       page.sums!.changing[slot]!--;
       page.sums!.changedAtSync[slot] = chunk.sync.started + 1;
     }
-    if (whole && this.damage.count > 0) this.damage.changed(chunk, offset, length);
+  }
+
+  /** Of a block that is known to be bad: its checksum says nothing from now on. */
+  distrust(chunk: ChunkFile, block: number): void {
+    const region = Math.floor(block / BLOCKS_PER_REGION);
+    const inRegion = block % BLOCKS_PER_REGION;
+    this.mirror.page(chunk, region).sums!.touch(region % REGIONS_PER_PAGE, inRegion, inRegion);
   }
 
   /**
-   * Judges what a read of the file has brought into `op.slices`: true when all that has a checksum is right.
+   * Judges what a read of the file has brought into `op.slices`: true when all that has a checksum is right, and nothing
+   * is known to be bad.
    * Otherwise `recheck` has to look. To be called when the read has ended: a block that no change has begun on by
    * now was not being changed while it was read.
    */
@@ -93,6 +100,7 @@ export class Checksums {
       if (sums.holds(slot)) this.checkRegion(sums, slot, region, at, until, offset, slices);
       at = until;
     }
+    if (this.damage.count > 0) this.damage.addIn(chunk, offset, length, this.suspects);
     return this.suspects.length === 0;
   }
 

@@ -1,6 +1,12 @@
+import { asRawstorError, RawstorError } from '../../common/errors.js';
 import { LIMITS } from '../../common/limits.js';
 import type { Logger } from '../../common/log.js';
 import type { ChunkFile } from '../chunk-file.js';
+import { damageKey, RecordType, singleKey } from '../record-codec.js';
+import type { Records } from '../records.js';
+import type { Change } from '../store.js';
+import { type DamageEntry, DamageList } from './damage-list.js';
+import { decodeDamage, encodeSum } from './damage-record.js';
 import { SUM_BLOCK_BYTES } from './sum-record.js';
 
 export interface DamagedBlock {
@@ -9,6 +15,8 @@ export interface DamagedBlock {
   chunkVersion: number;
   /** Of the block in its chunk. */
   offset: number;
+  /** Checksum of what was written; null where that is not known. */
+  sum: number | null;
 }
 
 export interface DamageOwner {
@@ -23,75 +31,144 @@ export interface DamageTotals {
   repairedTotal: number;
 }
 
-interface Entry {
-  readonly chunk: number;
-  readonly version: number;
-  readonly offsets: Set<number>;
-}
+const LOADED_AT_ONCE = 1024;
 
 /**
- * The blocks known not to be what was written. Kept in memory: after a restart the next read or scrub finds them
- * again. Counters are since the start.
+ * The blocks known not to be what was written: of those nothing is given out, whatever checksums say or do not say of
+ * them, until they are written as a whole. On record, because checksums are not there when they are needed: they
+ * are given up with the next change of the region, and what another OST could not give has none.
  */
 export class Damage {
-  /** Blocks on the list. */
-  count = 0;
   foundTotal = 0;
   repairedTotal = 0;
+  /** Where checksums are kept. */
+  owner: DamageOwner | null = null;
   private readonly log: Logger;
-  private readonly owner: DamageOwner;
-  private readonly objects = new Map<string, Map<string, Entry>>();
+  private readonly records: Records;
+  private readonly commit: (changes: readonly Change[]) => Promise<void>;
+  private readonly known = new DamageList();
   private readonly ofObject = new Map<string, DamageTotals>();
 
-  constructor(log: Logger, owner: DamageOwner) {
+  constructor(log: Logger, records: Records, commit: (changes: readonly Change[]) => Promise<void>) {
     this.log = log;
-    this.owner = owner;
+    this.records = records;
+    this.commit = commit;
   }
 
-  found(chunk: ChunkFile, block: number): void {
+  /** Blocks on the list. */
+  get count(): number {
+    return this.known.count;
+  }
+
+  /** What earlier processes found. */
+  load(): void {
+    let from = singleKey(RecordType.DAMAGE);
+    for (;;) {
+      const pairs = this.records.damage(from, LOADED_AT_ONCE);
+      for (const { key, value } of pairs) {
+        const { objectId, chunk, version, block, sum } = decodeDamage(key, value);
+        this.known.entry(objectId, chunk, version).blocks.set(block, sum);
+        this.known.count++;
+      }
+      if (pairs.length < LOADED_AT_ONCE) return;
+      from = Buffer.concat([pairs.at(-1)!.key, Buffer.alloc(1)]);
+    }
+  }
+
+  /** `sum` is what its checksum should be. On record soon: until then the checksum tells of it again. */
+  found(chunk: ChunkFile, block: number, sum: number | null): void {
+    if (this.isBad(chunk, block)) return;
     const offset = block * SUM_BLOCK_BYTES;
-    if (this.entry(chunk)?.offsets.has(offset)) return;
-    this.foundTotal++;
-    this.counted(chunk).foundTotal++;
+    this.noted(chunk);
     this.log.error({ chunk: chunk.where, offset }, 'a block is not what was written: its checksum is wrong');
     if (this.count < LIMITS.damagedBlocks) {
-      this.makeEntry(chunk).offsets.add(offset);
-      this.count++;
+      this.add(chunk, block, sum).catch((error) =>
+        this.log.warn({ reason: asRawstorError(error).message }, 'damage is not on record'),
+      );
     }
-    this.owner.damageFound(chunk);
+    this.owner?.damageFound(chunk);
   }
 
-  /** A range has been written: what lies in it as a whole is new. */
-  changed(chunk: ChunkFile, offset: number, length: number): void {
+  /** What nobody could give is not to be read here; on record when resolved. @throws RawstorError LIMIT */
+  async keep(chunk: ChunkFile, block: number, sum: number | null): Promise<void> {
+    if (this.count >= LIMITS.damagedBlocks) {
+      throw new RawstorError('LIMIT', `more than ${LIMITS.damagedBlocks} damaged blocks are not kept`, {
+        where: chunk.where,
+      });
+    }
+    this.noted(chunk);
+    this.log.error({ chunk: chunk.where, offset: block * SUM_BLOCK_BYTES }, 'a block is damaged everywhere');
+    const added = this.add(chunk, block, sum);
+    this.owner?.damageFound(chunk);
+    await added;
+  }
+
+  isBad(chunk: ChunkFile, block: number): boolean {
+    return this.entry(chunk)?.blocks.has(block) === true;
+  }
+
+  /** Adds the bad blocks of a range that are not in `into` yet; quick where there is none. */
+  addIn(chunk: ChunkFile, offset: number, length: number, into: number[]): void {
     const entry = this.entry(chunk);
     if (entry === undefined) return;
-    for (const bad of entry.offsets) {
-      // The last block of a chunk file may be written as far as the object goes.
-      if (bad < offset || Math.min(bad + SUM_BLOCK_BYTES, this.endOf(chunk)) > offset + length) continue;
-      this.remove(chunk, entry, bad);
+    const first = Math.floor(offset / SUM_BLOCK_BYTES);
+    const end = Math.ceil((offset + length) / SUM_BLOCK_BYTES);
+    for (const block of entry.blocks.keys()) {
+      if (block >= first && block < end && !into.includes(block)) into.push(block);
+    }
+  }
+
+  /** Offset in the chunk of the first bad block of a range, -1 where there is none. */
+  firstIn(chunk: ChunkFile, offset: number, length: number): number {
+    if (this.count === 0) return -1;
+    const blocks: number[] = [];
+    this.addIn(chunk, offset, length, blocks);
+    return blocks.length === 0 ? -1 : Math.min(...blocks) * SUM_BLOCK_BYTES;
+  }
+
+  /** A change of the range writes some bad block as a whole: `heal` is to follow when it is durable. */
+  isHealedBy(chunk: ChunkFile, offset: number, length: number): boolean {
+    if (this.count === 0) return false;
+    return this.covered(chunk, offset, length).length > 0;
+  }
+
+  /**
+   * What lies in the range as a whole is new, and durable: a power loss must not bring back what was there before
+   * without the record that it is bad.
+   */
+  async heal(chunk: ChunkFile, offset: number, length: number): Promise<void> {
+    const healed = this.covered(chunk, offset, length);
+    await this.commit(healed.map((block) => ({ key: this.key(chunk, block), value: null })));
+    for (const block of healed) {
+      const entry = this.entry(chunk);
+      if (entry === undefined) return;
+      this.known.remove(chunk.object.record.id, entry, block);
       this.repairedTotal++;
-      this.counted(chunk).repairedTotal++;
-      this.log.warn({ chunk: chunk.where, offset: bad }, 'a damaged block has been written anew');
-      this.owner.damageRepaired(chunk, bad);
+      this.totalsOf(chunk).repairedTotal++;
+      const at = block * SUM_BLOCK_BYTES;
+      this.log.warn({ chunk: chunk.where, offset: at }, 'a damaged block has been written anew');
+      this.owner?.damageRepaired(chunk, at);
     }
   }
 
   /** Looked at again, and right. */
   cleared(chunk: ChunkFile, block: number): void {
     const entry = this.entry(chunk);
-    if (entry?.offsets.has(block * SUM_BLOCK_BYTES)) this.remove(chunk, entry, block * SUM_BLOCK_BYTES);
+    if (entry?.blocks.has(block) !== true) return;
+    this.known.remove(chunk.object.record.id, entry, block);
+    this.commit([{ key: this.key(chunk, block), value: null }]).catch((error) =>
+      this.log.warn({ reason: asRawstorError(error).message }, 'the record of damage stays'),
+    );
   }
 
   /** What is known of one object, or of all, at most `limit`. */
   list(objectId: string | null, limit: number): DamagedBlock[] {
     const found: DamagedBlock[] = [];
-    const ids = objectId === null ? [...this.objects.keys()] : [objectId];
-    for (const id of ids) {
-      for (const { chunk, version, offsets } of this.objects.get(id)?.values() ?? []) {
-        for (const offset of offsets) {
-          if (found.length === limit) return found;
-          found.push({ objectId: id, chunk, chunkVersion: version, offset });
-        }
+    for (const { objectId: id, chunk, version, blocks } of this.known.entries(objectId)) {
+      for (const [block, sum] of blocks) {
+        if (found.length === limit) return found;
+        const offset = block * SUM_BLOCK_BYTES;
+        found.push({ objectId: id, chunk, chunkVersion: version, offset, sum });
       }
     }
     return found;
@@ -104,59 +181,54 @@ export class Damage {
     return { ...(this.ofObject.get(objectId) ?? { foundTotal: 0, repairedTotal: 0 }) };
   }
 
+  /** The object goes, its records with it. */
   forget(objectId: string): void {
     this.ofObject.delete(objectId);
-    for (const { offsets } of this.objects.get(objectId)?.values() ?? []) this.count -= offsets.size;
-    this.objects.delete(objectId);
+    this.known.forget(objectId);
   }
 
-  /** One version of a chunk is gone. */
-  forgetVersion(objectId: string, chunk: number, version: number): void {
-    const chunks = this.objects.get(objectId);
-    const entry = chunks?.get(keyOf({ chunk, version }));
-    if (chunks === undefined || entry === undefined) return;
-    this.count -= entry.offsets.size;
-    chunks.delete(keyOf({ chunk, version }));
-    if (chunks.size === 0) this.objects.delete(objectId);
+  /** One version of a chunk is gone, its records with it. */
+  forgetVersion(chunk: ChunkFile): void {
+    const entry = this.entry(chunk);
+    if (entry === undefined) return;
+    for (const block of [...entry.blocks.keys()]) this.known.remove(chunk.object.record.id, entry, block);
   }
 
-  private remove(chunk: ChunkFile, entry: Entry, offset: number): void {
-    entry.offsets.delete(offset);
-    this.count--;
-    if (entry.offsets.size > 0) return;
-    const chunks = this.objects.get(chunk.object.record.id)!;
-    chunks.delete(keyOf(chunk));
-    if (chunks.size === 0) this.objects.delete(chunk.object.record.id);
+  private noted(chunk: ChunkFile): void {
+    this.foundTotal++;
+    this.totalsOf(chunk).foundTotal++;
   }
 
-  private counted(chunk: ChunkFile): DamageTotals {
+  private add(chunk: ChunkFile, block: number, sum: number | null): Promise<void> {
+    this.known.entry(chunk.object.record.id, chunk.chunk, chunk.version).blocks.set(block, sum);
+    this.known.count++;
+    return this.commit([{ key: this.key(chunk, block), value: encodeSum(sum) }]);
+  }
+
+  /** Bad blocks of which nothing is left by a change of the range. */
+  private covered(chunk: ChunkFile, offset: number, length: number): number[] {
+    const blocks = [...(this.entry(chunk)?.blocks.keys() ?? [])];
+    // The last block of a chunk file may be written as far as the object goes.
+    const { sizeBytes } = chunk.object.record;
+    const chunkEnd = Math.min(chunk.sizeBytes, sizeBytes - chunk.chunk * chunk.sizeBytes);
+    return blocks.filter((block) => {
+      const start = block * SUM_BLOCK_BYTES;
+      return start >= offset && Math.min(start + SUM_BLOCK_BYTES, chunkEnd) <= offset + length;
+    });
+  }
+
+  private totalsOf(chunk: ChunkFile): DamageTotals {
     const { id } = chunk.object.record;
     const totals = this.ofObject.get(id) ?? { foundTotal: 0, repairedTotal: 0 };
     this.ofObject.set(id, totals);
     return totals;
   }
 
-  private endOf(chunk: ChunkFile): number {
-    const { sizeBytes } = chunk.object.record;
-    return Math.min(chunk.sizeBytes, sizeBytes - chunk.chunk * chunk.sizeBytes);
+  private entry({ object, chunk, version }: ChunkFile): DamageEntry | undefined {
+    return this.known.find(object.record.id, chunk, version);
   }
 
-  private entry(chunk: ChunkFile): Entry | undefined {
-    return this.objects.get(chunk.object.record.id)?.get(keyOf(chunk));
+  private key({ object, chunk, version }: ChunkFile, block: number): Buffer {
+    return damageKey(object.key, chunk, version, block);
   }
-
-  private makeEntry(chunk: ChunkFile): Entry {
-    const known = this.entry(chunk);
-    if (known !== undefined) return known;
-    const { id } = chunk.object.record;
-    const chunks = this.objects.get(id) ?? new Map<string, Entry>();
-    this.objects.set(id, chunks);
-    const entry = { chunk: chunk.chunk, version: chunk.version, offsets: new Set<number>() };
-    chunks.set(keyOf(chunk), entry);
-    return entry;
-  }
-}
-
-function keyOf({ chunk, version }: { chunk: number; version: number }): string {
-  return `${chunk}.${version}`;
 }

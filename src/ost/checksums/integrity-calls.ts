@@ -4,9 +4,9 @@ import type { MethodName, Params, Result } from '../../protocol/index.js';
 import type { OstCore } from '../core.js';
 
 /** The part of `ost.stat` about checksums. */
-export function integrityFigures({ integrity }: OstCore): Result<'ost.stat'>['integrity'] {
+export function integrityFigures({ integrity, damage }: OstCore): Result<'ost.stat'>['integrity'] {
   if (integrity === null) return null;
-  const { damage, scrubs } = integrity;
+  const { scrubs } = integrity;
   return {
     damagedBlocks: damage.count,
     foundTotal: damage.foundTotal,
@@ -20,8 +20,7 @@ export function integrityCall(core: OstCore, method: MethodName, params: unknown
   const { integrity } = core;
   if (method === 'ost.damage') {
     const { objectId } = params as Params<'ost.damage'>;
-    if (integrity === null) return { blocks: [], foundTotal: 0, repairedTotal: 0 };
-    const { damage } = integrity;
+    const { damage } = core;
     return { blocks: damage.list(objectId, LIMITS.damagedBlocks), ...damage.totals(objectId) };
   }
   if (integrity === null) {

@@ -5,19 +5,20 @@ import type { OstCore } from '../core.js';
 import type { OstObject } from '../object.js';
 import type { OstTuning } from '../tuning.js';
 import { Checksums } from './checksums.js';
-import { Damage, type DamageOwner } from './damage.js';
+import type { Damage, DamageOwner } from './damage.js';
 import { ScrubRunner } from './scrub-runner.js';
 import { SumKeeper } from './sum-keeper.js';
 
 /** Everything of checksums in one OST: kept and verified on the data path, taken and scrubbed behind. */
 export class Integrity implements DamageOwner {
   readonly checksums: Checksums;
-  readonly damage: Damage;
+  private readonly damage: Damage;
   readonly scrubs: ScrubRunner;
   private readonly keeper: SumKeeper;
 
   constructor(core: OstCore, tuning: OstTuning) {
-    this.damage = new Damage(core.env.log, this);
+    this.damage = core.damage;
+    this.damage.owner = this;
     this.checksums = new Checksums(
       core.env,
       core.records,

@@ -4,6 +4,7 @@ import type { PoolBuffer } from '../../io/pool.js';
 import { FileOp, type IoFile } from '../../io/types.js';
 import type { ChunkFile } from '../chunk-file.js';
 import type { OstCore } from '../core.js';
+import { opened } from '../held-chunk.js';
 import type { OstObject } from '../object.js';
 import { Session } from '../session.js';
 
@@ -49,17 +50,6 @@ export class QuietAccess {
   get ended(): boolean {
     return this.session.ended !== 0;
   }
-}
-
-function opened(chunk: ChunkFile): Promise<void> {
-  return new Promise((resolve, reject) => {
-    chunk.waiting.push({
-      chunkReady: (status) =>
-        status === 0
-          ? resolve()
-          : reject(new RawstorError('IO', 'the chunk cannot be opened', { where: chunk.where })),
-    });
-  });
 }
 
 /** Fills the buffer from the file, with zeros behind its end. @throws RawstorError IO */

@@ -83,13 +83,14 @@ export class Recheck implements FileOpOwner {
   }
 
   private judge(block: number, sum: number): void {
-    // Touched meanwhile: nothing is known of it any more, and what is here is at least of one moment.
+    // Touched meanwhile: its checksum says nothing any more, and what is here is at least of one moment.
     const expected = this.checksums.expected(this.chunk!, block);
-    if (expected < 0 || expected === sum) this.hand(block);
-    else {
-      this.checksums.damage.found(this.chunk!, block);
-      if (this.badOffset < 0) this.badOffset = block * SUM_BLOCK_BYTES;
-    }
+    const { damage } = this.checksums;
+    const right = expected < 0 ? !damage.isBad(this.chunk!, block) : expected === sum;
+    if (right) return this.hand(block);
+    damage.found(this.chunk!, block, expected);
+    const offset = block * SUM_BLOCK_BYTES;
+    if (this.badOffset < 0 || offset < this.badOffset) this.badOffset = offset;
   }
 
   /** The part of the block that the read asked for, to where it asked for it. */

@@ -55,7 +55,7 @@ export class RegionChecker {
         for (let i = block; i < end; i++) {
           const at = buffer.offset + (i - block) * SUM_BLOCK_BYTES;
           if (whole && crc32c(buffer.memory, at, SUM_BLOCK_BYTES) === expected[i]) {
-            if (this.checksums.damage.count > 0) this.checksums.damage.cleared(chunk, first + i);
+            this.clear(chunk, first + i, expected[i]!);
           } else if (await this.isBad(chunk, source, first + i)) found.bad++;
         }
         found.checkedBytes += length;
@@ -64,6 +64,12 @@ export class RegionChecker {
       buffer.release();
     }
     return found;
+  }
+
+  /** It is what its checksum says, which still holds. */
+  private clear(chunk: ChunkFile, block: number, sum: number): void {
+    const { damage } = this.checksums;
+    if (damage.count > 0 && this.checksums.expected(chunk, block) === sum) damage.cleared(chunk, block);
   }
 
   /** Holes that should be holes need not be read. */
@@ -82,7 +88,7 @@ export class RegionChecker {
       const sum = crc32c(buffer.memory, buffer.offset, SUM_BLOCK_BYTES);
       const expected = this.checksums.expected(chunk, block);
       if (expected < 0 || (readable && sum === expected)) return false;
-      this.checksums.damage.found(chunk, block);
+      this.checksums.damage.found(chunk, block, expected);
       return true;
     } finally {
       buffer.release();

@@ -1,3 +1,4 @@
+import { LIMITS } from '../../common/limits.js';
 import { KiB } from '../../common/units.js';
 import { crc32c } from '../../io/index.js';
 import type { ChunkFile } from '../chunk-file.js';
@@ -88,9 +89,12 @@ export class RegionSummer {
     if (known !== null) scratch.set(known);
     else scratch.fill(ZERO_BLOCK_SUM);
     const { file } = chunk;
-    if (file === null) return void scratch.fill(ZERO_BLOCK_SUM);
-    const blocks = Math.min(BLOCKS_PER_REGION, chunk.sizeBytes / SUM_BLOCK_BYTES);
     const wanted = (block: number) => known === null || sums.isTouched(slot, block);
+    if (file === null) {
+      scratch.fill(ZERO_BLOCK_SUM);
+      return this.spoil(chunk, region, () => true);
+    }
+    const blocks = Math.min(BLOCKS_PER_REGION, chunk.sizeBytes / SUM_BLOCK_BYTES);
     const buffer = await takeBuffer(this.core, PIECE_BYTES);
     try {
       for (let block = 0; block < blocks; ) {
@@ -119,6 +123,19 @@ export class RegionSummer {
       }
     } finally {
       buffer.release();
+    }
+    this.spoil(chunk, region, wanted);
+  }
+
+  /** Of blocks known to be bad, sums that are never right: what is there now must not be signed. */
+  private spoil(chunk: ChunkFile, region: number, isNew: (block: number) => boolean): void {
+    const { damage } = this.checksums;
+    if (damage.count === 0) return;
+    const bad: number[] = [];
+    damage.addIn(chunk, region * LIMITS.regionSizeBytes, LIMITS.regionSizeBytes, bad);
+    for (const block of bad) {
+      const at = block - region * BLOCKS_PER_REGION;
+      if (isNew(at)) this.scratch[at] = ~this.scratch[at]!;
     }
   }
 

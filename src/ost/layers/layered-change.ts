@@ -52,7 +52,7 @@ export class LayeredChange implements FileOpOwner {
   fileDone(_op: FileOp, result: number): void {
     const { chunk, core, from, length } = this;
     chunk.sync.dirty = true;
-    core.checksums?.endChange(chunk, from, length, result >= 0);
+    core.checksums?.endChange(chunk, from, length);
     this.buffer?.release();
     this.buffer = null;
     const { maps } = core.layers;

@@ -143,7 +143,7 @@ export class Merger {
     await core.chunks.empty(file, async (allocatedBytes) => {
       await core.storage.removeChunk(object.record.id, { chunk: number, version });
       core.space.freed(allocatedBytes);
-      core.integrity?.damage.forgetVersion(object.record.id, number, version);
+      core.damage.forgetVersion(file);
       await core.records.removeVersion(object.key, number, version);
     });
   }

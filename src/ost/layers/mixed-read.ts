@@ -1,4 +1,4 @@
-import { wireOfErrno } from '../../common/errors.js';
+import { ERROR_CODES, wireOfErrno } from '../../common/errors.js';
 import { SliceList } from '../../io/memory.js';
 import { FileOp, type FileOpOwner } from '../../io/types.js';
 import type { ChunkOp } from '../../protocol/index.js';
@@ -74,7 +74,10 @@ class Part implements FileOpOwner, RecheckOwner {
     if (result < 0) return this.done(wireOfErrno(result), 0);
     if (result < this.length) this.slices.zeroFill(result, this.length - result);
     const { checksums } = this.core;
-    if (checksums === null || checksums.check(this.file, this)) this.done(0, 0);
+    if (checksums === null) {
+      const badOffset = this.core.damage.firstIn(this.file, this.offset, this.length);
+      this.done(badOffset < 0 ? 0 : ERROR_CODES.CHECKSUM.wire, badOffset);
+    } else if (checksums.check(this.file, this)) this.done(0, 0);
     else checksums.recheck(this.file, this, this);
   }
 

@@ -41,6 +41,7 @@ export class VersionMerge {
   async run(): Promise<void> {
     const { from, into } = this;
     this.checkAdjacent();
+    this.checkWhole();
     await this.durable(from);
     const mayTakeOver = () => from.file !== null && into.ready && this.ownBytes() <= HELD_BYTES_MAX;
     if (mayTakeOver() && this.ownBytes() < from.file!.allocatedBytes()) {
@@ -68,6 +69,14 @@ export class VersionMerge {
     }
   }
 
+  /** What is lost would be taken for zeros, or for what lies below. @throws RawstorError CHECKSUM */
+  private checkWhole(): void {
+    const { core, from, object } = this;
+    const badOffset = core.damage.firstIn(from, 0, object.record.chunkSizeBytes);
+    if (badOffset < 0) return;
+    throw new RawstorError('CHECKSUM', `it has a damaged block at ${badOffset}`, { where: from.where });
+  }
+
   private ownBytes(): number {
     return this.into.file?.allocatedBytes() ?? 0;
   }
@@ -91,7 +100,7 @@ export class VersionMerge {
       object.directory.dirty = true;
       core.chunks.handOver(from, into);
     } finally {
-      core.checksums?.endChange(into, 0, size, false);
+      core.checksums?.endChange(into, 0, size);
     }
     if (!(await object.directory.synced())) throw this.notDurable();
   }

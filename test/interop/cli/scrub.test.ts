@@ -124,6 +124,36 @@ it('says what no replica can repair, which a guest gets as EIO', async () => {
   expect((await scrub('one')).osts[0]!.damaged).toEqual([]);
 }, 60_000);
 
+it('a drain takes along what nobody can repair, and says what, where, in words', async () => {
+  const [file] = (await files('one')) as [string];
+  const { id, members } = await info('one');
+  const [{ ostId: from }] = members;
+  await until(async () => (await scrub('one')).osts.every(isWhole));
+  damage(file, 11 * BLOCK + 5);
+  const drained = await rawstor('ost', 'drain', from, '--output', 'json');
+  expect(drained.code, drained.stderr).toBe(65);
+  expect(drained.stderr).not.toMatch(/^\{/m);
+  const row = JSON.parse(drained.stdout).find(({ volume }: { volume: string }) => volume === 'one');
+  const place = { volume: 'one', id, offset: 11 * BLOCK, ostId: row.to };
+  expect(row).toMatchObject({ state: 'moved', damaged: [place] });
+  expect(row.detail).toContain(`4 KiB at ${11 * BLOCK} on OST ${row.to.slice(-12)}`);
+  await until(
+    async () => JSON.parse((await rawstor('status', '--output', 'json')).stdout).damaged.length > 0,
+  );
+  expect(JSON.parse((await rawstor('status', '--output', 'json')).stdout).damaged).toEqual([place]);
+  expect((await rawstor('status')).stdout).toMatch(/DAMAGED VOLUME +AT +OST\none +45056/);
+  const recovered = await rawstor('recover', 'one', '--output', 'json');
+  expect(recovered.code).toBe(65);
+  expect(JSON.parse(recovered.stdout)[0].detail).toContain(`4 KiB at ${11 * BLOCK}`);
+  const read = await cluster.volume('attach', 'one', '--run', qemuIo('read 44k 4k'));
+  expect(read.stdout + read.stderr).toMatch(/Input\/output error/);
+  const rest = await cluster.volume('attach', 'one', '--run', qemuIo('read -P 0x5a 0 44k'));
+  expect(rest.stdout + rest.stderr).not.toMatch(/verification failed|error/);
+  await cluster.volume('attach', 'one', '--run', qemuIo('write -P 0x5a 44k 4k'));
+  expect((await rawstor('recover', 'one')).code).toBe(0);
+  await rawstor('ost', 'drain', from, '--cancel');
+}, 60_000);
+
 it('refuses what makes no sense', async () => {
   expect((await rawstor('scrub', 'nobody')).code).toBe(66);
   expect((await rawstor('scrub', '--ost', 'zzz')).code).toBe(66);

@@ -1,67 +1,22 @@
-import { closeSync, openSync, readFileSync, readSync, writeSync } from 'node:fs';
-import { join } from 'node:path';
+import { readFileSync } from 'node:fs';
 import { afterEach, expect, test } from 'vitest';
 import { BlockOp } from '../../../src/block/device.js';
-import type { Volume } from '../../../src/client/index.js';
 import { MiB } from '../../../src/common/units.js';
-import type { OstPeer } from '../../../src/protocol/index.js';
-import { ClientRig, expectBytes, flush, submit, until, write } from './rig.js';
+import { BLOCK, damaged, flip, protectedVolume, scrub } from './damaged-volume.js';
+import { ClientRig, expectBytes, submit, until, write } from './rig.js';
 
 /** Bits that change in the chunk files of real OSTs, under an open volume. */
 
-const BLOCK = 4096;
 let rig: ClientRig;
 afterEach(() => rig.end());
 
-interface Replica {
-  readonly ostId: string;
-  readonly peer: OstPeer;
-  readonly file: string;
-}
-
-/** A volume of which the first blocks are written, sealed, and have checksums on every replica. */
-async function protectedVolume(replicas: number): Promise<{ volume: Volume; copies: Replica[] }> {
+async function begin(replicas: number) {
   rig = await ClientRig.start(replicas);
-  await rig.create('v', { replicas });
-  const cluster = await rig.connect('writer', { seals: { idleMs: 300 } });
-  const volume = await cluster.openVolume('v', { mode: 'write' });
-  for (let block = 0; block < 8; block++) await write(volume, block * BLOCK, 0x10 + block);
-  await flush(volume);
-  await until(() => volume.object.lastSeal >= volume.object.epoch - 1);
-  const copies: Replica[] = [];
-  for (const { ostId } of volume.object.members) {
-    const peer = await rig.watched.get(ostId)!.connect('', [], 0);
-    const file = join(rig.chunksOf(ostId, volume.object.id), '0.1');
-    copies.push({ ostId, peer, file });
-    // Before it is told of the seal nothing has checksums.
-    await until(async () => (await scrub(peer)).unsealedRegions === 0);
-  }
-  return { volume, copies };
+  return protectedVolume(rig, replicas);
 }
-
-async function scrub(peer: OstPeer) {
-  await peer.call('ost.scrub', { objectId: null, bytesPerSec: 64 * MiB });
-  for (;;) {
-    const { job } = await peer.call('ost.scrubStatus', {});
-    if (job !== null && !job.running) return job;
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
-}
-
-function flip(file: string, offset: number): void {
-  const fd = openSync(file, 'r+');
-  const byte = Buffer.alloc(1);
-  readSync(fd, byte, 0, 1, offset);
-  byte[0]! ^= 0x04;
-  writeSync(fd, byte, 0, 1, offset);
-  closeSync(fd);
-}
-
-const damaged = async ({ peer }: Replica) =>
-  (await peer.call('ost.damage', { objectId: null })).blocks.length;
 
 test('a read of a damaged block gets the right bytes from the other replica, and mends it', async () => {
-  const { volume, copies } = await protectedVolume(2);
+  const { volume, copies } = await begin(2);
   flip(copies[0]!.file, 2 * BLOCK + 100);
   flip(copies[1]!.file, 6 * BLOCK + 4095);
   // By turns from the one and the other, not always in step; a read that meets damage takes two turns.
@@ -78,7 +33,7 @@ test('a read of a damaged block gets the right bytes from the other replica, and
 });
 
 test('what a scrub finds is mended by the writer, without a read, and is protected again', async () => {
-  const { volume, copies } = await protectedVolume(2);
+  const { volume, copies } = await begin(2);
   for (let time = 1; time <= 2; time++) {
     flip(copies[1]!.file, 3 * BLOCK);
     const job = await scrub(copies[1]!.peer);
@@ -99,7 +54,7 @@ test('what a scrub finds is mended by the writer, without a read, and is protect
 });
 
 test('damage found while nobody has the volume open is mended by the next who opens it', async () => {
-  const { volume, copies } = await protectedVolume(2);
+  const { volume, copies } = await begin(2);
   await volume.close();
   flip(copies[0]!.file, 7 * BLOCK + 8);
   expect(await scrub(copies[0]!.peer)).toMatchObject({ badBlocks: 1 });
@@ -110,7 +65,7 @@ test('damage found while nobody has the volume open is mended by the next who op
 });
 
 test('with a single replica the read fails and says where, until the block is written anew', async () => {
-  const { volume, copies } = await protectedVolume(1);
+  const { volume, copies } = await begin(1);
   flip(copies[0]!.file, 4 * BLOCK + 600);
   const error = await submit(volume, BlockOp.READ, 0, 8 * BLOCK);
   expect(error).toMatchObject({ code: 'CHECKSUM', errno: 5 });
@@ -126,7 +81,7 @@ test('with a single replica the read fails and says where, until the block is wr
 });
 
 test('a block that is damaged on every replica is told of, and nothing wrong is spread', async () => {
-  const { volume, copies } = await protectedVolume(2);
+  const { volume, copies } = await begin(2);
   for (const { file } of copies) flip(file, BLOCK);
   for (let turn = 0; turn < 4; turn++) {
     expect(await submit(volume, BlockOp.READ, BLOCK, BLOCK)).toMatchObject({ code: 'CHECKSUM' });

@@ -29,6 +29,16 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
     ],
   },
   {
+    name: 'I1 acknowledged by fewer than the volume asks for',
+    edits: [
+      {
+        file: 'client/replica-choice.ts',
+        from: '  return count >= minReplicas;\n',
+        to: '  return count >= Math.min(1, minReplicas);\n',
+      },
+    ],
+  },
+  {
     name: 'I3 range lock for writes',
     edits: [
       {

@@ -153,6 +153,10 @@ export const RECOVERY_MUTANTS: readonly Mutant[] = [
     ],
   },
   {
+    name: 'I10 a close does not flush a repair that is under way',
+    edits: [{ file: 'client/volume.ts', from: '.drainAll(), this.repair.settled()]', to: '.drainAll()]' }],
+  },
+  {
     name: 'I14 wait off',
     edits: [
       {

@@ -80,6 +80,16 @@ export const SERVER_MUTANTS: readonly Mutant[] = [
     ],
   },
   {
+    name: 'a wrong checksum is not noticed',
+    edits: [
+      {
+        file: 'ost/checksums/checksums.ts',
+        from: '    return this.suspects.length === 0;\n',
+        to: '    return this.suspects.length >= 0;\n',
+      },
+    ],
+  },
+  {
     name: 'I10 failed fsync forgotten',
     edits: [
       {

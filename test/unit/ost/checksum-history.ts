@@ -6,7 +6,7 @@ import { BufferPool } from '../../../src/io/pool.js';
 import type { Io } from '../../../src/io/types.js';
 import { epochOfSums, sumsKey } from '../../../src/ost/checksums/sum-record.js';
 import { OstCore } from '../../../src/ost/core.js';
-import { decodeRegions, regionsKey } from '../../../src/ost/record-codec.js';
+import { damageKey, decodeRegions, regionsKey } from '../../../src/ost/record-codec.js';
 import { Records, setChange } from '../../../src/ost/records.js';
 import type { Session, SessionHolder } from '../../../src/ost/session.js';
 import { DEFAULT_TUNING } from '../../../src/ost/tuning.js';
@@ -42,8 +42,13 @@ interface Flip {
   readonly block: number;
   /** False once the OST may have forgotten that the block was not changed: it may find it, or take it for right. */
   must: boolean;
-  /** Its block was written, in whole or in part: what answered before may still say that it is bad. */
+  /**
+   * Its block was written as a whole, or in part before the OST knew of it: what answered before may still say that it is bad.
+   */
   gone: boolean;
+  recorded?: boolean;
+  readonly page: number;
+  readonly bytes: Buffer;
 }
 
 /**
@@ -64,6 +69,8 @@ export class ChecksumHistory {
   private number = 0;
   private readonly inFlight = new Set<Range>();
   private flips: Flip[] = [];
+  /** Of these nobody knows any more that they were bad. */
+  private healed: Flip[] = [];
   /** Pages of epochs and sums leave memory early, and with them which blocks were changed. */
   private forgetful = false;
 
@@ -183,9 +190,11 @@ export class ChecksumHistory {
     const range = this.range(opcode === Opcode.ERASE ? 64 * BLOCK : 6 * BLOCK);
     if (range === null) return;
     this.count('changes');
+    const healed = this.flips.filter((flip) => this.isListed(flip) && covers(range, flip));
     const op = this.operation(opcode, range, (status) => {
       this.inFlight.delete(range);
-      if (status === 0) for (const flip of this.flips) if (touches(range, flip)) flip.gone = true;
+      if (status === 0) this.healed.push(...healed);
+      if (status === 0) for (const flip of this.flips) this.changed(range, flip);
       if (status !== 0 && status !== STALE_SESSION) this.world.fail(`a change was answered ${status}`);
     });
     // What is older than the region is what a copy brings.
@@ -196,10 +205,25 @@ export class ChecksumHistory {
       op.slices.add(memory, 0, range.length);
     }
     for (const flip of this.flips) {
+      // Until the whole of it is written what is known to be bad stays so.
+      if (this.isListed(flip) && !covers(range, flip)) continue;
       if (touches(range, flip) || (this.forgetful && flip.chunk === range.chunk)) flip.must = false;
     }
     this.inFlight.add(range);
     this.core.submit(op, this.holder);
+  }
+
+  private changed(range: Range, flip: Flip): void {
+    if (!touches(range, flip)) return;
+    if (this.isListed(flip) && !covers(range, flip)) {
+      flip.must = true;
+      this.count('written in part');
+    } else flip.gone = true;
+  }
+
+  private isListed({ chunk, block }: Flip): boolean {
+    const listed = this.core.damage.list(RECORD.id, 4096);
+    return listed.some((bad) => bad.chunk === chunk && bad.offset === block * BLOCK);
   }
 
   private read(range = this.range(10 * BLOCK)): void {
@@ -272,8 +296,24 @@ export class ChecksumHistory {
     this.process.kill();
     this.inFlight.clear();
     // Which blocks were changed is forgotten: a region is protected by a record that is as new as it, or not at all.
-    this.forgetFlips(({ chunk }) => !this.isProtected(chunk));
-    if (powerLoss) this.disk.powerLoss();
+    // Unless the block is on record as bad.
+    const { key } = this.core.object(RECORD.id, null);
+    for (const flip of this.flips) {
+      if (this.stored(damageKey(key, flip.chunk, 1, flip.block)) === undefined) continue;
+      this.count('on record');
+      Object.assign(flip, { must: true, gone: false, recorded: true });
+    }
+    this.forgetFlips(({ chunk, recorded }) => recorded !== true && !this.isProtected(chunk));
+    for (const flip of this.flips) flip.recorded = false;
+    if (powerLoss) {
+      this.disk.powerLoss();
+      for (const { chunk, page, bytes } of this.healed) {
+        const file = this.disk.files.get(`${RECORD.id}/${chunk}.1`);
+        if (file?.durable.get(page)?.equals(bytes))
+          this.world.fail(`damage of chunk ${chunk} is back, unknown`);
+      }
+    }
+    this.healed = [];
     this.start();
   }
 
@@ -293,7 +333,7 @@ export class ChecksumHistory {
     after[random.below(PAGE)]! ^= 1 << random.below(8);
     file.cached.set(page, after);
     file.durable.set(page, after);
-    this.flips.push({ chunk, block, must: true, gone: false });
+    this.flips.push({ chunk, block, must: true, gone: false, page, bytes: after });
     // All of it, or a sector that need not be the one.
     const part = SECTOR * random.below(8);
     const range = world.chance(0.5)
@@ -305,7 +345,8 @@ export class ChecksumHistory {
   private scrub(): void {
     this.settle();
     this.count('scrubs');
-    const { scrubs, damage } = this.core.integrity!;
+    const { scrubs } = this.core.integrity!;
+    const { damage } = this.core;
     scrubs.begin(RECORD.id, 64 * MiB);
     this.world.run(() => !scrubs.job!.running, 60_000, 'scrub');
     // A change that began meanwhile takes its block out of the flips and off the list alike.
@@ -403,6 +444,13 @@ export class ChecksumHistory {
 function touches(range: Range, flip: Flip): boolean {
   const start = flip.block * BLOCK;
   return flip.chunk === range.chunk && start < range.offset + range.length && range.offset < start + BLOCK;
+}
+
+/** The last block of a chunk may be cut by the end of the object. */
+function covers(range: Range, flip: Flip): boolean {
+  const start = flip.block * BLOCK;
+  const end = Math.min(start + BLOCK, RECORD.sizeBytes - flip.chunk * CHUNK_BYTES);
+  return flip.chunk === range.chunk && range.offset <= start && end <= range.offset + range.length;
 }
 
 function isDirty(file: FileData, block: number): boolean {

@@ -225,28 +225,23 @@ describe('connection', () => {
     await expect(connection.call('mds.stat', {})).rejects.toMatchObject({ code: 'CONNECTION_LOST' });
   });
 
-  test('who asks and takes no answers is dropped, and holds no buffers of others', async () => {
+  test('who asks and takes no answers is not asked for more, and holds no buffers of others', async () => {
     const clusterId = 'c'.repeat(900_000);
     let answered = 0;
-    let ended: Error | null = null;
     served.call = async () => {
       answered++;
       return { clusterId, objects: 0, osts: 0, leases: 0, loopStallMaxMs: 0 };
-    };
-    served.closed = (_connection, error) => {
-      ended = error;
     };
     const socket = connect(`${directory}/s`).pause();
     socket.on('error', () => {});
     socket.write(hello(1, 1));
     const call = (requestId: number) => frame(Opcode.CALL, encodeBody(['mds.stat', {}]), { requestId });
-    for (let i = 1; i <= 200 && ended === null; i++) {
+    for (let i = 1; i <= 200; i++) {
       socket.write(call(i));
       await new Promise((resolve) => setImmediate(resolve));
       expect(io.pool.usedBytes).toBeLessThan(MiB);
     }
-    await vi.waitUntil(() => ended !== null, 10_000);
-    expect(ended).toMatchObject({ code: 'LIMIT' });
+    await systemClock.sleep(200);
     expect(answered).toBeLessThan(40);
     socket.destroy();
   });

@@ -13,7 +13,7 @@ import { Gateway } from '../../gateway/gateway.js';
 import { openVolume } from '../../gateway/let-go.js';
 import { type Accelerator, type ExportPlace, libvirtDisk, qemuCommand, uriOf } from '../../gateway/print.js';
 import { takeOver } from '../../gateway/take-over.js';
-import { openLog } from '../../logging.js';
+import { openCommandLog } from '../../logging.js';
 import { namedSnapshot, type SnapshotRef, splitSnapshotRef } from '../../snapshots.js';
 import { volumeInfo } from '../../volumes.js';
 
@@ -154,7 +154,7 @@ async function fromHere(context: Context, name: string, options: Options): Promi
   if (splitSnapshotRef(name) === null) await (await openVolume(context, name)).close();
   const directory = options.socket === undefined ? await mkdtemp(join(tmpdir(), 'rawstor-')) : null;
   const path = options.socket === undefined ? join(directory!, 'nbd.sock') : resolve(options.socket);
-  const log = openLog(context.program, context.globals.verbose ? 'debug' : 'warn');
+  const log = openCommandLog(context.program, context.globals.verbose ? 'debug' : 'warn');
   const start = () =>
     Gateway.start({
       cluster,

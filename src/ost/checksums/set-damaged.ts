@@ -1,0 +1,91 @@
+import { RawstorError } from '../../common/errors.js';
+import { crc32c } from '../../io/index.js';
+import { ChunkOp, errorOfStatus, Opcode, OpScope, type Params, type Result } from '../../protocol/index.js';
+import type { ChunkFile } from '../chunk-file.js';
+import type { OstCore } from '../core.js';
+import { withChunk } from '../held-chunk.js';
+import { isLayered } from '../layers/index.js';
+import type { Session } from '../session.js';
+import { readInto, takeBuffer } from './quiet-access.js';
+import { SUM_BLOCK_BYTES } from './sum-record.js';
+
+/**
+ * Keeps a block that no replica could give as one that is known to be bad. Nothing is written: whatever lies there is not
+ * given out from now on. As with a change its region gets the writer's tag first, and loses its checksums.
+ * @throws RawstorError INVALID, READ_ONLY, LIMIT, IO
+ */
+export async function setDamaged(
+  core: OstCore,
+  session: Session,
+  asked: Params<'ost.setDamaged'>,
+): Promise<Result<'ost.setDamaged'>> {
+  if (session.readOnly) throw new RawstorError('READ_ONLY', 'a reading session cannot do that');
+  const { chunk, chunkVersion, offset, tag, sum } = asked;
+  const { headVersion, chunkSizeBytes, sizeBytes, id } = session.object.record;
+  const length = Math.min(
+    SUM_BLOCK_BYTES,
+    chunkSizeBytes - offset,
+    sizeBytes - chunk * chunkSizeBytes - offset,
+  );
+  if (length <= 0 || offset % SUM_BLOCK_BYTES !== 0 || chunkVersion !== headVersion || tag < 1) {
+    throw new RawstorError('INVALID', 'there is no such block in the object', { where: id });
+  }
+  const block = offset / SUM_BLOCK_BYTES;
+  return await withChunk(core, session, chunk, chunkVersion, async (file) => {
+    if (core.damage.isBad(file, block)) return { damaged: true };
+    if (sum !== null && (await sumOf(core, file, offset)) === sum) return { damaged: false };
+    while (!core.regions.covers(file, offset, length, tag)) await intent(core, file, offset, length, tag);
+    if (isLayered(file)) await hideBelow(core, session, file, offset, tag);
+    core.checksums?.distrust(file, block);
+    await core.damage.keep(file, block, sum);
+    return { damaged: true };
+  });
+}
+
+/** The version has the block itself from now on: what lies below is not what it was, whoever lies over it. */
+async function hideBelow(
+  core: OstCore,
+  session: Session,
+  { chunk, version }: ChunkFile,
+  offset: number,
+  tag: number,
+): Promise<void> {
+  const buffer = await takeBuffer(core, SUM_BLOCK_BYTES);
+  try {
+    buffer.memory.bytes.fill(0, buffer.offset, buffer.offset + SUM_BLOCK_BYTES);
+    const op = new ChunkOp({ chunkDone: () => {} });
+    Object.assign(op, { opcode: Opcode.WRITE, offset, length: SUM_BLOCK_BYTES, tag, scope: OpScope.NESTED });
+    op.chunk = chunk;
+    op.chunkVersion = version;
+    op.slices.add(buffer.memory, buffer.offset, SUM_BLOCK_BYTES);
+    const { status } = await core.layers.run(op, session);
+    if (status !== 0) throw errorOfStatus(status, `OST ${core.ostId}`);
+  } finally {
+    buffer.release();
+  }
+}
+
+async function sumOf(core: OstCore, { file }: ChunkFile, offset: number): Promise<number> {
+  const buffer = await takeBuffer(core, SUM_BLOCK_BYTES);
+  try {
+    if (file === null) buffer.memory.bytes.fill(0, buffer.offset, buffer.offset + SUM_BLOCK_BYTES);
+    else await readInto(file, offset, buffer, SUM_BLOCK_BYTES);
+    return crc32c(buffer.memory, buffer.offset, SUM_BLOCK_BYTES);
+  } finally {
+    buffer.release();
+  }
+}
+
+function intent(
+  core: OstCore,
+  intentChunk: ChunkFile,
+  intentOffset: number,
+  intentLength: number,
+  intentTag: number,
+): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const intentDone = (status: number) =>
+      status === 0 ? resolve() : reject(errorOfStatus(status, `OST ${core.ostId}`));
+    core.intents.add({ intentChunk, intentOffset, intentLength, intentTag, intentDone });
+  });
+}

@@ -1,0 +1,38 @@
+import { RawstorError } from '../common/errors.js';
+import type { ChunkFile } from './chunk-file.js';
+import type { OstCore } from './core.js';
+import type { Session } from './session.js';
+
+/** Runs with a chunk's file open, or known not to be there, as an operation of the session: an attach waits for it. */
+export async function withChunk<T>(
+  core: OstCore,
+  session: Session,
+  number: number,
+  version: number,
+  work: (chunk: ChunkFile) => T | Promise<T>,
+): Promise<T> {
+  const chunk = core.chunks.chunk(session.object, number, version);
+  chunk.holders++;
+  chunk.used = true;
+  session.inFlight++;
+  try {
+    if (!chunk.ready) await opened(chunk);
+    return await work(chunk);
+  } finally {
+    chunk.holders--;
+    session.answered();
+    core.chunks.settled(chunk);
+  }
+}
+
+/** @throws RawstorError IO */
+export function opened(chunk: ChunkFile): Promise<void> {
+  return new Promise((resolve, reject) => {
+    chunk.waiting.push({
+      chunkReady: (status) =>
+        status === 0
+          ? resolve()
+          : reject(new RawstorError('IO', 'the chunk cannot be opened', { where: chunk.where })),
+    });
+  });
+}

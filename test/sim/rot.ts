@@ -1,0 +1,96 @@
+import { seededRandom } from '../../src/common/random.js';
+import type { ObjectRecord } from '../../src/protocol/index.js';
+import { CHUNK_BYTES, type Cluster } from './cluster.js';
+import { BLOCK } from './disk.js';
+import { BLOCK_BYTES } from './oracle.js';
+import type { OstNode } from './ost-node.js';
+
+const SUM_BLOCK_BYTES = 4096;
+/** Of a seal, and of the checksums that are taken after it. */
+export const SUMS_TAKEN_MS = 12_000;
+
+const SCRUB_BYTES_PER_SEC = 2 ** 26;
+
+interface Rotten {
+  readonly block: number;
+  readonly node: OstNode;
+  readonly path: string;
+  readonly was: Buffer | undefined;
+}
+
+/**
+ * Blocks that change on a disk by themselves: a bit flips, another block's content was written in their place, or what was
+ * written never got there. Only where the OST has a checksum, and another replica the right content: what is read
+ * then has to be right all the same, and in the end every replica.
+ */
+export class Rot {
+  private readonly cluster: Cluster;
+  private readonly rotten: Rotten[] = [];
+
+  constructor(cluster: Cluster) {
+    this.cluster = cluster;
+  }
+
+  /** Whether this history has some. Decided apart: all else is the same with it. */
+  static isIn({ world, plan }: Cluster): boolean {
+    return plan.replicas > 1 && seededRandom(world.seed ^ 0xb17).next() < 0.25;
+  }
+
+  /** Of some blocks one replica each; all are in sync and at rest. */
+  begin(object: ObjectRecord): void {
+    const { cluster } = this;
+    const { world } = cluster;
+    for (let block = 0; block < cluster.blockCount; block++) {
+      if (!world.chance(0.4)) continue;
+      const places: OstNode[] = [];
+      cluster.eachPlace(object, block, 'durable', (_bytes, node) => places.push(node));
+      const node = places[world.random.below(places.length)]!;
+      if (this.isProtected(object, block, node)) this.spoil(object, block, node);
+    }
+  }
+
+  /** Somebody has every OST looked through: what nobody reads is found as well. */
+  scrub(): void {
+    for (const { core } of this.cluster.osts) core!.integrity!.scrubs.begin(null, SCRUB_BYTES_PER_SEC);
+  }
+
+  /** Every replica is what it was again. */
+  get repaired(): boolean {
+    return this.rotten.every(({ block, node, path, was }) => {
+      const now = node.disk.files.get(path)!.cached.get(this.inFile(block));
+      return was === undefined ? now === undefined || now.every((byte) => byte === 0) : now?.equals(was);
+    });
+  }
+
+  private spoil(object: ObjectRecord, block: number, node: OstNode): void {
+    const { world } = this.cluster;
+    const path = `${object.id}/${this.chunkOf(block)}.${object.headVersion}`;
+    const file = node.disk.files.get(path)!;
+    const at = this.inFile(block);
+    const was = file.cached.get(at);
+    const content = Buffer.from(was ?? Buffer.alloc(BLOCK));
+    const kind = world.random.below(3);
+    if (kind === 0) content[world.random.below(BLOCK)]! ^= 1 << world.random.below(8);
+    else if (kind === 1) content.writeUInt32LE(content.readUInt32LE(0) + 1, 0);
+    else content.fill(0);
+    if (content.equals(was ?? Buffer.alloc(BLOCK))) return;
+    file.cached.set(at, content);
+    file.durable.set(at, Buffer.from(content));
+    this.rotten.push({ block, node, path, was });
+    node.rotten++;
+    world.count('rot');
+    world.trace(`${node.name}: block ${block} has changed by itself (${kind})`);
+  }
+
+  private isProtected(object: ObjectRecord, block: number, { core }: OstNode): boolean {
+    const known = core!.objects.get(object.id);
+    if (known === undefined) return false;
+    const chunk = core!.chunks.chunk(known, this.chunkOf(block), object.headVersion);
+    const inChunk = this.cluster.offsetOf(block) % CHUNK_BYTES;
+    return core!.checksums!.expected(chunk, Math.floor(inChunk / SUM_BLOCK_BYTES)) >= 0;
+  }
+
+  private readonly chunkOf = (block: number) => Math.floor(this.cluster.offsetOf(block) / CHUNK_BYTES);
+
+  private readonly inFile = (block: number) => (this.cluster.offsetOf(block) % CHUNK_BYTES) / BLOCK_BYTES;
+}

@@ -1,0 +1,254 @@
+import { mkdtempSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
+import { connect, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { systemClock } from '../../../src/common/clock.js';
+import { silentLogger } from '../../../src/common/log.js';
+import { MiB } from '../../../src/common/units.js';
+import { createIo, type Io, type Listener } from '../../../src/io/index.js';
+import {
+  Connection,
+  type ConnectionHandler,
+  encodeBody,
+  encodeFrameHeader,
+  FRAME_HEADER_BYTES,
+  FrameHeader,
+  type Identity,
+  Opcode,
+  Reception,
+  type ReceptionOptions,
+} from '../../../src/protocol/index.js';
+
+/** Many connections to one server, some of whom take and take and give nothing back. */
+
+const STAT = { clusterId: 'c', objects: 1, osts: 2, leases: 3, loopStallMaxMs: 4 };
+const identity = (role: Identity['role']): Identity => ({ role, clusterId: '', name: `test ${role}` });
+const asks: ConnectionHandler = { call: async () => ({}), data: () => {}, event: () => {}, closed: () => {} };
+
+let io: Io;
+let directory: string;
+let listener: Listener;
+let reception: Reception;
+let served: ConnectionHandler;
+/** Why connections of the server ended. */
+let ends: (Error | null)[];
+const sockets: Socket[] = [];
+
+async function start(options: ReceptionOptions = {}): Promise<void> {
+  reception = new Reception({ io, clock: systemClock, log: silentLogger }, identity('mds'), options);
+  listener = await io.listen(`unix:${directory}/s`, (stream) => void reception.accept(stream, served));
+}
+
+beforeEach(() => {
+  io = createIo({ poolBytes: 16 * MiB });
+  directory = mkdtempSync(join(tmpdir(), 'rawstor-reception-'));
+  ends = [];
+  served = { ...asks, call: async () => STAT, closed: (_connection, error) => void ends.push(error) };
+});
+
+afterEach(async () => {
+  for (const socket of sockets.splice(0)) socket.destroy();
+  await listener.close();
+  reception.close();
+  await io.close();
+  await rm(directory, { recursive: true });
+});
+
+const open = () =>
+  Connection.connect(io, listener.address, {
+    identity: identity('client'),
+    clock: systemClock,
+    handler: asks,
+    timeoutMs: 2000,
+  });
+
+function frame(opcode: number, body: Buffer, change: Partial<FrameHeader> = {}): Buffer {
+  const header = Object.assign(new FrameHeader(), { version: 1, opcode, payloadBytes: body.length }, change);
+  const bytes = Buffer.alloc(FRAME_HEADER_BYTES);
+  encodeFrameHeader(bytes, 0, header);
+  return Buffer.concat([bytes, body]);
+}
+
+const HELLO = frame(
+  Opcode.HELLO,
+  encodeBody({ minVersion: 1, maxVersion: 1, role: 'client', clusterId: '', name: 'raw' }),
+);
+const stats = (count: number) =>
+  Buffer.concat(
+    Array.from({ length: count }, (_, i) =>
+      frame(Opcode.CALL, encodeBody(['mds.stat', {}]), { requestId: i + 1 }),
+    ),
+  );
+
+/** Sends this and reads nothing. */
+function deaf(...bytes: Buffer[]): Socket {
+  const socket = connect(`${directory}/s`).pause();
+  socket.on('error', () => {});
+  for (const each of bytes) socket.write(each);
+  sockets.push(socket);
+  return socket;
+}
+
+/** Answers of about this length; @returns how many were made */
+function answering(bytes: number): () => number {
+  const clusterId = 'c'.repeat(bytes);
+  let made = 0;
+  served.call = async (_connection, method) => {
+    if (method !== 'mds.stat') return { osts: [] };
+    made++;
+    return { ...STAT, clusterId };
+  };
+  return () => made;
+}
+
+async function settled(value: () => number): Promise<number> {
+  for (let before = -1; before !== value(); ) {
+    before = value();
+    await systemClock.sleep(300);
+  }
+  return value();
+}
+
+test('thirty that ask for all they can and read nothing get little made for them, and others are answered', async () => {
+  await start();
+  const made = answering(900_000);
+  const thirty = Array.from({ length: 30 }, () => deaf(HELLO, stats(200)));
+  const good = await open();
+  const began = performance.now();
+  for (let i = 0; i < 20; i++) await good.call('mds.listOsts', {});
+  expect(performance.now() - began).toBeLessThan(2000);
+  expect(await settled(made)).toBeLessThanOrEqual(30 * 4);
+  // Who takes them after all gets every one.
+  let bytes = 0;
+  thirty[7]!.on('data', (data) => {
+    bytes += data.length;
+  });
+  thirty[7]!.resume();
+  await vi.waitUntil(() => bytes > 200 * 900_000, 20_000);
+  good.destroy();
+});
+
+test('calls that lie in one gulp do not all begin at once', async () => {
+  await start();
+  let begun = 0;
+  let most = 0;
+  served.call = async () => {
+    if (begun++ === 0) setImmediate(() => (begun = 0));
+    most = Math.max(most, begun);
+    return STAT;
+  };
+  const connections = await Promise.all(Array.from({ length: 5 }, open));
+  await Promise.all(
+    connections.flatMap((each) => Array.from({ length: 200 }, () => each.call('mds.stat', {}))),
+  );
+  expect(most).toBeLessThanOrEqual(16);
+  for (const each of connections) each.destroy();
+});
+
+test('calls that take long hold up no others', async () => {
+  await start();
+  const waiting: (() => void)[] = [];
+  served.call = async (_connection, method) => {
+    if (method === 'mds.listOsts') await new Promise<void>((resolve) => waiting.push(resolve));
+    return method === 'mds.listOsts' ? { osts: [] } : STAT;
+  };
+  const connection = await open();
+  const long = Array.from({ length: 200 }, () => connection.call('mds.listOsts', {}));
+  expect(await connection.call('mds.stat', {})).toEqual(STAT);
+  await vi.waitUntil(() => waiting.length === 200, 5000);
+  for (const resolve of waiting) resolve();
+  await Promise.all(long);
+  connection.destroy();
+});
+
+test('long parameters wait in the socket, not here', async () => {
+  await start();
+  let begun = 0;
+  served.call = async () => {
+    begun++;
+    return STAT;
+  };
+  const long = frame(Opcode.CALL, encodeBody(['mds.stat', { more: 'x'.repeat(900_000) }]));
+  const before = process.memoryUsage().arrayBuffers;
+  for (let i = 0; i < 20; i++) deaf(HELLO, long, long, long, long, long, long);
+  let most = 0;
+  for (let i = 0; i < 200 && begun < 120; i++) {
+    most = Math.max(most, process.memoryUsage().arrayBuffers - before);
+    await systemClock.sleep(5);
+  }
+  expect(begun).toBe(120);
+  // The tests' own 20 times 5.4 MB are among it.
+  expect(most).toBeLessThan(160 * MiB);
+});
+
+test('all answers that wait are bounded together: who stands still longest is dropped', async () => {
+  await start();
+  answering(1_000_000);
+  for (let i = 0; i < 120; i++) deaf(HELLO, stats(2));
+  await vi.waitUntil(() => ends.length > 0, 20_000);
+  await settled(() => ends.length);
+  expect(ends.length).toBeLessThan(100);
+  for (const error of ends) expect(error).toMatchObject({ code: 'LIMIT' });
+  const good = await open();
+  for (let i = 0; i < 20; i++) expect((await good.call('mds.stat', {})).objects).toBe(1);
+  good.destroy();
+});
+
+test('who takes no answers for some time is dropped, and so is who stops in a frame; who is only quiet is not', async () => {
+  await start({ stillMs: 600 });
+  answering(900_000);
+  const good = await open();
+  deaf(HELLO, stats(10));
+  deaf(HELLO, stats(1).subarray(0, 50));
+  await vi.waitUntil(() => ends.length === 2, 5000);
+  for (const error of ends) expect(error).toMatchObject({ code: 'TIMEOUT' });
+  await systemClock.sleep(1500);
+  expect((await good.call('mds.stat', {})).objects).toBe(1);
+  expect(ends.length).toBe(2);
+  good.destroy();
+});
+
+test('one too many is told so', async () => {
+  await start({ connectionsMax: 3 });
+  const three = [await open(), await open(), await open()];
+  await expect(open()).rejects.toMatchObject({
+    code: 'LIMIT',
+    message: 'this mds has 3 connections already',
+    hint: expect.stringContaining('ss -tnp'),
+  });
+  for (const each of three) expect(await each.call('mds.stat', {})).toEqual(STAT);
+  three[0]!.destroy();
+  await vi.waitUntil(() => ends.length === 1, 5000);
+  three.push(await open());
+  for (const each of three.slice(1)) each.destroy();
+});
+
+test('a flood of connections beyond the limit keeps few descriptors', async () => {
+  await start({ connectionsMax: 1 });
+  const good = await open();
+  for (let i = 0; i < 500; i++) deaf();
+  await systemClock.sleep(500);
+  expect(io.pool.usedBytes).toBeLessThan(4 * MiB);
+  expect(await good.call('mds.stat', {})).toEqual(STAT);
+  good.destroy();
+});
+
+test('a newcomer gets the place of who has said nothing for long, not of who is at work', async () => {
+  await start({ connectionsMax: 3, quietMs: 500, stillMs: 600 });
+  const worker = await open();
+  const working = setInterval(() => void worker.call('mds.stat', {}), 50);
+  try {
+    deaf(HELLO);
+    deaf(HELLO);
+    await systemClock.sleep(800);
+    const newcomer = await open();
+    expect(await newcomer.call('mds.stat', {})).toEqual(STAT);
+    expect(await worker.call('mds.stat', {})).toEqual(STAT);
+    newcomer.destroy();
+  } finally {
+    clearInterval(working);
+  }
+  worker.destroy();
+});
