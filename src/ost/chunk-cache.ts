@@ -69,7 +69,7 @@ export class ChunkCache {
     for (const entry of [...this.entries]) {
       const { object, chunk, version } = entry;
       yield { objectId: object.record.id, name: { chunk, version } };
-      this.core.layers.maps.forgetAll(entry);
+      this.parts.layers.maps.forgetAll(entry);
     }
   }
 

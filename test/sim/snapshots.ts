@@ -58,11 +58,7 @@ export class Snapshots {
   private act(guest: Guest): void {
     const named = guest.volume!.object.snapshots.filter((one) => one.name !== null);
     const old = named[this.random.below(Math.max(1, named.length))];
-    if (
-      old !== undefined &&
-      process.env.NOREMOVE !== '1' &&
-      (named.length > 5 || this.random.below(3) === 0)
-    ) {
+    if (old !== undefined && (named.length > 5 || this.random.below(3) === 0)) {
       return this.change(guest, { kind: 'remove', version: old.version }, () => {});
     }
     const name = `s${this.count++}`;
