@@ -2,7 +2,7 @@ import { RawstorError } from '../common/errors.js';
 import { type ObjectRecord, STATUS_FENCED, STATUS_STALE_SESSION } from '../protocol/index.js';
 import type { OstCore } from './core.js';
 import type { OstObject } from './object.js';
-import { fenceChange, objectChange } from './records.js';
+import { fenceChange, objectChange } from './record-changes.js';
 import type { Session, SessionHolder } from './session.js';
 
 /** How sessions begin: of an object's writer, of who copies for it, of who reads a snapshot. */

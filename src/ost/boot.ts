@@ -2,7 +2,8 @@ import { readFileSync } from 'node:fs';
 import { asRawstorError, ERROR_CODES } from '../common/errors.js';
 import type { BootId } from '../protocol/index.js';
 import type { OstEnvironment } from './environment.js';
-import { bootChange, type Records } from './records.js';
+import { bootChange } from './record-changes.js';
+import type { Records } from './records.js';
 import type { ChunkName, ChunkStorage } from './storage.js';
 
 const RETRY_MS = 500;

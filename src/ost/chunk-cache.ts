@@ -224,7 +224,7 @@ export class ChunkCache {
     const layered = object.record.snapshots.length > 0 || object.record.parent !== null;
     if (!boot.powerLost || !layered || file === null) return this.openBelow(opened);
     const regions: number[] = [];
-    for (const { page, epochs } of records.versionRegions(object.key, chunk, version)) {
+    for (const { page, epochs } of records.versions.versionRegions(object.key, chunk, version)) {
       epochs.forEach((epoch, i) => {
         if (epoch > object.lastSeal) regions.push(page * REGIONS_PER_PAGE + i);
       });

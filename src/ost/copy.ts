@@ -1,8 +1,7 @@
-import { asRawstorError, RawstorError } from '../common/errors.js';
+import { RawstorError } from '../common/errors.js';
 import { LIMITS } from '../common/limits.js';
 import type { PoolBuffer } from '../io/pool.js';
 import {
-  type BootId,
   ChunkOp,
   errorOfStatus,
   Opcode,
@@ -11,26 +10,14 @@ import {
   type OstPeer,
   type Params,
   type Result,
-  sameBootId,
 } from '../protocol/index.js';
+import { CopySources, ofSource, SOURCE_TIMEOUT_MS, SourceFailure } from './copy-sources.js';
 import type { OstCore } from './core.js';
 import { lastingBelow, lastingVersions, legaciesOf, sharesParent, sizeOfVersion } from './layers/index.js';
 import type { Session } from './session.js';
 import { regionVersions } from './version-calls.js';
 
-const CONNECT_TIMEOUT_MS = 3000;
 const PROBE_BYTES = 512;
-/** A source that answers nothing for so long is given up, and with it all that is copied from it. */
-const SOURCE_TIMEOUT_MS = 10_000;
-
-/** Objects of one source with a session kept; half of what a connection may have. */
-const READERS_MAX = LIMITS.objectsPerConnection / 2;
-
-/** Another OST, and the reading sessions there: one an object, of the latest epoch. */
-interface Source {
-  readonly peer: OstPeer;
-  readonly readers: Map<string, { epoch: number; bootId: BootId; handle: Promise<number> }>;
-}
 
 /**
  * Pulls ranges from other OSTs when a client orders it (I9). A copy carries the target's session: each piece is
@@ -38,15 +25,14 @@ interface Source {
  */
 export class CopyEngine {
   private readonly core: OstCore;
-  private readonly connector: OstConnector;
   private readonly limit: number;
-  private readonly sources = new Map<string, Promise<Source>>();
+  private readonly sources: CopySources;
   private running = 0;
   private waiting: (() => void)[] = [];
 
   constructor(core: OstCore, connector: OstConnector, limit: number) {
     this.core = core;
-    this.connector = connector;
+    this.sources = new CopySources(connector);
     this.limit = limit;
   }
 
@@ -74,12 +60,12 @@ export class CopyEngine {
   }
 
   close(): void {
-    for (const source of this.sources.values()) source.then(({ peer }) => peer.destroy()).catch(() => {});
+    this.sources.close();
   }
 
   private async copyRange(session: Session, asked: Params<'ost.copy'>) {
-    const source = await ofSource(this.source(asked));
-    const handle = await ofSource(this.reader(source, session, asked));
+    const source = await ofSource(this.sources.source(asked));
+    const handle = await ofSource(this.sources.reader(source, session, asked));
     try {
       return await this.copyVersions(source.peer, handle, session, asked);
     } catch (error) {
@@ -266,71 +252,6 @@ export class CopyEngine {
       await new Promise<void>((resolve) => pool.whenFree(resolve));
     }
   }
-
-  private source(asked: Params<'ost.copy'>): Promise<Source> {
-    const { sourceOstId } = asked;
-    let source = this.sources.get(sourceOstId);
-    if (source === undefined) {
-      source = this.connect(asked);
-      this.sources.set(sourceOstId, source);
-      source.catch(() => this.sources.delete(sourceOstId));
-    }
-    return source;
-  }
-
-  private async connect({ sourceOstId, sourceAddresses }: Params<'ost.copy'>): Promise<Source> {
-    const peer = await this.connector.connect(sourceOstId, sourceAddresses, CONNECT_TIMEOUT_MS);
-    peer.onClosed = () => this.sources.delete(sourceOstId);
-    return { peer, readers: new Map() };
-  }
-
-  private reader(
-    { peer, readers }: Source,
-    session: Session,
-    { sourceBootId: bootId, sourceOstId }: Params<'ost.copy'>,
-  ): Promise<number> {
-    const { id } = session.object.record;
-    const known = readers.get(id);
-    if (known !== undefined && known.epoch >= session.epoch && sameBootId(known.bootId, bootId)) {
-      // Again the latest in the map's order.
-      readers.delete(id);
-      readers.set(id, known);
-      return known.handle;
-    }
-    const asked = { objectId: id, sessionEpoch: session.epoch };
-    const handle = peer.call('ost.attachReader', asked, SOURCE_TIMEOUT_MS).then((answer) => {
-      if (sameBootId(answer.bootId, bootId)) return answer.handle;
-      // It lost what was not flushed since the writer attached it, and the writer does not know yet.
-      throw new RawstorError('STALE_SESSION', 'the source has another boot id', { where: sourceOstId });
-    });
-    const reader = { epoch: session.epoch, bootId, handle };
-    readers.set(id, reader);
-    handle.catch(() => {
-      if (readers.get(id) === reader) readers.delete(id);
-    });
-    for (const [oldest, { handle: unused }] of readers) {
-      if (readers.size <= READERS_MAX) break;
-      readers.delete(oldest);
-      unused.then((ended) => peer.call('ost.detach', { handle: ended })).catch(() => {});
-    }
-    return handle;
-  }
-}
-
-/** What the other OST failed to do. */
-class SourceFailure extends Error {
-  readonly failure: RawstorError;
-
-  constructor(failure: RawstorError) {
-    super(failure.message);
-    this.failure = failure;
-  }
-}
-
-function ofSource<T>(asked: Promise<T>): Promise<T> {
-  return asked.catch((error) => {
-    throw new SourceFailure(asRawstorError(error));
-  });
 }
 
 function operation(asked: Params<'ost.copy'>, opcode: number, offset: number, length: number): ChunkOp {

@@ -2,7 +2,7 @@ import { asRawstorError } from '../common/errors.js';
 import type { BatchTask, Io } from '../io/types.js';
 import { errorOfStatus } from '../protocol/index.js';
 import type { ChunkFile } from './chunk-file.js';
-import { chunkChange, regionsChange } from './records.js';
+import { chunkChange, regionsChange } from './record-changes.js';
 import type { RegionMirror, RegionPage } from './regions.js';
 import type { Change } from './store.js';
 

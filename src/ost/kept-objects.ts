@@ -2,7 +2,7 @@ import { parseId } from '../common/ids.js';
 import { LIMITS } from '../common/limits.js';
 import { encodeBody, type KeptObject, type ObjectRecord, type Result } from '../protocol/index.js';
 import type { OstCore } from './core.js';
-import { objectChange } from './records.js';
+import { objectChange } from './record-changes.js';
 
 /** Objects looked at for one answer, and the bytes it may have: the rest of a message is for what is around. */
 const OBJECTS_PER_ANSWER = 1024;

@@ -2,7 +2,6 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { RawstorError } from '../common/errors.js';
 import { parseId } from '../common/ids.js';
-import { LIMITS } from '../common/limits.js';
 import {
   decodeBody,
   encodeBody,
@@ -14,26 +13,19 @@ import {
   chunkKey,
   decodeFence,
   decodeRegions,
-  encodeFence,
-  encodeRegions,
   FENCE_BYTES,
   type Fence,
   idOfKey,
   keyAfterPrefix,
   objectKey,
-  parseChunkKey,
-  parseRegionsKey,
-  REGIONS_PER_PAGE,
   RecordType,
   regionsKey,
   singleKey,
 } from './record-codec.js';
 import { type Change, type DurableStore, RECORDS_REPAIR } from './store.js';
+import { type RegionRow, regionRows, removeAll, VersionRecords } from './version-records.js';
 
 export const RECORDS_FORMAT = 1;
-const VERSIONS_MAX = 2 * LIMITS.snapshotsPerVolume;
-/** More than a chunk can have. */
-const PAGES_MAX = 1 << 24;
 
 const metaSchema = z.object({ format: z.number(), ostId: z.string() });
 
@@ -66,22 +58,16 @@ export interface Tombstone {
   leaving: boolean;
 }
 
-const TombstoneState = { BEGUN: 0, DONE: 1, LEAVING: 2 } as const;
-
-/** Region epochs of one page, as a scan gives them. */
-export interface RegionRow {
-  chunk: number;
-  version: number;
-  page: number;
-  epochs: Float64Array;
-}
+export const TombstoneState = { BEGUN: 0, DONE: 1, LEAVING: 2 } as const;
 
 /** Typed view of the durable records of an OST. Reads are short and synchronous; changes are given to `commit`. */
 export class Records {
+  readonly versions: VersionRecords;
   private readonly store: DurableStore;
 
   constructor(store: DurableStore) {
     this.store = store;
+    this.versions = new VersionRecords(store);
   }
 
   /**
@@ -150,58 +136,6 @@ export class Records {
     return this.store.get(chunkKey(id, chunk, version)) !== undefined;
   }
 
-  /** Chunks that were written to, by chunk and version, after `after` (null: from the first), at most `limit`. */
-  chunks(
-    id: Uint8Array,
-    after: { chunk: number; version: number } | null,
-    limit: number,
-  ): { chunk: number; version: number }[] {
-    const start =
-      after === null ? objectKey(RecordType.CHUNK, id) : chunkKey(id, after.chunk, after.version + 1);
-    const end = keyAfterPrefix(objectKey(RecordType.CHUNK, id));
-    return this.store.range(start, end, limit).map(({ key }) => parseChunkKey(key));
-  }
-
-  /** Versions of a chunk that were written to. */
-  versionsOf(id: Uint8Array, chunk: number): number[] {
-    const end = chunkKey(id, chunk + 1, 0);
-    return this.store
-      .range(chunkKey(id, chunk, 0), end, VERSIONS_MAX)
-      .map(({ key }) => parseChunkKey(key).version);
-  }
-
-  /** Pages `from` to `until` of region epochs of one version of a chunk, in order. */
-  versionRegions(id: Uint8Array, chunk: number, version: number, from = 0, until = PAGES_MAX): RegionRow[] {
-    const start = regionsKey(id, chunk, version, from);
-    return this.regionRows(start, regionsKey(id, chunk, version, until), PAGES_MAX);
-  }
-
-  regionEpoch(id: Uint8Array, chunk: number, version: number, region: number): number {
-    const page = new Float64Array(REGIONS_PER_PAGE);
-    this.readRegions(id, chunk, version, Math.floor(region / REGIONS_PER_PAGE), page);
-    return page[region % REGIONS_PER_PAGE]!;
-  }
-
-  /** Removes the checksums of one version of a chunk, in bounded transactions. */
-  async removeSums(id: Uint8Array, chunk: number, version: number): Promise<void> {
-    const place = chunkKey(id, chunk, version).subarray(17);
-    await this.removeAll(Buffer.concat([objectKey(RecordType.SUMS, id), place]));
-  }
-
-  /** Removes every record of one version of a chunk, in bounded transactions; that it was written to last. */
-  async removeVersion(id: Uint8Array, chunk: number, version: number): Promise<void> {
-    const place = chunkKey(id, chunk, version).subarray(17);
-    for (const type of [
-      RecordType.SUMS,
-      RecordType.DAMAGE,
-      RecordType.ZEROS,
-      RecordType.REGIONS,
-      RecordType.CHUNK,
-    ]) {
-      await this.removeAll(Buffer.concat([objectKey(type, id), place]));
-    }
-  }
-
   isDeleted(id: string): boolean {
     return this.store.get(objectKey(RecordType.TOMBSTONE, parseId(id))) !== undefined;
   }
@@ -228,7 +162,7 @@ export class Records {
   /** Pages of an object in order, from (chunk, version, page) on, at most `limit`. */
   scanRegions(id: Uint8Array, chunk: number, version: number, page: number, limit: number): RegionRow[] {
     const end = keyAfterPrefix(objectKey(RecordType.REGIONS, id));
-    return this.regionRows(regionsKey(id, chunk, version, page), end, limit);
+    return regionRows(this.store, regionsKey(id, chunk, version, page), end, limit);
   }
 
   /** Known damage of all objects, from this key on, at most `limit`. */
@@ -243,7 +177,7 @@ export class Records {
 
   /** Removes the checksums of all objects, in bounded transactions. */
   async removeAllSums(): Promise<void> {
-    await this.removeAll(singleKey(RecordType.SUMS));
+    await removeAll(this.store, singleKey(RecordType.SUMS));
   }
 
   commit(changes: readonly Change[]): Promise<void> {
@@ -261,7 +195,7 @@ export class Records {
       RecordType.CHUNK,
     ];
     for (const type of types) {
-      await this.removeAll(objectKey(type, bytes));
+      await removeAll(this.store, objectKey(type, bytes));
     }
     const last = [RecordType.OBJECT, RecordType.SET, ...(leaving ? [] : [RecordType.FENCE])];
     await this.store.commit(last.map((type) => ({ key: objectKey(type, bytes), value: null })));
@@ -271,74 +205,11 @@ export class Records {
     return this.store.close();
   }
 
-  private regionRows(start: Buffer, end: Buffer, limit: number): RegionRow[] {
-    return this.store.range(start, end, limit).map(({ key, value }) => {
-      const epochs = new Float64Array(REGIONS_PER_PAGE);
-      decodeRegions(value, epochs);
-      return { ...parseRegionsKey(key), epochs };
-    });
-  }
-
-  private async removeAll(prefix: Buffer): Promise<void> {
-    for (;;) {
-      const pairs = this.store.range(prefix, keyAfterPrefix(prefix), 1024);
-      if (pairs.length === 0) return;
-      await this.store.commit(pairs.map(({ key }) => ({ key, value: null })));
-    }
-  }
-
   private page(type: number, after: string | null, limit: number): { key: Buffer; value: Buffer }[] {
     const prefix = singleKey(type);
     const start = after === null ? prefix : Buffer.concat([objectKey(type, parseId(after)), Buffer.alloc(1)]);
     return this.store.range(start, keyAfterPrefix(prefix), limit);
   }
-}
-
-export function bootChange(boot: BootRecord): Change {
-  return { key: singleKey(RecordType.BOOT), value: encodeBody(boot) };
-}
-
-export function objectChange(record: ObjectRecord): Change {
-  return { key: objectKey(RecordType.OBJECT, parseId(record.id)), value: encodeBody(record) };
-}
-
-export function fenceChange(id: string, fence: Fence): Change {
-  return { key: objectKey(RecordType.FENCE, parseId(id)), value: encodeFence(fence) };
-}
-
-export function setChange(id: string, record: SetRecord): Change {
-  return { key: objectKey(RecordType.SET, parseId(id)), value: encodeBody(record) };
-}
-
-/** `body` null forgets the removal. */
-export function tombstoneChange(
-  id: string,
-  body: { wallMs: number; done: boolean; leaving?: boolean } | null,
-): Change {
-  const key = objectKey(RecordType.TOMBSTONE, parseId(id));
-  if (body === null) return { key, value: null };
-  const value = Buffer.alloc(9);
-  value.writeDoubleLE(body.wallMs, 0);
-  const { BEGUN, DONE, LEAVING } = TombstoneState;
-  value[8] = body.done ? DONE : body.leaving === true ? LEAVING : BEGUN;
-  return { key, value };
-}
-
-export function chunkChange(id: Uint8Array, chunk: number, version: number, createdWallMs: number): Change {
-  return {
-    key: chunkKey(id, chunk, version),
-    value: encodeBody({ parentVersion: null, createdWallMs }),
-  };
-}
-
-export function regionsChange(
-  id: Uint8Array,
-  chunk: number,
-  version: number,
-  page: number,
-  epochs: Float64Array,
-): Change {
-  return { key: regionsKey(id, chunk, version, page), value: encodeRegions(epochs) };
 }
 
 function decodeTombstone(id: string, value: Buffer): Tombstone {

@@ -102,9 +102,9 @@ function ofChunk(core: OstCore, sources: readonly Source[], chunk: number, from:
   let records = 0;
   let more = false;
   for (const { key, counts } of sources) {
-    for (const version of core.records.versionsOf(key, chunk)) {
+    for (const version of core.records.versions.versionsOf(key, chunk)) {
       if (!counts(version)) continue;
-      for (const row of core.records.versionRegions(key, chunk, version, from, until + 1)) {
+      for (const row of core.records.versions.versionRegions(key, chunk, version, from, until + 1)) {
         if (row.page >= until) {
           more = true;
           continue;

@@ -2,7 +2,8 @@ import type { Timer } from '../common/clock.js';
 import { asRawstorError } from '../common/errors.js';
 import { STATUS_STALE_SESSION } from '../protocol/index.js';
 import type { OstCore } from './core.js';
-import { type Tombstone, tombstoneChange } from './records.js';
+import { tombstoneChange } from './record-changes.js';
+import type { Tombstone } from './records.js';
 
 /**
  * How long it is remembered that an object was removed. It keeps a late attach, and a rebuild of the metadata

@@ -43,7 +43,7 @@ export function regionVersions(core: OstCore, { object }: Session, chunk: number
   const { record, key } = object;
   const epochs: number[] = [];
   for (const version of [...record.snapshots.map((one) => one.version), record.headVersion]) {
-    const epoch = core.records.regionEpoch(key, chunk, version, region);
+    const epoch = core.records.versions.regionEpoch(key, chunk, version, region);
     if (epoch > 0) epochs.push(version, epoch);
   }
   return epochs;

@@ -112,7 +112,7 @@ export class Merger {
     const found: { chunk: number; version: number }[] = [];
     let after: { chunk: number; version: number } | null = null;
     for (;;) {
-      const page = this.core.records.chunks(object.key, after, PAGE);
+      const page = this.core.records.versions.chunks(object.key, after, PAGE);
       for (const one of page) if (nameless.has(one.version)) found.push(one);
       if (page.length < PAGE) return found;
       after = page.at(-1)!;
@@ -144,7 +144,7 @@ export class Merger {
       await core.storage.removeChunk(object.record.id, { chunk: number, version });
       core.space.freed(allocatedBytes);
       core.damage.forgetVersion(file);
-      await core.records.removeVersion(object.key, number, version);
+      await core.records.versions.removeVersion(object.key, number, version);
     });
   }
 

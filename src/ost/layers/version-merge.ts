@@ -88,12 +88,11 @@ export class VersionMerge {
     // Its checksums are of the file it has now: to them all of it changes.
     core.checksums?.beginChange(into, 0, size);
     try {
-      await core.records.removeSums(object.key, into.chunk, into.version);
+      await core.records.versions.removeSums(object.key, into.chunk, into.version);
       for (const region of await this.raiseEpochs()) await this.mergeZeros(region);
-      if (into.file !== null) {
-        await this.copyDown();
-        await this.durable(from);
-      }
+      // It may have zeros without having a file.
+      await this.copyDown();
+      await this.durable(from);
       const { chunk } = from;
       const [old, taken] = [from.version, into.version].map((version) => ({ chunk, version }));
       await core.storage.renameChunk(object.record.id, old!, taken!);
@@ -110,12 +109,13 @@ export class VersionMerge {
     const { from, into, core } = this;
     const runs: { offset: number; length: number }[] = [];
     const size = this.object.record.chunkSizeBytes;
-    forEachData(into.file!, 0, size, (offset, end) => {
+    const addRuns = (offset: number, end: number) => {
       for (let at = offset; at < end; at += LIMITS.framePayloadBytes) {
         runs.push({ offset: at, length: Math.min(end - at, LIMITS.framePayloadBytes) });
       }
       return true;
-    });
+    };
+    if (into.file !== null) forEachData(into.file, 0, size, addRuns);
     for (const { offset, length } of runs) {
       const tag = Math.max(1, core.regions.highest(into, offset, length));
       const buffer = await core.layers.buffer(length);
@@ -167,7 +167,11 @@ export class VersionMerge {
   private async raiseEpochs(): Promise<number[]> {
     const { core, object, from, into } = this;
     const regions: number[] = [];
-    for (const { page, epochs } of core.records.versionRegions(object.key, from.chunk, from.version)) {
+    for (const { page, epochs } of core.records.versions.versionRegions(
+      object.key,
+      from.chunk,
+      from.version,
+    )) {
       for (let i = 0; i < epochs.length; i++) {
         if (epochs[i] === 0) continue;
         const region = page * REGIONS_PER_PAGE + i;
