@@ -18,13 +18,17 @@ const FOUND = [
   247_072_611, 247_072_835,
 ];
 
-async function run(seeds: readonly number[]): Promise<Record<string, number>> {
+const SNAPSHOT_SEEDS = Array.from({ length: LONG ? 600 : 60 }, (_, i) => 23 + i);
+
+async function run(seeds: readonly number[], snapshots = false): Promise<Record<string, number>> {
   const totals: Record<string, number> = {};
   const failed: string[] = [];
   for (const seed of seeds) {
-    const { violation, counts } = await runSeed({ seed, steps: STEPS });
+    const { violation, counts } = await runSeed({ seed, steps: STEPS, snapshots });
     addCounts(totals, counts);
-    if (violation !== null) failed.push(`npm run sim -- --seed ${seed} --steps ${STEPS}: ${violation}`);
+    const more = snapshots ? ' --snapshots' : '';
+    if (violation !== null)
+      failed.push(`npm run sim -- --seed ${seed} --steps ${STEPS}${more}: ${violation}`);
   }
   expect(failed).toEqual([]);
   return totals;
@@ -54,6 +58,17 @@ describe('the simulated cluster', () => {
       }
       // Few histories have it, and then often.
       expect(totals.noSpace, 'noSpace').toBeGreaterThan(FIXED_SEEDS / 100);
+    },
+    LONG ? 60 * MINUTES : 8 * MINUTES,
+  );
+
+  it(
+    'takes exact snapshots through all of it, which are the same on all replicas in the end',
+    async () => {
+      const totals = await run(SNAPSHOT_SEEDS, true);
+      for (const what of ['snapshot', 'remove', 'versionsRead']) {
+        expect(totals[what], what).toBeGreaterThan(SNAPSHOT_SEEDS.length);
+      }
     },
     LONG ? 60 * MINUTES : 8 * MINUTES,
   );
