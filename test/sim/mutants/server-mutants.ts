@@ -39,23 +39,23 @@ export const SERVER_MUTANTS: readonly Mutant[] = [
     name: 'I4 fence not persisted',
     edits: [
       {
-        file: 'ost/core.ts',
-        from: '    await this.commit([fenceChange(record.id, next), objectChange(kept)]);\n',
-        to: '    if (fence === null) await this.commit([fenceChange(record.id, next), objectChange(kept)]);\n    else await this.commit([objectChange(kept)]);\n',
+        file: 'ost/attaching.ts',
+        from: '    await this.core.commit([fenceChange(record.id, next), objectChange(kept)]);\n',
+        to: '    if (fence === null) await this.core.commit([fenceChange(record.id, next), objectChange(kept)]);\n    else await this.core.commit([objectChange(kept)]);\n',
       },
     ],
   },
   {
     name: 'I4 attach does not wait for what is in flight',
-    edits: [{ file: 'ost/core.ts', from: '    await drained;\n', to: '    drained.catch(() => {});\n' }],
+    edits: [{ file: 'ost/attaching.ts', from: '    await drained;\n', to: '    drained.catch(() => {});\n' }],
   },
   {
     name: 'I4 session number',
     edits: [
       {
         file: 'ost/core.ts',
-        from: 'filter((session) => session.epoch < before || !session.readOnly)',
-        to: 'filter((session) => session.epoch < before)',
+        from: 'return session.epoch < before || !session.readOnly;',
+        to: 'return session.epoch < before;',
       },
     ],
   },
