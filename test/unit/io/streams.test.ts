@@ -503,6 +503,25 @@ describe.each(KINDS)('streams on %s', (kind) => {
     server.destroy();
   });
 
+  it('finds memory that lies ready for connections that have fallen silent', async () => {
+    const io = openIo(kind, { poolBytes: 4 * MiB });
+    const listener = await io.listen('tcp://127.0.0.1:0', echo);
+    const port = Number(new URL(listener.address).port);
+    const talk = async (payload: Buffer, times: number) => {
+      const socket = netConnect(port, '127.0.0.1');
+      atEnd(() => socket.destroy());
+      let bytes = 0;
+      socket.on('data', (data) => {
+        bytes += data.length;
+      });
+      const frames = Array.from({ length: times }, () => [lengthHeader(payload.length), payload]).flat();
+      socket.write(Buffer.concat(frames));
+      await until(() => bytes === times * (payload.length + 4), 'all of it');
+    };
+    for (let i = 0; i < 16; i++) await talk(pattern(10_000, i), 100);
+    await talk(pattern(900_000, 1), 1);
+  });
+
   it('many connections at once', async () => {
     const io = openIo(kind, { poolBytes: 64 * MiB });
     const listener = await io.listen('tcp://127.0.0.1:0', echo);
