@@ -80,7 +80,11 @@ export const SERVER_OPTIONS = {
     flags: '--recover',
     help: 'also repair and move volumes that nobody has open and that have a replica here',
   },
-  poolSize: { flags: '--pool-size <size>', help: 'memory for I/O buffers (default: 256M)', parse: poolSize },
+  poolSize: {
+    flags: '--pool-size <size>',
+    help: 'memory for I/O buffers, which connections share (default: 256M)',
+    parse: poolSize,
+  },
 } satisfies Record<string, OptionSpec | ((port: number) => OptionSpec)>;
 
 /** What a server knows of its cluster at its start. */
