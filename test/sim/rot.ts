@@ -15,12 +15,12 @@ interface Rotten {
   readonly block: number;
   readonly node: OstNode;
   readonly path: string;
-  readonly was: Buffer | undefined;
+  readonly was: Buffer;
 }
 
 /**
- * Blocks that change on a disk by themselves: a bit flips, another block's content was written in their place, or what was
- * written never got there. Only where the OST has a checksum, and another replica the right content: what is read
+ * Blocks that change on a disk by themselves: a bit flips, the content of the block beside was written there, or what was
+ * written never got there, so that something older, or nothing, still is. Only where the OST has a checksum, and another replica the right content: what is read
  * then has to be right all the same, and in the end every replica.
  */
 export class Rot {
@@ -58,7 +58,7 @@ export class Rot {
   get repaired(): boolean {
     return this.rotten.every(({ block, node, path, was }) => {
       const now = node.disk.files.get(path)!.cached.get(this.inFile(block));
-      return was === undefined ? now === undefined || now.every((byte) => byte === 0) : now?.equals(was);
+      return now?.equals(was) ?? was.every((byte) => byte === 0);
     });
   }
 
@@ -68,12 +68,14 @@ export class Rot {
     const file = node.disk.files.get(path)!;
     const at = this.inFile(block);
     const was = file.cached.get(at);
-    const content = Buffer.from(was ?? Buffer.alloc(BLOCK));
-    const kind = world.random.below(3);
+    if (was === undefined) return; // a hole
+    const content = Buffer.from(was);
+    const kind = world.random.below(4);
     if (kind === 0) content[world.random.below(BLOCK)]! ^= 1 << world.random.below(8);
-    else if (kind === 1) content.writeUInt32LE(content.readUInt32LE(0) + 1, 0);
+    else if (kind === 1) file.cached.get(this.inFile(block ^ 1))?.copy(content);
+    else if (kind === 2) content.writeUInt32LE(Math.max(0, content.readUInt32LE(0) - 1), 0);
     else content.fill(0);
-    if (content.equals(was ?? Buffer.alloc(BLOCK))) return;
+    if (content.equals(was)) return;
     file.cached.set(at, content);
     file.durable.set(at, Buffer.from(content));
     this.rotten.push({ block, node, path, was });

@@ -111,6 +111,7 @@ function calm(world: World, cluster: Cluster): void {
     return status.unreconciledRegions === 0 && status.members.every((member) => member.state === 'in-sync');
   };
   world.run(() => guest.volume === volume && whole(), CALM_LIMIT_MS, 'all replicas in sync');
+  world.run(() => cluster.moves!.over, CALM_LIMIT_MS, 'the end of a move');
   const rot = Rot.isIn(cluster) ? new Rot(cluster) : null;
   if (rot !== null) {
     const restedMs = world.nowMs + SUMS_TAKEN_MS;

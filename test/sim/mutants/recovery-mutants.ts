@@ -166,4 +166,24 @@ export const RECOVERY_MUTANTS: readonly Mutant[] = [
       },
     ],
   },
+  {
+    name: 'I13 acknowledged after a move before its map is stored',
+    edits: [
+      {
+        file: 'client/recovery/move.ts',
+        from: '  const hold = () => {\n    state.acksHeld = true;\n  };\n',
+        to: '  const hold = () => {};\n',
+      },
+    ],
+  },
+  {
+    name: 'I9 the target of a move joins without its copies',
+    edits: [
+      {
+        file: 'client/recovery/stale-regions.ts',
+        from: '  for (const source of state.inSyncMembers()) {\n',
+        to: '  for (const source of state.move === null ? state.inSyncMembers() : []) {\n',
+      },
+    ],
+  },
 ];
