@@ -153,6 +153,7 @@ export class Audit {
   private checkSealed({ object }: StoredObject, floors: readonly Int32Array[]): void {
     const { cluster } = this;
     cluster.eachReplica(object, 'durable', (block, bytes, node) => {
+      if (cluster.rot?.isRotten(block, node)) return;
       cluster.oracle.checkDurable(block, floors, bytes, node.name);
     });
   }

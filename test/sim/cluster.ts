@@ -12,6 +12,7 @@ import { BLOCK_BYTES, Oracle } from './oracle.js';
 import { OstNode } from './ost-node.js';
 import { connectOst } from './peer.js';
 import { SimProcess } from './process.js';
+import type { Rot } from './rot.js';
 import { Violation, type World } from './world.js';
 
 export const CHUNK_BYTES = MiB;
@@ -48,6 +49,7 @@ export class Cluster {
   readonly former: Guest[] = [];
   object: ObjectInfo | null = null;
   moves: Moves | null = null;
+  rot: Rot | null = null;
   private stepsLeft: number;
   faults = 0;
   /** The chunk that is written to now, and the next one. */

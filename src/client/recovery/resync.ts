@@ -166,7 +166,7 @@ export class Resync {
       const source = copySource(state.placement(chunk), member, failed);
       if (source !== null) {
         const offset = region * state.regionSizeBytes;
-        const outcome = await orderCopy(state, source, member, chunk, offset, length, sure);
+        const outcome = await orderCopy(state, source, member, chunk, offset, length, { remember: sure });
         if (outcome === 'copied') return;
         if (outcome === 'source') failed.push(source);
       } else if (failed.length > 0) {

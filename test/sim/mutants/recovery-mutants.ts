@@ -153,8 +153,8 @@ export const RECOVERY_MUTANTS: readonly Mutant[] = [
     ],
   },
   {
-    name: 'I10 a close does not flush a repair that is under way',
-    edits: [{ file: 'client/volume.ts', from: '.drainAll(), this.repair.settled()]', to: '.drainAll()]' }],
+    name: 'I2 a repair with the tag of what was sealed',
+    edits: [{ file: 'client/recovery/repair.ts', from: ', { tag: state.tag });', to: ');' }],
   },
   {
     name: 'I14 wait off',
