@@ -88,7 +88,7 @@ export class Volume implements BlockDevice, MemberOwner {
       resync: (member) => this.resync.start(this.repair.listen(member)),
       giveUp: (member) => this.path.giveUp(member),
     });
-    this.repair = new Repair(state);
+    this.repair = new Repair(state, this.requests.writes);
     const sealer = new Sealer(state, this.requests.writes, () => this.membership.seal());
     this.flusher.onFlushed = () => sealer.look(true);
     this.flusher.onLossTold = () => this.timers.renew();

@@ -96,6 +96,8 @@ export const OST_METHODS = {
       sourceBootId: bootIdSchema,
       /** The range is a region that is sealed at the source: `ost.regions` tells of it from then on. */
       remember: z.boolean().optional(),
+      /** At least this is the tag of what is written: newer than the last seal, where a copy changes what was sealed. */
+      tag: epoch.optional(),
     }),
     /** `sourceStatus`: wire status of what the source refused, which ended the copy; 0: all is copied. */
     result: z.object({ copiedBytes: count, zeroedBytes: count, sourceStatus: count }),

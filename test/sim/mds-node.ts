@@ -18,6 +18,8 @@ import { roundTrip } from './peer.js';
 import { SimProcess } from './process.js';
 import type { World } from './world.js';
 
+type Method = (params: unknown, caller: object) => Promise<unknown>;
+
 const CONNECT_TIMEOUT_MS = 1000;
 
 class PeekableStore extends MemoryStore {
@@ -168,8 +170,9 @@ export class MdsLink {
       this.from.later(timeoutMs, '', () => fail(new RawstorError('TIMEOUT', method)));
       pipe.send(0, `${method} ${summary(sent)}`, () => {
         if (mds === null) return;
-        const name = method.slice('mds.'.length) as 'open';
-        (mds[name] as (params: unknown, caller: object) => Promise<unknown>)(sent, pipe).then(
+        const name = method.slice('mds.'.length);
+        const of = (name in mds ? mds : mds.moves) as unknown as Record<string, Method>;
+        of[name]!(sent, pipe).then(
           (value) =>
             pipe.send(1, `${method} answered`, () => {
               this.failers.delete(fail);

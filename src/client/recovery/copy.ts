@@ -92,7 +92,7 @@ export async function orderCopy(
   chunk: number,
   offset: number,
   length: number,
-  remember = false,
+  { remember = false, tag }: { remember?: boolean; tag?: number } = {},
 ): Promise<CopyOutcome> {
   const { peer } = target;
   if (peer === null) return 'target';
@@ -115,6 +115,7 @@ export async function orderCopy(
         sourceOstId: source.ostId,
         sourceBootId: source.bootId,
         remember,
+        ...(tag === undefined ? {} : { tag }),
       },
       COPY_TIMEOUT_MS,
     );

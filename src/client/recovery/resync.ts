@@ -181,7 +181,7 @@ export class Resync {
       const placement = state.placement(chunk);
       const source = copySource(placement, member, [...failed, ...damaged]);
       if (source !== null) {
-        const outcome = await orderCopy(state, source, member, chunk, offset, length, sure);
+        const outcome = await orderCopy(state, source, member, chunk, offset, length, { remember: sure });
         if (outcome === 'copied') return;
         if (outcome === 'source') failed.push(source);
         if (outcome === 'damaged') damaged.push(source);

@@ -128,7 +128,15 @@ function restored(
     highest = Math.max(highest, own.epoch, set?.epoch ?? 0, regionEpoch, session);
   }
   const epoch = firstEpoch(highest, marks.nowWallMs);
-  const object = { ...record, epoch, lastSeal: marks.lastSeal, members: [...members] };
+  // Whether the guest was told of a loss is on no OST, nor always when it was recorded: then it is told once more (I8).
+  const lossEpoch = Math.max(record.lossEpoch ?? 0, marks.claimEpoch);
+  const object = {
+    ...record,
+    ...(marks.lossWallMs === null ? {} : { lossEpoch }),
+    epoch,
+    lastSeal: marks.lastSeal,
+    members: [...members],
+  };
   return {
     ...newStoredObject(object),
     // Nobody knows whether it was closed: the next open compares what is newer than the last seal.

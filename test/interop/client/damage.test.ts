@@ -15,6 +15,9 @@ async function begin(replicas: number) {
   return protectedVolume(rig, replicas);
 }
 
+const sealedThrough = async ({ peer }: Replica) =>
+  (await peer.call('ost.objects', { after: null })).objects[0]!.lastSeal;
+
 test('a read of a damaged block gets the right bytes from the other replica, and mends it', async () => {
   const { volume, copies } = await begin(2);
   flip(copies[0]!.file, 2 * BLOCK + 100);
@@ -35,13 +38,16 @@ test('a read of a damaged block gets the right bytes from the other replica, and
 test('what a scrub finds is mended by the writer, without a read, and is protected again', async () => {
   const { volume, copies } = await begin(2);
   for (let time = 1; time <= 2; time++) {
+    await until(async () => (await sealedThrough(copies[1]!)) >= volume.object.epoch - 1);
+    const { epoch } = volume.object;
     flip(copies[1]!.file, 3 * BLOCK);
     const job = await scrub(copies[1]!.peer);
     expect(job).toMatchObject({ badBlocks: 1, failure: '' });
     expect(job.checkedBytes).toBeGreaterThanOrEqual(8 * BLOCK);
     await until(async () => volume.status().repairedBlocks === time && (await damaged(copies[1]!)) === 0);
     expect(readFileSync(copies[1]!.file)[3 * BLOCK]).toBe(0x13);
-    // Its region is without checksums until they are taken anew, which is done at once.
+    // The repair counts as a write: its block has no checksum before the next seal, and its OST has been told of that.
+    await until(async () => (await sealedThrough(copies[1]!)) >= epoch);
     await until(async () => (await scrub(copies[1]!.peer)).unsealedRegions === 0);
   }
   expect((await copies[1]!.peer.call('ost.stat', {})).integrity).toMatchObject({
