@@ -15,6 +15,7 @@ import { Flusher } from './flusher.js';
 import { IoPath } from './io-path.js';
 import type { Member, MemberOwner } from './member.js';
 import { Membership } from './membership.js';
+import { abandoned, openForReading } from './not-whole.js';
 import { Notices } from './notices.js';
 import { OnDegraded } from './on-degraded.js';
 import { type Piece, ReplicaState } from './records.js';
@@ -134,7 +135,7 @@ export class Volume implements BlockDevice, MemberOwner {
     if (block.op === BlockOp.FLUSH) return this.flusher.add(block);
     if (block.op === BlockOp.CACHE) return this.requests.finishLater(block, null);
     if (block.op !== BlockOp.READ) {
-      if (this.readOnly) return this.requests.finishLater(block, this.readOnlyError());
+      if (this.readOnly) return this.requests.finishLater(block, openForReading(this.state.name));
       if (block.op === BlockOp.WRITE_ZEROES && allocatesZeroes(block) && block.flags & BlockFlag.FAST_ZERO) {
         const text = 'zeroes without holes are not faster than writing here';
         return this.requests.finishLater(block, new RawstorError('NOT_SUPPORTED', text));
@@ -182,6 +183,11 @@ export class Volume implements BlockDevice, MemberOwner {
     for (const member of this.state.members) member.end(false);
     this.path.failAll(this.state.fatal);
     this.membership.wake();
+  }
+
+  /** As if this process had died, for those who cannot wait until replicas are back: nothing that waits is acknowledged. */
+  abandon(): void {
+    this.fail(abandoned(this.state.name));
   }
 
   private async join(member: Member): Promise<boolean> {
@@ -292,9 +298,5 @@ export class Volume implements BlockDevice, MemberOwner {
 
   private gone(): RawstorError {
     return this.state.fatal ?? new RawstorError('UNAVAILABLE', `volume ${this.state.name} is closed`);
-  }
-
-  private readOnlyError(): RawstorError {
-    return new RawstorError('READ_ONLY', `volume ${this.state.name} is open for reading only`);
   }
 }

@@ -146,6 +146,7 @@ async function wish(
     // Another move of it is under way: this one is asked for when that is over.
     if (failure.code === 'BUSY') return { ...row, state: 'in use', detail: failure.message };
     const where = failure.where === undefined ? '' : ` (${failure.where})`;
-    return { ...row, state: 'not possible', detail: failure.message + where };
+    const hint = failure.hint === undefined ? '' : `: ${failure.hint}`;
+    return { ...row, state: 'not possible', detail: failure.message + where + hint };
   }
 }
