@@ -36,7 +36,12 @@ import { VolumeTimers } from './volume-timers.js';
 export class Volume implements BlockDevice, MemberOwner {
   readonly readOnly: boolean;
   readonly multiConnection = true;
-  readonly limits: BlockLimits;
+  readonly limits: BlockLimits = {
+    blockSizeMinBytes: LIMITS.sectorBytes,
+    blockSizePreferredBytes: LIMITS.blockBytes,
+    payloadMaxBytes: LIMITS.framePayloadBytes,
+    rangeMaxBytes: LIMITS.rangeBytes,
+  };
   /** Called once when the volume can serve no more: fenced, or its set of replicas is beyond repair. */
   onFatal: ((error: RawstorError) => void) | null = null;
   private readonly state: VolumeState;
@@ -56,12 +61,6 @@ export class Volume implements BlockDevice, MemberOwner {
     this.state = state;
     this.mds = mds;
     this.readOnly = options.readOnly;
-    this.limits = {
-      blockSizeMinBytes: LIMITS.sectorBytes,
-      blockSizePreferredBytes: LIMITS.blockBytes,
-      payloadMaxBytes: LIMITS.framePayloadBytes,
-      rangeMaxBytes: LIMITS.rangeBytes,
-    };
     this.path = new IoPath(state, {
       pieceDone: (piece, error) => this.pieceDone(piece, error),
       membersFailed: (piece, failed, error) => this.membersFailed(piece, failed, error),
@@ -101,10 +100,7 @@ export class Volume implements BlockDevice, MemberOwner {
       recovery: () => recoveryProgress(this.status()),
       lookForSeal: () => sealer.look(),
     });
-    this.notices = new Notices(state, mds, {
-      look: () => this.look(),
-      fail: (error) => this.fail(error),
-    });
+    this.notices = new Notices(state, mds, { look: () => this.look(), fail: (error) => this.fail(error) });
   }
 
   get object(): ObjectInfo {

@@ -23,7 +23,12 @@ test('a page with fewer volumes than asked for is not the last one', async () =>
 });
 
 test('of a striped volume in the middle of a move its OSTs in sync are told of all it has, not of its replicas', () => {
-  const member = (ostId: string, state: 'in-sync' | 'stale') => ({ ostId, state, bootId: null, staleSince: 0 });
+  const member = (ostId: string, state: 'in-sync' | 'stale') => ({
+    ostId,
+    state,
+    bootId: null,
+    staleSince: 0,
+  });
   const volume = {
     name: 'v',
     replicas: 2,
