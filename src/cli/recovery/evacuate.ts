@@ -1,5 +1,6 @@
-import { type Cluster, isOnlyCopy } from '../../client/index.js';
+import type { Cluster } from '../../client/index.js';
 import { asRawstorError } from '../../common/errors.js';
+import { isOnlyCopy } from '../../common/whole-copies.js';
 import type { ObjectInfo } from '../../protocol/index.js';
 import type { Context } from '../context.js';
 import { type DamagedPlace, damagedPlaces, damageText } from '../damaged-places.js';
