@@ -1,9 +1,9 @@
 import { hostname } from 'node:os';
 import type { Clock } from '../../common/clock.js';
 import { type ClusterConfig, resolveLocation } from '../../common/config.js';
-import { parseCopyRate } from '../../common/copy-rate.js';
 import { RawstorError } from '../../common/errors.js';
 import type { Logger } from '../../common/log.js';
+import { parseCopyRate } from '../../common/rates.js';
 import { formatSizeBytes, GiB, MiB } from '../../common/units.js';
 import { createIo, type Io } from '../../io/index.js';
 import type { OptionSpec } from '../command.js';

@@ -2,7 +2,6 @@ import type { Clock } from '../../common/clock.js';
 import { asRawstorError, RawstorError } from '../../common/errors.js';
 import type { ObjectInfo } from '../../protocol/object-info.js';
 import type { OpenVolumeOptions } from '../open.js';
-import { canDrop } from '../replica-set.js';
 import type { Volume } from '../volume.js';
 import type { VolumeStatus } from './status.js';
 
@@ -88,10 +87,4 @@ function progressOf({ epoch, unreconciledRegions, members }: VolumeStatus): stri
 export function needsRecovery(volume: ObjectInfo): boolean {
   const stale = volume.members.some((member) => member.state === 'stale');
   return stale || volume.wanted !== null || volume.left.length > 0 || !volume.clean;
-}
-
-/** Some chunk has no other copy in sync than the one there. */
-export function isOnlyCopy(volume: ObjectInfo, ostId: string): boolean {
-  const inSync = volume.members.filter(({ state }) => state === 'in-sync').map((member) => member.ostId);
-  return !canDrop(volume, new Set(inSync), new Set([ostId]));
 }

@@ -1,4 +1,4 @@
-import { placeChunk } from '../../common/placement.js';
+import { everyChunkOn } from '../../common/whole-copies.js';
 import type { Member, ObjectRecord } from '../../protocol/index.js';
 import { newStoredObject, type StoredObject } from '../stored-object.js';
 import { claims, contradiction, type Evidence, inSyncOf, newestClaim } from './evidence.js';
@@ -44,9 +44,6 @@ export function firstEpoch(highestSeen: number, nowWallMs: number): number {
 
 /** Holder of the sessions that a rebuild puts on record. */
 export const REBUILT_HOLDER = 'its writer of before the rebuild';
-
-/** More chunks than this are not searched for one without a replica: it then counts as one that has one. */
-const CHUNKS_SEARCHED = 1 << 20;
 
 /** What becomes of one object. `answered`: the OSTs that were asked and answered. */
 export function judge(evidence: Evidence, answered: ReadonlySet<string>, nowWallMs: number): Finding {
@@ -180,20 +177,4 @@ export function newestRecord(evidence: Evidence): ObjectRecord | null {
   const newer = (best: ObjectRecord | null, record: ObjectRecord) =>
     best === null || record.epoch > best.epoch ? record : best;
   return recordsOf(evidence).reduce<ObjectRecord | null>(newer, null);
-}
-
-/** Whether every chunk has a replica on one of these. */
-export function everyChunkOn(object: ObjectRecord, osts: ReadonlySet<string>): boolean {
-  const { map, replicas } = object;
-  if (osts.size === 0) return false;
-  const plain = map.exceptions.length === 0;
-  const gone = map.pool.filter(({ ostId }) => !osts.has(ostId));
-  if (plain && new Set(gone.map(({ domain }) => domain)).size < replicas) return true;
-  const chunks = Math.ceil(object.sizeBytes / object.chunkSizeBytes);
-  if (chunks > CHUNKS_SEARCHED) return false;
-  const last = plain && map.rule === 'fixed' ? 1 : chunks;
-  for (let chunk = 0; chunk < last; chunk++) {
-    if (!placeChunk(map, object.id, replicas, chunk).some((ostId) => osts.has(ostId))) return false;
-  }
-  return true;
 }

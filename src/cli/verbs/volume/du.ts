@@ -1,5 +1,6 @@
 import { formatSizeBytes } from '../../../common/units.js';
 import { defineVerb } from '../../command.js';
+import { EXIT } from '../../exit-codes.js';
 import { OstLinks } from '../../ost-links.js';
 import { allOsts, allVolumes, volumeInfo } from '../../volumes.js';
 
@@ -55,6 +56,6 @@ export const du = defineVerb({
       { header: 'OSTS', cell: (row) => String(row.osts.length), right: true },
     ]);
     for (const text of osts.failures) context.warn(text);
-    return osts.failures.length === 0 ? 0 : 75;
+    return osts.failures.length === 0 ? 0 : EXIT.AGAIN;
   },
 });
