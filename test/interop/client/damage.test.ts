@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { afterEach, expect, test } from 'vitest';
 import { BlockOp } from '../../../src/block/device.js';
 import { MiB } from '../../../src/common/units.js';
-import { BLOCK, damaged, flip, protectedVolume, scrub } from './damaged-volume.js';
+import { BLOCK, damaged, flip, protectedVolume, type Replica, scrub } from './damaged-volume.js';
 import { ClientRig, expectBytes, submit, until, write } from './rig.js';
 
 /** Bits that change in the chunk files of real OSTs, under an open volume. */
