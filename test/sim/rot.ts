@@ -52,7 +52,7 @@ export class Rot {
       const places: OstNode[] = [];
       cluster.eachPlace(object, block, 'durable', (_bytes, node) => places.push(node));
       const node = places[world.random.below(places.length)]!;
-      if (this.interrupted && this.rotten.length > 0 && this.rotten[0]!.node !== node) continue;
+      if (this.interrupted && !this.staysKnown(block, node)) continue;
       if (this.isProtected(object, block, node)) this.spoil(object, block, node);
     }
   }
@@ -123,7 +123,17 @@ export class Rot {
     if (known === undefined) return false;
     const chunk = core!.chunks.chunk(known, this.chunkOf(block), object.headVersion);
     const inChunk = this.cluster.offsetOf(block) % CHUNK_BYTES;
+    const { sums } = core!.checksums!.page(chunk, 0);
+    if (this.interrupted && !sums!.trustedOnDisk(0)) return false;
     return core!.checksums!.expected(chunk, Math.floor(inChunk / SUM_BLOCK_BYTES)) >= 0;
+  }
+
+  /**
+   * After a power loss too. That a region's other blocks were not changed is remembered by the process alone: another
+   * one in the region of a repair would be summed anew as it is.
+   */
+  private staysKnown(block: number, node: OstNode): boolean {
+    return this.rotten.every((one) => one.node === node && this.chunkOf(one.block) !== this.chunkOf(block));
   }
 
   private readonly chunkOf = (block: number) => Math.floor(this.cluster.offsetOf(block) / CHUNK_BYTES);
