@@ -15,6 +15,7 @@ export const RecordType = {
   SUMS: 0x4b, // K
   SCRUB: 0x55, // U
   DAMAGE: 0x44, // D
+  DRAINING: 0x4e, // N
   TOMBSTONE: 0x54, // T
 } as const;
 
