@@ -67,4 +67,6 @@ export interface BlockDevice {
   extents(offset: number, length: number): Promise<Extent[]>;
   /** Ends it in order: what is in flight is answered, then flushed. */
   close(): Promise<void>;
+  /** Ends what waits for something that may never come, with errors; `close` then does not wait for it either. */
+  abandon?(): void;
 }

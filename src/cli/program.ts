@@ -3,6 +3,7 @@ import { programVersion } from '../common/build-info.js';
 import { asRawstorError, RawstorError } from '../common/errors.js';
 import type { Example, OptionSpec, ProgramSpec, VerbSpec } from './command.js';
 import { Context, type Globals } from './context.js';
+import { EXIT } from './exit-codes.js';
 import { Interrupted } from './interrupt.js';
 import { durationMs } from './options.js';
 import { OUTPUT_FORMATS } from './output.js';
@@ -73,7 +74,7 @@ export async function runProgram(spec: ProgramSpec, argv: readonly string[]): Pr
     await program.parseAsync(argv, { from: 'user' });
     return exitCode;
   } catch (error) {
-    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 64;
+    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : EXIT.USAGE;
     if (error instanceof Interrupted) {
       process.stderr.write(`${spec.name}: ${error.message}\n`);
       return error.exitCode;
@@ -133,8 +134,18 @@ function fillVerb(program: Command, command: Command, verb: VerbSpec, run: Runne
   if (verb.run === undefined) return;
   command.allowExcessArguments(false);
   command.action(async () => {
+    checkArguments(verb, command.args);
     await run(verb, program.opts<Globals>(), command.args, command.opts());
   });
+}
+
+/** An empty one is a slip of a script: `rm "$NAME"`. @throws RawstorError USAGE */
+function checkArguments({ arguments: specs = [] }: VerbSpec, args: readonly string[]): void {
+  for (const [at, text] of args.entries()) {
+    if (text.trim() !== '') continue;
+    const { name, help } = specs[Math.min(at, specs.length - 1)]!;
+    throw new RawstorError('USAGE', `the argument '${name}' is empty`, { hint: help });
+  }
 }
 
 /** `rawstor serve ost` */

@@ -8,7 +8,6 @@ export type { CreatedVolume } from './create.js';
 export type { OpenVolumeOptions } from './open.js';
 export { Keeper, type KeeperOptions } from './recovery/keeper.js';
 export {
-  isOnlyCopy,
   needsRecovery,
   type RecoverOptions,
   type RecoverOutcome,

@@ -19,3 +19,15 @@ export function notForRepair(name: string): RawstorError {
     hint: 'open it, and check what is inside',
   });
 }
+
+export function openForReading(name: string): RawstorError {
+  return new RawstorError('READ_ONLY', `volume ${name} is open for reading only`);
+}
+
+/** Nobody waits any longer for what it waits for. */
+export function abandoned(name: string): RawstorError {
+  return new RawstorError('UNAVAILABLE', 'it was detached by force while it waited', {
+    where: `volume ${name}`,
+    hint: 'what was not answered may have been written or not, as after a crash',
+  });
+}

@@ -1,14 +1,10 @@
-import { placeChunkOf } from '../common/placement.js';
+import { everyChunkOn } from '../common/whole-copies.js';
 import { type BootId, type Member, type ObjectRecord, sameBootId } from '../protocol/records.js';
-import { chunkCount } from './slicing.js';
 
 /**
  * Decisions about an in-sync set: pure functions over what is known, so that they are tested and simulated
  * without a cluster.
  */
-
-/** Beyond this many chunks the question below is answered by the count of members alone. */
-const CHUNKS_CHECKED = 65_536;
 
 /**
  * True when every chunk keeps at least one in-sync replica after `drop` leaves the set. The last in-sync
@@ -19,18 +15,7 @@ export function canDrop(
   inSync: ReadonlySet<string>,
   drop: ReadonlySet<string>,
 ): boolean {
-  const left = (ostId: string) => inSync.has(ostId) && !drop.has(ostId);
-  const pool = object.map.pool;
-  const gone = pool.filter((entry) => !left(entry.ostId)).length;
-  if (gone < object.replicas) return true;
-  const firstLeft = pool.some((entry) => left(entry.ostId));
-  if (object.map.rule === 'fixed' && object.map.exceptions.length === 0) return firstLeft;
-  const chunks = chunkCount(object.sizeBytes, object.chunkSizeBytes);
-  if (!firstLeft || chunks > CHUNKS_CHECKED) return false;
-  for (let chunk = 0; chunk < chunks; chunk++) {
-    if (!placeChunkOf(object, chunk).some(left)) return false;
-  }
-  return true;
+  return everyChunkOn(object, new Set([...inSync].filter((ostId) => !drop.has(ostId))));
 }
 
 /** What an open found about one member that was in sync. */

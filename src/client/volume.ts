@@ -16,6 +16,7 @@ import { Flusher } from './flusher.js';
 import { IoPath } from './io-path.js';
 import type { Member, MemberOwner } from './member.js';
 import { Membership } from './membership.js';
+import { abandoned, openForReading } from './not-whole.js';
 import { Notices } from './notices.js';
 import { OnDegraded } from './on-degraded.js';
 import { PieceFailures } from './piece-failures.js';
@@ -39,7 +40,12 @@ import { VolumeTimers } from './volume-timers.js';
 export class Volume implements BlockDevice, MemberOwner {
   readonly readOnly: boolean;
   readonly multiConnection = true;
-  readonly limits: BlockLimits;
+  readonly limits: BlockLimits = {
+    blockSizeMinBytes: LIMITS.sectorBytes,
+    blockSizePreferredBytes: LIMITS.blockBytes,
+    payloadMaxBytes: LIMITS.framePayloadBytes,
+    rangeMaxBytes: LIMITS.rangeBytes,
+  };
   /** Called once when the volume can serve no more: fenced, or its set of replicas is beyond repair. */
   onFatal: ((error: RawstorError) => void) | null = null;
   /** Called after each change of its size: clients of a facade may have to look again. */
@@ -62,12 +68,6 @@ export class Volume implements BlockDevice, MemberOwner {
     this.state = state;
     this.mds = mds;
     this.readOnly = options.readOnly;
-    this.limits = {
-      blockSizeMinBytes: LIMITS.sectorBytes,
-      blockSizePreferredBytes: LIMITS.blockBytes,
-      payloadMaxBytes: LIMITS.framePayloadBytes,
-      rangeMaxBytes: LIMITS.rangeBytes,
-    };
     const failures = new PieceFailures(state, {
       wake: () => this.membership.wake(),
       differ: () => this.reconcile.wake(),
@@ -100,7 +100,7 @@ export class Volume implements BlockDevice, MemberOwner {
       resync: (member) => this.resync.start(this.repair.listen(member)),
       giveUp: (member) => this.path.giveUp(member),
     });
-    this.repair = new Repair(state);
+    this.repair = new Repair(state, this.requests.writes);
     const { flusher, requests } = this;
     this.versions = new Versions(
       state,
@@ -126,10 +126,7 @@ export class Volume implements BlockDevice, MemberOwner {
       recovery: () => recoveryProgress(this.status()),
       lookForSeal: () => sealer.look(),
     });
-    this.notices = new Notices(state, mds, {
-      look: () => this.look(),
-      fail: (error) => this.fail(error),
-    });
+    this.notices = new Notices(state, mds, { look: () => this.look(), fail: (error) => this.fail(error) });
   }
 
   get object(): ObjectInfo {
@@ -173,7 +170,7 @@ export class Volume implements BlockDevice, MemberOwner {
     if (block.op === BlockOp.FLUSH) return this.flusher.add(block);
     if (block.op === BlockOp.CACHE) return this.requests.finishLater(block, null);
     if (block.op !== BlockOp.READ) {
-      if (this.readOnly) return this.requests.finishLater(block, this.readOnlyError());
+      if (this.readOnly) return this.requests.finishLater(block, openForReading(this.state.name));
       if (block.op === BlockOp.WRITE_ZEROES && allocatesZeroes(block) && block.flags & BlockFlag.FAST_ZERO) {
         const text = 'zeroes without holes are not faster than writing here';
         return this.requests.finishLater(block, new RawstorError('NOT_SUPPORTED', text));
@@ -221,6 +218,11 @@ export class Volume implements BlockDevice, MemberOwner {
     for (const member of this.state.members) member.end(false);
     this.path.failAll(this.state.fatal);
     this.membership.wake();
+  }
+
+  /** As if this process had died, for those who cannot wait until replicas are back: nothing that waits is acknowledged. */
+  abandon(): void {
+    this.fail(abandoned(this.state.name));
   }
 
   private async join(member: Member): Promise<boolean> {
@@ -292,9 +294,5 @@ export class Volume implements BlockDevice, MemberOwner {
 
   private gone(): RawstorError {
     return this.state.fatal ?? new RawstorError('UNAVAILABLE', `volume ${this.state.name} is closed`);
-  }
-
-  private readOnlyError(): RawstorError {
-    return new RawstorError('READ_ONLY', `volume ${this.state.name} is open for reading only`);
   }
 }

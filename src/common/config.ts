@@ -3,11 +3,10 @@ import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { parse, TomlError } from 'smol-toml';
 import { z } from 'zod';
-import { parseCopyRate } from './copy-rate.js';
 import { asRawstorError, RawstorError } from './errors.js';
-import { LIMITS } from './limits.js';
 import { nearestName } from './nearest.js';
-import { parseDurationMs, parseSizeBytes } from './units.js';
+import { parseCopyRate, parseScrubRateOrNone } from './rates.js';
+import { parseDurationMs } from './units.js';
 
 /** Name of the file that says where a cluster is. */
 export const CLUSTER_FILE = 'cluster.toml';
@@ -46,16 +45,8 @@ const labels = z.record(z.string(), z.string());
 
 const copyRate = readBy(parseCopyRate);
 
-const sizePerSecond = z.union([z.number(), z.string()]).transform((text, context) => {
-  try {
-    const bytes = typeof text === 'number' ? text : parseSizeBytes(text);
-    if (bytes === 0 || bytes >= LIMITS.scrubBytesPerSecMin) return bytes;
-  } catch {
-    // Told below.
-  }
-  context.addIssue({ code: 'custom', message: `'${text}' is neither 0 nor a size of at least 1M` });
-  return z.NEVER;
-});
+/** TOML has numbers too. */
+const scrubRate = z.union([z.number().transform(String), z.string()]).pipe(readBy(parseScrubRateOrNone));
 
 const mgsSection = z.strictObject({
   dir: path.optional().describe('directory of the registry'),
@@ -81,7 +72,7 @@ const ostSection = z.strictObject({
     .describe('also repair and move volumes that nobody has open and that have a replica here'),
   'recovery-rate': copyRate.optional().describe('most that this copies a second'),
   checksums: z.boolean().optional().describe('checksums of stored blocks, verified when they are read; true'),
-  'scrub-rate': sizePerSecond
+  'scrub-rate': scrubRate
     .optional()
     .describe('bytes a second that the background scrub reads, such as 4M; 0: none; 4M'),
 });

@@ -74,6 +74,18 @@ export class FrameReceiver {
     return (this.gulp?.sizeBytes ?? 0) + (this.direct?.sizeBytes ?? 0);
   }
 
+  /** More lies ready than the least that there may be. */
+  get roomy(): boolean {
+    return this.gulp !== null && this.gulp.sizeBytes > GULP_BYTES[0];
+  }
+
+  /** The next gulp is small again. What lies ready now goes back when nothing is being received: then `idle`. */
+  shrink(idle: boolean): void {
+    this.level = 0;
+    this.quietGulps = 0;
+    if (idle && !this.insideFrame) this.dropBuffers();
+  }
+
   /** No frame is parsed from here on. */
   stop(): void {
     this.stopped = true;

@@ -49,6 +49,10 @@ export class NodeStream extends StreamBase {
     }
   }
 
+  protected override stopReceiving(): boolean {
+    return true;
+  }
+
   protected override abort(): void {
     this.socket.destroy();
   }

@@ -4,6 +4,7 @@ import type { PoolShares, Shareholder } from './pool-shares.js';
 
 /** Buffers that are asked for are smaller by this while memory is short. */
 const SHORT_DIVISOR = 16;
+const HALF_FULL_DIVISOR = 4;
 /** Less than this between two looks is no movement. */
 const CRAWL_BYTES = KiB;
 
@@ -19,6 +20,7 @@ export class PoolAccount {
   private arriving = -1;
   private leaving = -1;
   private sentBytes = 0;
+  private receivedBytes = 0;
 
   constructor(shares: PoolShares, holder: Shareholder, maxBytes: number) {
     this.shares = shares;
@@ -57,6 +59,13 @@ export class PoolAccount {
     if (pool.usedBytes <= allBytes) return sizeBytes;
     const less = pool.scarce ? leastBytes : Math.floor(sizeBytes / SHORT_DIVISOR);
     return Math.min(sizeBytes, Math.max(less, leastBytes));
+  }
+
+  /** The same for what is to be received: until it is here nobody counts it, so it is small earlier. */
+  fittingToReceive(sizeBytes: number, leastBytes: number): number {
+    const { pool, largeTotalBytes } = this.shares;
+    const size = pool.usedBytes > largeTotalBytes ? Math.floor(sizeBytes / HALF_FULL_DIVISOR) : sizeBytes;
+    return this.fitting(Math.max(size, leastBytes), leastBytes);
   }
 
   /** More that it may hold now. The first buffer is everyone's, or a pool full of idle connections would stand still. */
@@ -99,16 +108,19 @@ export class PoolAccount {
     this.arriving = stream.arriving;
     this.leaving = stream.leaving;
     this.sentBytes = stream.sentBytes;
+    this.receivedBytes = stream.receivedBytes;
   }
 
   look(paceLooks: number): void {
     const { stream } = this.holder;
-    const { arriving, leaving, sentBytes } = stream;
+    const { arriving, leaving, receivedBytes, sentBytes } = stream;
     const stood = (before: number, now: number) => before >= 0 && now >= 0 && now - before < CRAWL_BYTES;
     this.stillLooks =
       stood(this.arriving, arriving) || stood(this.leaving, leaving) ? this.stillLooks + 1 : 0;
     // Only of who has answers to take is known how fast it takes them.
     const pace = leaving < 0 ? this.shares.limits.heldMaxBytes : (sentBytes - this.sentBytes) * paceLooks;
+    if (arriving < 0 && leaving < 0 && receivedBytes === this.receivedBytes) stream.shrink();
+    this.receivedBytes = receivedBytes;
     this.maxBytes = Math.max(this.shares.smallBytes, Math.min(pace, this.shares.limits.heldMaxBytes));
     this.arriving = arriving;
     this.leaving = leaving;

@@ -40,7 +40,7 @@ const PACE_LOOKS = 4;
  * for first buffers and for what lies below.
  *
  * While somebody is refused for what others hold, each is held to the pace at which its peer takes its answers;
- * and peers that stand still are ended after a time.
+ * peers that stand still are ended after a time, and what lies ready for those that are idle is taken back.
  */
 export class PoolShares implements BatchTask {
   readonly pool: Io['pool'];

@@ -3,6 +3,8 @@ import type { BufferPool } from './pool.js';
 
 /** How long a peer may stand still, holding memory that others are waiting for. */
 const STALL_MS = 10_000;
+/** When memory is refused, what lies ready for streams from which nothing comes in this time is taken back. */
+const IDLE_MS = 200;
 /** Less than this is no movement. */
 const CRAWL_BYTES = 4 * KiB;
 
@@ -12,19 +14,23 @@ export interface Stallable {
   readonly arriving: number;
   /** Counts bytes that left, or -1 while none waits to leave. */
   readonly leaving: number;
+  readonly receivedBytes: number;
+  /** Gives most of the memory back that lies ready for what may come. */
+  shrink(): void;
   stalled(): void;
 }
 
 /**
  * Buffers of the pool are held by messages that are half here and by answers that the peer has not taken yet. One
  * that stops there holds them for as long as it likes, and enough of those are all there is. So when the pool
- * has refused someone, and still does after a while, the streams that have hardly moved meanwhile are ended. While
- * there is memory nobody is hurried.
+ * has refused someone, and still does after a while, the streams that have hardly moved meanwhile are ended. Before that,
+ * buffers that lie ready for streams from which nothing comes are made small. While there is memory nobody is hurried.
  */
 export class StalledStreams {
   private readonly pool: BufferPool;
   private readonly streams: Iterable<Stallable>;
   private timer: NodeJS.Timeout | null = null;
+  private idleTimer: NodeJS.Timeout | null = null;
   private refusedBytes = 0;
   private marks = new Map<Stallable, { arriving: number; leaving: number }>();
 
@@ -36,10 +42,12 @@ export class StalledStreams {
 
   close(): void {
     if (this.timer !== null) clearTimeout(this.timer);
+    if (this.idleTimer !== null) clearTimeout(this.idleTimer);
     this.pool.onRefused = null;
   }
 
   private refused(sizeBytes: number): void {
+    this.idleTimer ??= this.lookForIdle();
     if (this.timer !== null) {
       this.refusedBytes = Math.min(this.refusedBytes, sizeBytes);
       return;
@@ -49,6 +57,16 @@ export class StalledStreams {
       this.marks.set(stream, { arriving: stream.arriving, leaving: stream.leaving });
     }
     this.timer = setTimeout(() => this.look(), STALL_MS).unref();
+  }
+
+  private lookForIdle(): NodeJS.Timeout {
+    const before = new Map<Stallable, number>();
+    for (const stream of this.streams) before.set(stream, stream.receivedBytes);
+    const shrink = () => {
+      this.idleTimer = null;
+      for (const stream of this.streams) if (before.get(stream) === stream.receivedBytes) stream.shrink();
+    };
+    return setTimeout(shrink, IDLE_MS).unref();
   }
 
   private look(): void {

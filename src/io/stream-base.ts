@@ -89,6 +89,13 @@ export abstract class StreamBase implements Stream, BatchTask, Stallable {
     this.destroy(stoodStill(this.peer));
   }
 
+  shrink(): void {
+    if (this.phase !== Phase.OPEN || this.receiver.insideFrame || !this.receiver.roomy) return;
+    const idle = this.stopReceiving();
+    this.receiver.shrink(idle);
+    this.wake();
+  }
+
   receive(handler: FrameHandler): void {
     this.receiver.setHandler(handler);
     this.wantParse();
@@ -163,6 +170,8 @@ export abstract class StreamBase implements Stream, BatchTask, Stallable {
 
   /** Sends and receives what can be, or closes when nothing is under way any more. */
   protected abstract pump(): void;
+  /** Takes memory back that the kernel may receive into, if it can. @returns whether it has none now */
+  protected abstract stopReceiving(): boolean;
   /** Makes the kernel let go soon. */
   protected abstract abort(): void;
 

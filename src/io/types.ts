@@ -125,6 +125,8 @@ export interface Stream {
   onPeerEnd: (() => void) | null;
   /** Called when queuedBytes falls to half of LIMITS.connectionQueuedBytes after having passed it. */
   onDrain: (() => void) | null;
+  /** Gives most of the memory back that lies ready for what may come. For a stream from which nothing has come lately. */
+  shrink(): void;
   /** Begins to receive, or goes on with other framing (NBD's phases) from the bytes not yet consumed. */
   receive(handler: FrameHandler): void;
   /** Stops and restarts parsing and receiving; frames already parsed are not taken back. */

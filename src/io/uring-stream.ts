@@ -8,6 +8,8 @@ import { Phase, StreamBase, type StreamHost } from './stream-base.js';
 
 const RECEIVE = 0;
 const SEND = 1;
+const CANCEL = 2;
+const CANCEL_ALL_OF_FD = 3;
 const SHUT_WR = 1;
 const SHUT_RDWR = 2;
 const GATHER_PIECES_MAX = 512;
@@ -22,6 +24,7 @@ export class UringStream extends StreamBase implements RingUser {
   private readonly fd: number;
   private receiving = false;
   private sending = false;
+  private cancelling = false;
   private drainTimer: NodeJS.Timeout | null = null;
 
   constructor(host: StreamHost, ring: Ring, fd: number, peer: string) {
@@ -42,14 +45,20 @@ export class UringStream extends StreamBase implements RingUser {
         receiver.targetBytes,
         receiver.targetWhole ? MSG_WAITALL : 0,
       );
-    } else {
+    } else if (kind === SEND) {
       this.prepareSend(ring);
+    } else {
+      ring.fill(RingOp.ASYNC_CANCEL, this.fd, 0, 0, 0, CANCEL_ALL_OF_FD);
     }
   }
 
   completed(kind: number, _context: unknown, _progress: number, result: number): void {
     if (kind === RECEIVE) this.receiveDone(result);
-    else this.sendDone(result);
+    else if (kind === SEND) this.sendDone(result);
+    else {
+      this.cancelling = false;
+      this.wake();
+    }
   }
 
   protected override pump(): void {
@@ -67,9 +76,19 @@ export class UringStream extends StreamBase implements RingUser {
         this.pumpReceive();
         break;
       case Phase.CLOSING:
-        if (!this.receiving && !this.sending) this.release();
+        if (!this.receiving && !this.sending && !this.cancelling) this.release();
         break;
     }
+  }
+
+  protected override stopReceiving(): boolean {
+    if (!this.receiving) return true;
+    // A receive that is cancelled begins anew, with a small buffer.
+    if (!this.sending && !this.cancelling) {
+      this.cancelling = true;
+      this.ring.queue(this, CANCEL, null, 0);
+    }
+    return false;
   }
 
   protected override abort(): void {
@@ -78,7 +97,7 @@ export class UringStream extends StreamBase implements RingUser {
   }
 
   private pumpReceive(): void {
-    if (this.receiving || this.peerEnded) return;
+    if (this.receiving || this.cancelling || this.peerEnded) return;
     const draining = this.phase === Phase.DRAINING;
     if (!draining && !this.receiver.wanting) return;
     if (!(draining ? this.receiver.planDiscard() : this.receiver.plan())) {
@@ -91,7 +110,8 @@ export class UringStream extends StreamBase implements RingUser {
   }
 
   private pumpSend(): void {
-    if (this.sending || this.queue.count === 0) return;
+    // Everything of the descriptor is cancelled: what begins meanwhile would be too.
+    if (this.sending || this.cancelling || this.queue.count === 0) return;
     if (!this.stageFirst()) {
       this.waitForPool();
       return;

@@ -1,13 +1,10 @@
 import { RawstorError } from '../common/errors.js';
-import { placeChunkOf } from '../common/placement.js';
+import { isOnlyCopy } from '../common/whole-copies.js';
 import { type Member, parentOn } from '../protocol/index.js';
 import type { Candidate } from './allocate.js';
 import { nextEpoch } from './in-sync-sets.js';
 import { chooseTarget, mapWith } from './replace.js';
 import type { StoredObject } from './stored-object.js';
-
-/** Chunks looked at for one that would be lost. */
-const CHUNKS_SEARCHED = 1 << 20;
 
 /**
  * An object without the only complete copy of something: an older copy becomes the newest, or an empty one does. Either
@@ -23,7 +20,7 @@ export function withoutCopy(
 ): StoredObject | null {
   const { object, session } = stored;
   const { map, name: where } = object;
-  if (!isOnlyCopy(stored, ostId)) return null;
+  if (!isOnlyCopy(object, ostId)) return null;
   const epoch = nextEpoch(object);
   const lossWallMs = stored.lossWallMs ?? nowWallMs;
   // Whoever gave it up knows; a guest that is started on it finds what there is.
@@ -69,19 +66,4 @@ export function withoutCopy(
   const moved = { ...object, epoch, lossEpoch: epoch, members, map: newMap, parent };
   const dropped = stored.wanted === null ? [] : [stored.wanted.to];
   return { ...next, wanted: null, left: [...stored.left, ...dropped], object: moved };
-}
-
-/** Some chunk has no other replica in sync. */
-export function isOnlyCopy({ object }: Pick<StoredObject, 'object'>, ostId: string): boolean {
-  const { map, members } = object;
-  const others = new Set(
-    members.filter((m) => m.state === 'in-sync' && m.ostId !== ostId).map((m) => m.ostId),
-  );
-  if (map.rule === 'fixed' && map.exceptions.length === 0) return others.size === 0;
-  const chunks = Math.min(CHUNKS_SEARCHED, Math.ceil(object.sizeBytes / object.chunkSizeBytes));
-  for (let chunk = 0; chunk < chunks; chunk++) {
-    const placed = placeChunkOf(object, chunk);
-    if (placed.includes(ostId) && !placed.some((other) => others.has(other))) return true;
-  }
-  return false;
 }

@@ -1,5 +1,5 @@
 import { RawstorError } from '../common/errors.js';
-import { placeChunkOf } from '../common/placement.js';
+import { chunkWithout } from '../common/whole-copies.js';
 import { type Member, type ObjectRecord, type Params, parentOn } from '../protocol/index.js';
 import { ANSWERED_KEPT, type AnsweredRequest, type StoredObject } from './stored-object.js';
 
@@ -12,9 +12,6 @@ export interface Change {
   readonly stored: StoredObject | null;
   readonly epoch: number;
 }
-
-/** More chunks than this are not searched for one without a replica: the change is refused instead. */
-const CHUNKS_SEARCHED = 1 << 20;
 
 /**
  * Records a new in-sync set. Members left out count as stale. What the client says of `staleSince` is not
@@ -218,7 +215,7 @@ function sealAfterLoss(object: ObjectRecord, wished: ReadonlyMap<string, Member>
  * of an object that is spread over more OSTs than it has replicas.
  */
 function checkSurvivors(object: ObjectRecord, members: readonly Member[], decided: boolean): void {
-  const { name: where, map, replicas } = object;
+  const { name: where } = object;
   if (!members.some((m) => m.state === 'in-sync')) {
     throw new RawstorError('INVALID', 'the last in-sync OST is never dropped', { where });
   }
@@ -231,17 +228,9 @@ function checkSurvivors(object: ObjectRecord, members: readonly Member[], decide
   if (survives.size === 0) {
     throw new RawstorError('INVALID', 'no OST that was in sync remains in the set', { where, hint });
   }
-  if (map.rule === 'fixed' && map.exceptions.length === 0) return;
-  const lostDomains = new Set(map.pool.filter((t) => !survives.has(t.ostId)).map((t) => t.domain));
-  if (map.exceptions.length === 0 && lostDomains.size < replicas) return;
-  const chunks = Math.ceil(object.sizeBytes / object.chunkSizeBytes);
-  for (let chunk = 0; chunk < Math.min(chunks, CHUNKS_SEARCHED); chunk++) {
-    if (placeChunkOf(object, chunk).some((ostId) => survives.has(ostId))) continue;
-    throw new RawstorError('INVALID', `chunk ${chunk} would have no in-sync replica left`, { where, hint });
-  }
-  if (chunks > CHUNKS_SEARCHED) {
-    throw new RawstorError('INVALID', 'some chunk would have no in-sync replica left', { where, hint });
-  }
+  const chunk = chunkWithout(object, survives);
+  if (chunk === null) return;
+  throw new RawstorError('INVALID', `chunk ${chunk} would have no in-sync replica left`, { where, hint });
 }
 
 export function record(changed: StoredObject, method: AnsweredRequest['method'], swap: Swap): Change {

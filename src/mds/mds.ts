@@ -102,7 +102,8 @@ export class Mds {
     if (!again) for (const id of this.leases.objects()) this.notify(id, 'look', `OST ${info.ostId} is there`);
     const deletedObjects = this.tombstones.pending(info.ostId, TOMBSTONES_PER_ANSWER);
     const leftObjects = this.moves.leftOn(info.ostId, TOMBSTONES_PER_ANSWER);
-    return { clusterId: this.clusterId, deletedObjects, leftObjects };
+    const draining = this.osts.isDraining(info.ostId);
+    return { clusterId: this.clusterId, deletedObjects, leftObjects, draining };
   }
 
   async confirmDeleted(asked: Params<'mds.confirmDeleted'>): Promise<Result<'mds.confirmDeleted'>> {

@@ -2,10 +2,11 @@ import type { Clock, Timer } from '../common/clock.js';
 import { asRawstorError, RawstorError } from '../common/errors.js';
 import { newId } from '../common/ids.js';
 import type { Logger } from '../common/log.js';
+import { isOnlyCopy } from '../common/whole-copies.js';
 import type { ObjectInfo, Params, RecoveryProgress, Result, WantedMove } from '../protocol/index.js';
 import { fitting } from './answers.js';
 import { Children } from './children.js';
-import { isOnlyCopy, withoutCopy } from './give-up.js';
+import { withoutCopy } from './give-up.js';
 import { checkCurrent } from './in-sync-sets.js';
 import type { Leases } from './leases.js';
 import { LeftCopies, putLeft } from './left-copies.js';
@@ -89,7 +90,7 @@ export class Moves {
           const placed = object.map.pool.some((target) => target.ostId === from);
           if (!placed || (object.wanted !== null && object.wanted.to !== ostId)) continue;
           // Without it nothing could be copied.
-          if (isOnlyCopy({ object }, ostId)) continue;
+          if (isOnlyCopy(object, ostId)) continue;
           try {
             const { wanted } = await this.move({ id: object.id, from, to: null, dryRun: false });
             log?.warn(

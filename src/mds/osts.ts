@@ -115,6 +115,10 @@ export class Osts {
     Object.assign(this.known.get(ostId)!, change);
   }
 
+  isDraining(ostId: string): boolean {
+    return this.known.get(ostId)?.draining === true;
+  }
+
   isAlive(ostId: string): boolean {
     const known = this.known.get(ostId);
     return known !== undefined && !known.removed && this.clock.nowMs() < known.aliveUntilMs;

@@ -41,10 +41,14 @@ export function chooseTarget(
     return taken.has(domain) ? `is on ${object.failureDomain} '${domain}', as another copy` : null;
   }
   if (possible.length === 0) {
+    const everywhere = object.stripeWidth === 'all' && wish.from !== null;
     const what = wish.from === null ? 'can be added to' : `can take the place of ${wish.from} in`;
     throw new RawstorError('UNSATISFIABLE', `no OST ${what} '${where}'`, {
       where: reasons.slice(0, 5).join('; ') || (wish.to === null ? 'no other OST' : `no OST ${wish.to}`),
-      hint: `start an OST on another ${object.failureDomain}, or free space`,
+      hint: everywhere
+        ? 'it is spread over all OSTs (--stripe-width all) and does not do with fewer: start another OST, which is to take ' +
+          'the place, or copy the volume to one of a smaller width (export, import)'
+        : `start an OST on another ${object.failureDomain}, or free space`,
     });
   }
   const leaving = map.pool.find((target) => target.ostId === wish.from);

@@ -6,12 +6,16 @@ import type { Logger } from '../common/log.js';
 import { type Address, formatTcp, parseAddress } from '../io/index.js';
 import { type ClusterView, PAGE_POLICY, renderPage } from './page.js';
 
-const CONNECTIONS = 256;
+const CONNECTIONS = 64;
+/** How long a client may take nothing of a page. */
+const STILL_MS = 20_000;
 
 export interface StatusHttpOptions {
   readonly view: () => ClusterView;
   readonly metrics: Metrics;
   readonly log: Logger;
+  /** Default 20 s. */
+  readonly stillMs?: number;
 }
 
 interface Answer {
@@ -39,6 +43,7 @@ export class StatusHttp {
       });
     });
     server.maxConnections = CONNECTIONS;
+    server.setTimeout(options.stillMs ?? STILL_MS);
     await new Promise<void>((resolve, reject) => {
       server.once('error', reject);
       const where = parsed.kind === 'tcp' ? { host: parsed.host, port: parsed.port } : { path: parsed.path };

@@ -130,6 +130,11 @@ export class Exports {
     return true;
   }
 
+  /** What its connections wait for is not waited for any longer. */
+  abandon(name: string): void {
+    this.entries.get(name)?.device?.abandon?.();
+  }
+
   async close(): Promise<void> {
     this.closing = true;
     await Promise.all([...this.entries.keys()].map((name) => this.end(name)));

@@ -223,6 +223,10 @@ export class TransmissionPhase implements RecordOwner, IntakeHost, Shareholder, 
     record.parent = record;
     record.ordered = false;
     this.free.push(record);
+    this.eased();
+  }
+
+  eased(): void {
     if (this.intake.paused) this.goOnIfRelieved();
   }
 

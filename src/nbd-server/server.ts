@@ -115,10 +115,11 @@ export class NbdServer {
 
   /**
    * Answers what the export's connections (default: all exports') have sent, ends them and closes the device. Clients
-   * that come meanwhile wait and then find the export opened anew: its size may have changed.
+   * that come meanwhile wait and then find the export opened anew: its size may have changed. What is not answered after
+   * `patienceMs` is given up: it may wait for something that never comes.
    * @returns whether any was open
    */
-  async drain(exportName?: string): Promise<boolean> {
+  async drain(exportName?: string, patienceMs: number | null = null): Promise<boolean> {
     const names = new Set<string>();
     for (const session of this.sessions) {
       if (session.lease !== null) names.add(session.lease.facts.name);
@@ -127,7 +128,7 @@ export class NbdServer {
       names.clear();
       names.add(exportName);
     }
-    const ended = await Promise.all([...names].map((name) => this.drainOne(name)));
+    const ended = await Promise.all([...names].map((name) => this.drainOne(name, patienceMs)));
     return ended.includes(true);
   }
 
@@ -157,13 +158,16 @@ export class NbdServer {
     };
   }
 
-  private async drainOne(name: string): Promise<boolean> {
+  private async drainOne(name: string, patienceMs: number | null): Promise<boolean> {
     const ended = this.exports.end(name);
     const serves = (session: Session) => session.lease?.facts.name === name;
     for (const session of this.sessions) if (serves(session)) session.end();
     const late = this.destroyLate(serves);
+    const tooLate =
+      patienceMs === null ? null : this.clock.after(patienceMs, () => this.exports.abandon(name));
     const wasOpen = await ended;
     late.cancel();
+    tooLate?.cancel();
     return wasOpen;
   }
 

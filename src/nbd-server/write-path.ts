@@ -13,6 +13,8 @@ export interface WriteHost {
   /** Never null: receiving stops before the last record is taken. */
   borrow(): RequestRecord;
   giveBack(record: RequestRecord): void;
+  /** Memory came back, and no record with it. */
+  eased(): void;
 }
 
 /**
@@ -35,7 +37,7 @@ export class WritePath {
 
   /** Payload to ask of the stream next; 0 when all of it is here. */
   nextBytes(parent: RequestRecord): number {
-    const pieceBytes = this.account.fitting(this.pieceMaxBytes, LIMITS.blockBytes);
+    const pieceBytes = this.account.fittingToReceive(this.pieceMaxBytes, LIMITS.blockBytes);
     return Math.min(pieceBytes, parent.length - parent.started);
   }
 
@@ -71,8 +73,11 @@ export class WritePath {
     piece.buffer!.release();
     piece.buffer = null;
     parent.live--;
-    if (piece === parent) parent.ownIdle = true;
-    else this.host.giveBack(piece);
+    if (piece === parent) {
+      parent.ownIdle = true;
+      // The rest of its payload may be what receiving was stopped for: nothing else would go on with it.
+      this.host.eased();
+    } else this.host.giveBack(piece);
     this.finishIfWhole(parent);
   }
 

@@ -101,7 +101,7 @@ export class OstControl {
       case 'ost.scrub':
       case 'ost.scrubStatus':
       case 'ost.scrubCancel':
-        return integrityCall(this.core, method, params);
+        return integrityCall(this.core, method, params, holder);
       case 'ost.stat':
         return {
           ...this.self.info(),

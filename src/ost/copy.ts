@@ -117,7 +117,7 @@ export class CopyEngine {
 
   private async copyFrom(peer: OstPeer, handle: number, session: Session, asked: Params<'ost.copy'>) {
     // The source's region epoch first, also where it holds only a hole: it is raised here before any data.
-    let tag = 1;
+    let tag = Math.max(1, asked.tag ?? 0);
     const end = asked.offset + asked.length;
     const regionBytes = LIMITS.regionSizeBytes;
     for (let at = asked.offset; at < end; at = (Math.floor(at / regionBytes) + 1) * regionBytes) {

@@ -13,6 +13,7 @@ export class Heartbeat {
   private readonly info: () => OstInfo;
   private readonly owner: {
     joined(clusterId: string): Promise<void>;
+    draining(draining: boolean): Promise<void>;
     deleteObject(id: string): Promise<void>;
     leaveObject(id: string, epoch: number): Promise<void>;
   };
@@ -81,6 +82,7 @@ export class Heartbeat {
     const info = this.info();
     const answer = await connection.call('mds.registerOst', info, TIMEOUT_MS);
     await this.owner.joined(answer.clusterId);
+    if (answer.draining !== undefined) await this.owner.draining(answer.draining);
     await this.leave(connection, info.ostId, answer.leftObjects);
     if (answer.deletedObjects.length === 0) return;
     for (const id of answer.deletedObjects) await this.owner.deleteObject(id);

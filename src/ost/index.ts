@@ -13,6 +13,7 @@ import { OstControl } from './control.js';
 import { CopyEngine } from './copy.js';
 import { OstCore } from './core.js';
 import { openOstDirectory } from './directory.js';
+import { DrainMark } from './drain-mark.js';
 import type { OstEnvironment } from './environment.js';
 import { Heartbeat } from './heartbeat.js';
 import { LocalConnector } from './local-peer.js';
@@ -56,6 +57,7 @@ export async function startOst(options: StartOstOptions): Promise<RunningOst> {
     serverId: ostId,
   };
   const core = new OstCore(ostId, options, directory.storage, directory.records, tuning);
+  const mark = new DrainMark(directory.records, (changes) => core.commit(changes));
   let addresses: Address[] = [];
   const labels = { host: hostname(), ...options.labels };
   const info = (): OstInfo => ({
@@ -67,6 +69,7 @@ export async function startOst(options: StartOstOptions): Promise<RunningOst> {
     damagedBlocks: core.damage.count,
     foundBlocks: core.damage.foundTotal,
     repairedBlocks: core.damage.repairedTotal,
+    draining: mark.draining,
   });
   const stall = new LoopStall(clock);
   const copies = new CopyEngine(core, new Connector({ io, clock, identity }), tuning.copies);
@@ -88,6 +91,7 @@ export async function startOst(options: StartOstOptions): Promise<RunningOst> {
   core.integrity?.start();
   const owner = {
     joined: (clusterId: string) => directory.joinCluster(clusterId),
+    draining: (draining: boolean) => mark.set(draining),
     deleteObject: (id: string) => core.removal.remove(id),
     leaveObject: (id: string, epoch: number) => core.removal.leave(id, epoch),
   };

@@ -16,6 +16,7 @@ export const RecordType = {
   ZEROS: 0x5a, // Z
   SCRUB: 0x55, // U
   DAMAGE: 0x44, // D
+  DRAINING: 0x4e, // N
   TOMBSTONE: 0x54, // T
 } as const;
 

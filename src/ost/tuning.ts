@@ -25,8 +25,12 @@ export interface OstTuning {
   checksums: boolean;
   /** Regions whose checksums are kept in memory, 4 KiB each. */
   sumCacheRegions: number;
-  /** How long a sealed region is left alone after a write before its checksums are taken. */
+  /**
+   * How long a sealed region is left alone after a write before its checksums are taken: until then nobody knows what was
+   * written but the disk. Longer while clients are at work, who are likely to write it again.
+   */
   sumDelayMs: number;
+  sumIdleDelayMs: number;
   /** How fast data is read back for its checksums, a second. */
   sumBytesPerSec: number;
   /** How fast the background scrub reads, a second; 0: there is none. */
@@ -64,6 +68,7 @@ export const DEFAULT_TUNING: OstTuning = {
   checksums: true,
   sumCacheRegions: sumCacheFor(memoryBytes),
   sumDelayMs: 30_000,
+  sumIdleDelayMs: 5_000,
   sumBytesPerSec: 64 * MiB,
   scrubBytesPerSec: 4 * MiB,
   scrubPeriodMs: 7 * 24 * 3_600_000,

@@ -51,6 +51,8 @@ export const MDS_METHODS = {
       deletedObjects: z.array(idSchema),
       /** Copies of objects that live elsewhere by now: to be deleted unless a session later than the epoch was there. */
       leftObjects: z.array(z.object({ id: idSchema, epoch })).default([]),
+      /** The OST keeps it, for a rebuild of the MDS. */
+      draining: z.boolean().optional(),
     }),
   },
   /** The OST has removed these. */

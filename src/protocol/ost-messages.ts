@@ -76,6 +76,8 @@ export const OST_METHODS = {
        * version named and no other.
        */
       since: epoch.optional(),
+      /** At least this is the tag of what is written: newer than the last seal, where a copy changes what was sealed. */
+      tag: epoch.optional(),
     }),
     /** `sourceStatus`: wire status of what the source refused, which ended the copy; 0: all is copied. */
     result: z.object({ copiedBytes: count, zeroedBytes: count, sourceStatus: count }),

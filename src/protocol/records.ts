@@ -190,5 +190,7 @@ export const ostInfoSchema = z.object({
   /** Found and repaired there since its start. */
   foundBlocks: count.optional(),
   repairedBlocks: count.optional(),
+  /** As the MDS said last. */
+  draining: z.boolean().optional(),
 });
 export type OstInfo = z.infer<typeof ostInfoSchema>;

@@ -56,6 +56,8 @@ export class Audit {
     const known = this.latest;
     // What a rebuilt MDS writes down before somebody opens or changes the set is no news to the writer that lives on.
     if (!isRebuilt(after) || after.session.epoch > before.session.epoch) this.latest = after.object;
+    const pools = [before, after].map(({ object }) => object.map.pool.map(({ ostId }) => ostId).join());
+    if (pools[0] !== pools[1]) world.count('moves');
     const request = after.answered.at(-1);
     if (after.session.epoch > before.session.epoch) world.count(before.clean ? 'cleanOpens' : 'uncleanOpens');
     if (request === undefined || request.requestId === before.answered.at(-1)?.requestId) return;
@@ -153,6 +155,7 @@ export class Audit {
     // What a version shows is in several files then; what comes of it is read in the end.
     if (cluster.snapshots !== null) return;
     cluster.eachReplica(object, 'durable', (block, bytes, node) => {
+      if (cluster.rot?.isRotten(block, node)) return;
       cluster.oracle.checkDurable(block, floors, bytes, node.name);
     });
   }

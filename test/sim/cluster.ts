@@ -5,12 +5,14 @@ import { Audit } from './audit.js';
 import { Guest } from './guest.js';
 import { type Load, newLoad } from './load.js';
 import { MdsLink, MdsNode } from './mds-node.js';
+import { Moves } from './moves.js';
 import { Network } from './network.js';
 import { Next } from './next.js';
 import { BLOCK_BYTES, Oracle } from './oracle.js';
 import { OstNode } from './ost-node.js';
 import { connectOst } from './peer.js';
 import { SimProcess } from './process.js';
+import type { Rot } from './rot.js';
 import { Snapshots } from './snapshots.js';
 import { Violation, type World } from './world.js';
 
@@ -48,6 +50,8 @@ export class Cluster {
   onlyReadsUntilMs = 0;
   readonly former: Guest[] = [];
   object: ObjectInfo | null = null;
+  moves: Moves | null = null;
+  rot: Rot | null = null;
   private stepsLeft: number;
   faults = 0;
   /** The chunk that is written to now, and the next one. */
@@ -119,13 +123,14 @@ export class Cluster {
     create().catch((error) => world.fail(`create: ${error}`));
     world.run(() => made !== null, 10_000, 'create');
     this.object = made;
+    this.moves = new Moves(this, link);
   }
 
   /** OSTs tell the MDS that they live; one process does it for all. */
   private beat(admin: SimProcess, link: MdsLink): void {
     admin.clock.every(HEARTBEAT_MS, () => {
       for (const node of this.osts) {
-        if (node.serving) link.call('mds.registerOst', node.info()).catch(() => {});
+        if (node.serving) node.register(link).catch(() => {});
       }
     });
   }

@@ -18,6 +18,8 @@ import { roundTrip } from './peer.js';
 import { SimProcess } from './process.js';
 import type { World } from './world.js';
 
+type Method = (params: unknown, caller: object) => Promise<unknown>;
+
 const CONNECT_TIMEOUT_MS = 1000;
 
 class PeekableStore extends MemoryStore {
@@ -138,8 +140,9 @@ const VERSION_CALLS: Partial<Record<MethodName, 'change' | 'ask' | 'refuse'>> = 
 
 function handlerOf(mds: Mds, method: MethodName): (params: unknown, caller: object) => Promise<unknown> {
   const version = VERSION_CALLS[method];
+  const plain = method.slice('mds.'.length);
   const [owner, name] =
-    version === undefined ? [mds, method.slice('mds.'.length) as 'open'] : [mds.versions, version];
+    version !== undefined ? [mds.versions, version] : [plain in mds ? mds : mds.moves, plain];
   return (owner[name as never] as (params: unknown, caller: object) => Promise<unknown>).bind(owner);
 }
 

@@ -6,6 +6,7 @@ import { Records } from '../../src/ost/records.js';
 import { DEFAULT_TUNING } from '../../src/ost/tuning.js';
 import type { OstConnector, OstInfo } from '../../src/protocol/index.js';
 import { SimDisk } from './disk.js';
+import type { MdsLink } from './mds-node.js';
 import type { Network } from './network.js';
 import { connectOst } from './peer.js';
 import { SimProcess } from './process.js';
@@ -55,6 +56,16 @@ export class OstNode {
       freeBytes: 2 ** 39,
       bootId: this.core?.bootId ?? { kernel: 'none', generation: 0 },
     };
+  }
+
+  /** Tells the MDS that it lives, and deletes what has moved away by its word. */
+  async register(link: MdsLink): Promise<void> {
+    const { removal } = this.core!;
+    const { leftObjects } = await link.call('mds.registerOst', this.info());
+    if (leftObjects.length === 0) return;
+    for (const { id, epoch } of leftObjects) await removal.leave(id, epoch);
+    await link.call('mds.confirmLeft', { ostId: this.ostId, objects: leftObjects.map(({ id }) => id) });
+    this.world.count('copiesLeft');
   }
 
   start(): void {

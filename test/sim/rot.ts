@@ -8,6 +8,8 @@ import type { OstNode } from './ost-node.js';
 const SUM_BLOCK_BYTES = 4096;
 /** Of a seal, and of the checksums that are taken after it. */
 export const SUMS_TAKEN_MS = 12_000;
+/** Connections to a machine without power are given up for silence. */
+const RESYNC_BEGINS_MS = 5000;
 
 const SCRUB_BYTES_PER_SEC = 2 ** 26;
 
@@ -15,20 +17,25 @@ interface Rotten {
   readonly block: number;
   readonly node: OstNode;
   readonly path: string;
-  readonly was: Buffer | undefined;
+  readonly was: Buffer;
 }
 
 /**
- * Blocks that change on a disk by themselves: a bit flips, another block's content was written in their place, or what was
- * written never got there. Only where the OST has a checksum, and another replica the right content: what is read
+ * Blocks that change on a disk by themselves: a bit flips, the content of the block beside was written there, or what was
+ * written never got there, so that something older, or nothing, still is. Only where the OST has a checksum, and another replica the right content: what is read
  * then has to be right all the same, and in the end every replica.
  */
 export class Rot {
+  /** Power is lost in the midst of repairs, on the one OST that needs them then: what others lack could come from nobody. */
+  readonly interrupted: boolean;
+  /** It has been, or will not be. */
+  undisturbed = false;
   private readonly cluster: Cluster;
   private readonly rotten: Rotten[] = [];
 
   constructor(cluster: Cluster) {
     this.cluster = cluster;
+    this.interrupted = cluster.world.chance(0.5);
   }
 
   /** Whether this history has some. Decided apart: all else is the same with it. */
@@ -45,35 +52,64 @@ export class Rot {
       const places: OstNode[] = [];
       cluster.eachPlace(object, block, 'durable', (_bytes, node) => places.push(node));
       const node = places[world.random.below(places.length)]!;
+      if (this.interrupted && !this.staysKnown(block, node)) continue;
       if (this.isProtected(object, block, node)) this.spoil(object, block, node);
     }
   }
 
+  /** To be called when all has been read: repairs begin 50 ms after the first damage was found. */
+  interrupt(): void {
+    const { world } = this.cluster;
+    const node = this.rotten[0]?.node;
+    this.undisturbed = !this.interrupted || node === undefined;
+    if (this.undisturbed) return;
+    world.post(world.between(45, 100), null, 'power in the midst of repairs', () => {
+      world.count('repairsInterrupted');
+      node!.powerLoss();
+      node!.start();
+      world.post(RESYNC_BEGINS_MS, null, '', () => {
+        this.undisturbed = true;
+      });
+    });
+  }
+
   /** Somebody has every OST looked through: what nobody reads is found as well. */
   scrub(): void {
-    for (const { core } of this.cluster.osts) core!.integrity!.scrubs.begin(null, SCRUB_BYTES_PER_SEC);
+    for (const { core } of this.cluster.osts) {
+      // One that runs already will do.
+      core!.integrity!.scrubs.begin(null, SCRUB_BYTES_PER_SEC, { gone: false }).catch(() => {});
+    }
   }
 
   /** Every replica is what it was again. */
   get repaired(): boolean {
     return this.rotten.every(({ block, node, path, was }) => {
       const now = node.disk.files.get(path)!.cached.get(this.inFile(block));
-      return was === undefined ? now === undefined || now.every((byte) => byte === 0) : now?.equals(was);
+      return now?.equals(was) ?? was.every((byte) => byte === 0);
     });
+  }
+
+  /** What it has on its disk is not what was written there. */
+  isRotten(block: number, node: OstNode): boolean {
+    const found = this.rotten.find((one) => one.block === block && one.node === node);
+    if (found === undefined) return false;
+    return node.disk.files.get(found.path)?.durable.get(this.inFile(block))?.equals(found.was) !== true;
   }
 
   private spoil(object: ObjectRecord, block: number, node: OstNode): void {
     const { world } = this.cluster;
     const path = `${object.id}/${this.chunkOf(block)}.${object.headVersion}`;
-    const file = node.disk.files.get(path)!;
+    const file = node.disk.files.get(path);
     const at = this.inFile(block);
-    const was = file.cached.get(at);
-    const content = Buffer.from(was ?? Buffer.alloc(BLOCK));
-    const kind = world.random.below(3);
+    const was = file?.cached.get(at);
+    if (file === undefined || was === undefined) return; // a hole
+    const content = Buffer.from(was);
+    const kind = world.random.below(4);
     if (kind === 0) content[world.random.below(BLOCK)]! ^= 1 << world.random.below(8);
-    else if (kind === 1) content.writeUInt32LE(content.readUInt32LE(0) + 1, 0);
+    else if (kind === 1) file.cached.get(this.inFile(block ^ 1))?.copy(content);
+    else if (kind === 2) content.writeUInt32LE(Math.max(0, content.readUInt32LE(0) - 1), 0);
     else content.fill(0);
-    if (content.equals(was ?? Buffer.alloc(BLOCK))) return;
+    if (content.equals(was)) return;
     file.cached.set(at, content);
     file.durable.set(at, Buffer.from(content));
     this.rotten.push({ block, node, path, was });
@@ -87,7 +123,17 @@ export class Rot {
     if (known === undefined) return false;
     const chunk = core!.chunks.chunk(known, this.chunkOf(block), object.headVersion);
     const inChunk = this.cluster.offsetOf(block) % CHUNK_BYTES;
+    const { sums } = core!.checksums!.page(chunk, 0);
+    if (this.interrupted && !sums!.trustedOnDisk(0)) return false;
     return core!.checksums!.expected(chunk, Math.floor(inChunk / SUM_BLOCK_BYTES)) >= 0;
+  }
+
+  /**
+   * After a power loss too. That a region's other blocks were not changed is remembered by the process alone: another
+   * one in the region of a repair would be summed anew as it is.
+   */
+  private staysKnown(block: number, node: OstNode): boolean {
+    return this.rotten.every((one) => one.node === node && this.chunkOf(one.block) !== this.chunkOf(block));
   }
 
   private readonly chunkOf = (block: number) => Math.floor(this.cluster.offsetOf(block) / CHUNK_BYTES);

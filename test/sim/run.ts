@@ -116,14 +116,17 @@ function calm(world: World, cluster: Cluster): void {
   world.run(() => cluster.loadOver, LOAD_LIMIT_MS, 'the rest of the load');
   guest.stop();
   world.run(() => guest.volume !== null && guest.idle, CALM_LIMIT_MS, 'the last requests');
-  const volume = guest.volume!;
   const whole = () => {
-    const status = guest.volume!.status();
-    return status.unreconciledRegions === 0 && status.members.every((member) => member.state === 'in-sync');
+    const status = guest.volume?.status();
+    return status?.unreconciledRegions === 0 && status.members.every((member) => member.state === 'in-sync');
   };
-  world.run(() => guest.volume === volume && whole(), CALM_LIMIT_MS, 'all replicas in sync');
+  // Its gateway may have to begin again once more: where a rebuilt MDS does not know the session (fencedByRebuild).
+  world.run(() => guest.idle && whole(), CALM_LIMIT_MS, 'all replicas in sync');
+  const volume = guest.volume!;
+  world.run(() => cluster.moves!.over, CALM_LIMIT_MS, 'the end of a move');
   // What changes by itself it finds in files of one version.
   const rot = cluster.snapshots === null && Rot.isIn(cluster) ? new Rot(cluster) : null;
+  cluster.rot = rot;
   if (rot !== null) {
     const restedMs = world.nowMs + SUMS_TAKEN_MS;
     world.run(() => world.nowMs > restedMs, CALM_LIMIT_MS, 'checksums');
@@ -131,7 +134,12 @@ function calm(world: World, cluster: Cluster): void {
   }
   guest.readAll();
   world.run(() => guest.idle, CALM_LIMIT_MS, 'reading everything');
-  rot?.scrub();
+  if (rot !== null) {
+    rot.interrupt();
+    const wholeAgain = () => rot.undisturbed && guest.volume === volume && whole();
+    world.run(wholeAgain, CALM_LIMIT_MS, 'all replicas in sync after a repair');
+    rot.scrub();
+  }
   world.run(() => rot === null || rot.repaired, CALM_LIMIT_MS, 'the repair of what changed by itself');
   let closed = false;
   volume.close().then(() => {

@@ -12,6 +12,9 @@ import { type ControlRequest, ControlServer } from './control.js';
 import { Registration } from './registration.js';
 import { VolumeExports } from './volume-exports.js';
 
+/** In which a healthy volume has answered everything and is closed clean. */
+const FORCED_PATIENCE_MS = 2000;
+
 export interface GatewayOptions {
   readonly cluster: Cluster;
   readonly io: Io;
@@ -138,7 +141,7 @@ export class Gateway {
         },
       );
     }
-    const wasOpen = await this.server.drain(name);
+    const wasOpen = await this.server.drain(name, force ? FORCED_PATIENCE_MS : null);
     return { export: name, wasOpen, connectionsEnded: connections };
   }
 }

@@ -31,7 +31,7 @@ export async function rebuild(
     restoreDoubtful: options.doubtful === 'restore',
     nowWallMs: context.clock.wallMs(),
   });
-  report(context, plan, options);
+  report(context, plan, options, dump !== null);
   const refusal = refuse(plan, silent, options);
   if (refusal !== null) throw refusal;
   if (options.dryRun) return 0;

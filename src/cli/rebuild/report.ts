@@ -18,7 +18,12 @@ interface Row {
 }
 
 /** What becomes of each volume, on stdout. */
-export function report(context: Context, plan: RebuildPlan, options: RebuildOptions): void {
+export function report(
+  context: Context,
+  plan: RebuildPlan,
+  options: RebuildOptions,
+  fromDump: boolean,
+): void {
   const back = new Map(plan.objects.map(({ object }) => [object.id, object.epoch]));
   const rows = plan.findings.map(({ id, name, sizeBytes, fate, why, heldBy }): Row => {
     const epoch = back.get(id) ?? null;
@@ -37,6 +42,15 @@ export function report(context: Context, plan: RebuildPlan, options: RebuildOpti
   const asked = plan.osts.length - plan.missing.filter((id) => plan.osts.some((o) => o.ostId === id)).length;
   const would = options.dryRun ? 'would come back' : 'come back';
   context.note(`cluster ${plan.clusterId}: ${asked} OSTs answered; ${counted} ${would}`);
+  const draining = plan.osts.filter((ost) => ost.draining === true && ost.removed !== true);
+  for (const { ostId } of draining) {
+    context.warn(
+      `OST ${ostId} was being drained, and stays marked: give \`rawstor ost drain ${ostId}\` again`,
+    );
+  }
+  if (!fromDump) {
+    context.note('moves that were wanted are not known to OSTs: a drain or rebalance is to be given again');
+  }
   for (const ostId of plan.missing) {
     const touched = rows.filter((row) => row.why.includes(ostId)).map(({ name }) => name);
     context.warn(

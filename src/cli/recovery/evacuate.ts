@@ -1,5 +1,6 @@
-import { type Cluster, isOnlyCopy } from '../../client/index.js';
+import type { Cluster } from '../../client/index.js';
 import { asRawstorError } from '../../common/errors.js';
+import { isOnlyCopy } from '../../common/whole-copies.js';
 import type { ObjectInfo } from '../../protocol/index.js';
 import type { Context } from '../context.js';
 import { type DamagedPlace, damagedPlaces, damageText } from '../damaged-places.js';
@@ -146,6 +147,7 @@ async function wish(
     // Another move of it is under way: this one is asked for when that is over.
     if (failure.code === 'BUSY') return { ...row, state: 'in use', detail: failure.message };
     const where = failure.where === undefined ? '' : ` (${failure.where})`;
-    return { ...row, state: 'not possible', detail: failure.message + where };
+    const hint = failure.hint === undefined ? '' : `: ${failure.hint}`;
+    return { ...row, state: 'not possible', detail: failure.message + where + hint };
   }
 }

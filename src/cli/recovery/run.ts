@@ -1,7 +1,7 @@
 import { hostname } from 'node:os';
 import { type Cluster, type RecoverOutcome, recoverVolume, type VolumeStatus } from '../../client/index.js';
-import { parseCopyRate } from '../../common/copy-rate.js';
 import { asRawstorError, type RawstorError } from '../../common/errors.js';
+import { parseCopyRate } from '../../common/rates.js';
 import type { ObjectInfo } from '../../protocol/index.js';
 import type { OptionSpec } from '../command.js';
 import type { Context } from '../context.js';

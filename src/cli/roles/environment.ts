@@ -1,9 +1,9 @@
 import { hostname } from 'node:os';
 import type { Clock } from '../../common/clock.js';
 import { type ClusterConfig, resolveLocation } from '../../common/config.js';
-import { parseCopyRate } from '../../common/copy-rate.js';
 import { RawstorError } from '../../common/errors.js';
 import type { Logger } from '../../common/log.js';
+import { parseCopyRate } from '../../common/rates.js';
 import { formatSizeBytes, GiB, MiB } from '../../common/units.js';
 import { createIo, type Io } from '../../io/index.js';
 import type { OptionSpec } from '../command.js';
@@ -80,7 +80,11 @@ export const SERVER_OPTIONS = {
     flags: '--recover',
     help: 'also repair and move volumes that nobody has open and that have a replica here',
   },
-  poolSize: { flags: '--pool-size <size>', help: 'memory for I/O buffers (default: 256M)', parse: poolSize },
+  poolSize: {
+    flags: '--pool-size <size>',
+    help: 'memory for I/O buffers, which connections share (default: 256M)',
+    parse: poolSize,
+  },
 } satisfies Record<string, OptionSpec | ((port: number) => OptionSpec)>;
 
 /** What a server knows of its cluster at its start. */

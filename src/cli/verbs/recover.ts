@@ -1,8 +1,8 @@
 import { needsRecovery } from '../../client/index.js';
-import { ERROR_CODES } from '../../common/errors.js';
 import { formatSizeBytes } from '../../common/units.js';
 import { defineVerb } from '../command.js';
 import { damagedPlaces, damageText } from '../damaged-places.js';
+import { EXIT } from '../exit-codes.js';
 import { interruptible } from '../interrupt.js';
 import { RATE_OPTION, type RecoveryOptions, recoverAll, recoveryCluster } from '../recovery/run.js';
 import { allOsts, allVolumes, volumeInfo } from '../volumes.js';
@@ -43,7 +43,7 @@ export const recover = defineVerb<RecoveryOptions>({
       { header: '', cell: (row) => row.detail },
     ]);
     const fine = outcomes.every(({ outcome }) => outcome !== 'waiting' && outcome !== 'failed');
-    if (!fine) return ERROR_CODES.BUSY.exit;
-    return damaged.length > 0 ? ERROR_CODES.CHECKSUM.exit : 0;
+    if (!fine) return EXIT.AGAIN;
+    return damaged.length > 0 ? EXIT.DAMAGED : 0;
   },
 });

@@ -1,10 +1,11 @@
-import { asRawstorError, ERROR_CODES, RawstorError } from '../../common/errors.js';
-import { LIMITS } from '../../common/limits.js';
+import { asRawstorError, RawstorError } from '../../common/errors.js';
+import { parseScrubRate } from '../../common/rates.js';
 import { formatSizeBytes, MiB } from '../../common/units.js';
 import { defineVerb } from '../command.js';
 import type { Context } from '../context.js';
+import { EXIT } from '../exit-codes.js';
+import { findOst } from '../find-ost.js';
 import { interruptible } from '../interrupt.js';
-import { size } from '../options.js';
 import { tableLines } from '../output.js';
 import { repairObject } from '../scrub/repair.js';
 import { type DamagedBlock, ScrubbedOst } from '../scrub/scrubbed-ost.js';
@@ -15,6 +16,7 @@ const POLL_MS = 200;
 interface Options {
   ost?: string;
   rate: number;
+  cancel: boolean;
 }
 
 interface Row {
@@ -39,9 +41,14 @@ export const scrub = defineVerb<Options>({
   options: [
     { flags: '--ost <id>', help: 'this OST alone; the end of its id is enough' },
     {
+      flags: '--cancel',
+      help: 'end scrubs that somebody asked for there instead, whoever it was',
+      default: false,
+    },
+    {
       flags: '--rate <size>',
       help: 'bytes a second that each OST reads at most',
-      parse: size,
+      parse: parseScrubRate,
       default: 100 * MiB,
       defaultText: '100M',
     },
@@ -51,13 +58,8 @@ export const scrub = defineVerb<Options>({
     { command: 'rawstor scrub --ost 5601 --rate 50M', what: 'one disk, gently' },
   ],
   async run(context, [ref], options) {
-    if (options.rate < LIMITS.scrubBytesPerSecMin) {
-      throw new RawstorError('USAGE', 'a scrub cannot be as slow as that', {
-        where: '--rate',
-        hint: `at least ${formatSizeBytes(LIMITS.scrubBytesPerSecMin)}`,
-      });
-    }
     const { objectId, osts } = await targets(context, ref, options.ost);
+    if (options.cancel) return await cancelAll(context, osts);
     return await interruptible(async (signal) => {
       const begun: ScrubbedOst[] = [];
       const rows: Row[] = [];
@@ -77,8 +79,8 @@ export const scrub = defineVerb<Options>({
       const damaged = rows.some((row) => row.damaged.length > 0);
       context.output.one({ osts: rows }, () => describe(rows));
       for (const row of rows) if (row.failure !== '') context.warn(`OST ${row.ostId}: ${row.failure}`);
-      if (damaged) return ERROR_CODES.CHECKSUM.exit;
-      return rows.some((row) => row.failure !== '') ? ERROR_CODES.BUSY.exit : 0;
+      if (damaged) return EXIT.DAMAGED;
+      return rows.some((row) => row.failure !== '') ? EXIT.AGAIN : 0;
     });
   },
 });
@@ -90,20 +92,35 @@ async function targets(
 ): Promise<{ objectId: string | null; osts: KnownOst[] }> {
   const cluster = await context.cluster();
   const { timeout } = context.globals;
-  const known = await allOsts(cluster, timeout);
+  const chosen = ostId === undefined ? null : await findOst(context, cluster, ostId);
   const volume = ref === undefined ? null : await volumeInfo(cluster, ref, timeout);
   const members = new Set(volume?.members.map((member) => member.ostId));
-  const osts = known.filter(
-    (ost) =>
-      (volume === null || members.has(ost.ostId)) && (ostId === undefined || ost.ostId.endsWith(ostId)),
-  );
-  if (osts.length === 0 || (ostId !== undefined && osts.length > 1)) {
-    const what = osts.length === 0 ? 'there is no such OST' : 'several OSTs end like that';
-    throw new RawstorError('NOT_FOUND', what, { where: ostId ?? ref, hint: 'see `rawstor ost ls`' });
-  }
-  return { objectId: volume?.id ?? null, osts };
+  const known = chosen === null ? await allOsts(cluster, timeout) : [chosen];
+  const osts = known.filter((ost) => volume === null || members.has(ost.ostId));
+  if (osts.length > 0) return { objectId: volume?.id ?? null, osts };
+  const what = chosen === null ? 'there is no OST' : `the OST has nothing of volume ${volume?.name}`;
+  throw new RawstorError('NOT_FOUND', what, { where: chosen?.ostId, hint: 'see `rawstor-volume info`' });
 }
 
+async function cancelAll(context: Context, osts: readonly KnownOst[]): Promise<number> {
+  const rows = await Promise.all(
+    osts.map(async (ost) => {
+      try {
+        return { ostId: ost.ostId, cancelled: await ScrubbedOst.cancel(context, ost), failure: '' };
+      } catch (error) {
+        return { ostId: ost.ostId, cancelled: false, failure: asRawstorError(error).toUserText() };
+      }
+    }),
+  );
+  context.output.list(rows, [
+    { header: 'OST', cell: (row) => row.ostId },
+    { header: 'SCRUB', cell: (row) => (row.cancelled ? 'cancelled' : row.failure === '' ? 'none' : '?') },
+  ]);
+  for (const row of rows) if (row.failure !== '') context.warn(`OST ${row.ostId}: ${row.failure}`);
+  return rows.every((row) => row.failure === '') ? 0 : EXIT.AGAIN;
+}
+
+/** Until all have ended, or gone. Ended early, the scrubs end with the connections. */
 async function watch(context: Context, osts: readonly ScrubbedOst[], signal: AbortSignal): Promise<void> {
   let totalBytes = 0;
   let progress = context.progress('scrub', 0);
@@ -121,9 +138,6 @@ async function watch(context: Context, osts: readonly ScrubbedOst[], signal: Abo
       signal.throwIfAborted();
       await context.clock.sleep(POLL_MS);
     }
-  } catch (error) {
-    await Promise.all(osts.map((ost) => ost.cancel()));
-    throw error;
   } finally {
     progress.end();
   }
@@ -140,14 +154,17 @@ async function outcome(
   for (const ost of osts) for (const block of await ost.damage(objectId)) objects.add(block.objectId);
   for (const id of objects) await repairObject(context, id, osts, signal);
   return await Promise.all(
-    osts.map(async (ost) => ({
-      ostId: ost.ostId,
-      checkedBytes: ost.job?.checkedBytes ?? 0,
-      badBlocks: ost.job?.badBlocks ?? 0,
-      damaged: await ost.damage(objectId),
-      unsealedRegions: ost.job?.unsealedRegions ?? 0,
-      failure: ost.job?.failure ?? 'it has started again meanwhile',
-    })),
+    osts.map(async (ost) => {
+      const damaged = await ost.damage(objectId);
+      return {
+        ostId: ost.ostId,
+        checkedBytes: ost.job?.checkedBytes ?? 0,
+        badBlocks: ost.job?.badBlocks ?? 0,
+        damaged,
+        unsealedRegions: ost.job?.unsealedRegions ?? 0,
+        failure: ost.failure,
+      };
+    }),
   );
 }
 

@@ -1,23 +1,15 @@
-import { asRawstorError, ERROR_CODES, RawstorError } from '../../common/errors.js';
+import { asRawstorError, RawstorError } from '../../common/errors.js';
 import { formatSizeBytes } from '../../common/units.js';
-import type { ObjectInfo } from '../../protocol/index.js';
 import { defineVerb } from '../command.js';
 import type { Context } from '../context.js';
 import { type DamagedPlace, damagedPlaces, damageLines } from '../damaged-places.js';
+import { EXIT } from '../exit-codes.js';
 import { factLines, tableLines } from '../output.js';
-import {
-  allOsts,
-  allVolumes,
-  copiedText,
-  type KnownOst,
-  shortId,
-  type VolumeHealth,
-  volumeHealth,
-} from '../volumes.js';
+import { rowOf, type VolumeRow } from '../volume-row.js';
+import { allOsts, allVolumes, type KnownOst } from '../volumes.js';
 
 /** In a table; `--output json` has all. */
 const DAMAGED_SHOWN = 20;
-const UNWELL_EXIT = ERROR_CODES.BUSY.exit;
 
 interface ServerRow {
   role: string;
@@ -29,15 +21,6 @@ interface ServerRow {
   loopStallMaxMs: number | null;
   /** Of an OST: blocks with a wrong checksum now, and found and repaired since its start. */
   damage?: { badBlocks: number; foundTotal: number; repairedTotal: number };
-}
-
-interface VolumeRow {
-  name: string;
-  health: VolumeHealth;
-  replicas: number;
-  inSync: number;
-  /** What is being copied or moved, for people. */
-  doing: string;
 }
 
 type Health = 'ok' | 'degraded' | 'down';
@@ -71,7 +54,7 @@ export const status = defineVerb({
   async run(context) {
     const found = await gather(context);
     context.output.one(found, () => describe(found));
-    return found.health === 'ok' ? 0 : UNWELL_EXIT;
+    return found.health === 'ok' ? 0 : EXIT.AGAIN;
   },
 });
 
@@ -198,24 +181,6 @@ function serversOf(registered: readonly ServerRow[], osts: readonly KnownOst[]):
   return [...rows, ...registered.filter((server) => server.role !== 'ost')];
 }
 
-function rowOf(volume: ObjectInfo, alive: (ostId: string) => boolean): VolumeRow {
-  const inSync = volume.members.filter((m) => m.state === 'in-sync' && alive(m.ostId)).length;
-  const { name, replicas } = volume;
-  return { name, health: volumeHealth(volume, alive), replicas, inSync, doing: doingOf(volume) };
-}
-
-function doingOf(volume: ObjectInfo): string {
-  const { wanted, recovery, lease, members } = volume;
-  const copies = recovery.map(({ ostId }) => `${shortId(ostId)}${copiedText(volume, ostId)}`);
-  if (wanted !== null) {
-    const move = `${wanted.from === null ? '' : shortId(wanted.from)} to ${shortId(wanted.to)}`;
-    const told = recovery.some(({ ostId }) => ostId === wanted.to) || lease !== null;
-    return [`move ${move}${told ? '' : ', when it is opened'}`, ...copies].join('; ');
-  }
-  const waits = lease === null && members.some(({ state }) => state === 'stale');
-  return copies.length === 0 && waits ? 'resync, when it is opened' : copies.join('; ');
-}
-
 /** Bad blocks now, and how many of those that were found are repaired. */
 function damageText(damage: ServerRow['damage']): string {
   if (damage === undefined || damage.foundTotal + damage.badBlocks === 0) return '-';
@@ -257,7 +222,7 @@ function describe(found: Status): string[] {
       ...tableLines(found.unwell, [
         { header: 'VOLUME', cell: (row) => row.name },
         { header: 'HEALTH', cell: (row) => row.health },
-        { header: 'IN SYNC', cell: (row) => `${row.inSync} of ${row.replicas}`, right: true },
+        { header: 'IN SYNC', cell: (row) => `${row.inSync} of ${row.members}`, right: true },
       ]),
     );
   }

@@ -44,7 +44,13 @@ export const top = defineVerb<Options>({
     'how far copies are is told by whoever has the volume open, every few seconds.',
   options: [
     { flags: '--once', help: 'one view, then the end; also with --output json', default: false },
-    { flags: '--interval <time>', help: 'between two looks', parse: durationMs, default: 2000 },
+    {
+      flags: '--interval <time>',
+      help: 'between two looks',
+      parse: durationMs,
+      default: 2000,
+      defaultText: '2s',
+    },
   ],
   examples: [
     { command: 'rawstor top', what: 'until Ctrl-C' },

@@ -86,6 +86,8 @@ export interface CopyMore {
   readonly version?: number;
   /** The range is a region that is sealed at the source: it need not be copied again. */
   readonly remember?: boolean;
+  /** What is written gets this tag at least. */
+  readonly tag?: number;
   /** Also the versions under the head that may differ since then; 0: all. */
   readonly since?: number;
 }

@@ -118,8 +118,10 @@ export class Reconcile {
         const ready = inSync.every((member) => member.readable);
         if (source !== undefined && ready) {
           const others = inSync.filter((member) => member !== source);
+          // A repair may have been under way in a version below.
+          const since = state.object.lastSeal + 1;
           const copied = await Promise.all(
-            others.map((target) => orderCopy(state, source, target, chunk, offset, length)),
+            others.map((target) => orderCopy(state, source, target, chunk, offset, length, { since })),
           );
           // All from one source in one round, or the round is done again with who is left. What somebody lost since
           // was listed again, and may be what was copied here (I8).

@@ -3,7 +3,6 @@ import { asRawstorError, RawstorError } from '../../common/errors.js';
 import type { ObjectInfo } from '../../protocol/object-info.js';
 import { mergeable } from '../../protocol/version-messages.js';
 import type { OpenVolumeOptions } from '../open.js';
-import { canDrop } from '../replica-set.js';
 import type { Volume } from '../volume.js';
 import type { VolumeStatus } from './status.js';
 
@@ -90,10 +89,4 @@ export function needsRecovery(volume: ObjectInfo): boolean {
   const stale = volume.members.some((member) => member.state === 'stale');
   const over = volume.wanted === null && volume.left.length === 0 && mergeable(volume).length === 0;
   return stale || !over || !volume.clean;
-}
-
-/** Some chunk has no other copy in sync than the one there. */
-export function isOnlyCopy(volume: ObjectInfo, ostId: string): boolean {
-  const inSync = volume.members.filter(({ state }) => state === 'in-sync').map((member) => member.ostId);
-  return !canDrop(volume, new Set(inSync), new Set([ostId]));
 }

@@ -2,6 +2,7 @@ import type { Timer } from '../../common/clock.js';
 import { asRawstorError } from '../../common/errors.js';
 import { LIMITS } from '../../common/limits.js';
 import type { Result } from '../../protocol/messages.js';
+import type { Drain } from '../drain.js';
 import type { Member } from '../member.js';
 import { chunkLength } from '../slicing.js';
 import type { VolumeState } from '../volume-state.js';
@@ -28,6 +29,7 @@ export interface DamagedPlace {
 export class Repair {
   repairedBlocks = 0;
   private readonly state: VolumeState;
+  private readonly writes: Drain;
   private readonly waiting = new Set<Member>();
   private readonly unrepaired = new Map<Member, readonly DamagedBlock[]>();
   private readonly told = new Set<string>();
@@ -36,8 +38,9 @@ export class Repair {
   /** Somebody was told of since the last look began. */
   private fresh = false;
 
-  constructor(state: VolumeState) {
+  constructor(state: VolumeState, writes: Drain) {
     this.state = state;
+    this.writes = writes;
   }
 
   /** Listens to what the OSTs find. */
@@ -161,14 +164,39 @@ export class Repair {
     return await withRangeLocked(state, { start, end: start + length }, async () => {
       // Replicas may differ there, and which is right is decided for the region as a whole.
       if (state.unreconciled.overlaps(start, start + length, state.regionSizeBytes)) return false;
-      const failed: Member[] = [];
-      for (;;) {
-        const source = copySource(state.placement(chunk), member, failed);
-        if (source === null || !member.readable) return false;
-        const outcome = await orderCopy(state, source, member, chunk, offset, length, { version });
-        if (outcome === 'copied' || outcome === 'target') return outcome === 'copied';
-        failed.push(source);
+      const writing = this.writes.begin();
+      try {
+        return await this.copyWhole(member, chunk, offset, length, version);
+      } finally {
+        this.writes.end(writing);
       }
     });
+  }
+
+  /**
+   * Tagged and sealed like a write: the sums of the region are gone with the first change, so what comes back when power
+   * is lost before it is durable would be damage that nobody knows of.
+   */
+  private async copyWhole(
+    member: Member,
+    chunk: number,
+    offset: number,
+    length: number,
+    version: number,
+  ): Promise<boolean> {
+    const { state } = this;
+    const start = chunk * state.object.chunkSizeBytes + offset;
+    state.unsealed.note(start, start + length, state.env.clock.nowMs());
+    const failed: Member[] = [];
+    for (;;) {
+      const source = copySource(state.placement(chunk), member, failed);
+      if (source === null || !member.readable) return false;
+      const outcome = await orderCopy(state, source, member, chunk, offset, length, {
+        version,
+        tag: state.tag,
+      });
+      if (outcome === 'copied' || outcome === 'target') return outcome === 'copied';
+      failed.push(source);
+    }
   }
 }

@@ -12,7 +12,7 @@ export interface OstScan {
 }
 
 /** An OST, with what no OST knows of itself. */
-export type DumpedOst = OstInfo & { readonly draining?: boolean; readonly removed?: boolean };
+export type DumpedOst = OstInfo & { readonly removed?: boolean };
 
 /** What a dump of an older MDS said: one more witness, which knows names and marks but maybe of long ago. */
 export interface DumpedMds {

@@ -1,4 +1,4 @@
-import { placeChunkOf } from '../../common/placement.js';
+import { everyChunkOn } from '../../common/whole-copies.js';
 import type { Member, ObjectRecord } from '../../protocol/index.js';
 import { newStoredObject, type StoredObject } from '../stored-object.js';
 import { claims, contradiction, type Evidence, inSyncOf, newestClaim } from './evidence.js';
@@ -44,9 +44,6 @@ export function firstEpoch(highestSeen: number, nowWallMs: number): number {
 
 /** Holder of the sessions that a rebuild puts on record. */
 export const REBUILT_HOLDER = 'its writer of before the rebuild';
-
-/** More chunks than this are not searched for one without a replica: it then counts as one that has one. */
-const CHUNKS_SEARCHED = 1 << 20;
 
 /** What becomes of one object. `answered`: the OSTs that were asked and answered. */
 export function judge(evidence: Evidence, answered: ReadonlySet<string>, nowWallMs: number): Finding {
@@ -128,7 +125,15 @@ function restored(
     highest = Math.max(highest, own.epoch, set?.epoch ?? 0, regionEpoch, session);
   }
   const epoch = firstEpoch(highest, marks.nowWallMs);
-  const object = { ...record, epoch, lastSeal: marks.lastSeal, members: [...members] };
+  // Whether the guest was told of a loss is on no OST, nor always when it was recorded: then it is told once more (I8).
+  const lossEpoch = Math.max(record.lossEpoch ?? 0, marks.claimEpoch);
+  const object = {
+    ...record,
+    ...(marks.lossWallMs === null ? {} : { lossEpoch }),
+    epoch,
+    lastSeal: marks.lastSeal,
+    members: [...members],
+  };
   return {
     ...newStoredObject(object),
     // Nobody knows whether it was closed: the next open compares what is newer than the last seal.
@@ -172,20 +177,4 @@ export function newestRecord(evidence: Evidence): ObjectRecord | null {
   const newer = (best: ObjectRecord | null, record: ObjectRecord) =>
     best === null || record.epoch > best.epoch ? record : best;
   return recordsOf(evidence).reduce<ObjectRecord | null>(newer, null);
-}
-
-/** Whether every chunk has a replica on one of these. */
-export function everyChunkOn(object: ObjectRecord, osts: ReadonlySet<string>): boolean {
-  const { map, replicas } = object;
-  if (osts.size === 0) return false;
-  const plain = map.exceptions.length === 0;
-  const gone = map.pool.filter(({ ostId }) => !osts.has(ostId));
-  if (plain && new Set(gone.map(({ domain }) => domain)).size < replicas) return true;
-  const chunks = Math.ceil(object.sizeBytes / object.chunkSizeBytes);
-  if (chunks > CHUNKS_SEARCHED) return false;
-  const last = plain && map.rule === 'fixed' ? 1 : chunks;
-  for (let chunk = 0; chunk < last; chunk++) {
-    if (!placeChunkOf(object, chunk).some((ostId) => osts.has(ostId))) return false;
-  }
-  return true;
 }

@@ -11,7 +11,7 @@ export interface ScannedOst {
 
 /** Asks an OST for all it knows. @throws RawstorError of the call */
 export async function scanOst(ost: ScannedOst, timeoutMs: number): Promise<OstScan> {
-  const { ostId, addresses, labels, capacityBytes, freeBytes, bootId } = await ost.call(
+  const { ostId, addresses, labels, capacityBytes, freeBytes, bootId, draining } = await ost.call(
     'ost.stat',
     {},
     timeoutMs,
@@ -24,7 +24,16 @@ export async function scanOst(ost: ScannedOst, timeoutMs: number): Promise<OstSc
     after = page.next;
   } while (after !== null);
   return {
-    info: { ostId, addresses, labels, capacityBytes, freeBytes, bootId },
+    info: {
+      ostId,
+      addresses,
+      labels,
+      capacityBytes,
+      freeBytes,
+      bootId,
+      // One that does not say so is of before: what a dump says of it stays.
+      ...(draining === undefined ? {} : { draining }),
+    },
     clusterId: ost.clusterId,
     process: ost.process,
     objects,

@@ -2,6 +2,7 @@ import { RawstorError } from '../../common/errors.js';
 import { LIMITS } from '../../common/limits.js';
 import type { MethodName, Params, Result } from '../../protocol/index.js';
 import type { OstCore } from '../core.js';
+import type { SessionHolder } from '../session.js';
 
 /** The part of `ost.stat` about checksums. */
 export function integrityFigures({ integrity, damage }: OstCore): Result<'ost.stat'>['integrity'] {
@@ -16,7 +17,12 @@ export function integrityFigures({ integrity, damage }: OstCore): Result<'ost.st
 }
 
 /** Answers the calls about damage and scrubs. @throws RawstorError NOT_SUPPORTED where checksums are off, BUSY */
-export function integrityCall(core: OstCore, method: MethodName, params: unknown): unknown {
+export async function integrityCall(
+  core: OstCore,
+  method: MethodName,
+  params: unknown,
+  holder: SessionHolder,
+): Promise<unknown> {
   const { integrity } = core;
   if (method === 'ost.damage') {
     const { objectId } = params as Params<'ost.damage'>;
@@ -31,11 +37,11 @@ export function integrityCall(core: OstCore, method: MethodName, params: unknown
   }
   if (method === 'ost.scrub') {
     const { objectId, bytesPerSec } = params as Params<'ost.scrub'>;
-    integrity.scrubs.begin(objectId, bytesPerSec);
+    await integrity.scrubs.begin(objectId, bytesPerSec, holder);
     return {};
   }
   if (method === 'ost.scrubCancel') {
-    integrity.scrubs.cancel();
+    await integrity.scrubs.cancel();
     return {};
   }
   return { job: integrity.scrubs.job === null ? null : { ...integrity.scrubs.job } };

@@ -30,9 +30,16 @@ export interface ScrubJob {
   failure: string;
 }
 
+/** Who asked for a scrub: with the connection it was asked over its job ends. */
+export interface ScrubAsker {
+  readonly gone: boolean;
+}
+
 /** Scrubs everything slowly in the background, and what is asked for at the rate asked for. */
 export class ScrubRunner {
   job: ScrubJob | null = null;
+  private asker: ScrubAsker | null = null;
+  private cancelled = false;
   private readonly core: OstCore;
   private readonly checksums: Checksums;
   private readonly tuning: OstTuning;
@@ -62,12 +69,16 @@ export class ScrubRunner {
     return this.state?.finishedWallMs ?? null;
   }
 
-  /** Begins a scrub of one object or of all. @throws RawstorError BUSY */
-  begin(objectId: string | null, bytesPerSec: number): void {
-    if (this.job?.running) {
-      throw new RawstorError('BUSY', 'a scrub that somebody asked for is running already', {
-        where: `OST ${this.core.ostId}`,
-      });
+  /** Begins a scrub of one object or of all, after one that is ending. @throws RawstorError BUSY */
+  async begin(objectId: string | null, bytesPerSec: number, asker: ScrubAsker): Promise<void> {
+    while (this.job?.running) {
+      if (this.endsEarly() === '') {
+        throw new RawstorError('BUSY', 'a scrub that somebody asked for is running already', {
+          where: `OST ${this.core.ostId}`,
+          hint: 'wait for it, or end it: `rawstor scrub --cancel`',
+        });
+      }
+      await this.jobDone;
     }
     const job: ScrubJob = {
       objectId,
@@ -80,24 +91,45 @@ export class ScrubRunner {
       failure: '',
     };
     this.job = job;
+    this.asker = asker;
+    this.cancelled = false;
     this.jobDone = this.run(job, bytesPerSec)
-      .catch((error) => {
-        job.failure = asRawstorError(error).toUserText();
-      })
+      .then(
+        (failure) => {
+          job.failure = failure;
+        },
+        (error) => {
+          job.failure = this.endsEarly() || asRawstorError(error).toUserText();
+        },
+      )
       .finally(() => {
         job.running = false;
       });
   }
 
-  /** The job that runs ends soon. */
-  cancel(): void {
-    if (this.job?.running) this.job.running = false;
+  /** Ends the job that runs; resolves when it has ended. */
+  async cancel(): Promise<void> {
+    if (!this.job?.running) return;
+    this.cancelled = true;
+    await this.jobDone;
   }
 
-  private async run(job: ScrubJob, bytesPerSec: number): Promise<void> {
+  /** Why the job does not go on; '' where it does. */
+  private endsEarly(): string {
+    if (this.loop.ended) return 'the OST is ending';
+    if (this.cancelled) return 'it was cancelled';
+    return this.asker?.gone === true ? 'whoever asked for it is gone' : '';
+  }
+
+  /** @returns why it ended early */
+  private async run(job: ScrubJob, bytesPerSec: number): Promise<string> {
     const pace = new Pace(this.core.env.clock, bytesPerSec);
-    const pass = new ScrubPass(this.core, this.checksums, (bytes) => pace.take(bytes));
-    const goesOn = () => job.running && !this.loop.ended;
+    const pass = new ScrubPass(this.core, this.checksums, async (bytes) => {
+      await pace.take(bytes);
+      // Not at the end of the region: that may take seconds.
+      const early = this.endsEarly();
+      if (early !== '') throw new RawstorError('UNAVAILABLE', early);
+    });
     const ids = job.objectId === null ? this.objectIds() : [job.objectId];
     try {
       const all = [...ids];
@@ -109,13 +141,16 @@ export class ScrubRunner {
       for (const id of all) {
         await this.within(id, async (access) => {
           for (const region of regionsOf(this.core, access.object)) {
-            if (!goesOn() || access.ended) return;
+            if (this.endsEarly() !== '' || access.ended) return;
             await pass.region(access, region);
             job.doneBytes += REGION_BYTES;
             Object.assign(job, pass.counts);
           }
         });
+        const early = this.endsEarly();
+        if (early !== '') return early;
       }
+      return '';
     } finally {
       await pass.close();
     }

@@ -156,6 +156,8 @@ export class SumKeeper {
   private isWarm(chunk: ChunkFile, region: number): boolean {
     const { regions } = this.core;
     const written = regions.page(chunk, region).lastWritten[region % REGIONS_PER_PAGE]!;
-    return written > 0 && (regions.tick - written) * TICK_MS < this.tuning.sumDelayMs;
+    const { sumDelayMs, sumIdleDelayMs } = this.tuning;
+    const delayMs = this.loop.share() < 1 ? sumDelayMs : Math.min(sumDelayMs, sumIdleDelayMs);
+    return written > 0 && (regions.tick - written) * TICK_MS < delayMs;
   }
 }

@@ -121,3 +121,29 @@ it('refuses what it cannot answer for, and says what to do', async () => {
   expect(await rawstor('mds', 'load', 'none.jsonl', '--dir', 'x')).toMatchObject({ code: 66 });
   expect(await rawstor('mds', 'dump', '-', '--dir', 'x')).toMatchObject({ code: 66 });
 });
+
+it('an OST that was being drained stays marked over a rebuild without a dump, which says so', async () => {
+  await done(volume('create', 'v', '--size', '64M'));
+  const drained = servers.ostId(2);
+  const marks = async () => {
+    const osts: { ostId: string; draining: boolean }[] = JSON.parse(
+      (await done(rawstor('ost', 'ls', '--output', 'json'))).stdout,
+    );
+    return osts.filter(({ draining }) => draining).map(({ ostId }) => ostId);
+  };
+  await rawstor('ost', 'drain', drained);
+  expect(await marks()).toEqual([drained]);
+  // OSTs hear of it with their next heartbeat.
+  await new Promise((resolve) => setTimeout(resolve, 2500));
+  await servers.kill('mds');
+  await servers.kill('ost-2');
+  await servers.serveOst(2);
+  rmSync(join(cwd, 'mds'), { recursive: true });
+  const rebuilt = await done(rawstor('mds', 'rebuild', '--dir', 'mds'));
+  expect(rebuilt.stderr).toContain(`give \`rawstor ost drain ${drained}\` again`);
+  expect(rebuilt.stderr).toContain('moves that were wanted are not known');
+  await servers.serveMds();
+  expect(await marks()).toEqual([drained]);
+  await done(rawstor('ost', 'drain', drained, '--cancel'));
+  expect(await marks()).toEqual([]);
+}, 60_000);

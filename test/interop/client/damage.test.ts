@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { afterEach, expect, test } from 'vitest';
 import { BlockOp } from '../../../src/block/device.js';
 import { MiB } from '../../../src/common/units.js';
-import { BLOCK, damaged, flip, protectedVolume, scrub } from './damaged-volume.js';
+import { BLOCK, damaged, flip, protectedVolume, type Replica, scrub } from './damaged-volume.js';
 import { ClientRig, expectBytes, submit, until, write } from './rig.js';
 
 /** Bits that change in the chunk files of real OSTs, under an open volume. */
@@ -14,6 +14,9 @@ async function begin(replicas: number) {
   rig = await ClientRig.start(replicas);
   return protectedVolume(rig, replicas);
 }
+
+const sealedThrough = async ({ peer }: Replica) =>
+  (await peer.call('ost.objects', { after: null })).objects[0]!.lastSeal;
 
 test('a read of a damaged block gets the right bytes from the other replica, and mends it', async () => {
   const { volume, copies } = await begin(2);
@@ -35,13 +38,16 @@ test('a read of a damaged block gets the right bytes from the other replica, and
 test('what a scrub finds is mended by the writer, without a read, and is protected again', async () => {
   const { volume, copies } = await begin(2);
   for (let time = 1; time <= 2; time++) {
+    await until(async () => (await sealedThrough(copies[1]!)) >= volume.object.epoch - 1);
+    const { epoch } = volume.object;
     flip(copies[1]!.file, 3 * BLOCK);
     const job = await scrub(copies[1]!.peer);
     expect(job).toMatchObject({ badBlocks: 1, failure: '' });
     expect(job.checkedBytes).toBeGreaterThanOrEqual(8 * BLOCK);
     await until(async () => volume.status().repairedBlocks === time && (await damaged(copies[1]!)) === 0);
     expect(readFileSync(copies[1]!.file)[3 * BLOCK]).toBe(0x13);
-    // Its region is without checksums until they are taken anew, which is done at once.
+    // The repair counts as a write: its block has no checksum before the next seal, and its OST has been told of that.
+    await until(async () => (await sealedThrough(copies[1]!)) >= epoch);
     await until(async () => (await scrub(copies[1]!.peer)).unsealedRegions === 0);
   }
   expect((await copies[1]!.peer.call('ost.stat', {})).integrity).toMatchObject({

@@ -153,8 +153,8 @@ export const RECOVERY_MUTANTS: readonly Mutant[] = [
     ],
   },
   {
-    name: 'I10 a close does not flush a repair that is under way',
-    edits: [{ file: 'client/volume.ts', from: '.drainAll(), this.repair.settled()]', to: '.drainAll()]' }],
+    name: 'I2 a repair with the tag of what was sealed',
+    edits: [{ file: 'client/recovery/repair.ts', from: ', { tag: state.tag });', to: ');' }],
   },
   {
     name: 'I14 wait off',
@@ -163,6 +163,26 @@ export const RECOVERY_MUTANTS: readonly Mutant[] = [
         file: 'client/open.ts',
         from: '    if (waitedMs < this.env.confirmMs) await',
         to: '    if (waitedMs < 0) await',
+      },
+    ],
+  },
+  {
+    name: 'I13 acknowledged after a move before its map is stored',
+    edits: [
+      {
+        file: 'client/recovery/move.ts',
+        from: '  const hold = () => {\n    state.acksHeld = true;\n  };\n',
+        to: '  const hold = () => {};\n',
+      },
+    ],
+  },
+  {
+    name: 'I9 the target of a move joins without its copies',
+    edits: [
+      {
+        file: 'client/recovery/stale-regions.ts',
+        from: '  for (const source of state.inSyncMembers()) {\n',
+        to: '  for (const source of state.move === null ? state.inSyncMembers() : []) {\n',
       },
     ],
   },

@@ -35,7 +35,14 @@ function turn(): void {
 }
 
 class Holder {
-  readonly stream = { arriving: -1, leaving: 0, sentBytes: 0, receivingBytes: 0 } as unknown as Stream;
+  readonly stream = {
+    arriving: -1,
+    leaving: 0,
+    sentBytes: 0,
+    receivedBytes: 0,
+    receivingBytes: 0,
+    shrink: vi.fn(),
+  } as unknown as Stream;
   readonly account: PoolAccount = shares.open(this);
   readonly buffers: PoolBuffer[] = [];
   readonly memoryBack = vi.fn();

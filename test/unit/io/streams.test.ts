@@ -471,6 +471,57 @@ describe.each(KINDS)('streams on %s', (kind) => {
     }
   });
 
+  it('gives back what lies ready for what does not come, and loses nothing of what comes after all', async () => {
+    const io = openIo(kind);
+    const [client, server] = await connectedPair(io, 'unix');
+    const came: Buffer[] = [];
+    server.receive(
+      new LengthFrames((buffer, offset, length) => {
+        came.push(Buffer.from(buffer!.memory.bytes.subarray(offset, offset + length)));
+        if (came.length % 3 === 0) server.shrink();
+      }),
+    );
+    client.receive(new LengthFrames(() => {}));
+    const sent: Buffer[] = [];
+    for (let i = 0; i < 300; i++) {
+      sent.push(pattern(10_000 + ((i * 7919) % 30_000), i));
+      sendFrame(client, sent[i]!);
+      sendFrame(server, pattern(100, i));
+      if (i % 20 === 0) await new Promise((resolve) => setImmediate(resolve));
+      if (i % 7 === 0) server.shrink();
+    }
+    await until(() => came.length === 300, 'all');
+    expect(Buffer.concat(came).equals(Buffer.concat(sent))).toBe(true);
+    for (let i = 0; i < 100; i++) sendFrame(client, sent[i]!);
+    await until(() => came.length === 400, 'more');
+    server.shrink();
+    await until(() => server.receivingBytes <= 4096, 'little lies ready');
+    sendFrame(client, sent[0]!);
+    await until(() => came.length === 401, 'one more');
+    expect(came[400]!.equals(sent[0]!)).toBe(true);
+    client.destroy();
+    server.destroy();
+  });
+
+  it('finds memory that lies ready for connections that have fallen silent', async () => {
+    const io = openIo(kind, { poolBytes: 4 * MiB });
+    const listener = await io.listen('tcp://127.0.0.1:0', echo);
+    const port = Number(new URL(listener.address).port);
+    const talk = async (payload: Buffer, times: number) => {
+      const socket = netConnect(port, '127.0.0.1');
+      atEnd(() => socket.destroy());
+      let bytes = 0;
+      socket.on('data', (data) => {
+        bytes += data.length;
+      });
+      const frames = Array.from({ length: times }, () => [lengthHeader(payload.length), payload]).flat();
+      socket.write(Buffer.concat(frames));
+      await until(() => bytes === times * (payload.length + 4), 'all of it');
+    };
+    for (let i = 0; i < 16; i++) await talk(pattern(10_000, i), 100);
+    await talk(pattern(900_000, 1), 1);
+  });
+
   it('many connections at once', async () => {
     const io = openIo(kind, { poolBytes: 64 * MiB });
     const listener = await io.listen('tcp://127.0.0.1:0', echo);

@@ -6,7 +6,12 @@ import { type DumpedMds, EPOCH_STEP, MemoryStore, makePlan, type OstScan } from 
 import { Osts } from '../../../src/mds/osts.js';
 import { firstEpoch } from '../../../src/mds/rebuild/judge.js';
 import { fillStore } from '../../../src/mds/rebuild/write.js';
-import { newObjectRecord, newStoredObject, type StoredObject } from '../../../src/mds/stored-object.js';
+import {
+  isLossUntold,
+  newObjectRecord,
+  newStoredObject,
+  type StoredObject,
+} from '../../../src/mds/stored-object.js';
 import type { ChunkMap, KeptObject, Member, ObjectRecord, StoredSet } from '../../../src/protocol/index.js';
 import { createSpec, ManualClock, ostInfo, testId } from './support.js';
 
@@ -128,6 +133,8 @@ describe('one object', () => {
     const set = { epoch: 5, members: members([1]) };
     const { objects } = plan([scan(1, [kept(record(0x10, [1]), { set, lossWallMs: 77 })])]);
     expect(objects[0]!.lossWallMs).toBe(77);
+    // Nobody knows whether the guest was told: the next gateway tells it.
+    expect(isLossUntold(objects[0]!)).toBe(true);
   });
 
   test('of claims of one epoch, what makes more be copied counts', () => {

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
-import { createServer } from 'node:net';
+import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Registry as Metrics } from 'prom-client';
@@ -204,4 +204,28 @@ describe('http', () => {
     await local.close();
     await rm(directory, { recursive: true });
   });
+});
+
+test('who asks for pages and reads none is dropped', async () => {
+  const impatient = await StatusHttp.listen('tcp://127.0.0.1:0', {
+    view,
+    metrics: createMetrics(registry, clock, '9.8.7'),
+    log: silentLogger,
+    stillMs: 500,
+  });
+  const { hostname, port } = new URL(impatient.address.replace('tcp:', 'http:'));
+  const socket = connect(Number(port), hostname).pause();
+  let hungUp = false;
+  socket.on('error', () => {
+    hungUp = true;
+  });
+  const asked = Buffer.from('GET / HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(5000));
+  // Writing fails at last: reading would take the pages.
+  for (let i = 0; i < 100 && !hungUp; i++) {
+    socket.write(asked);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  expect(hungUp).toBe(true);
+  socket.destroy();
+  await impatient.close();
 });

@@ -2,6 +2,7 @@ import { afterEach, describe, expect, test } from 'vitest';
 import { BlockOp } from '../../../src/block/index.js';
 import { systemClock } from '../../../src/common/clock.js';
 import { KiB, MiB } from '../../../src/common/units.js';
+import type { PoolBuffer } from '../../../src/io/index.js';
 import { RawNbd, request } from '../../fixtures/nbd-client.js';
 import { Rig, type RigOptions } from './rig.js';
 
@@ -124,6 +125,41 @@ test('and so may one that holds little, beside others that are busy', async () =
   expect(dropped()).toBe(0);
 });
 
+test('what lies ready for clients that have fallen silent is given back when others want it', async () => {
+  await start({ poolBytes: 16 * MiB });
+  rig.fault.setRules();
+  for (let i = 0; i < 40; i++) {
+    const client = await open();
+    const writes = Array.from({ length: 40 }, () => [
+      request(WRITE, 0, 16 * KiB),
+      Buffer.alloc(16 * KiB),
+    ]).flat();
+    client.send(...writes);
+    for (let k = 0; k < 40; k++) expect((await client.simpleReply()).errno).toBe(0);
+  }
+  await settled();
+  // Less and less of it, for more and more clients.
+  expect(rig.io.pool.usedBytes).toBeGreaterThan(4 * MiB);
+  const good = await open();
+  for (let i = 0; i < 1000 && rig.io.pool.usedBytes > 2 * MiB; i++) await timeOfReads(good, 16 * MiB, 4, 4);
+  await until(() => rig.io.pool.usedBytes < 2 * MiB);
+  expect(dropped()).toBe(0);
+});
+
+test('a write goes on that was stopped for the memory of others, with one piece of its own under way', async () => {
+  await start({ poolBytes: 16 * MiB });
+  const full: (PoolBuffer | null)[] = [];
+  const writer = await open();
+  rig.fault.setRules({ op: BlockOp.WRITE, hold: true });
+  while (rig.io.pool.usedBytes < 13 * MiB) full.push(rig.io.pool.acquire(64 * KiB));
+  writer.send(request(WRITE, 0, 64 * KiB), Buffer.alloc(64 * KiB));
+  await until(() => rig.fault.heldCount > 0);
+  rig.fault.setRules();
+  rig.fault.release();
+  expect((await writer.simpleReply()).errno).toBe(0);
+  for (const buffer of full) buffer?.release();
+});
+
 test('answers without data that are not taken fill neither the pool nor the heap', async () => {
   await start({ poolBytes: 16 * MiB });
   const flood = Buffer.concat(Array.from({ length: 1000 }, () => request(99, 0, 0)));
@@ -169,7 +205,7 @@ test('of the state of the disk little waits for who does not take it', async () 
 });
 
 test('a hundred writers that send byte by byte leave writers room, and lose what is wanted', async () => {
-  await start({ poolBytes: 16 * MiB, server: { stillMs: 1500 } });
+  await start({ poolBytes: 32 * MiB, server: { stillMs: 1500 } });
   const writers: RawNbd[] = [];
   for (let i = 0; i < 100; i++) {
     const client = await open();

@@ -144,6 +144,15 @@ test('silence in the handshake ends it, at whatever point', async () => {
   clearInterval(timer);
 });
 
+test('haggling on and on, each option in time, has an end', async () => {
+  const client = await greeted();
+  const timer = setInterval(() => client.send(optionBytes(99, Buffer.alloc(0))), 150);
+  const began = performance.now();
+  await dropped(client);
+  clearInterval(timer);
+  expect(performance.now() - began).toBeGreaterThan(1000);
+});
+
 test('a flood of options without reading the answers', async () => {
   const client = await greeted();
   client.socket.pause();

@@ -348,7 +348,7 @@ export class ChecksumHistory {
     this.count('scrubs');
     const { scrubs } = this.core.integrity!;
     const { damage } = this.core;
-    scrubs.begin(RECORD.id, 64 * MiB);
+    this.complete(scrubs.begin(RECORD.id, 64 * MiB, this.holder), 'scrub');
     this.world.run(() => !scrubs.job!.running, 60_000, 'scrub');
     // A change that began meanwhile takes its block out of the flips and off the list alike.
     const listed = damage.list(RECORD.id, 4096).map(({ chunk, offset }) => `${chunk}:${offset / BLOCK}`);

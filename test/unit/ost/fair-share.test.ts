@@ -3,30 +3,12 @@ import { connect, type Socket } from 'node:net';
 import { expect, test } from 'vitest';
 import { systemClock } from '../../../src/common/clock.js';
 import { KiB, MiB } from '../../../src/common/units.js';
-import { decodeBody, encodeBody } from '../../../src/protocol/control.js';
-import {
-  decodeFrameHeader,
-  encodeFrameHeader,
-  FRAME_HEADER_BYTES,
-  FrameHeader,
-  Opcode,
-} from '../../../src/protocol/frame.js';
-import { PROTOCOL_VERSION_CURRENT } from '../../../src/protocol/version.js';
+import { decodeBody } from '../../../src/protocol/control.js';
+import { decodeFrameHeader, FRAME_HEADER_BYTES, FrameHeader, Opcode } from '../../../src/protocol/frame.js';
+import { call, frame, HELLO } from '../../fixtures/raw-peer.js';
 import { atEnd, objectRecord, openIo, start, temporaryDirectory, until, Writer } from './support.js';
 
 /** Peers that read much of an OST and take nothing of it. */
-
-function frame(fields: Partial<FrameHeader>, payload: Uint8Array = Buffer.alloc(0)): Buffer {
-  const known = { version: PROTOCOL_VERSION_CURRENT, payloadBytes: payload.length };
-  const bytes = Buffer.alloc(FRAME_HEADER_BYTES);
-  encodeFrameHeader(bytes, 0, Object.assign(new FrameHeader(), known, fields));
-  return Buffer.concat([bytes, payload]);
-}
-
-const HELLO = frame(
-  { opcode: Opcode.HELLO },
-  encodeBody({ minVersion: 1, maxVersion: 1, role: 'client', clusterId: '', name: 'x' }),
-);
 
 /** Attaches to an object of its own, asks for a hundred mebibytes of it and reads no answer. */
 async function greedy(address: string, number: number): Promise<Socket> {
@@ -35,9 +17,7 @@ async function greedy(address: string, number: number): Promise<Socket> {
   socket.on('error', () => {});
   await once(socket, 'connect');
   const asked = { object: objectRecord(number), sessionEpoch: 2, sessionNumber: 1 };
-  socket.write(
-    Buffer.concat([HELLO, frame({ opcode: Opcode.CALL, requestId: 1 }, encodeBody(['ost.attach', asked]))]),
-  );
+  socket.write(Buffer.concat([HELLO, call(1, 'ost.attach', asked)]));
   const header = new FrameHeader();
   let received = Buffer.alloc(0);
   let handle: number | null = null;

@@ -1,7 +1,9 @@
 import { defineVerb } from '../../command.js';
+import { EXIT } from '../../exit-codes.js';
+import { findOst } from '../../find-ost.js';
 import { interruptible } from '../../interrupt.js';
 import { evacuate, objectsOn, planEvacuation } from '../../recovery/evacuate.js';
-import { evacuationExit, findOst, printEvacuation } from '../../recovery/rows.js';
+import { evacuationExit, printEvacuation } from '../../recovery/rows.js';
 import { RATE_OPTION, type RecoveryOptions, recoveryCluster } from '../../recovery/run.js';
 
 interface Options extends RecoveryOptions {
@@ -17,7 +19,7 @@ export const drain = defineVerb<Options>({
     'the others from here. Ended early, it goes on where it was when it is given again. Then `rawstor ost rm`.',
   arguments: [{ name: 'ost', help: 'its id, or the end of it' }],
   options: [
-    { flags: '--dry-run', help: 'only say what would be moved where', default: false },
+    { flags: '--dry-run', help: 'only say what would be moved where, or given up', default: false },
     {
       flags: '--cancel',
       help: 'let it get new data again; moves that have not ended are given up',
@@ -35,22 +37,27 @@ export const drain = defineVerb<Options>({
   async run(context, [ref], options) {
     const cluster = await recoveryCluster(context, options);
     const { timeout } = context.globals;
-    const { ostId } = await findOst(context, cluster, ref!);
+    const { ostId, draining } = await findOst(context, cluster, ref!);
     if (options.cancel) {
-      await cluster.mds.call('mds.setOst', { ostId, draining: false }, timeout);
       const moving = (await objectsOn(cluster, ostId, timeout)).filter(
         ({ wanted }) => wanted?.from === ostId,
       );
-      for (const { id } of moving) await cluster.mds.call('mds.cancelMove', { id }, timeout);
-      context.output.one({ ostId, draining: false, givenUp: moving.map(({ name }) => name) }, () => [
-        `OST ${ostId} takes new data again, ${moving.length} moves were given up`,
-      ]);
+      if (!options.dryRun) {
+        await cluster.mds.call('mds.setOst', { ostId, draining: false }, timeout);
+        for (const { id } of moving) await cluster.mds.call('mds.cancelMove', { id }, timeout);
+      }
+      const [takes, were] = options.dryRun ? ['would take', 'would be'] : ['takes', 'were'];
+      const givenUp = moving.map(({ name }) => name);
+      context.output.one(
+        { ostId, draining: options.dryRun && draining, dryRun: options.dryRun, givenUp },
+        () => [`OST ${ostId} ${takes} new data again, ${moving.length} moves ${were} given up`],
+      );
       return 0;
     }
     if (options.dryRun) {
       const rows = await planEvacuation(context, cluster, ostId);
       printEvacuation(context, rows);
-      return rows.some(({ state }) => state === 'not possible') ? 73 : 0;
+      return rows.some(({ state }) => state === 'not possible') ? EXIT.UNSATISFIABLE : 0;
     }
     await cluster.mds.call('mds.setOst', { ostId, draining: true }, timeout);
     const rows = await interruptible((signal) => evacuate(context, cluster, ostId, signal));

@@ -4,6 +4,7 @@ import { formatSizeBytes } from '../../../common/units.js';
 import type { ObjectInfo } from '../../../protocol/index.js';
 import { defineVerb } from '../../command.js';
 import type { Context } from '../../context.js';
+import { EXIT } from '../../exit-codes.js';
 import { interruptible } from '../../interrupt.js';
 import { OstLinks } from '../../ost-links.js';
 import { type BalanceVolume, planBalance } from '../../recovery/balance.js';
@@ -26,7 +27,6 @@ interface Row {
 }
 
 const LOOK_MS = 500;
-const WAITS_EXIT = 75;
 
 export const rebalance = defineVerb<Options>({
   name: 'rebalance',
@@ -58,7 +58,7 @@ export const rebalance = defineVerb<Options>({
       { header: '', cell: (row) => row.detail },
     ]);
     if (rows.length === 0) context.note('all OSTs are filled alike, as far as whole copies allow');
-    return options.dryRun || rows.every(({ state }) => state === 'moved') ? 0 : WAITS_EXIT;
+    return options.dryRun || rows.every(({ state }) => state === 'moved') ? 0 : EXIT.AGAIN;
   },
 });
 

@@ -1,8 +1,10 @@
 import { RawstorError } from '../../../common/errors.js';
 import { defineVerb } from '../../command.js';
+import { EXIT } from '../../exit-codes.js';
+import { findOst } from '../../find-ost.js';
 import { interruptible } from '../../interrupt.js';
 import { evacuate, planEvacuation } from '../../recovery/evacuate.js';
-import { evacuationExit, findOst, printEvacuation } from '../../recovery/rows.js';
+import { evacuationExit, printEvacuation } from '../../recovery/rows.js';
 import { RATE_OPTION, type RecoveryOptions, recoveryCluster } from '../../recovery/run.js';
 
 interface Options extends RecoveryOptions {
@@ -50,7 +52,9 @@ export const ostRm = defineVerb<Options>({
     const plan = await planEvacuation(context, cluster, ostId);
     if (options.dryRun) {
       printEvacuation(context, plan);
-      return plan.length === 0 || (options.lost && plan.every(({ state }) => state === 'to move')) ? 0 : 75;
+      return plan.length === 0 || (options.lost && plan.every(({ state }) => state === 'to move'))
+        ? 0
+        : EXIT.AGAIN;
     }
     if (plan.length > 0 && !options.lost) {
       throw new RawstorError('BUSY', `OST ${ostId} still has copies of ${plan.length} volumes`, {

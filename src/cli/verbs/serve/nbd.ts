@@ -30,7 +30,9 @@ export const serveNbd = defineVerb<Options>({
   summary: 'serve all volumes of a cluster over NBD',
   description:
     'Each volume is an export by its name, opened when a client connects and closed some seconds after the last ' +
-    'one has left. NBD has no authentication here: use a Unix socket, or only networks that are trusted.',
+    'one has left. NBD has no authentication here: use a Unix socket, or only networks that are trusted. A client ' +
+    'holds at most 32M of the memory for I/O buffers, less while others want some; one that holds much, and takes ' +
+    'nothing for 10 s while others wait, is dropped.',
   options: [
     {
       flags: '--listen <address>',

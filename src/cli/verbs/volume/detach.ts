@@ -12,7 +12,7 @@ export const detach = defineVerb<{ force: boolean }>({
   options: [
     {
       flags: '-f, --force',
-      help: 'even while clients are connected: what they have sent is answered, then they are cut off',
+      help: 'even while clients are connected: what they have sent is answered, or fails when that takes over 2 s, then they are cut off',
       default: false,
     },
   ],

@@ -1,6 +1,7 @@
 import { formatSizeBytes } from '../../../common/units.js';
 import type { ObjectInfo, Result } from '../../../protocol/index.js';
 import { defineVerb } from '../../command.js';
+import { EXIT } from '../../exit-codes.js';
 import { OstLinks } from '../../ost-links.js';
 import { allOsts, allVolumes, volumeInfo } from '../../volumes.js';
 
@@ -64,7 +65,7 @@ export const du = defineVerb({
       { header: 'BY VERSION', cell: (row) => row.versions.map(versionText).join(', ') },
     ]);
     for (const text of osts.failures) context.warn(text);
-    return osts.failures.length === 0 ? 0 : 75;
+    return osts.failures.length === 0 ? 0 : EXIT.AGAIN;
   },
 });
 

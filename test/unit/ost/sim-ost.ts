@@ -1,0 +1,98 @@
+import { silentLogger } from '../../../src/common/log.js';
+import { MiB } from '../../../src/common/units.js';
+import { heapMemory } from '../../../src/io/memory.js';
+import { BufferPool } from '../../../src/io/pool.js';
+import { sumsKey } from '../../../src/ost/checksums/sum-record.js';
+import { OstCore } from '../../../src/ost/core.js';
+import type { OstObject } from '../../../src/ost/object.js';
+import { Records } from '../../../src/ost/records.js';
+import { DEFAULT_TUNING, type OstTuning } from '../../../src/ost/tuning.js';
+import { ChunkOp } from '../../../src/protocol/index.js';
+import { SimDisk } from '../../sim/disk.js';
+import { SimProcess } from '../../sim/process.js';
+import { SimStorage, SimStore } from '../../sim/storage.js';
+import { World } from '../../sim/world.js';
+import { objectRecord } from './support.js';
+
+export const BLOCK = 4096;
+export const RECORD = objectRecord(1, { chunkSizeBytes: MiB, sizeBytes: MiB });
+
+type Session = Awaited<ReturnType<OstCore['attach']>>;
+
+/** One OST on a simulated disk and virtual time, to be led step by step. */
+export class SimOst {
+  readonly world = new World(3);
+  readonly disk = new SimDisk(this.world, 'ost');
+  process!: SimProcess;
+  core!: OstCore;
+
+  start(tuning: Partial<OstTuning> = {}): void {
+    const process = new SimProcess(this.world, 'ost');
+    this.process = process;
+    const pool = new BufferPool(heapMemory(4 * MiB));
+    const io = { ...process.io, kind: 'sim' as const, schedule: process.io.schedule, pool };
+    const env = {
+      io,
+      clock: process.clock,
+      log: silentLogger,
+      kernelBootId: this.disk.kernelBootId,
+      dirtyCounters: () => '',
+      onFatal: () => this.world.fail('fatal'),
+    };
+    const records = new Records(new SimStore(this.disk, process));
+    const all = { ...DEFAULT_TUNING, reserveBytes: 0, ...tuning };
+    const id = '01900000-0000-7000-8000-0000000000ff';
+    this.core = new OstCore(id, env, new SimStorage(this.disk, process), records, all);
+    const { core } = this;
+    process.clock.every(100, () => core.regions.tick++);
+    this.finish(core.open());
+  }
+
+  finish<T>(work: Promise<T>): T {
+    let done: { value: T } | null = null;
+    work.then((value) => {
+      done = { value };
+    });
+    this.world.run(() => done !== null, 60_000, 'work');
+    return done!.value;
+  }
+
+  attach(epoch: number): Session {
+    const holder = { sessions: new Set<never>(), gone: false };
+    return this.finish(this.core.attach(RECORD, epoch, 1, holder as never));
+  }
+
+  /** An operation on the first block; its status is -1 until it is answered. */
+  begin(session: Session, opcode: number, tag: number, byte: number, offset = 0) {
+    const memory = heapMemory(BLOCK);
+    memory.bytes.fill(byte);
+    const outcome = { status: -1, memory };
+    const op = new ChunkOp({
+      chunkDone: () => {
+        outcome.status = op.status;
+      },
+    });
+    const { handle, epoch: sessionEpoch, number: sessionNumber } = session;
+    const range = { chunk: 0, chunkVersion: 1, offset, length: BLOCK };
+    Object.assign(op, { opcode, tag, handle, sessionEpoch, sessionNumber, ...range });
+    op.slices.add(memory, 0, BLOCK);
+    this.core.submit(op, session.holder);
+    return outcome;
+  }
+
+  answered(outcome: { status: number }): number {
+    this.world.run(() => outcome.status >= 0, 60_000, 'an answer');
+    return outcome.status;
+  }
+
+  pass(forMs: number): void {
+    const untilMs = this.world.nowMs + forMs;
+    this.process.later(forMs, '', () => {});
+    this.world.run(() => this.world.nowMs >= untilMs, forMs + 1, 'time');
+  }
+
+  /** The record of the first region's checksums. */
+  sums({ key }: OstObject): Buffer | undefined {
+    return this.disk.records.get(sumsKey(key, 0, 1, 0).toString('hex'));
+  }
+}
