@@ -59,7 +59,7 @@ export class SimOst {
 
   attach(epoch: number): Session {
     const holder = { sessions: new Set<never>(), gone: false };
-    return this.finish(this.core.attach(RECORD, epoch, 1, holder as never));
+    return this.finish(this.core.attaching.attach(RECORD, epoch, 1, holder as never));
   }
 
   /** An operation on the first block; its status is -1 until it is answered. */
