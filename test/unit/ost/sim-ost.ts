@@ -17,7 +17,7 @@ import { objectRecord } from './support.js';
 export const BLOCK = 4096;
 export const RECORD = objectRecord(1, { chunkSizeBytes: MiB, sizeBytes: MiB });
 
-type Session = Awaited<ReturnType<OstCore['attach']>>;
+type Session = Awaited<ReturnType<OstCore['attaching']['attach']>>;
 
 /** One OST on a simulated disk and virtual time, to be led step by step. */
 export class SimOst {
