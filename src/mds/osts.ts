@@ -100,6 +100,9 @@ export class Osts {
       known.persistedAtMs = nowMs;
       await this.persist(known);
     }
+    // It may have been marked meanwhile.
+    const { draining = false, removed = false } = this.known.get(info.ostId) ?? {};
+    Object.assign(known, { draining, removed });
     this.known.set(info.ostId, known);
     return known;
   }
