@@ -100,9 +100,12 @@ export class Osts {
       known.persistedAtMs = nowMs;
       await this.persist(known);
     }
-    // It may have been marked meanwhile.
+    // It may have been marked meanwhile, and what was written here be of before.
     const { draining = false, removed = false } = this.known.get(info.ostId) ?? {};
-    Object.assign(known, { draining, removed });
+    if (draining !== known.draining || removed !== known.removed) {
+      Object.assign(known, { draining, removed });
+      await this.persist(known);
+    }
     this.known.set(info.ostId, known);
     return known;
   }
