@@ -98,11 +98,10 @@ export class Mds {
 
   async registerOst(info: Params<'mds.registerOst'>, caller: Caller): Promise<Result<'mds.registerOst'>> {
     const again = this.osts.isOver(info.ostId, caller);
-    await this.osts.register(info, caller);
+    const { draining } = await this.osts.register(info, caller);
     if (!again) for (const id of this.leases.objects()) this.notify(id, 'look', `OST ${info.ostId} is there`);
     const deletedObjects = this.tombstones.pending(info.ostId, TOMBSTONES_PER_ANSWER);
     const leftObjects = this.moves.leftOn(info.ostId, TOMBSTONES_PER_ANSWER);
-    const draining = this.osts.isDraining(info.ostId);
     return { clusterId: this.clusterId, deletedObjects, leftObjects, draining };
   }
 

@@ -71,7 +71,7 @@ export class Osts {
   }
 
   /** @throws RawstorError CONFLICT when an OST of this id is alive at another address; LIMIT */
-  async register(info: OstInfo, caller: Caller): Promise<void> {
+  async register(info: OstInfo, caller: Caller): Promise<{ draining: boolean }> {
     checkInfoSize(info);
     const nowMs = this.clock.nowMs();
     const before = this.known.get(info.ostId);
@@ -100,7 +100,14 @@ export class Osts {
       known.persistedAtMs = nowMs;
       await this.persist(known);
     }
+    // It may have been marked meanwhile, and what was written here be of before.
+    const { draining = false, removed = false } = this.known.get(info.ostId) ?? {};
+    if (draining !== known.draining || removed !== known.removed) {
+      Object.assign(known, { draining, removed });
+      await this.persist(known);
+    }
     this.known.set(info.ostId, known);
+    return known;
   }
 
   /** @throws RawstorError NOT_FOUND */
@@ -113,10 +120,6 @@ export class Osts {
     }
     await this.persist({ ...known, ...change });
     Object.assign(this.known.get(ostId)!, change);
-  }
-
-  isDraining(ostId: string): boolean {
-    return this.known.get(ostId)?.draining === true;
   }
 
   isAlive(ostId: string): boolean {

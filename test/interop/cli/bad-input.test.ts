@@ -62,7 +62,7 @@ describe('a volume that cannot be created leaves nothing', () => {
     ['size past every volume', sized('5P'), 64, /5 PiB is too large \(--size\)[\s\S]*4 PiB/],
     ['size of too many chunks', [...sized('4P'), '--chunk-size', '1M'], 64, /at least 256 MiB/],
     ['chunks of nothing', [...sized('1G'), '--chunk-size', '0'], 64, /power of two from 1 MiB/],
-    ['name that is empty', named(''), 64, /'' is not a volume name/],
+    ['name that is empty', named(''), 64, /the argument 'name' is empty/],
     ['name with a space', named('a b'), 64, /'a b' is not a volume name[\s\S]*letters, digits/],
     ['name out of the tree', named('../x'), 64, /not a volume name/],
     ['name too long', named('a'.repeat(256)), 64, /at most 255/],

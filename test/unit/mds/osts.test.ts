@@ -107,3 +107,18 @@ test('getFreeOst gives alive OSTs with room besides their reserve, the emptiest 
   rig.clock.advance(10_000);
   expect((await rig.mds.getFreeOst({ sizeBytes: 0, count: 3 })).osts).toEqual([]);
 });
+
+test('a mark that is made while the OST registers stays, also over a restart', async () => {
+  const caller = {};
+  await rig.mds.registerOst(ostInfo(1), caller);
+  // Something to be written down.
+  const moved = ostInfo(1, { labels: { host: 'another' } });
+  const marking = rig.mds.moves.setOst({ ostId: testId(1), draining: true });
+  const registering = rig.mds.registerOst(moved, caller);
+  await Promise.all([marking, registering]);
+  const draining = async () => (await rig.mds.listOsts()).osts.map((ost) => ost.draining);
+  expect(await draining()).toEqual([true]);
+  expect((await rig.mds.registerOst(moved, caller)).draining).toBe(true);
+  await rig.restart();
+  expect(await draining()).toEqual([true]);
+});
