@@ -19,6 +19,7 @@ export interface VersionsOwner {
 /** How long a change waits for replicas to be in order. */
 const PATIENCE_MS = 5000;
 const RETRY_MS = 100;
+const SETTLE_MS = 1000;
 
 /** Snapshots, rollback, flattening and size of an open volume: what this process is asked for, and by the MDS. */
 export class Versions {
@@ -100,6 +101,13 @@ export class Versions {
   /** Waits for OSTs to have nothing left of nameless versions, and has these forgotten. */
   settle(waitMs: number): Promise<void> {
     return this.forgetting.look(waitMs);
+  }
+
+  /** Nobody would have merged versions forgotten before the next open. Not for long: the close matters more. */
+  async beforeClose(): Promise<void> {
+    const { clock } = this.state.env;
+    if (this.unmerged === 0 || this.state.fatal !== null) return;
+    await Promise.race([this.settle(SETTLE_MS), clock.sleep(2 * SETTLE_MS)]);
   }
 
   private async refuse(askedId: string, error: RawstorError): Promise<void> {

@@ -186,6 +186,8 @@ export class Volume implements BlockDevice, MemberOwner {
   /** Answers what is in flight, flushes, seals where that is possible and gives the lease back. */
   async close(): Promise<void> {
     if (this.state.closing) return;
+    if (!this.readOnly) await this.versions.beforeClose();
+    if (this.state.closing) return;
     this.state.closing = true;
     this.stopTimers();
     this.requests.failStarved();
