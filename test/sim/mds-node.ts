@@ -18,8 +18,6 @@ import { roundTrip } from './peer.js';
 import { SimProcess } from './process.js';
 import type { World } from './world.js';
 
-type Method = (params: unknown, caller: object) => Promise<unknown>;
-
 const CONNECT_TIMEOUT_MS = 1000;
 
 class PeekableStore extends MemoryStore {
