@@ -86,6 +86,7 @@ export class ChunkCache {
     if (into.file !== null) into.retired.push(into.file);
     into.file = from.file;
     from.file = null;
+    from.handedOver = true;
     into.allocatedBytes = from.allocatedBytes;
     from.allocatedBytes = 0;
     into.sync.dirty = true;
@@ -138,6 +139,7 @@ export class ChunkCache {
     try {
       await file?.close();
       await work(allocatedBytes);
+      chunk.handedOver = false;
     } finally {
       this.openFile(chunk, false);
     }
