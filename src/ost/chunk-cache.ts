@@ -95,7 +95,9 @@ export class ChunkCache {
 
   /** Something that used the chunk is over. */
   settled(chunk: ChunkFile): void {
-    if (chunk.retired.length > 0 && chunk.holders <= chunk.above.size) this.closeRetired(chunk);
+    const { retired, holders, above, sync, dirt } = chunk;
+    // A sync or writeback that began before holds nothing, and may be of one of them.
+    if (retired.length > 0 && holders <= above.size && !sync.running && dirt.idle) this.closeRetired(chunk);
     if (this.entries.length > this.limit && chunk.idle) this.evict();
   }
 
