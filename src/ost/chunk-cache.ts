@@ -86,6 +86,7 @@ export class ChunkCache {
     if (into.file !== null) into.retired.push(into.file);
     into.file = from.file;
     from.file = null;
+    from.handedOver = true;
     into.allocatedBytes = from.allocatedBytes;
     from.allocatedBytes = 0;
     into.sync.dirty = true;
@@ -94,7 +95,9 @@ export class ChunkCache {
 
   /** Something that used the chunk is over. */
   settled(chunk: ChunkFile): void {
-    if (chunk.retired.length > 0 && chunk.holders <= chunk.above.size) this.closeRetired(chunk);
+    const { retired, holders, above, sync, dirt } = chunk;
+    // A sync or writeback that began before holds nothing, and may be of one of them.
+    if (retired.length > 0 && holders <= above.size && !sync.running && dirt.idle) this.closeRetired(chunk);
     if (this.entries.length > this.limit && chunk.idle) this.evict();
   }
 
@@ -138,6 +141,7 @@ export class ChunkCache {
     try {
       await file?.close();
       await work(allocatedBytes);
+      chunk.handedOver = false;
     } finally {
       this.openFile(chunk, false);
     }

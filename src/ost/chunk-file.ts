@@ -48,6 +48,8 @@ export class ChunkFile {
   /** By region, which version each block is of. */
   readonly owners = new Map<number, RegionOwners>();
   lock: ChangeLock | null = null;
+  /** Its file has become that of the version over it: who began to read it goes on, and there is nothing to take checksums of. */
+  handedOver = false;
   /** Files that another one has taken the place of, while somebody may still read them. */
   readonly retired: IoFile[] = [];
 

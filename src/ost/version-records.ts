@@ -1,4 +1,5 @@
 import { LIMITS } from '../common/limits.js';
+import { sumsKey } from './checksums/sum-record.js';
 import {
   chunkKey,
   decodeRegions,
@@ -10,7 +11,7 @@ import {
   RecordType,
   regionsKey,
 } from './record-codec.js';
-import type { DurableStore } from './store.js';
+import type { Change, DurableStore } from './store.js';
 
 const VERSIONS_MAX = 2 * LIMITS.snapshotsPerVolume;
 /** More than a chunk can have. */
@@ -64,10 +65,19 @@ export class VersionRecords {
     return row?.epochs[region % REGIONS_PER_PAGE] ?? 0;
   }
 
-  /** Removes the checksums of one version of a chunk, in bounded transactions. */
+  /**
+   * Removes the checksums of one version of a chunk, in bounded transactions: also those that are only on their way here. There are none
+   * of regions that were never written.
+   */
   async removeSums(id: Uint8Array, chunk: number, version: number): Promise<void> {
-    const place = chunkKey(id, chunk, version).subarray(17);
-    await removeAll(this.store, Buffer.concat([objectKey(RecordType.SUMS, id), place]));
+    for (const { page, epochs } of this.versionRegions(id, chunk, version)) {
+      const changes: Change[] = [];
+      epochs.forEach((epoch, i) => {
+        const key = () => sumsKey(id, chunk, version, page * REGIONS_PER_PAGE + i);
+        if (epoch > 0) changes.push({ key: key(), value: null });
+      });
+      await this.store.commit(changes);
+    }
   }
 
   /** Removes every record of one version of a chunk, in bounded transactions; that it was written to last. */

@@ -62,16 +62,36 @@ export class Checksums {
     }
   }
 
-  /** The file has answered. */
-  endChange(chunk: ChunkFile, offset: number, length: number): void {
+  /** The file has answered; `changed` is false where it was not told anything. */
+  endChange(chunk: ChunkFile, offset: number, length: number, changed = true): void {
     const last = Math.floor((offset + length - 1) / REGION_BYTES);
     for (let region = Math.floor(offset / REGION_BYTES); region <= last; region++) {
       const page = this.mirror.page(chunk, region);
       const slot = region % REGIONS_PER_PAGE;
       page.pins--;
       page.sums!.changing[slot]!--;
-      page.sums!.changedAtSync[slot] = chunk.sync.started + 1;
+      if (changed) page.sums!.changedAtSync[slot] = chunk.sync.started + 1;
     }
+  }
+
+  /**
+   * The chunk is about to have another file, or none: what is known of the one that it has is gone when this resolves, in memory
+   * and on record, and nothing is taken anew before `endReplacing`. Changes have to be kept out. @throws RawstorError
+   */
+  async beginReplacing(chunk: ChunkFile): Promise<void> {
+    const { object, version, sizeBytes } = chunk;
+    this.beginChange(chunk, 0, sizeBytes);
+    try {
+      await this.records.versions.removeSums(object.key, chunk.chunk, version);
+    } catch (error) {
+      this.endReplacing(chunk, false);
+      throw error;
+    }
+    for (const page of chunk.pages) page?.sums?.forgetAll();
+  }
+
+  endReplacing(chunk: ChunkFile, replaced: boolean): void {
+    this.endChange(chunk, 0, chunk.sizeBytes, replaced);
   }
 
   /** Of a block that is known to be bad: its checksum says nothing from now on. */

@@ -127,6 +127,12 @@ export class PageSums {
     this.onDisk[slot] = UNKNOWN;
   }
 
+  /** All records of the page are gone, and what they said is not so any more. */
+  forgetAll(): void {
+    for (let slot = 0; slot < REGIONS_PER_PAGE; slot++) this.forgetSlot(slot);
+    this.onDisk.fill(0);
+  }
+
   /** The cache has given the place of its sums to others. */
   evicted(slot: number): void {
     this.cached[slot] = null;

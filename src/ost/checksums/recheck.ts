@@ -2,7 +2,7 @@ import { ERROR_CODES, wireOfErrno } from '../../common/errors.js';
 import { crc32c } from '../../io/index.js';
 import { SliceList } from '../../io/memory.js';
 import type { PoolBuffer } from '../../io/pool.js';
-import { FileOp, type FileOpOwner, type Io } from '../../io/types.js';
+import { FileOp, type FileOpOwner, type Io, type IoFile } from '../../io/types.js';
 import type { ChunkFile } from '../chunk-file.js';
 import type { Checksums } from './checksums.js';
 import { SUM_BLOCK_BYTES, ZERO_BLOCK_SUM } from './sum-record.js';
@@ -32,6 +32,8 @@ export class Recheck implements FileOpOwner {
   private readonly blocks: number[] = [];
   private next = 0;
   private chunk: ChunkFile | null = null;
+  /** The one that was read: the chunk may get another. */
+  private file: IoFile | null = null;
   private op: ReadRange | null = null;
   private owner: RecheckOwner | null = null;
   private buffer: PoolBuffer | null = null;
@@ -45,6 +47,7 @@ export class Recheck implements FileOpOwner {
 
   start(chunk: ChunkFile, op: ReadRange, blocks: readonly number[], owner: RecheckOwner): void {
     this.chunk = chunk;
+    this.file = chunk.file;
     this.op = op;
     this.owner = owner;
     this.badOffset = -1;
@@ -66,7 +69,7 @@ export class Recheck implements FileOpOwner {
     const buffer = this.io.pool.acquire(SUM_BLOCK_BYTES);
     if (buffer === null) return this.io.pool.whenFree(() => this.begin());
     this.buffer = buffer;
-    if (this.chunk!.file !== null) return this.step();
+    if (this.file !== null) return this.step();
     // Without a file everything reads as zeros; where something else was written the file has been lost.
     buffer.memory.bytes.fill(0, buffer.offset, buffer.offset + SUM_BLOCK_BYTES);
     for (const block of this.blocks) this.judge(block, ZERO_BLOCK_SUM);
@@ -79,16 +82,17 @@ export class Recheck implements FileOpOwner {
     fileOp.fileOffset = this.blocks[this.next]! * SUM_BLOCK_BYTES;
     fileOp.slices.clear();
     fileOp.slices.add(this.buffer!.memory, this.buffer!.offset, SUM_BLOCK_BYTES);
-    this.chunk!.file!.read(fileOp);
+    this.file!.read(fileOp);
   }
 
   private judge(block: number, sum: number): void {
-    // Touched meanwhile: its checksum says nothing any more, and what is here is at least of one moment.
-    const expected = this.checksums.expected(this.chunk!, block);
+    // Touched meanwhile, or in another file: its checksum says nothing any more, and what is here is at least of one moment.
+    const chunk = this.chunk!;
+    const expected = chunk.file === this.file ? this.checksums.expected(chunk, block) : -1;
     const { damage } = this.checksums;
-    const right = expected < 0 ? !damage.isBad(this.chunk!, block) : expected === sum;
+    const right = expected < 0 ? !damage.isBad(chunk, block) : expected === sum;
     if (right) return this.hand(block);
-    damage.found(this.chunk!, block, expected);
+    damage.found(chunk, block, expected);
     const offset = block * SUM_BLOCK_BYTES;
     if (this.badOffset < 0 || offset < this.badOffset) this.badOffset = offset;
   }
@@ -112,6 +116,7 @@ export class Recheck implements FileOpOwner {
     this.buffer?.release();
     this.buffer = null;
     this.chunk = null;
+    this.file = null;
     this.op = null;
     this.owner = null;
     this.onDone(this);

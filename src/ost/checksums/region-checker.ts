@@ -26,7 +26,7 @@ export class RegionChecker {
   }
 
   /**
-   * `source` is the chunk's file, opened past the page cache where that is possible; null where there is none. Answers
+   * `source` is the file that the chunk has now, opened past the page cache where that is possible; null where there is none. Answers
    * the bytes that were checked and how many blocks are bad; null when the region has no checksums.
    */
   async check(
@@ -41,6 +41,7 @@ export class RegionChecker {
     const known = sums.holds(slot) ? sums.sums(slot) : null;
     if (known === null) return null;
     expected.set(known);
+    const { file } = chunk;
     const first = region * BLOCKS_PER_REGION;
     const blocks = Math.min(BLOCKS_PER_REGION, chunk.sizeBytes / SUM_BLOCK_BYTES);
     const found = { checkedBytes: 0, bad: 0 };
@@ -56,7 +57,7 @@ export class RegionChecker {
           const at = buffer.offset + (i - block) * SUM_BLOCK_BYTES;
           if (whole && crc32c(buffer.memory, at, SUM_BLOCK_BYTES) === expected[i]) {
             this.clear(chunk, first + i, expected[i]!);
-          } else if (await this.isBad(chunk, source, first + i)) found.bad++;
+          } else if (await this.isBad(chunk, file, source, first + i)) found.bad++;
         }
         found.checkedBytes += length;
       }
@@ -80,14 +81,19 @@ export class RegionChecker {
     return source.seekData(from) < Math.min((first + end) * SUM_BLOCK_BYTES, source.sizeBytes());
   }
 
-  /** Once more by itself, and only where nobody has begun to change it. */
-  private async isBad(chunk: ChunkFile, source: IoFile | null, block: number): Promise<boolean> {
+  /** Once more by itself, and only where nobody has begun to change it, nor has the chunk got another file. */
+  private async isBad(
+    chunk: ChunkFile,
+    file: IoFile | null,
+    source: IoFile | null,
+    block: number,
+  ): Promise<boolean> {
     const buffer = await takeBuffer(this.core, SUM_BLOCK_BYTES);
     try {
       const readable = await this.read(source, block, buffer, SUM_BLOCK_BYTES);
       const sum = crc32c(buffer.memory, buffer.offset, SUM_BLOCK_BYTES);
       const expected = this.checksums.expected(chunk, block);
-      if (expected < 0 || (readable && sum === expected)) return false;
+      if (chunk.file !== file || expected < 0 || (readable && sum === expected)) return false;
       this.checksums.damage.found(chunk, block, expected);
       return true;
     } finally {

@@ -47,7 +47,7 @@ export class RegionSummer {
     const epoch = page.durable[slot]!;
     if (epoch === 0 || epoch > seal) return 'unsealed';
     if (sums.trustedOnDisk(slot)) return 'current';
-    if (sums.changing[slot] !== 0 || sums.beingTaken[slot] !== 0) return 'busy';
+    if (sums.changing[slot] !== 0 || sums.beingTaken[slot] !== 0 || chunk.handedOver) return 'busy';
     const changes = sums.changes[slot]!;
     const { generation } = core.bootId;
     page.pins++;

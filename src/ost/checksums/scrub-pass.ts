@@ -26,7 +26,8 @@ export class ScrubPass {
   private readonly summer: RegionSummer;
   private readonly throttle: Throttle;
   private regions = 0;
-  private direct: { readonly key: string; readonly file: IoFile | null } | null = null;
+  /** The file that is read, beside the one of its chunk. */
+  private direct: { readonly of: IoFile; readonly file: IoFile | null } | null = null;
 
   constructor(core: OstCore, checksums: Checksums, throttle: Throttle) {
     this.core = core;
@@ -60,13 +61,16 @@ export class ScrubPass {
   }
 
   private async source(chunk: ChunkFile): Promise<IoFile | null> {
-    if (chunk.file === null) return null;
-    if (this.direct?.key !== chunk.where) {
+    const { file: of } = chunk;
+    if (of === null) return null;
+    if (this.direct?.of !== of) {
       await this.close();
       const name = { chunk: chunk.chunk, version: chunk.version };
       const file = (await this.core.storage.openDirect?.(chunk.object.record.id, name)) ?? null;
-      this.direct = { key: chunk.where, file };
+      this.direct = { of, file };
+      // Another one has its name by now, or is about to.
+      if (chunk.file !== of) await this.close();
     }
-    return this.direct.file ?? chunk.file;
+    return this.direct?.file ?? chunk.file;
   }
 }

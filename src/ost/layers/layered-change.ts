@@ -26,6 +26,8 @@ export class LayeredChange implements FileOpOwner {
   private from = 0;
   private length = 0;
   private punching = false;
+  /** The file has been told something. */
+  private told = false;
 
   constructor(
     core: OstCore,
@@ -45,6 +47,9 @@ export class LayeredChange implements FileOpOwner {
   start(): void {
     const { op, chunk } = this;
     changeLock(chunk).begin(op.offset, op.length);
+    // Whatever is waited for before the file is told: no checksums are signed meanwhile of what is there now.
+    const { from, length } = this.blocks();
+    this.core.checksums?.beginChange(chunk, from, length);
     const work = op.opcode === Opcode.WRITE ? this.write() : op.revert ? this.revert() : this.zero();
     work?.catch((error) => this.finish((error as Failed).status ?? ERROR_CODES.INTERNAL.wire));
   }
@@ -52,7 +57,6 @@ export class LayeredChange implements FileOpOwner {
   fileDone(_op: FileOp, result: number): void {
     const { chunk, core, from, length } = this;
     chunk.sync.dirty = true;
-    core.checksums?.endChange(chunk, from, length);
     this.buffer?.release();
     this.buffer = null;
     const { maps } = core.layers;
@@ -110,7 +114,7 @@ export class LayeredChange implements FileOpOwner {
     this.from = from;
     this.length = length;
     this.punching = false;
-    core.checksums?.beginChange(chunk, from, length);
+    this.told = true;
     this.fileOp.fileOffset = from;
     chunk.file!.write(this.fileOp);
   }
@@ -138,22 +142,28 @@ export class LayeredChange implements FileOpOwner {
 
   /** What lies below shows again: only copies do that, to have a layer as it is at their source. */
   private async revert(): Promise<void> {
-    const { op, chunk } = this;
-    const first = op.offset - (op.offset % BLOCK);
-    const length = Math.ceil((op.offset + op.length) / BLOCK) * BLOCK - first;
-    await this.record(first, length, false);
-    if (chunk.file !== null) return this.punch(first, length);
-    this.core.layers.maps.forget(chunk, first, length);
+    const { chunk } = this;
+    const { from, length } = this.blocks();
+    await this.record(from, length, false);
+    if (chunk.file !== null) return this.punch(from, length);
+    this.core.layers.maps.forget(chunk, from, length);
     this.finish(0);
   }
 
+  /** The range in whole blocks. */
+  private blocks(): { from: number; length: number } {
+    const { offset, length } = this.op;
+    const from = offset - (offset % BLOCK);
+    return { from, length: Math.ceil((offset + length) / BLOCK) * BLOCK - from };
+  }
+
   private punch(from: number, length: number): void {
-    const { chunk, core } = this;
+    const { chunk } = this;
     if (this.session.ended !== 0) return this.finish(this.session.ended);
     this.from = from;
     this.length = length;
     this.punching = true;
-    core.checksums?.beginChange(chunk, from, length);
+    this.told = true;
     this.fileOp.fileOffset = from;
     this.fileOp.lengthBytes = length;
     this.fileOp.slices.clear();
@@ -214,6 +224,8 @@ export class LayeredChange implements FileOpOwner {
   private finish(status: number): void {
     this.buffer?.release();
     this.buffer = null;
+    const { from, length } = this.blocks();
+    this.core.checksums?.endChange(this.chunk, from, length, this.told);
     changeLock(this.chunk).end(this.op.offset, this.op.length);
     this.onDone(status);
   }

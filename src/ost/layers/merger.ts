@@ -141,6 +141,8 @@ export class Merger {
     const file = await this.open(object, number, version);
     file.holders--;
     await core.chunks.empty(file, async (allocatedBytes) => {
+      // First: of a file that is not there they would say that it is lost.
+      await core.records.versions.removeSums(object.key, number, version);
       await core.storage.removeChunk(object.record.id, { chunk: number, version });
       core.space.freed(allocatedBytes);
       core.damage.forgetVersion(file);

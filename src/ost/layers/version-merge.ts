@@ -49,7 +49,8 @@ export class VersionMerge {
         // A change that was let through before may be making the file.
         await this.core.chunks.ready(into);
         if (!mayTakeOver()) return false;
-        await this.takeOver();
+        // A copy may change it still.
+        await changeLock(from).with(ALL_REGIONS, () => this.takeOver());
         return true;
       });
       if (done) return;
@@ -84,22 +85,28 @@ export class VersionMerge {
   /** The file of `from` becomes that of `into`. */
   private async takeOver(): Promise<void> {
     const { core, object, from, into } = this;
-    const size = object.record.chunkSizeBytes;
-    // Its checksums are of the file it has now: to them all of it changes.
-    core.checksums?.beginChange(into, 0, size);
+    for (const region of await this.raiseEpochs()) await this.mergeZeros(region);
+    // It may have zeros without having a file.
+    await this.copyDown();
+    await this.durable(from);
+    // Checksums of both are of the files that they have now.
+    const replacing: ChunkFile[] = [];
+    let replaced = false;
     try {
-      await core.records.versions.removeSums(object.key, into.chunk, into.version);
-      for (const region of await this.raiseEpochs()) await this.mergeZeros(region);
-      // It may have zeros without having a file.
-      await this.copyDown();
-      await this.durable(from);
+      for (const one of [into, from]) {
+        await core.checksums?.beginReplacing(one);
+        replacing.push(one);
+      }
+      // Found meanwhile, perhaps: who has it next must not take it for right.
+      this.checkWhole();
       const { chunk } = from;
       const [old, taken] = [from.version, into.version].map((version) => ({ chunk, version }));
       await core.storage.renameChunk(object.record.id, old!, taken!);
       object.directory.dirty = true;
       core.chunks.handOver(from, into);
+      replaced = true;
     } finally {
-      core.checksums?.endChange(into, 0, size);
+      for (const one of replacing) core.checksums?.endReplacing(one, replaced && one === into);
     }
     if (!(await object.directory.synced())) throw this.notDurable();
   }

@@ -57,14 +57,22 @@ export class SimOst {
     return done!.value;
   }
 
-  attach(epoch: number): Session {
+  attach(epoch: number, record = RECORD): Session {
     const holder = { sessions: new Set<never>(), gone: false };
-    return this.finish(this.core.attaching.attach(RECORD, epoch, 1, holder as never));
+    return this.finish(this.core.attaching.attach(record, epoch, 1, holder as never));
   }
 
-  /** An operation on the first block; its status is -1 until it is answered. */
-  begin(session: Session, opcode: number, tag: number, byte: number, offset = 0) {
-    const memory = heapMemory(BLOCK);
+  /** An operation on the first chunk, on its first block unless it says otherwise; its status is -1 until it is answered. */
+  begin(
+    session: Session,
+    opcode: number,
+    tag: number,
+    byte: number,
+    offset = 0,
+    more: { length?: number; chunkVersion?: number; revert?: boolean } = {},
+  ) {
+    const { length = BLOCK, chunkVersion = 1, revert = false } = more;
+    const memory = heapMemory(length);
     memory.bytes.fill(byte);
     const outcome = { status: -1, memory };
     const op = new ChunkOp({
@@ -73,9 +81,9 @@ export class SimOst {
       },
     });
     const { handle, epoch: sessionEpoch, number: sessionNumber } = session;
-    const range = { chunk: 0, chunkVersion: 1, offset, length: BLOCK };
+    const range = { chunk: 0, chunkVersion, offset, length, revert };
     Object.assign(op, { opcode, tag, handle, sessionEpoch, sessionNumber, ...range });
-    op.slices.add(memory, 0, BLOCK);
+    op.slices.add(memory, 0, length);
     this.core.submit(op, session.holder);
     return outcome;
   }
@@ -92,7 +100,7 @@ export class SimOst {
   }
 
   /** The record of the first region's checksums. */
-  sums({ key }: OstObject): Buffer | undefined {
-    return this.disk.records.get(sumsKey(key, 0, 1, 0).toString('hex'));
+  sums({ key }: OstObject, version = 1): Buffer | undefined {
+    return this.disk.records.get(sumsKey(key, 0, version, 0).toString('hex'));
   }
 }
