@@ -85,7 +85,7 @@ const CASES: Record<string, Case> = {
         name: 'I4 fence not persisted',
         edits: [
           {
-            file: 'ost/core.ts',
+            file: 'ost/attaching.ts',
             from: '[fenceChange(record.id, next), objectChange(kept)]',
             to: '[objectChange(kept)]',
           },
