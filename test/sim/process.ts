@@ -27,7 +27,7 @@ export class SimProcess implements Actor {
     this.world = world;
     this.name = name;
     this.clock = new SimClock(world, this);
-    this.io = new SimIo((task) => {
+    this.io = new SimIo(world, (task) => {
       this.tasks.add(task);
       world.touch(this);
     });
@@ -108,15 +108,24 @@ class SimClock implements Clock {
   }
 }
 
-const pool = new BufferPool(heapMemory(16 * MiB));
+const memory = heapMemory(16 * MiB);
+const pools = new WeakMap<World, BufferPool>();
+
+/** What killed processes held does not come back, so each history begins with all of it. */
+function poolOf(world: World): BufferPool {
+  const pool = pools.get(world) ?? new BufferPool(memory);
+  pools.set(world, pool);
+  return pool;
+}
 
 /** Only the turn and the buffers: files and connections of the simulation come in through other seams. */
 class SimIo implements Io {
   readonly kind = 'sim';
-  readonly pool = pool;
+  readonly pool: BufferPool;
   readonly schedule: (task: BatchTask) => void;
 
-  constructor(schedule: (task: BatchTask) => void) {
+  constructor(world: World, schedule: (task: BatchTask) => void) {
+    this.pool = poolOf(world);
     this.schedule = schedule;
   }
 

@@ -22,7 +22,8 @@ export async function withoutGateway<T>(
     if (await askToLetGo(context, ref)) return await action();
     throw new RawstorError('BUSY', error.message, {
       where: error.where,
-      hint,
+      // What is not in the way of a user is not helped by ending him.
+      hint: /snapshot|clone/.test(error.message) ? (error.hint ?? hint) : hint,
       cause: error,
     });
   }

@@ -30,7 +30,7 @@ export function qemuCommand(place: ExportPlace, accelerator: Accelerator): strin
     'if=virtio',
     'format=raw',
     'cache=none',
-    'discard=unmap',
+    isSnapshot(place) ? 'readonly=on' : 'discard=unmap',
     'file.driver=nbd',
     ...where,
     `file.export=${escaped(place.name)}`,
@@ -48,14 +48,20 @@ export function libvirtDisk(place: ExportPlace): string {
       : `<host name='${xml(server.host)}' port='${server.port}'/>`;
   return [
     "<disk type='network' device='disk'>",
-    "  <driver name='qemu' type='raw' cache='none' discard='unmap'/>",
+    `  <driver name='qemu' type='raw' cache='none'${isSnapshot(place) ? '' : " discard='unmap'"}/>`,
     `  <source protocol='nbd' name='${xml(place.name)}'>`,
     `    ${host}`,
     `    <reconnect delay='${RECONNECT_S}'/>`,
     '  </source>',
     "  <target dev='vda' bus='virtio'/>",
+    ...(isSnapshot(place) ? ['  <readonly/>'] : []),
     '</disk>',
   ].join('\n');
+}
+
+/** Only those have an @ in their names; they are to be read. */
+function isSnapshot({ name }: ExportPlace): boolean {
+  return name.includes('@');
 }
 
 type ServerPlace = { kind: 'unix'; path: string } | { kind: 'tcp'; host: string; port: string };

@@ -5,7 +5,7 @@ import { RawstorError } from '../../common/errors.js';
 import { LIMITS } from '../../common/limits.js';
 import { formatSizeBytes } from '../../common/units.js';
 import type { ExportFacts, ExportName, ExportSource } from '../../nbd-server/index.js';
-import type { ObjectInfo } from '../../protocol/index.js';
+import { nameSchema, type ObjectInfo } from '../../protocol/index.js';
 import { namedSnapshot, namedSnapshots, splitSnapshotRef } from '../snapshots.js';
 import { allVolumes, volumeInfo } from '../volumes.js';
 
@@ -95,6 +95,10 @@ export class VolumeExports implements ExportSource {
       throw new RawstorError('NOT_FOUND', `there is no export '${name}' here, only '${only}'`);
     }
     const ref = splitSnapshotRef(name);
+    const asked = ref === null ? [name] : [ref.volume, ref.snapshot];
+    if (!asked.every((part) => nameSchema.safeParse(part).success)) {
+      throw new RawstorError('NOT_FOUND', 'there is no export of that name');
+    }
     const volume = await volumeInfo(cluster, ref?.volume ?? name, CALL_TIMEOUT_MS);
     const found = foundOf(volume, ref?.snapshot ?? null);
     if (found.name === name) return found;

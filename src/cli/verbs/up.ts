@@ -167,6 +167,11 @@ async function outliveFormer(context: Context, dir: string): Promise<void> {
   }
 }
 
+async function hasVolumes(cluster: Cluster, timeoutMs: number): Promise<boolean> {
+  const { objects } = await cluster.mds.call('mds.list', { after: '', limit: 1 }, timeoutMs);
+  return objects.length > 0;
+}
+
 /** Waits until the MDS knows every OST, then makes the volumes that are not there yet. */
 async function prepare(context: Context, plan: UpPlan, specs: readonly CreateSpec[]): Promise<ObjectInfo[]> {
   const { clock, log } = context;
@@ -178,6 +183,14 @@ async function prepare(context: Context, plan: UpPlan, specs: readonly CreateSpe
     for (;;) {
       const alive = (await allOsts(cluster, timeout)).filter((ost) => ost.alive).length;
       if (alive >= plan.osts) break;
+      if (clock.nowMs() > giveUpMs && alive > 0 && (await hasVolumes(cluster, timeout))) {
+        // What is there can be served: an OST that was removed, or is broken, must not hold that up.
+        const missing = plan.osts - alive;
+        context.note(
+          `rawstor: ${missing} of ${plan.osts} OSTs did not register, going on without: see ${plan.dir}/logs/ost-*.log`,
+        );
+        break;
+      }
       if (clock.nowMs() > giveUpMs) {
         throw new RawstorError('TIMEOUT', `only ${alive} of ${plan.osts} OSTs have registered`, {
           where: plan.dir,

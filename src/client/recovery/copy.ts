@@ -1,4 +1,4 @@
-import { asRawstorError } from '../../common/errors.js';
+import { asRawstorError, RawstorError } from '../../common/errors.js';
 import { errorOfStatus, STATUS_CHECKSUM } from '../../protocol/control.js';
 import type { Result } from '../../protocol/messages.js';
 import type { Member } from '../member.js';
@@ -25,7 +25,12 @@ export async function eachPage(
   let from: { chunk: number; region: number } | null = null;
   do {
     const { peer } = member;
-    if (peer === null) throw new Error(`OST ${member.ostId} left while its regions were listed`);
+    if (peer === null) {
+      throw new RawstorError('CONNECTION_LOST', 'an OST left while its regions were listed', {
+        where: member.ostId,
+        hint: 'try again when it is back: `rawstor status`',
+      });
+    }
     const page: Result<'ost.regions'> = await peer.call(
       'ost.regions',
       { handle: member.handle, since, from },

@@ -33,7 +33,7 @@ export const rollback = defineVerb<Options>({
     const cluster = await context.cluster();
     const { volume, snapshot } = await findSnapshot(context, cluster, text!);
     const name = `${volume.name}@${snapshot.name}`;
-    const keepAs = safety ? safetyName(context.clock.wallMs()) : null;
+    const keepAs = safety ? freeName(volume, safetyName(context.clock.wallMs())) : null;
     const kept = keepAs === null ? 'what it is now is lost' : `what it is now is kept as @${keepAs}`;
     await context.confirm(`Roll ${volume.name} back to ${name}? ${kept}.`, force);
     const change: VersionChange = { kind: 'rollback', to: snapshot.version, keepAs };
@@ -57,6 +57,15 @@ async function alone(context: Context, volume: ObjectInfo, change: VersionChange
     return await opened.change(change);
   } finally {
     await opened.close();
+  }
+}
+
+/** Two in one second are told apart. */
+function freeName(volume: ObjectInfo, name: string): string {
+  const taken = new Set(volume.snapshots.map((one) => one.name));
+  for (let i = 1; ; i++) {
+    const free = i === 1 ? name : `${name}-${i}`;
+    if (!taken.has(free)) return free;
   }
 }
 
