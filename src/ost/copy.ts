@@ -4,6 +4,7 @@ import type { PoolBuffer } from '../io/pool.js';
 import {
   ChunkOp,
   errorOfStatus,
+  type ObjectRecord,
   Opcode,
   OpScope,
   type OstConnector,
@@ -129,20 +130,22 @@ export class CopyEngine {
     let zeroedBytes = 0;
     while (at < end) {
       const { chunk, chunkVersion } = asked;
+      // What the answer means is told by the record that it was asked by: a name may be taken away meanwhile.
+      const { record } = session.object;
       const range = {
         handle,
         chunk,
         chunkVersion,
         offset: at,
         length: end - at,
-        ...this.layerOf(session, chunkVersion),
+        ...this.layerOf(record, chunkVersion),
       };
       const { runs } = await ofSource(peer.call('ost.extents', range, SOURCE_TIMEOUT_MS));
       const startedAt = at;
       for (let i = 0; i + 1 < runs.length && at < end; i += 2) {
         const length = Math.min(runs[i]!, end - at);
         if (runs[i + 1] === 2) {
-          await this.revert(session, asked, tag, at, length);
+          await this.revert(session, record, asked, tag, at, length);
           zeroedBytes += length;
         } else if (runs[i + 1] === 1) {
           await this.local(session, asked, Opcode.ERASE, tag, at, length, null);
@@ -167,12 +170,13 @@ export class CopyEngine {
   /** Makes what lies below show, from the oldest of what may still be merged into the version on. */
   private async revert(
     session: Session,
+    record: ObjectRecord,
     asked: Params<'ost.copy'>,
     tag: number,
     offset: number,
     length: number,
   ) {
-    const { record, key } = session.object;
+    const { key } = session.object;
     const { chunk, chunkVersion } = asked;
     const legacies = legaciesOf(record, chunkVersion).filter((one) =>
       this.core.records.hasChunk(key, chunk, one),
@@ -237,8 +241,7 @@ export class CopyEngine {
    * Of layered versions their own blocks are copied; of a parent too where it is not here. What is merged into a version, at the source or here or at neither
    * yet, counts as its own.
    */
-  private layerOf({ object }: Session, version: number): { layer?: 'all' | 'own'; above?: number } {
-    const { record } = object;
+  private layerOf(record: ObjectRecord, version: number): { layer?: 'all' | 'own'; above?: number } {
     if (record.parent === null && record.snapshots.length === 0) return {};
     const whole = record.parent !== null && !sharesParent(record, this.core.ostId);
     return { layer: whole ? 'own' : 'all', above: lastingBelow(record, version) };
