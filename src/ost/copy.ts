@@ -1,4 +1,4 @@
-import { RawstorError } from '../common/errors.js';
+import { asRawstorError, RawstorError } from '../common/errors.js';
 import { LIMITS } from '../common/limits.js';
 import type { PoolBuffer } from '../io/pool.js';
 import {
@@ -145,7 +145,8 @@ export class CopyEngine {
       for (let i = 0; i + 1 < runs.length && at < end; i += 2) {
         const length = Math.min(runs[i]!, end - at);
         if (runs[i + 1] === 2) {
-          await this.revert(session, record, asked, tag, at, length);
+          // By other versions the answer says something else: it is asked for again.
+          if (!(await this.revert(session, record, asked, tag, at, length))) break;
           zeroedBytes += length;
         } else if (runs[i + 1] === 1) {
           await this.local(session, asked, Opcode.ERASE, tag, at, length, null);
@@ -159,7 +160,7 @@ export class CopyEngine {
         }
         at += length;
       }
-      if (at === startedAt) {
+      if (at === startedAt && record === session.object.record) {
         const text = 'the source did not describe the range';
         throw new SourceFailure(new RawstorError('PROTOCOL', text, { where: peer.where }));
       }
@@ -167,7 +168,7 @@ export class CopyEngine {
     return { copiedBytes, zeroedBytes };
   }
 
-  /** Makes what lies below show, from the oldest of what may still be merged into the version on. */
+  /** Makes what lies below show, from the oldest of what may still be merged into the version on; false when the versions are others by now. */
   private async revert(
     session: Session,
     record: ObjectRecord,
@@ -175,7 +176,7 @@ export class CopyEngine {
     tag: number,
     offset: number,
     length: number,
-  ) {
+  ): Promise<boolean> {
     const { key } = session.object;
     const { chunk, chunkVersion } = asked;
     const legacies = legaciesOf(record, chunkVersion).filter((one) =>
@@ -183,8 +184,14 @@ export class CopyEngine {
     );
     for (const version of [...legacies, chunkVersion]) {
       const at = { ...asked, chunkVersion: version };
-      await this.local(session, at, Opcode.ERASE, tag, offset, length, null, true);
+      try {
+        await this.local(session, at, Opcode.ERASE, tag, offset, length, null, record.snapshots);
+      } catch (error) {
+        if (record !== session.object.record && asRawstorError(error).code === 'BUSY') return false;
+        throw error;
+      }
     }
+    return true;
   }
 
   /** Reads a piece and, unless `tag` is null, writes it here; answers the source's region epoch there. */
@@ -223,11 +230,12 @@ export class CopyEngine {
     offset: number,
     length: number,
     buffer: PoolBuffer | null,
-    revert = false,
+    revertFor: unknown = null,
   ): Promise<void> {
     const write = operation(asked, opcode, offset, length);
     write.scope = OpScope.COPY;
-    write.revert = revert;
+    write.revert = revertFor !== null;
+    write.revertFor = revertFor;
     write.handle = session.handle;
     write.sessionEpoch = session.epoch;
     write.sessionNumber = session.number;

@@ -138,6 +138,9 @@ export class Operation
       chunk.waiting.push(this);
       return this.core.chunks.create(chunk);
     }
+    if (op.revert && op.revertFor !== chunk.object.record.snapshots) {
+      return this.core.later(this, ERROR_CODES.BUSY.wire);
+    }
     if (layered || chunk.above.size > 0) {
       return new LayeredChange(this.core, op, chunk, this.session!, (status) => this.changed(status)).start();
     }

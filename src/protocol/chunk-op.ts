@@ -30,6 +30,8 @@ export class ChunkOp {
   scope: number = OpScope.SESSION;
   /** An ERASE after which what lies below shows, instead of zeros; of copies only. Not on the wire. */
   revert = false;
+  /** The versions that the revert goes by: it is refused (BUSY) once the object has others, for what lies below may be merged into it by then. */
+  revertFor: unknown = null;
   /** Answer: 0 or a wire status of common/errors. */
   status = 0;
   owner: ChunkOpOwner;
