@@ -133,6 +133,8 @@ describe('what attach prints', () => {
     expect(qemuCommand({ address: 'tcp://[::1]:10809', name: 'v' }, 'kvm')).toContain(
       'file.server.type=inet,file.server.host=::1,file.server.port=10809',
     );
+    // QEMU refuses a snapshot that it may write to.
+    expect(qemuCommand({ ...unix, name: 'v@s' }, 'tcg')).toContain('cache=none,readonly=on,file');
     expect(shellWord("a'b")).toBe("'a'\\''b'");
     expect(shellWord('a,b=c')).toBe('a,b=c');
   });
@@ -140,6 +142,8 @@ describe('what attach prints', () => {
   it('is a disk of libvirt', () => {
     expect(libvirtDisk({ address: 'tcp://h:1', name: "a'<b" })).toContain("name='a&apos;&lt;b'");
     expect(libvirtDisk({ address: 'tcp://h:1', name: 'v' })).toContain("<host name='h' port='1'/>");
+    expect(libvirtDisk({ address: 'tcp://h:1', name: 'v' })).not.toContain('<readonly/>');
+    expect(libvirtDisk({ address: 'tcp://h:1', name: 'v@s' })).toContain('<readonly/>');
   });
 });
 

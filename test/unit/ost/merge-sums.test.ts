@@ -174,3 +174,16 @@ for (const { what, opcode, change, before } of [
       }
     }));
 }
+
+test('what lies below is not shown by other versions than those that the source was asked by', () =>
+  outsideReactions(() => {
+    const { ost, session } = snapshotTaken([]);
+    const write = ost.begin(session, WRITE, 6, 0x70, 0, { chunkVersion: 2 });
+    expect(ost.answered(write)).toBe(0);
+    const change = { chunkVersion: 2, revert: true, revertFor: [] };
+    const refused = ost.begin(session, ERASE, 6, 0, 0, change);
+    expect(ost.answered(refused)).toBe(ERROR_CODES.BUSY.wire);
+    const read = ost.begin(session, Opcode.READ, 6, 0, 0, { chunkVersion: 2 });
+    expect(ost.answered(read)).toBe(0);
+    expect(read.memory.bytes.every((one) => one === 0x70)).toBe(true);
+  }));

@@ -69,9 +69,10 @@ export class SimOst {
     tag: number,
     byte: number,
     offset = 0,
-    more: { length?: number; chunkVersion?: number; revert?: boolean } = {},
+    more: { length?: number; chunkVersion?: number; revert?: boolean; revertFor?: unknown } = {},
   ) {
     const { length = BLOCK, chunkVersion = 1, revert = false } = more;
+    const { revertFor = session.object.record.snapshots } = more;
     const memory = heapMemory(length);
     memory.bytes.fill(byte);
     const outcome = { status: -1, memory };
@@ -81,7 +82,7 @@ export class SimOst {
       },
     });
     const { handle, epoch: sessionEpoch, number: sessionNumber } = session;
-    const range = { chunk: 0, chunkVersion, offset, length, revert };
+    const range = { chunk: 0, chunkVersion, offset, length, revert, revertFor };
     Object.assign(op, { opcode, tag, handle, sessionEpoch, sessionNumber, ...range });
     op.slices.add(memory, 0, length);
     this.core.submit(op, session.holder);
