@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import { ERROR_CODES } from '../../../src/common/errors.js';
 import { QuietAccess } from '../../../src/ost/checksums/quiet-access.js';
 import { RegionSummer } from '../../../src/ost/checksums/region-summer.js';
 import { ScrubPass } from '../../../src/ost/checksums/scrub-pass.js';
