@@ -153,10 +153,6 @@ export const RECOVERY_MUTANTS: readonly Mutant[] = [
     ],
   },
   {
-    name: 'I2 a repair with the tag of what was sealed',
-    edits: [{ file: 'client/recovery/repair.ts', from: 'tag: state.tag,', to: '' }],
-  },
-  {
     name: 'I14 wait off',
     edits: [
       {
