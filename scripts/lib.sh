@@ -85,14 +85,6 @@ headers_fit() {
     "$(node -p 'process.versions.node.split(".").slice(0, 2).join(".")')" ]
 }
 
-# For `npx rawstor-volume`: not every npm finds the commands of the package that it is in.
-link_commands() {
-  local name
-  for name in rawstor rawstor-volume; do
-    ln -sfn "../../dist/cli/$name.js" "$ROOT/node_modules/.bin/$name"
-  done
-}
-
 # `npm ci` when the list of packages changed since the last one; it builds the addon as well.
 need_modules() {
   local stamp=$ROOT/node_modules/.rawstor-stamp
@@ -127,6 +119,5 @@ need_build() {
   # Dated before the compiler reads: a source that changes meanwhile is then newer.
   touch "$ROOT/dist/.building"
   (cd "$ROOT" && npm run --silent build >&2) || die 'npm run build failed' 'see the messages of the compiler above'
-  link_commands
   mv "$ROOT/dist/.building" "$stamp"
 }
