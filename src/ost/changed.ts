@@ -3,6 +3,7 @@ import { LIMITS } from '../common/limits.js';
 import type { Params, Result } from '../protocol/index.js';
 import type { ChunkFile } from './chunk-file.js';
 import type { OstCore } from './core.js';
+import { withChunk } from './held-chunk.js';
 import { forEachData, hasBit, hasVersion, sizeOfVersion } from './layers/index.js';
 import { BLOCKS_PER_REGION, LAYER_BLOCK_BYTES } from './layers/zero-bits.js';
 import type { SessionHolder } from './session.js';
@@ -20,8 +21,7 @@ export async function changedRuns(
   holder: SessionHolder,
 ): Promise<Result<'ost.changed'>> {
   const session = core.session(asked.handle, holder);
-  const { object } = session;
-  const { record } = object;
+  const { record } = session.object;
   const end = asked.offset + asked.length;
   if (
     end > record.chunkSizeBytes ||
@@ -31,18 +31,10 @@ export async function changedRuns(
   ) {
     throw new RawstorError('INVALID', 'the range is not in the object', { where: record.id });
   }
-  const chunk = core.chunks.chunk(object, asked.chunk, asked.of);
-  chunk.holders++;
-  session.inFlight++;
-  try {
-    await core.chunks.ready(chunk);
+  return withChunk(core, session, asked.chunk, asked.of, (chunk) => {
     core.session(asked.handle, holder);
     return { runs: between(core, chunk, asked.since, asked.offset, end) };
-  } finally {
-    chunk.holders--;
-    session.answered();
-    core.chunks.settled(chunk);
-  }
+  });
 }
 
 function between(core: OstCore, chunk: ChunkFile, since: number, offset: number, end: number): number[] {

@@ -12,6 +12,7 @@ import {
   type Params,
   type Result,
 } from '../protocol/index.js';
+import { takeBuffer } from './checksums/quiet-access.js';
 import { CopySources, ofSource, SOURCE_TIMEOUT_MS, SourceFailure } from './copy-sources.js';
 import type { OstCore } from './core.js';
 import { lastingBelow, lastingVersions, legaciesOf, sharesParent, sizeOfVersion } from './layers/index.js';
@@ -204,7 +205,7 @@ export class CopyEngine {
     length: number,
     tag: number | null,
   ): Promise<number> {
-    const buffer = await this.buffer(length);
+    const buffer = await takeBuffer(this.core, length);
     try {
       const read = operation(asked, Opcode.READ, offset, length);
       read.handle = handle;
@@ -253,15 +254,6 @@ export class CopyEngine {
     if (record.parent === null && record.snapshots.length === 0) return {};
     const whole = record.parent !== null && !sharesParent(record, this.core.ostId);
     return { layer: whole ? 'own' : 'all', above: lastingBelow(record, version) };
-  }
-
-  private async buffer(sizeBytes: number): Promise<PoolBuffer> {
-    const { pool } = this.core.env.io;
-    for (;;) {
-      const buffer = pool.acquire(sizeBytes);
-      if (buffer !== null) return buffer;
-      await new Promise<void>((resolve) => pool.whenFree(resolve));
-    }
   }
 }
 

@@ -1,4 +1,3 @@
-import { RawstorError } from '../common/errors.js';
 import type { ChunkFile } from './chunk-file.js';
 import type { OstCore } from './core.js';
 import type { Session } from './session.js';
@@ -16,23 +15,11 @@ export async function withChunk<T>(
   chunk.used = true;
   session.inFlight++;
   try {
-    if (!chunk.ready) await opened(chunk);
+    if (!chunk.ready) await core.chunks.ready(chunk);
     return await work(chunk);
   } finally {
     chunk.holders--;
     session.answered();
     core.chunks.settled(chunk);
   }
-}
-
-/** @throws RawstorError IO */
-export function opened(chunk: ChunkFile): Promise<void> {
-  return new Promise((resolve, reject) => {
-    chunk.waiting.push({
-      chunkReady: (status) =>
-        status === 0
-          ? resolve()
-          : reject(new RawstorError('IO', 'the chunk cannot be opened', { where: chunk.where })),
-    });
-  });
 }

@@ -59,17 +59,12 @@ export class IntentLog implements BatchTask {
 
   /** As a write of the range with that tag would. @throws RawstorError */
   async raise(chunk: ChunkFile, offset: number, length: number, tag: number): Promise<void> {
-    if (this.mirror.covers(chunk, offset, length, tag)) return;
-    const status = await new Promise<number>((intentDone) =>
-      this.add({
-        intentChunk: chunk,
-        intentOffset: offset,
-        intentLength: length,
-        intentTag: tag,
-        intentDone,
-      }),
-    );
-    if (status !== 0) throw errorOfStatus(status, chunk.where);
+    const asked = { intentChunk: chunk, intentOffset: offset, intentLength: length, intentTag: tag };
+    // As a write asks again: checksums may have been taken while the intent was on its way.
+    while (!this.mirror.covers(chunk, offset, length, tag)) {
+      const status = await new Promise<number>((intentDone) => this.add({ ...asked, intentDone }));
+      if (status !== 0) throw errorOfStatus(status, chunk.where);
+    }
   }
 
   /**

@@ -47,14 +47,19 @@ export function parseChunkKey(key: Buffer): { chunk: number; version: number } {
   return { chunk: key.readUInt32BE(17), version: key.readUInt32BE(21) };
 }
 
-export function regionsKey(id: Uint8Array, chunk: number, version: number, page: number): Buffer {
+/** Of a part of one version of a chunk: a region, a page of them, a block. */
+export function placeKey(type: number, id: Uint8Array, chunk: number, version: number, part: number): Buffer {
   const key = Buffer.allocUnsafe(29);
-  key[0] = RecordType.REGIONS;
+  key[0] = type;
   key.set(id, 1);
   key.writeUInt32BE(chunk, 17);
   key.writeUInt32BE(version, 21);
-  key.writeUInt32BE(page, 25);
+  key.writeUInt32BE(part, 25);
   return key;
+}
+
+export function regionsKey(id: Uint8Array, chunk: number, version: number, page: number): Buffer {
+  return placeKey(RecordType.REGIONS, id, chunk, version, page);
 }
 
 export function parseRegionsKey(key: Buffer): { chunk: number; version: number; page: number } {
@@ -63,13 +68,7 @@ export function parseRegionsKey(key: Buffer): { chunk: number; version: number; 
 
 /** A block of 4 KiB that is known to be damaged. */
 export function damageKey(id: Uint8Array, chunk: number, version: number, block: number): Buffer {
-  const key = Buffer.allocUnsafe(29);
-  key[0] = RecordType.DAMAGE;
-  key.set(id, 1);
-  key.writeUInt32BE(chunk, 17);
-  key.writeUInt32BE(version, 21);
-  key.writeUInt32BE(block, 25);
-  return key;
+  return placeKey(RecordType.DAMAGE, id, chunk, version, block);
 }
 
 export function parseDamageKey(key: Buffer): { chunk: number; version: number; block: number } {

@@ -3,6 +3,7 @@ import { LIMITS } from '../common/limits.js';
 import type { MethodName, Params, Result } from '../protocol/index.js';
 import { changedRuns } from './changed.js';
 import type { OstCore } from './core.js';
+import { withChunk } from './held-chunk.js';
 import { BlockMover } from './layers/index.js';
 import type { Session, SessionHolder } from './session.js';
 
@@ -63,17 +64,9 @@ async function flatten(
   ) {
     throw new RawstorError('INVALID', 'the range is not in the object', { where: record.id });
   }
-  const into = core.chunks.chunk(object, number, record.headVersion);
-  into.holders++;
-  session.inFlight++;
-  try {
-    await core.chunks.ready(into);
+  return withChunk(core, session, number, record.headVersion, async (into) => {
     const range = { offset, length: Math.min(length, LIMITS.rangeBytes) };
     const ofParent = (owner: { object: unknown }) => owner.object !== object;
     return { copiedBytes: await new BlockMover(core).moveUp(into, session, range, tag, ofParent) };
-  } finally {
-    into.holders--;
-    session.answered();
-    core.chunks.settled(into);
-  }
+  });
 }

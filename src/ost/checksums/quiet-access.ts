@@ -4,7 +4,7 @@ import type { PoolBuffer } from '../../io/pool.js';
 import { FileOp, type IoFile } from '../../io/types.js';
 import type { ChunkFile } from '../chunk-file.js';
 import type { OstCore } from '../core.js';
-import { opened } from '../held-chunk.js';
+import { withChunk } from '../held-chunk.js';
 import type { OstObject } from '../object.js';
 import { Session } from '../session.js';
 
@@ -33,18 +33,7 @@ export class QuietAccess {
   /** Runs with the chunk's file open. @throws RawstorError STALE_SESSION when the object is going, IO */
   async with<T>(chunk: number, version: number, work: (chunk: ChunkFile) => Promise<T>): Promise<T> {
     if (this.session.ended !== 0) throw new RawstorError('STALE_SESSION', 'the object is going');
-    const file = this.core.chunks.chunk(this.object, chunk, version);
-    file.holders++;
-    file.used = true;
-    this.session.inFlight++;
-    try {
-      if (!file.ready) await opened(file);
-      return await work(file);
-    } finally {
-      file.holders--;
-      this.session.answered();
-      this.core.chunks.settled(file);
-    }
+    return withChunk(this.core, this.session, chunk, version, work);
   }
 
   get ended(): boolean {

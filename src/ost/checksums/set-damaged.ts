@@ -34,7 +34,7 @@ export async function setDamaged(
   return await withChunk(core, session, chunk, chunkVersion, async (file) => {
     if (core.damage.isBad(file, block)) return { damaged: true };
     if (sum !== null && (await sumOf(core, file, offset)) === sum) return { damaged: false };
-    while (!core.regions.covers(file, offset, length, tag)) await intent(core, file, offset, length, tag);
+    await core.intents.raise(file, offset, length, tag);
     if (isLayered(file)) await hideBelow(core, session, file, offset, tag);
     core.checksums?.distrust(file, block);
     await core.damage.keep(file, block, sum);
@@ -74,18 +74,4 @@ async function sumOf(core: OstCore, { file }: ChunkFile, offset: number): Promis
   } finally {
     buffer.release();
   }
-}
-
-function intent(
-  core: OstCore,
-  intentChunk: ChunkFile,
-  intentOffset: number,
-  intentLength: number,
-  intentTag: number,
-): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const intentDone = (status: number) =>
-      status === 0 ? resolve() : reject(errorOfStatus(status, `OST ${core.ostId}`));
-    core.intents.add({ intentChunk, intentOffset, intentLength, intentTag, intentDone });
-  });
 }

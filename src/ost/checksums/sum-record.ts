@@ -1,6 +1,6 @@
 import { crc32c } from '../../io/index.js';
 import { heapMemory } from '../../io/memory.js';
-import { RecordType } from '../record-codec.js';
+import { placeKey, RecordType } from '../record-codec.js';
 import type { Change } from '../store.js';
 
 /** Blocks that have a checksum each, and the most of them in a region. */
@@ -15,17 +15,10 @@ const GUARD_AT = 8;
 const BITMAP_AT = 12;
 const BITMAP_BYTES = BLOCKS_PER_REGION / 8;
 const SUMS_AT = BITMAP_AT + BITMAP_BYTES;
-const KEY_BYTES = 29;
 const TWO32 = 4294967296;
 
 export function sumsKey(id: Uint8Array, chunk: number, version: number, region: number): Buffer {
-  const key = Buffer.allocUnsafe(KEY_BYTES);
-  key[0] = RecordType.SUMS;
-  key.set(id, 1);
-  key.writeUInt32BE(chunk, 17);
-  key.writeUInt32BE(version, 21);
-  key.writeUInt32BE(region, 25);
-  return key;
+  return placeKey(RecordType.SUMS, id, chunk, version, region);
 }
 
 /**

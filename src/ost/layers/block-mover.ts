@@ -21,7 +21,7 @@ export class BlockMover {
 
   /**
    * Every block in the range that is now of a version which `of` picks. The region's epoch becomes at least `tag` where
-   * `always` or something is copied. @returns bytes copied @throws RawstorError
+   * something is copied. @returns bytes copied @throws RawstorError
    */
   async moveUp(
     into: ChunkFile,

@@ -1,5 +1,6 @@
 import type { PoolBuffer } from '../../io/pool.js';
 import type { ChunkOp } from '../../protocol/index.js';
+import { takeBuffer } from '../checksums/quiet-access.js';
 import type { OstCore } from '../core.js';
 import type { OstObject } from '../object.js';
 import { Session, type SessionHolder } from '../session.js';
@@ -40,12 +41,7 @@ export class Layers {
     this.core.env.io.schedule({ runBatch: work });
   }
 
-  async buffer(sizeBytes: number): Promise<PoolBuffer> {
-    const { pool } = this.core.env.io;
-    for (;;) {
-      const buffer = pool.acquire(sizeBytes);
-      if (buffer !== null) return buffer;
-      await new Promise<void>((resolve) => pool.whenFree(resolve));
-    }
+  buffer(sizeBytes: number): Promise<PoolBuffer> {
+    return takeBuffer(this.core, sizeBytes);
   }
 }

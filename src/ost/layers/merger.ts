@@ -63,11 +63,6 @@ export class Merger {
     await Promise.all(this.running.values());
   }
 
-  /** Before the object is removed. */
-  async stop(id: string): Promise<void> {
-    await this.running.get(id);
-  }
-
   private async run(object: OstObject): Promise<void> {
     const { core } = this;
     const gone = () => this.closing || core.removal.isRemoved(object.record.id);

@@ -10,7 +10,7 @@ import type { Session } from '../session.js';
 import { BlockMover } from './block-mover.js';
 import { ALL_REGIONS, changeLock } from './change-lock.js';
 import { forEachData } from './data-runs.js';
-import { ITSELF } from './layer-maps.js';
+import { ITSELF, NOBODY } from './layer-maps.js';
 import { BLOCKS_PER_REGION, hasBit, LAYER_BLOCK_BYTES, setBits } from './zero-bits.js';
 
 const REGION_BYTES = LIMITS.regionSizeBytes;
@@ -147,7 +147,7 @@ export class VersionMerge {
     const owners = core.layers.maps.owners(into, region);
     for (let block = 0; block < BLOCKS_PER_REGION; block++) {
       // Data wins over zeros of the same version.
-      if (!hasBit(bits, block) || owners[block] !== 0) continue;
+      if (!hasBit(bits, block) || owners[block] !== NOBODY) continue;
       const offset = region * REGION_BYTES + block * LAYER_BLOCK_BYTES;
       const tag = Math.max(1, core.regions.highest(into, offset, LAYER_BLOCK_BYTES));
       await this.operation(Opcode.ERASE, from, offset, LAYER_BLOCK_BYTES, tag, () => {});

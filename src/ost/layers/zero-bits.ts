@@ -1,5 +1,5 @@
 import { LIMITS } from '../../common/limits.js';
-import { RecordType } from '../record-codec.js';
+import { placeKey, RecordType } from '../record-codec.js';
 
 /** Blocks of a region that are zeros though something lies below (I12): a bit each, lowest first, in a record a region. */
 
@@ -9,13 +9,7 @@ export const ZERO_BITS_BYTES = BLOCKS_PER_REGION / 8;
 
 /** `Z` id, chunk u32, version u32, region u32. */
 export function zeroBitsKey(id: Uint8Array, chunk: number, version: number, region: number): Buffer {
-  const key = Buffer.allocUnsafe(29);
-  key[0] = RecordType.ZEROS;
-  key.set(id, 1);
-  key.writeUInt32BE(chunk, 17);
-  key.writeUInt32BE(version, 21);
-  key.writeUInt32BE(region, 25);
-  return key;
+  return placeKey(RecordType.ZEROS, id, chunk, version, region);
 }
 
 export function hasBit(bits: Uint8Array, block: number): boolean {
