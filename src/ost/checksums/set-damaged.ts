@@ -1,6 +1,6 @@
 import { RawstorError } from '../../common/errors.js';
 import { crc32c } from '../../io/index.js';
-import { ChunkOp, errorOfStatus, Opcode, OpScope, type Params, type Result } from '../../protocol/index.js';
+import { errorOfStatus, Opcode, type Params, type Result } from '../../protocol/index.js';
 import type { ChunkFile } from '../chunk-file.js';
 import type { OstCore } from '../core.js';
 import { withChunk } from '../held-chunk.js';
@@ -46,19 +46,15 @@ export async function setDamaged(
 async function hideBelow(
   core: OstCore,
   session: Session,
-  { chunk, version }: ChunkFile,
+  file: ChunkFile,
   offset: number,
   tag: number,
 ): Promise<void> {
   const buffer = await takeBuffer(core, SUM_BLOCK_BYTES);
   try {
     buffer.memory.bytes.fill(0, buffer.offset, buffer.offset + SUM_BLOCK_BYTES);
-    const op = new ChunkOp({ chunkDone: () => {} });
-    Object.assign(op, { opcode: Opcode.WRITE, offset, length: SUM_BLOCK_BYTES, tag, scope: OpScope.NESTED });
-    op.chunk = chunk;
-    op.chunkVersion = version;
-    op.slices.add(buffer.memory, buffer.offset, SUM_BLOCK_BYTES);
-    const { status } = await core.layers.run(op, session);
+    const part = { opcode: Opcode.WRITE, offset, length: SUM_BLOCK_BYTES, tag };
+    const status = await core.layers.nested(session, file, part, { buffer, at: 0 });
     if (status !== 0) throw errorOfStatus(status, `OST ${core.ostId}`);
   } finally {
     buffer.release();

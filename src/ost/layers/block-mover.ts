@@ -1,5 +1,4 @@
 import { LIMITS } from '../../common/limits.js';
-import { ChunkOp, errorOfStatus, Opcode, OpScope } from '../../protocol/index.js';
 import type { ChunkFile } from '../chunk-file.js';
 import type { OstCore } from '../core.js';
 import type { Session } from '../session.js';
@@ -61,33 +60,9 @@ export class BlockMover {
     });
     let copiedBytes = 0;
     for (const run of runs) {
-      await this.moveRun(into, session, run.offset, run.length, tag);
+      await this.core.layers.copyPiece(session, [into, into], { ...run, tag });
       copiedBytes += run.length;
     }
     return copiedBytes;
-  }
-
-  private async moveRun(
-    into: ChunkFile,
-    session: Session,
-    offset: number,
-    length: number,
-    tag: number,
-  ): Promise<void> {
-    const { layers } = this.core;
-    const buffer = await layers.buffer(length);
-    try {
-      for (const opcode of [Opcode.READ, Opcode.WRITE]) {
-        const op = new ChunkOp({ chunkDone: () => {} });
-        Object.assign(op, { opcode, offset, length, tag, scope: OpScope.NESTED });
-        op.chunk = into.chunk;
-        op.chunkVersion = into.version;
-        op.slices.add(buffer.memory, buffer.offset, length);
-        const { status } = await layers.run(op, session);
-        if (status !== 0) throw errorOfStatus(status, into.where);
-      }
-    } finally {
-      buffer.release();
-    }
   }
 }

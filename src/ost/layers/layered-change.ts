@@ -2,7 +2,7 @@ import { ERROR_CODES, wireOfErrno } from '../../common/errors.js';
 import { SliceList } from '../../io/memory.js';
 import type { PoolBuffer } from '../../io/pool.js';
 import { FileOp, type FileOpOwner } from '../../io/types.js';
-import { ChunkOp, Opcode, OpScope } from '../../protocol/index.js';
+import { type ChunkOp, Opcode } from '../../protocol/index.js';
 import type { ChunkFile } from '../chunk-file.js';
 import type { OstCore } from '../core.js';
 import type { Session } from '../session.js';
@@ -197,17 +197,12 @@ export class LayeredChange implements FileOpOwner {
     opcode: number,
     offset: number,
     length: number,
-    { memory, offset: base }: PoolBuffer,
+    buffer: PoolBuffer,
     at: number,
   ): Promise<void> {
-    const { op, core, session } = this;
-    const inner = new ChunkOp({ chunkDone: () => {} });
-    Object.assign(inner, { opcode, offset, length, scope: OpScope.NESTED });
-    inner.chunk = op.chunk;
-    inner.chunkVersion = op.chunkVersion;
-    inner.tag = op.tag;
-    inner.slices.add(memory, base + at, length);
-    const { status } = await core.layers.run(inner, session);
+    const { op, core, session, chunk } = this;
+    const part = { opcode, offset, length, tag: op.tag };
+    const status = await core.layers.nested(session, chunk, part, { buffer, at });
     if (status !== 0) throw new Failed(status);
   }
 
@@ -216,8 +211,6 @@ export class LayeredChange implements FileOpOwner {
   }
 
   private fail(status: number): void {
-    this.buffer?.release();
-    this.buffer = null;
     this.core.layers.soon(() => this.finish(status));
   }
 

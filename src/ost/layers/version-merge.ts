@@ -1,7 +1,7 @@
 import { RawstorError } from '../../common/errors.js';
 import { LIMITS } from '../../common/limits.js';
 import { MiB } from '../../common/units.js';
-import { ChunkOp, errorOfStatus, Opcode, OpScope } from '../../protocol/index.js';
+import { errorOfStatus, Opcode } from '../../protocol/index.js';
 import type { ChunkFile } from '../chunk-file.js';
 import type { OstCore } from '../core.js';
 import type { OstObject } from '../object.js';
@@ -125,17 +125,7 @@ export class VersionMerge {
     if (into.file !== null) forEachData(into.file, 0, size, addRuns);
     for (const { offset, length } of runs) {
       const tag = Math.max(1, core.regions.highest(into, offset, length));
-      const buffer = await core.layers.buffer(length);
-      try {
-        await this.operation(Opcode.READ, into, offset, length, tag, (op) =>
-          op.slices.add(buffer.memory, buffer.offset, length),
-        );
-        await this.operation(Opcode.WRITE, from, offset, length, tag, (op) =>
-          op.slices.add(buffer.memory, buffer.offset, length),
-        );
-      } finally {
-        buffer.release();
-      }
+      await core.layers.copyPiece(this.session, [into, from], { offset, length, tag });
     }
     for (let region = 0; region * REGION_BYTES < size; region++) await this.eraseZeros(region);
   }
@@ -150,7 +140,9 @@ export class VersionMerge {
       if (!hasBit(bits, block) || owners[block] !== NOBODY) continue;
       const offset = region * REGION_BYTES + block * LAYER_BLOCK_BYTES;
       const tag = Math.max(1, core.regions.highest(into, offset, LAYER_BLOCK_BYTES));
-      await this.operation(Opcode.ERASE, from, offset, LAYER_BLOCK_BYTES, tag, () => {});
+      const erase = { opcode: Opcode.ERASE, offset, length: LAYER_BLOCK_BYTES, tag };
+      const status = await core.layers.nested(this.session, from, erase, null);
+      if (status !== 0) throw errorOfStatus(status, from.where);
     }
   }
 
@@ -204,23 +196,6 @@ export class VersionMerge {
       if (owners[block] === ITSELF) setBits(bits, block, block + 1, false);
     }
     await zeros.add(into, region, bits);
-  }
-
-  private async operation(
-    opcode: number,
-    chunk: ChunkFile,
-    offset: number,
-    length: number,
-    tag: number,
-    fill: (op: ChunkOp) => void,
-  ): Promise<void> {
-    const op = new ChunkOp({ chunkDone: () => {} });
-    Object.assign(op, { opcode, offset, length, tag, scope: OpScope.NESTED });
-    op.chunk = chunk.chunk;
-    op.chunkVersion = chunk.version;
-    fill(op);
-    const { status } = await this.core.layers.run(op, this.session);
-    if (status !== 0) throw errorOfStatus(status, chunk.where);
   }
 
   private async durable(chunk: ChunkFile): Promise<void> {
