@@ -7,7 +7,7 @@ import type { VolumeState } from './volume-state.js';
 const RETRIES = 20;
 
 /** Runs of an allocation map as one list; equal neighbours are merged. */
-export class ExtentList {
+class ExtentList {
   readonly list: Extent[] = [];
 
   get full(): boolean {
@@ -29,18 +29,28 @@ export class ExtentList {
   }
 }
 
-/** Allocation map of a range, asked chunk by chunk from one in-sync member each. */
-export async function readExtents(state: VolumeState, offset: number, length: number): Promise<Extent[]> {
+/** Allocation map from `offset` to `end`, asked chunk by chunk; `runsOf` gives what `ost.extents` gives. */
+export async function chunkExtents(
+  offset: number,
+  end: number,
+  chunkSizeBytes: number,
+  runsOf: (chunk: number, offset: number, length: number) => Promise<readonly number[]>,
+): Promise<Extent[]> {
   const extents = new ExtentList();
-  const end = Math.min(offset + length, state.object.sizeBytes);
   for (let at = offset; at < end && !extents.full; ) {
-    const { chunkSizeBytes } = state.object;
     const part = pieceLength(at, end - at, chunkSizeBytes, chunkSizeBytes);
-    const told = extents.add(await chunkRuns(state, chunkOf(at, chunkSizeBytes), at % chunkSizeBytes, part));
+    const told = extents.add(await runsOf(chunkOf(at, chunkSizeBytes), at % chunkSizeBytes, part));
     if (told === 0) break;
     at += told;
   }
   return extents.list;
+}
+
+/** Allocation map of a range, from one in-sync member for each chunk. */
+export function readExtents(state: VolumeState, offset: number, length: number): Promise<Extent[]> {
+  const { sizeBytes, chunkSizeBytes } = state.object;
+  const end = Math.min(offset + length, sizeBytes);
+  return chunkExtents(offset, end, chunkSizeBytes, (...range) => chunkRuns(state, ...range));
 }
 
 async function chunkRuns(

@@ -11,6 +11,20 @@ export function restartSoon(cluster: Cluster, node: OstNode): void {
   });
 }
 
+/** Where nothing was written for a while a write gets to one OST only: `onWrite` is told which, as it arrives. */
+export function writeToOne(cluster: Cluster, onWrite: (lone: OstNode) => void): void {
+  const { world, guest, next } = cluster;
+  if (guest === null || guest.volume === null) return;
+  const lone = pick(cluster, cluster.osts);
+  const others = cluster.osts.filter((node) => node !== lone);
+  const ways = others.map((node): [string, string] => [guest.name, node.name]);
+  cutFor(cluster, ways, world.between(30, 300));
+  cluster.moveOn();
+  cluster.later(world.between(0.5, 3), 'waits for a write', () => {
+    next.at('write', lone, () => onWrite(lone));
+  });
+}
+
 /**
  * Directed at windows of less than a millisecond: each waits for the very step beside which it acts, and has the guest
  * write where nothing was written for a while, for regions that are newer anyway hide what went wrong.
@@ -20,21 +34,13 @@ export const AIMED_FAULTS: FaultTable = {
   loneIntent: {
     weight: 3,
     act(cluster) {
-      const { world, guest, next } = cluster;
-      if (guest === null || guest.volume === null) return;
-      const lone = pick(cluster, cluster.osts);
-      const others = cluster.osts.filter((node) => node !== lone);
-      const ways = others.map((node): [string, string] => [guest.name, node.name]);
-      cutFor(cluster, ways, world.between(30, 300));
-      cluster.moveOn();
-      cluster.later(world.between(0.5, 3), 'waits for a write', () => {
-        next.at('write', lone, () => {
-          cluster.later(world.between(0.05, 0.8), 'power at the intent', () => {
-            lone.powerLoss();
-            lone.start();
-            cluster.takeover(true);
-            cluster.moveOn();
-          });
+      const { world } = cluster;
+      writeToOne(cluster, (lone) => {
+        cluster.later(world.between(0.05, 0.8), 'power at the intent', () => {
+          lone.powerLoss();
+          lone.start();
+          cluster.takeover(true);
+          cluster.moveOn();
         });
       });
     },

@@ -1,4 +1,4 @@
-import { restartSoon } from './aimed-faults.js';
+import { restartSoon, writeToOne } from './aimed-faults.js';
 import { cutFor, type FaultTable, pick, powerCycle, restartLater } from './faults.js';
 
 /** Directed at the end of a resync, and at what waits while a set changes. */
@@ -48,24 +48,16 @@ export const JOIN_FAULTS: FaultTable = {
   loneColdWrite: {
     weight: 3,
     act(cluster) {
-      const { world, guest, next } = cluster;
-      if (guest === null || guest.volume === null) return;
-      const lone = pick(cluster, cluster.osts);
-      const others = cluster.osts.filter((node) => node !== lone);
-      const ways = others.map((node): [string, string] => [guest.name, node.name]);
-      cutFor(cluster, ways, world.between(30, 300));
-      cluster.moveOn();
-      cluster.later(world.between(0.5, 3), 'waits for a write', () => {
-        next.at('write', lone, () => {
-          // Its intent and the data are in the page cache, which outlives the process.
-          cluster.later(world.between(0.5, 6), 'the writer and its OST end', () => {
-            lone.kill();
-            cluster.takeover(true);
-            cluster.moveOn();
-            const { process } = lone;
-            cluster.later(world.between(600, 3000), `${lone.name} starts`, () => {
-              if (lone.process === process) lone.start();
-            });
+      const { world } = cluster;
+      writeToOne(cluster, (lone) => {
+        // Its intent and the data are in the page cache, which outlives the process.
+        cluster.later(world.between(0.5, 6), 'the writer and its OST end', () => {
+          lone.kill();
+          cluster.takeover(true);
+          cluster.moveOn();
+          const { process } = lone;
+          cluster.later(world.between(600, 3000), `${lone.name} starts`, () => {
+            if (lone.process === process) lone.start();
           });
         });
       });

@@ -11,7 +11,7 @@ import type { Io } from '../../io/types.js';
 import { ChunkOp, type ChunkOpOwner } from '../../protocol/chunk-op.js';
 import { errorOfStatus } from '../../protocol/control.js';
 import { Opcode } from '../../protocol/frame.js';
-import { ExtentList } from '../extents.js';
+import { chunkExtents } from '../extents.js';
 import { isSessionLoss } from '../piece-outcome.js';
 import { chunkOf, pieceLength } from '../slicing.js';
 import type { ReplicaSession, SnapshotEnvironment, SnapshotReplicas } from './replicas.js';
@@ -116,17 +116,10 @@ export class SnapshotReader implements BlockDevice, ChunkOpOwner {
     for (const { block, error } of this.early.splice(0)) block.owner.blockDone(block, error);
   }
 
-  async extents(offset: number, length: number): Promise<Extent[]> {
+  extents(offset: number, length: number): Promise<Extent[]> {
     const { chunkSizeBytes } = this.replicas;
-    const extents = new ExtentList();
     const end = Math.min(offset + length, this.sizeBytes);
-    for (let at = offset; at < end && !extents.full; ) {
-      const part = pieceLength(at, end - at, chunkSizeBytes, chunkSizeBytes);
-      const told = extents.add(await this.chunkRuns(chunkOf(at, chunkSizeBytes), at % chunkSizeBytes, part));
-      if (told === 0) break;
-      at += told;
-    }
-    return extents.list;
+    return chunkExtents(offset, end, chunkSizeBytes, (...range) => this.chunkRuns(...range));
   }
 
   async close(): Promise<void> {
