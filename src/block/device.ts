@@ -46,6 +46,20 @@ export interface Extent {
   zero: boolean;
 }
 
+/** A state that a device was in and can be compared with: a snapshot that it lies over. */
+export interface Mark {
+  readonly name: string;
+  /** Never of two: a snapshot that is made anew under the same name has another. */
+  readonly version: number;
+}
+
+/** One run of a device's layers. */
+export interface LayerRun {
+  lengthBytes: number;
+  /** 0: none of those asked about has it; 1: the topmost one, 2: the one below it, and so on. Zeroes that hide something count as had. */
+  depth: number;
+}
+
 export interface BlockLimits {
   readonly blockSizeMinBytes: number;
   readonly blockSizePreferredBytes: number;
@@ -65,6 +79,14 @@ export interface BlockDevice {
   submit(request: BlockRequest): void;
   /** Allocation map from `offset` on, at least one run, at most `length` bytes. */
   extents(offset: number, length: number): Promise<Extent[]>;
+  /** Snapshots that it lies over, oldest first. */
+  marks?(): readonly Mark[];
+  /**
+   * Which layer has what, from `offset` on, at least one run, at most `length` bytes: of those over `since`, so that depth 0 is what has not
+   * changed, or (null) of all. Never misses a change that was acknowledged before; may tell of more than there were.
+   * @throws RawstorError NOT_FOUND where that snapshot is gone, INVALID where this does not lie over it
+   */
+  layers?(since: Mark | null, offset: number, length: number): Promise<LayerRun[]>;
   /** Ends it in order: what is in flight is answered, then flushed. */
   close(): Promise<void>;
   /** Ends what waits for something that may never come, with errors; `close` then does not wait for it either. */

@@ -1,4 +1,4 @@
-import type { BlockDevice, BlockLimits, BlockRequest, Extent } from './device.js';
+import type { BlockDevice, BlockLimits, BlockRequest, Extent, LayerRun, Mark } from './device.js';
 
 /** A device over a device that passes everything on; layers replace what they are about. */
 export class DeviceLayer implements BlockDevice {
@@ -27,6 +27,15 @@ export class DeviceLayer implements BlockDevice {
 
   extents(offset: number, length: number): Promise<Extent[]> {
     return this.inner.extents(offset, length);
+  }
+
+  marks(): readonly Mark[] {
+    return this.inner.marks?.() ?? [];
+  }
+
+  /** A device without layers has everything itself. */
+  layers(since: Mark | null, offset: number, length: number): Promise<LayerRun[]> {
+    return this.inner.layers?.(since, offset, length) ?? Promise.resolve([{ lengthBytes: length, depth: 1 }]);
   }
 
   close(): Promise<void> {

@@ -1,80 +1,103 @@
 import type { Extent } from '../block/device.js';
-import { asRawstorError } from '../common/errors.js';
+import { asRawstorError, type RawstorError } from '../common/errors.js';
 import { LIMITS } from '../common/limits.js';
+import type { Member } from './member.js';
 import { chunkOf, pieceLength } from './slicing.js';
 import type { VolumeState } from './volume-state.js';
 
 const RETRIES = 20;
 
-/** Runs of an allocation map as one list; equal neighbours are merged. */
-class ExtentList {
-  readonly list: Extent[] = [];
-
-  get full(): boolean {
-    return this.list.length >= LIMITS.extentsPerAnswer;
-  }
-
-  /** Takes pairs of length and state, as `ost.extents` gives them. @returns the bytes they tell of */
-  add(runs: readonly number[]): number {
-    let bytes = 0;
-    for (let i = 0; i + 1 < runs.length; i += 2) {
-      const lengthBytes = runs[i]!;
-      const hole = runs[i + 1] === 1;
-      const last = this.list.at(-1);
-      if (last !== undefined && last.hole === hole) last.lengthBytes += lengthBytes;
-      else this.list.push({ lengthBytes, hole, zero: hole });
-      bytes += lengthBytes;
-    }
-    return bytes;
-  }
+/** A run of one state: whether it is a hole, or how deep it lies. */
+export interface StateRun {
+  lengthBytes: number;
+  readonly state: number;
 }
 
-/** Allocation map from `offset` to `end`, asked chunk by chunk; `runsOf` gives what `ost.extents` gives. */
-export async function chunkExtents(
+/** A range of one chunk. */
+export interface ChunkRange {
+  readonly chunk: number;
+  readonly offset: number;
+  readonly length: number;
+}
+
+/**
+ * A map from `offset` to `end`, asked chunk by chunk: `runsOf` gives flat pairs of length and state, as OSTs do. Equal neighbours are
+ * merged; it may end early.
+ */
+export async function chunkMap(
   offset: number,
   end: number,
   chunkSizeBytes: number,
-  runsOf: (chunk: number, offset: number, length: number) => Promise<readonly number[]>,
-): Promise<Extent[]> {
-  const extents = new ExtentList();
-  for (let at = offset; at < end && !extents.full; ) {
-    const part = pieceLength(at, end - at, chunkSizeBytes, chunkSizeBytes);
-    const told = extents.add(await runsOf(chunkOf(at, chunkSizeBytes), at % chunkSizeBytes, part));
+  runsOf: (range: ChunkRange) => Promise<readonly number[]>,
+): Promise<StateRun[]> {
+  const list: StateRun[] = [];
+  for (let at = offset; at < end && list.length < LIMITS.extentsPerAnswer; ) {
+    const length = pieceLength(at, end - at, chunkSizeBytes, chunkSizeBytes);
+    const runs = await runsOf({ chunk: chunkOf(at, chunkSizeBytes), offset: at % chunkSizeBytes, length });
+    const told = add(list, runs);
     if (told === 0) break;
     at += told;
   }
-  return extents.list;
+  return list;
+}
+
+/** @returns the bytes that the runs tell of */
+function add(list: StateRun[], runs: readonly number[]): number {
+  let bytes = 0;
+  for (let i = 0; i + 1 < runs.length; i += 2) {
+    const [lengthBytes, state] = [runs[i]!, runs[i + 1]!];
+    const last = list.at(-1);
+    if (last !== undefined && last.state === state) last.lengthBytes += lengthBytes;
+    else list.push({ lengthBytes, state });
+    bytes += lengthBytes;
+  }
+  return bytes;
+}
+
+/** Runs of holes and data as `ost.extents` tells of them. */
+export function extentsOf(runs: readonly StateRun[]): Extent[] {
+  return runs.map(({ lengthBytes, state }) => ({ lengthBytes, hole: state === 1, zero: state === 1 }));
 }
 
 /** Allocation map of a range, from one in-sync member for each chunk. */
-export function readExtents(state: VolumeState, offset: number, length: number): Promise<Extent[]> {
+export async function readExtents(state: VolumeState, offset: number, length: number): Promise<Extent[]> {
   const { sizeBytes, chunkSizeBytes } = state.object;
   const end = Math.min(offset + length, sizeBytes);
-  return chunkExtents(offset, end, chunkSizeBytes, (...range) => chunkRuns(state, ...range));
+  const ask = async ({ peer, handle, headVersion: chunkVersion }: Member, range: ChunkRange) =>
+    (await peer!.call('ost.extents', { handle, chunkVersion, ...range })).runs;
+  // "All data" is always true, only less useful.
+  const runsOf = (range: ChunkRange) => askInSync(state, range, ask, 0);
+  return extentsOf(await chunkMap(offset, end, chunkSizeBytes, runsOf));
 }
 
-async function chunkRuns(
+/**
+ * Asks a member in sync about a range, another one where that fails. `unknown` is the state that is always true, for when none can say.
+ * @throws RawstorError what `judge` makes of a failure, or the last one
+ */
+export async function askInSync(
   state: VolumeState,
-  chunk: number,
-  offset: number,
-  length: number,
+  range: ChunkRange,
+  ask: (member: Member, range: ChunkRange) => Promise<number[]>,
+  unknown: number,
+  judge: (error: RawstorError) => void = () => {},
 ): Promise<number[]> {
   for (let attempt = 0; ; attempt++) {
     // A hole of one replica may be another's data.
-    if (state.differs({ chunk, offset, length })) return [length, 0];
-    const attached = state.placement(chunk).filter((member) => member.readable);
+    if (state.differs(range)) return [range.length, unknown];
+    const attached = state.placement(range.chunk).filter((member) => member.readable);
     const member = attached.find((one) => one.peer?.local) ?? attached[0];
     if (member?.peer != null) {
       try {
-        const chunkVersion = member.headVersion;
-        const query = { handle: member.handle, chunk, chunkVersion, offset, length };
-        return (await member.peer.call('ost.extents', query)).runs;
+        const runs = await ask(member, range);
+        // Given up meanwhile, it may not know the latest.
+        if (member.readable && !state.differs(range)) return runs;
       } catch (error) {
-        if (attempt >= RETRIES) throw asRawstorError(error);
+        const failure = asRawstorError(error);
+        judge(failure);
+        if (attempt >= RETRIES) throw failure;
       }
     }
-    // Answering "all data" is always true, only less useful.
-    if (attempt >= RETRIES) return [length, 0];
+    if (attempt >= RETRIES) return [range.length, unknown];
     await state.env.clock.sleep(100);
   }
 }

@@ -1,6 +1,7 @@
 import { BlockFlag, BlockOp, type BlockRequest } from '../block/device.js';
 import { RawstorError } from '../common/errors.js';
 import { Opcode } from '../protocol/frame.js';
+import { openForReading } from './not-whole.js';
 import type { VolumeState } from './volume-state.js';
 
 /** What block requests are to OSTs, and why one is refused. */
@@ -35,4 +36,13 @@ export function opcodeOf(block: BlockRequest): number {
 /** WRITE_ZEROES that may not leave holes: real zeros are written. */
 export function allocatesZeroes(block: BlockRequest): boolean {
   return (block.flags & BlockFlag.MAY_UNMAP) === 0;
+}
+
+/** Why a request is not even begun; null where nothing speaks against it. */
+export function refusal(block: BlockRequest, readOnly: boolean, name: string): RawstorError | null {
+  if (block.op === BlockOp.READ) return null;
+  if (readOnly) return openForReading(name);
+  const fast = block.op === BlockOp.WRITE_ZEROES && (block.flags & BlockFlag.FAST_ZERO) !== 0;
+  if (!fast || !allocatesZeroes(block)) return null;
+  return new RawstorError('NOT_SUPPORTED', 'zeroes without holes are not faster than writing here');
 }

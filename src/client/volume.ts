@@ -1,22 +1,22 @@
 import {
   type BlockDevice,
-  BlockFlag,
-  type BlockLimits,
   BlockOp,
   type BlockRequest,
   type Extent,
+  type LayerRun,
+  type Mark,
 } from '../block/device.js';
 import { asRawstorError, RawstorError } from '../common/errors.js';
-import { LIMITS } from '../common/limits.js';
 import type { ObjectInfo } from '../protocol/object-info.js';
 import type { VersionChange } from '../protocol/version-messages.js';
 import type { ControlLink } from './control-link.js';
 import { readExtents } from './extents.js';
 import { Flusher } from './flusher.js';
 import { IoPath } from './io-path.js';
+import { marksOf, readLayers } from './layers.js';
 import type { Member, MemberOwner } from './member.js';
 import { Membership } from './membership.js';
-import { abandoned, openForReading } from './not-whole.js';
+import { abandoned } from './not-whole.js';
 import { Notices } from './notices.js';
 import { OnDegraded } from './on-degraded.js';
 import { PieceFailures } from './piece-failures.js';
@@ -26,9 +26,10 @@ import { Reconcile } from './recovery/reconcile.js';
 import { Repair } from './recovery/repair.js';
 import { Resync } from './recovery/resync.js';
 import { recoveryProgress, type VolumeStatus, volumeStatus } from './recovery/status.js';
-import { allocatesZeroes } from './request-kind.js';
+import { refusal } from './request-kind.js';
 import { RequestQueue } from './request-queue.js';
 import { Sealer } from './sealer.js';
+import { DEVICE_LIMITS } from './slicing.js';
 import { Versions } from './versions.js';
 import type { VolumeState } from './volume-state.js';
 import { VolumeTimers } from './volume-timers.js';
@@ -40,12 +41,7 @@ import { VolumeTimers } from './volume-timers.js';
 export class Volume implements BlockDevice, MemberOwner {
   readonly readOnly: boolean;
   readonly multiConnection = true;
-  readonly limits: BlockLimits = {
-    blockSizeMinBytes: LIMITS.sectorBytes,
-    blockSizePreferredBytes: LIMITS.blockBytes,
-    payloadMaxBytes: LIMITS.framePayloadBytes,
-    rangeMaxBytes: LIMITS.rangeBytes,
-  };
+  readonly limits = DEVICE_LIMITS;
   /** Called once when the volume can serve no more: fenced, or its set of replicas is beyond repair. */
   onFatal: ((error: RawstorError) => void) | null = null;
   /** Called after each change of its size: clients of a facade may have to look again. */
@@ -169,18 +165,21 @@ export class Volume implements BlockDevice, MemberOwner {
     if (this.state.fatal !== null || this.state.closing) return this.requests.finishLater(block, this.gone());
     if (block.op === BlockOp.FLUSH) return this.flusher.add(block);
     if (block.op === BlockOp.CACHE) return this.requests.finishLater(block, null);
-    if (block.op !== BlockOp.READ) {
-      if (this.readOnly) return this.requests.finishLater(block, openForReading(this.state.name));
-      if (block.op === BlockOp.WRITE_ZEROES && allocatesZeroes(block) && block.flags & BlockFlag.FAST_ZERO) {
-        const text = 'zeroes without holes are not faster than writing here';
-        return this.requests.finishLater(block, new RawstorError('NOT_SUPPORTED', text));
-      }
-    }
+    const refused = refusal(block, this.readOnly, this.state.name);
+    if (refused !== null) return this.requests.finishLater(block, refused);
     this.requests.add(block);
   }
 
   extents(offset: number, length: number): Promise<Extent[]> {
     return readExtents(this.state, offset, length);
+  }
+
+  marks(): Mark[] {
+    return marksOf(this.state.object, 'head');
+  }
+
+  layers(since: Mark | null, offset: number, length: number): Promise<LayerRun[]> {
+    return readLayers(this.state, since, offset, length);
   }
 
   /** Answers what is in flight, flushes, seals where that is possible and gives the lease back. */

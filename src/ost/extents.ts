@@ -7,25 +7,10 @@ import type { OstCore } from './core.js';
 import { withChunk } from './held-chunk.js';
 import { forEachData, hasBit, hasVersion, ITSELF, isLayered, NOBODY, sizeOfVersion } from './layers/index.js';
 import { BLOCKS_PER_REGION, LAYER_BLOCK_BYTES } from './layers/zero-bits.js';
+import { Runs } from './runs.js';
 import type { Session } from './session.js';
 
 const State = { DATA: 0, ZERO: 1, BELOW: 2 } as const;
-
-/** Runs of length and state, joined; full when an answer has no more room. */
-class Runs {
-  readonly flat: number[] = [];
-  private readonly limit = LIMITS.extentsPerAnswer * 2;
-
-  get full(): boolean {
-    return this.flat.length >= this.limit;
-  }
-
-  add(length: number, state: number): void {
-    const { flat } = this;
-    if (flat.length > 0 && flat[flat.length - 1] === state) flat[flat.length - 2]! += length;
-    else if (!this.full) flat.push(length, state);
-  }
-}
 
 /** Answers `ost.extents`: what a version has of a range. @throws RawstorError INVALID, STALE_SESSION */
 export function extents(

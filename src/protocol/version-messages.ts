@@ -8,6 +8,7 @@ import {
   memberSchema,
   nameSchema,
   type ObjectRecord,
+  type Snapshot,
   snapshotNameSchema,
 } from './records.js';
 
@@ -44,6 +45,17 @@ type Tree = Pick<ObjectRecord, 'headOver' | 'snapshots'>;
 /** How many versions lie directly over one, the head among them. */
 export function versionsOver({ snapshots, headOver }: Tree, version: number): number {
   return snapshots.filter((one) => one.over === version).length + (headOver === version ? 1 : 0);
+}
+
+/** Snapshots that a version lies over, oldest first, without removed ones. */
+export function snapshotsBelow({ snapshots, headOver }: Tree, version: number | 'head'): Snapshot[] {
+  const byVersion = new Map(snapshots.map((one) => [one.version, one]));
+  const below: Snapshot[] = [];
+  const first = version === 'head' ? headOver : (byVersion.get(version)?.over ?? 0);
+  for (let at = byVersion.get(first); at !== undefined; at = byVersion.get(at.over)) {
+    if (at.name !== null) below.unshift(at);
+  }
+  return below;
 }
 
 /** Nameless versions that OSTs delete, or merge into the version over them. */
@@ -147,8 +159,9 @@ export const OST_VERSION_METHODS = {
     result: z.object({ versions: z.array(version) }),
   },
   /**
-   * Where the version `of` may differ from what it was at `since` (0: from nothing), one of those it lies over: flat pairs of
-   * length and state (0 the same, 1 changed), from `offset` on.
+   * Where the version `of` may differ from what it was at `since`, a snapshot that it lies over (0: from nothing): flat pairs of length
+   * and depth, from `offset` on. Depth: 0 the same; 1 the version has it itself, or has zeroed it; 2 the one below it has, and so on. It
+   * may end before the range does. NOT_FOUND where `since` is no snapshot any more, INVALID where `of` does not lie over it.
    */
   'ost.changed': {
     params: z.object({

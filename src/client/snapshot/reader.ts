@@ -1,9 +1,10 @@
 import {
   type BlockDevice,
-  type BlockLimits,
   BlockOp,
   type BlockRequest,
   type Extent,
+  type LayerRun,
+  type Mark,
 } from '../../block/device.js';
 import { asRawstorError, RawstorError } from '../../common/errors.js';
 import { LIMITS } from '../../common/limits.js';
@@ -11,9 +12,10 @@ import type { Io } from '../../io/types.js';
 import { ChunkOp, type ChunkOpOwner } from '../../protocol/chunk-op.js';
 import { errorOfStatus } from '../../protocol/control.js';
 import { Opcode } from '../../protocol/frame.js';
-import { chunkExtents } from '../extents.js';
+import { type ChunkRange, chunkMap, extentsOf } from '../extents.js';
+import { layerRunsOf, UNKNOWN_DEPTH } from '../layers.js';
 import { isSessionLoss } from '../piece-outcome.js';
-import { chunkOf, pieceLength } from '../slicing.js';
+import { chunkOf, DEVICE_LIMITS, pieceLength } from '../slicing.js';
 import type { ReplicaSession, SnapshotEnvironment, SnapshotReplicas } from './replicas.js';
 
 const RETRY_MS = 200;
@@ -42,12 +44,7 @@ interface SnapshotRequest {
 export class SnapshotReader implements BlockDevice, ChunkOpOwner {
   readonly readOnly = true;
   readonly multiConnection = true;
-  readonly limits: BlockLimits = {
-    blockSizeMinBytes: LIMITS.sectorBytes,
-    blockSizePreferredBytes: LIMITS.blockBytes,
-    payloadMaxBytes: LIMITS.framePayloadBytes,
-    rangeMaxBytes: LIMITS.rangeBytes,
-  };
+  readonly limits = DEVICE_LIMITS;
   readonly sizeBytes: number;
   /** Called once when it can serve no more: the snapshot was removed. */
   onFatal: ((error: RawstorError) => void) | null = null;
@@ -116,10 +113,31 @@ export class SnapshotReader implements BlockDevice, ChunkOpOwner {
     for (const { block, error } of this.early.splice(0)) block.owner.blockDone(block, error);
   }
 
-  extents(offset: number, length: number): Promise<Extent[]> {
-    const { chunkSizeBytes } = this.replicas;
-    const end = Math.min(offset + length, this.sizeBytes);
-    return chunkExtents(offset, end, chunkSizeBytes, (...range) => this.chunkRuns(...range));
+  async extents(offset: number, length: number): Promise<Extent[]> {
+    const chunkVersion = this.replicas.snapshot.version;
+    const ask = async ({ peer, handle }: ReplicaSession, range: ChunkRange) =>
+      (await peer.call('ost.extents', { handle, chunkVersion, ...range })).runs;
+    // "All data" is always true, only less useful.
+    return extentsOf(await this.map(offset, length, (range) => this.askReplicas(range, ask, 0)));
+  }
+
+  marks(): Mark[] {
+    return this.replicas.marks();
+  }
+
+  async layers(since: Mark | null, offset: number, length: number): Promise<LayerRun[]> {
+    const of = this.replicas.snapshot.version;
+    if (since !== null) this.replicas.checkMark(since);
+    const ask = async ({ peer, handle }: ReplicaSession, range: ChunkRange) =>
+      (await peer.call('ost.changed', { handle, of, since: since?.version ?? 0, ...range })).runs;
+    const judge = async (error: RawstorError) => {
+      // An OST that hears of a removal before this does; or one that has nothing of the volume any more.
+      if (since === null || error.code !== 'NOT_FOUND') return;
+      await this.replicas.lookAgain();
+      this.replicas.checkMark(since);
+    };
+    const runsOf = (range: ChunkRange) => this.askReplicas(range, ask, UNKNOWN_DEPTH, judge);
+    return layerRunsOf(await this.map(offset, length, runsOf));
   }
 
   async close(): Promise<void> {
@@ -199,17 +217,26 @@ export class SnapshotReader implements BlockDevice, ChunkOpOwner {
     if (this.inFlight === 0) this.drained?.();
   }
 
-  private async chunkRuns(chunk: number, offset: number, length: number): Promise<number[]> {
+  private map(offset: number, length: number, runsOf: (range: ChunkRange) => Promise<readonly number[]>) {
+    const end = Math.min(offset + length, this.sizeBytes);
+    return chunkMap(offset, end, this.replicas.chunkSizeBytes, runsOf);
+  }
+
+  /** One replica after the other; `unknown` is the state that is always true. @throws RawstorError what `judge` throws */
+  private async askReplicas(
+    range: ChunkRange,
+    ask: (session: ReplicaSession, range: ChunkRange) => Promise<number[]>,
+    unknown: number,
+    judge: (error: RawstorError) => Promise<void> = async () => {},
+  ): Promise<number[]> {
     const tried: string[] = [];
     for (;;) {
-      const ostId = this.replicas.choose(chunk, tried);
-      // Answering "all data" is always true, only less useful.
-      if (ostId === null) return [length, 0];
+      const ostId = this.replicas.choose(range.chunk, tried);
+      if (ostId === null) return [range.length, unknown];
       try {
-        const { peer, handle } = await this.replicas.open(ostId);
-        const chunkVersion = this.replicas.snapshot.version;
-        return (await peer.call('ost.extents', { handle, chunk, chunkVersion, offset, length })).runs;
-      } catch {
+        return await ask(await this.replicas.open(ostId), range);
+      } catch (error) {
+        await judge(asRawstorError(error));
         tried.push(ostId);
       }
     }

@@ -1,3 +1,4 @@
+import type { Mark } from '../../block/device.js';
 import type { Clock, Timer } from '../../common/clock.js';
 import { asRawstorError, RawstorError } from '../../common/errors.js';
 import type { Logger } from '../../common/log.js';
@@ -6,6 +7,7 @@ import type { ObjectInfo } from '../../protocol/object-info.js';
 import type { OstConnector, OstPeer } from '../../protocol/ost-peer.js';
 import type { OstInfo, Snapshot } from '../../protocol/records.js';
 import type { ControlLink } from '../control-link.js';
+import { checkMark, marksOf } from '../layers.js';
 
 export interface SnapshotEnvironment {
   readonly clock: Clock;
@@ -83,6 +85,16 @@ export class SnapshotReplicas {
 
   get name(): string {
     return `${this.object.name}@${this.snapshot.name}`;
+  }
+
+  /** As far as is known here. */
+  marks(): Mark[] {
+    return marksOf(this.object, this.snapshot.version);
+  }
+
+  /** @throws RawstorError NOT_FOUND, INVALID */
+  checkMark(mark: Mark): void {
+    checkMark(this.object, this.snapshot.version, mark);
   }
 
   /** The OST to read a chunk from: in this process, else on this host, else by turns; null when all were tried. */

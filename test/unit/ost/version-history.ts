@@ -55,7 +55,8 @@ export class VersionHistory {
     const pick = this.below(100);
     if (pick < 45) await volume.write(offset, length, 1 + this.below(255));
     else if (pick < 60) await volume.erase(offset, length);
-    else if (pick < 75) await volume.check(volume.anyVersion(this.random), offset, length);
+    else if (pick < 70) await volume.check(volume.anyVersion(this.random), offset, length);
+    else if (pick < 75) await volume.checkChanged(this.random);
     else if (pick < 84) await volume.snapshot();
     else if (pick < 90) await volume.removeSnapshot(this.random);
     else if (pick < 93) await volume.rollback(this.random);
@@ -227,6 +228,44 @@ class Volume {
     throw new Error(
       `${this.record.id.slice(-2)} ${writer === this.writer ? 'first' : 'second'} OST version ${version} differs at ${offset + at}: ${bytes[at]}, not ${expected[offset + at]}`,
     );
+  }
+
+  /** What changed between a version and one that it lies over is told of, on either OST; and what is told of was written. */
+  async checkChanged(random: { below(limit: number): number }): Promise<void> {
+    const { snapshots, headVersion, headOver } = this.record;
+    const of = this.anyVersion(random);
+    const below: number[] = [];
+    const overOf = (version: number) =>
+      version === headVersion ? headOver : (snapshots.find((one) => one.version === version)?.over ?? 0);
+    for (let at = overOf(of); at !== 0; at = overOf(at)) {
+      if (snapshots.some((one) => one.version === at && one.name !== null)) below.push(at);
+    }
+    const since = below[random.below(below.length)];
+    if (since === undefined) return;
+    for (const writer of this.writers()) {
+      for (let chunk = 0; chunk < SIZE / CHUNK; chunk++)
+        await this.checkChunkChanged(writer, chunk, of, since);
+    }
+  }
+
+  private async checkChunkChanged(writer: Writer, chunk: number, of: number, since: number): Promise<void> {
+    const [now, then] = [this.content.get(of), this.content.get(since)];
+    if (now === undefined || then === undefined) return;
+    const { handle } = writer;
+    const asked = { handle, chunk, of, since, offset: 0, length: CHUNK };
+    const { runs } = await writer.call('ost.changed', asked);
+    let at = chunk * CHUNK;
+    for (let i = 0; i < runs.length; i += 2) {
+      const end = at + runs[i]!;
+      const same = now.subarray(at, end).equals(then.subarray(at, end));
+      if (runs[i + 1] === 0 && !same) {
+        throw new Error(
+          `${this.record.id.slice(-2)}: changes from ${since} to ${of} at ${at} to ${end} are not told`,
+        );
+      }
+      at = end;
+    }
+    if (at !== (chunk + 1) * CHUNK) throw new Error(`ost.changed tells up to ${at} only`);
   }
 
   async checkAll(): Promise<void> {
