@@ -4,8 +4,15 @@ import type { BlockDevice, BlockLimits, BlockRequest, Extent, LayerRun, Mark } f
 export class DeviceLayer implements BlockDevice {
   readonly inner: BlockDevice;
 
+  readonly marks?: () => readonly Mark[];
+  readonly layers?: (since: Mark | null, offset: number, length: number) => Promise<LayerRun[]>;
+
   constructor(inner: BlockDevice) {
     this.inner = inner;
+    if (inner.marks !== undefined) this.marks = () => inner.marks!();
+    if (inner.layers !== undefined) {
+      this.layers = (since, offset, length) => inner.layers!(since, offset, length);
+    }
   }
 
   get sizeBytes(): number {
@@ -27,15 +34,6 @@ export class DeviceLayer implements BlockDevice {
 
   extents(offset: number, length: number): Promise<Extent[]> {
     return this.inner.extents(offset, length);
-  }
-
-  marks(): readonly Mark[] {
-    return this.inner.marks?.() ?? [];
-  }
-
-  /** A device without layers has everything itself. */
-  layers(since: Mark | null, offset: number, length: number): Promise<LayerRun[]> {
-    return this.inner.layers?.(since, offset, length) ?? Promise.resolve([{ lengthBytes: length, depth: 1 }]);
   }
 
   close(): Promise<void> {

@@ -5,6 +5,7 @@ export { RemotePeer } from '../protocol/remote-peer.js';
 export { Cluster, type ClusterOptions } from './cluster.js';
 export { ControlLink } from './control-link.js';
 export type { CreatedVolume } from './create.js';
+export { checkMark, marksOf } from './layers.js';
 export type { OpenVolumeOptions } from './open.js';
 export { Keeper, type KeeperOptions } from './recovery/keeper.js';
 export {

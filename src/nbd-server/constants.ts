@@ -98,10 +98,6 @@ export const Errno = {
   ESHUTDOWN: 108,
 } as const;
 
-export const BASE_ALLOCATION = 'base:allocation';
-/** Any nonzero number would do: clients treat it as opaque. */
-export const BASE_ALLOCATION_ID = 1;
-
 export const OPTION_HEADER_BYTES = 16;
 export const OPTION_REPLY_HEADER_BYTES = 20;
 export const CLIENT_FLAGS_BYTES = 4;
@@ -123,6 +119,8 @@ export const NBD_LIMITS = {
   optionsPerHandshake: 4096,
   /** Meta context queries and information requests in one option. */
   queriesPerOption: 1024,
+  /** Metadata contexts that one connection may select: each BLOCK_STATUS answers for all. */
+  contextsPerConnection: 16,
   /** Advertised as the maximum block size. */
   payloadAdvertisedBytes: 32 * MiB,
   /** Accepted although more than advertised: clients that never asked. A longer write drops the connection. */

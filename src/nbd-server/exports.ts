@@ -214,6 +214,7 @@ export class Exports {
       multiConnection: device.multiConnection,
       blockSizeMinBytes: limits.blockSizeMinBytes,
       blockSizePreferredBytes: Math.max(limits.blockSizePreferredBytes, limits.blockSizeMinBytes, 512),
+      marks: device.layers === undefined ? null : (device.marks?.() ?? []),
     };
   }
 }

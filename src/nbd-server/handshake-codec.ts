@@ -8,9 +8,10 @@ import {
   OPTION_REPLY_MAGIC_LOW,
   TransmissionFlag,
 } from './constants.js';
+import type { ContextFacts } from './contexts.js';
 
 /** What the handshake tells of an export. */
-export interface ExportFacts {
+export interface ExportFacts extends ContextFacts {
   /** The name it is listed under. */
   readonly name: string;
   readonly description?: string | undefined;

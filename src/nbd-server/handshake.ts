@@ -1,13 +1,6 @@
 import type { RawstorError } from '../common/errors.js';
-import {
-  BASE_ALLOCATION,
-  BASE_ALLOCATION_ID,
-  HandshakeFlag,
-  Info,
-  NBD_LIMITS,
-  Option,
-  OptionReply,
-} from './constants.js';
+import { HandshakeFlag, Info, NBD_LIMITS, Option, OptionReply } from './constants.js';
+import { chosenContexts, contextsOf, type MetaContext, tooManyContexts } from './contexts.js';
 import { type ExportFacts, optionReply, transmissionFlags } from './handshake-codec.js';
 import { type InfoQuery, type MetaQuery, parseInfoQuery, parseMetaQuery, parseName } from './option-data.js';
 import { cutText } from './transmission.js';
@@ -46,8 +39,8 @@ export class Handshake {
   private fixed = false;
   private zeroes = true;
   private optionsSeen = 0;
-  /** Export for which the last SET_META_CONTEXT selected base:allocation. */
-  private metaExport: string | null = null;
+  /** What the last SET_META_CONTEXT selected, and of which export. */
+  private selected: { readonly exportName: string; readonly contexts: readonly MetaContext[] } | null = null;
   private option = 0;
   private pending: Pending | null = null;
 
@@ -59,16 +52,17 @@ export class Handshake {
     return true;
   }
 
-  /** base:allocation may be asked for on this export. */
-  selectedAllocation(exportName: string): boolean {
-    return this.structured && this.metaExport === exportName;
+  /** Contexts that BLOCK_STATUS answers for on this export. */
+  selectedContexts(exportName: string): readonly MetaContext[] {
+    const { selected } = this;
+    return this.structured && selected?.exportName === exportName ? selected.contexts : [];
   }
 
   /** An option whose data was too long to look at and has been skipped. */
   skipped(option: number): HandshakeStep {
     this.option = option;
     if (!this.fixed || option === Option.EXPORT_NAME || this.tooMany()) return { kind: 'end', bytes: null };
-    if (option === Option.SET_META_CONTEXT) this.metaExport = null;
+    if (option === Option.SET_META_CONTEXT) this.selected = null;
     return this.error(OptionReply.ERR_TOO_BIG, `option data may be ${NBD_LIMITS.optionBytes} bytes long`);
   }
 
@@ -120,7 +114,7 @@ export class Handshake {
   described(facts: ExportFacts): HandshakeStep {
     const pending = this.pending;
     this.pending = null;
-    if (pending?.what === 'meta') return this.send(this.metaReplies(pending.query, facts.name));
+    if (pending?.what === 'meta') return this.metaReplies(pending.query, facts);
     return this.send(this.infoReplies(pending?.what === 'info' ? pending.query : null, facts));
   }
 
@@ -160,7 +154,7 @@ export class Handshake {
 
   private metaContext(option: number, data: Buffer): HandshakeStep {
     // "Replaces all previously-set metadata contexts (including when this command fails)."
-    if (option === Option.SET_META_CONTEXT) this.metaExport = null;
+    if (option === Option.SET_META_CONTEXT) this.selected = null;
     if (!this.structured) {
       return this.error(OptionReply.ERR_INVALID, 'metadata contexts need STRUCTURED_REPLY first');
     }
@@ -173,18 +167,21 @@ export class Handshake {
     return { kind: 'facts', name: query.name };
   }
 
-  private metaReplies(query: MetaQuery, exportName: string): Buffer {
+  private metaReplies(query: MetaQuery, facts: ExportFacts): HandshakeStep {
     const listing = this.option === Option.LIST_META_CONTEXT;
-    const wanted =
-      query.queries.includes(BASE_ALLOCATION) ||
-      (listing && (query.queries.length === 0 || query.queries.includes('base:')));
-    if (!wanted) return optionReply(this.option, OptionReply.ACK);
-    if (!listing) this.metaExport = exportName;
-    const data = Buffer.alloc(4 + BASE_ALLOCATION.length);
-    data.writeUInt32BE(listing ? 0 : BASE_ALLOCATION_ID, 0);
-    data.write(BASE_ALLOCATION, 4, 'latin1');
-    const context = optionReply(this.option, OptionReply.META_CONTEXT, data);
-    return Buffer.concat([context, optionReply(this.option, OptionReply.ACK)]);
+    const contexts = chosenContexts(contextsOf(facts), query.queries, listing);
+    if (!listing) {
+      const tooMany = tooManyContexts(contexts.length);
+      if (tooMany !== null) return this.error(OptionReply.ERR_TOO_BIG, tooMany);
+      this.selected = { exportName: facts.name, contexts };
+    }
+    const replies = contexts.map(({ id, name }) => {
+      const data = Buffer.alloc(4 + Buffer.byteLength(name));
+      data.writeUInt32BE(listing ? 0 : id, 0);
+      data.write(name, 4);
+      return optionReply(this.option, OptionReply.META_CONTEXT, data);
+    });
+    return this.send(Buffer.concat([...replies, optionReply(this.option, OptionReply.ACK)]));
   }
 
   private infoReplies(query: InfoQuery | null, facts: ExportFacts): Buffer {

@@ -53,7 +53,7 @@ export class TransmissionPhase implements RecordOwner, IntakeHost, Shareholder, 
       capacity,
     });
     this.writes = new WritePath(device, this.account, this, pieceMaxBytes);
-    this.ranges = new RangePath(device, this.replies, this, capacity);
+    this.ranges = new RangePath(device, rules.contexts, this.replies, this, capacity);
     this.intake = new Intake(stream, headers.memory, rules, this.writes, this);
     context.stats.connections++;
     context.stats.connectionsTotal++;

@@ -1,7 +1,8 @@
 import { type BlockDevice, BlockFlag, BlockOp } from '../block/device.js';
 import { asRawstorError, type RawstorError } from '../common/errors.js';
 import { LIMITS } from '../common/limits.js';
-import { BASE_ALLOCATION_ID, Command, CommandFlag } from './constants.js';
+import { ChunkFlag, Command, CommandFlag } from './constants.js';
+import { type MetaContext, runsEach, type StatusRun } from './contexts.js';
 import type { Replies } from './replies.js';
 import { RecordRing, type RequestRecord } from './request-record.js';
 import { blockStatusChunk } from './transmission.js';
@@ -26,11 +27,19 @@ export class RangePath {
   private readonly device: BlockDevice;
   private readonly replies: Replies;
   private readonly host: RangeHost;
+  private readonly contexts: readonly MetaContext[];
   private readonly waiting: RecordRing;
   private statuses = 0;
 
-  constructor(device: BlockDevice, replies: Replies, host: RangeHost, capacity: number) {
+  constructor(
+    device: BlockDevice,
+    contexts: readonly MetaContext[],
+    replies: Replies,
+    host: RangeHost,
+    capacity: number,
+  ) {
     this.device = device;
+    this.contexts = contexts;
     this.replies = replies;
     this.host = host;
     this.waiting = new RecordRing(capacity);
@@ -98,17 +107,11 @@ export class RangePath {
     this.statuses++;
     record.statusOut = true;
     record.live = 1;
-    this.device.extents(offset, length).then(
-      (extents) => {
+    Promise.all(this.contexts.map((context) => context.runs(this.device, offset, length))).then(
+      (told) => {
         record.live = 0;
-        if (this.host.aborted) {
-          this.host.retire(record);
-          return;
-        }
-        this.replies.chunk(
-          record,
-          blockStatusChunk(record, BASE_ALLOCATION_ID, extents, length, this.runsFor(record)),
-        );
+        if (this.host.aborted) this.host.retire(record);
+        else this.replies.chunk(record, this.chunks(record, told));
       },
       (error) => {
         record.live = 0;
@@ -116,6 +119,17 @@ export class RangePath {
         this.host.finish(record);
       },
     );
+  }
+
+  /** One chunk a context, the last of them the last of the reply. */
+  private chunks(record: RequestRecord, told: readonly StatusRun[][]): Buffer {
+    const { contexts } = this;
+    const runsMax = runsEach(contexts.length, this.runsFor(record));
+    const made = contexts.map((context, i) => {
+      const flags = i === contexts.length - 1 ? ChunkFlag.DONE : 0;
+      return blockStatusChunk(record, context, told[i]!, record.length, { runsMax, flags });
+    });
+    return made.length === 1 ? made[0]! : Buffer.concat(made);
   }
 
   private runsFor(record: RequestRecord): number {

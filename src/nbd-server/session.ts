@@ -210,7 +210,7 @@ export class Session {
         readOnly: facts.readOnly,
         blockSizeMinBytes: facts.blockSizeMinBytes,
         structured: this.handshake.structured,
-        baseAllocation: this.handshake.selectedAllocation(facts.name),
+        contexts: this.handshake.selectedContexts(facts.name),
       },
       limits,
       headers,

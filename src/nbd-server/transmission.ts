@@ -1,4 +1,3 @@
-import type { Extent } from '../block/device.js';
 import type { ErrorCode, RawstorError } from '../common/errors.js';
 import {
   CHUNK_HEADER_BYTES,
@@ -9,13 +8,13 @@ import {
   DATA_CHUNK_BYTES,
   Errno,
   EXTENT_BYTES,
-  ExtentFlag,
   NBD_LIMITS,
   REQUEST_MAGIC,
   SIMPLE_REPLY_BYTES,
   SIMPLE_REPLY_MAGIC,
   STRUCTURED_REPLY_MAGIC,
 } from './constants.js';
+import type { MetaContext, StatusRun } from './contexts.js';
 
 /** Codecs of the transmission phase: pure, over a view of the memory that I/O is done in. */
 
@@ -109,29 +108,27 @@ export function errorChunk(cookie: Cookie, errno: number, message: string): Buff
  */
 export function blockStatusChunk(
   cookie: Cookie,
-  contextId: number,
-  extents: readonly Extent[],
+  context: Pick<MetaContext, 'id' | 'unknownFlags'>,
+  told: readonly StatusRun[],
   length: number,
-  runsMax: number,
+  { runsMax, flags }: { readonly runsMax: number; readonly flags: number },
 ): Buffer {
-  const runs: { lengthBytes: number; flags: number }[] = [];
+  const runs: StatusRun[] = [];
   let left = length;
-  for (const extent of extents) {
-    const lengthBytes = Math.min(extent.lengthBytes, left);
+  for (const run of told) {
+    const lengthBytes = Math.min(run.lengthBytes, left);
     if (lengthBytes <= 0) break;
-    const flags = (extent.hole ? ExtentFlag.HOLE : 0) | (extent.zero ? ExtentFlag.ZERO : 0);
     const last = runs.at(-1);
-    if (last !== undefined && last.flags === flags) last.lengthBytes += lengthBytes;
+    if (last !== undefined && last.flags === run.flags) last.lengthBytes += lengthBytes;
     else if (runs.length >= runsMax) break;
-    else runs.push({ lengthBytes, flags });
+    else runs.push({ lengthBytes, flags: run.flags });
     left -= lengthBytes;
   }
-  // "A server MAY always safely report a status of 0."
-  if (runs.length === 0) runs.push({ lengthBytes: length, flags: 0 });
+  if (runs.length === 0) runs.push({ lengthBytes: length, flags: context.unknownFlags });
   const payloadBytes = 4 + runs.length * EXTENT_BYTES;
   const bytes = Buffer.alloc(CHUNK_HEADER_BYTES + payloadBytes);
-  encodeChunkHeader(viewOf(bytes), 0, cookie, ChunkFlag.DONE, ChunkType.BLOCK_STATUS, payloadBytes);
-  let at = bytes.writeUInt32BE(contextId, CHUNK_HEADER_BYTES);
+  encodeChunkHeader(viewOf(bytes), 0, cookie, flags, ChunkType.BLOCK_STATUS, payloadBytes);
+  let at = bytes.writeUInt32BE(context.id, CHUNK_HEADER_BYTES);
   for (const run of runs) {
     at = bytes.writeUInt32BE(run.lengthBytes, at);
     at = bytes.writeUInt32BE(run.flags, at);
@@ -145,7 +142,8 @@ export interface RequestRules {
   readonly readOnly: boolean;
   readonly blockSizeMinBytes: number;
   readonly structured: boolean;
-  readonly baseAllocation: boolean;
+  /** What BLOCK_STATUS answers for; with none it is not negotiated. */
+  readonly contexts: readonly MetaContext[];
 }
 
 /**
@@ -171,7 +169,7 @@ export function checkRequest(request: RequestHeader, rules: RequestRules): numbe
       allowed |= CommandFlag.NO_HOLE | CommandFlag.FAST_ZERO;
       break;
     case Command.BLOCK_STATUS:
-      if (!rules.baseAllocation || length === 0) return Errno.EINVAL;
+      if (rules.contexts.length === 0 || length === 0) return Errno.EINVAL;
       allowed |= CommandFlag.REQ_ONE;
       break;
     case Command.CACHE:
@@ -224,6 +222,8 @@ export function errnoOf(error: RawstorError, command: number, flags: number): nu
     const fast = command === Command.WRITE_ZEROES && (flags & CommandFlag.FAST_ZERO) !== 0;
     return fast ? Errno.ENOTSUP : Errno.EINVAL;
   }
+  // The snapshot of a context is gone: asked about again, it still is.
+  if (error.code === 'NOT_FOUND' && command === Command.BLOCK_STATUS) return Errno.EINVAL;
   return ERRNO_OF_CODE[error.code] ?? Errno.EIO;
 }
 

@@ -1,5 +1,5 @@
-import type { BlockDevice } from '../../block/index.js';
-import type { Cluster } from '../../client/index.js';
+import type { BlockDevice, Mark } from '../../block/index.js';
+import { type Cluster, marksOf } from '../../client/index.js';
 import type { Clock } from '../../common/clock.js';
 import { RawstorError } from '../../common/errors.js';
 import { LIMITS } from '../../common/limits.js';
@@ -53,7 +53,7 @@ export class VolumeExports implements ExportSource {
   }
 
   async describe(name: string): Promise<ExportFacts> {
-    const { sizeBytes, snapshot } = await this.find(name);
+    const { sizeBytes, snapshot, marks } = await this.find(name);
     return {
       name,
       description: formatSizeBytes(sizeBytes),
@@ -62,6 +62,7 @@ export class VolumeExports implements ExportSource {
       multiConnection: true,
       blockSizeMinBytes: LIMITS.sectorBytes,
       blockSizePreferredBytes: LIMITS.blockBytes,
+      marks,
     };
   }
 
@@ -113,11 +114,13 @@ interface Found {
   readonly name: string;
   readonly sizeBytes: number;
   readonly snapshot: string | null;
+  readonly marks: readonly Mark[];
 }
 
 function foundOf(volume: ObjectInfo, snapshot: string | null): Found {
   const { id, name, sizeBytes } = volume;
-  if (snapshot === null) return { id, name, sizeBytes, snapshot };
-  const { sizeBytes: then } = namedSnapshot(volume, snapshot);
-  return { id, name: `${name}@${snapshot}`, sizeBytes: then, snapshot };
+  if (snapshot === null) return { id, name, sizeBytes, snapshot, marks: marksOf(volume, 'head') };
+  const { sizeBytes: then, version } = namedSnapshot(volume, snapshot);
+  const marks = marksOf(volume, version);
+  return { id, name: `${name}@${snapshot}`, sizeBytes: then, snapshot, marks };
 }

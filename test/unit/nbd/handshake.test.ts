@@ -240,8 +240,8 @@ describe('metadata contexts', () => {
     const found = select(handshake, Option.SET_META_CONTEXT, 'x-other:thing', 'base:allocation');
     expect(types(found)).toEqual([OptionReply.META_CONTEXT, OptionReply.ACK]);
     expect(found[0]!.data).toEqual(Buffer.concat([u32(1), Buffer.from('base:allocation')]));
-    expect(handshake.selectedAllocation('disk')).toBe(true);
-    expect(handshake.selectedAllocation('other')).toBe(false);
+    expect(handshake.selectedContexts('disk')).toMatchObject([{ id: 1, name: 'base:allocation' }]);
+    expect(handshake.selectedContexts('other')).toEqual([]);
   });
 
   test('a later selection replaces it, even one that fails', () => {
@@ -249,7 +249,7 @@ describe('metadata contexts', () => {
       const handshake = structured();
       select(handshake, Option.SET_META_CONTEXT, 'base:allocation');
       if (handshake.take(Option.SET_META_CONTEXT, data).kind === 'facts') handshake.described(FACTS);
-      expect(handshake.selectedAllocation('disk')).toBe(false);
+      expect(handshake.selectedContexts('disk')).toEqual([]);
     }
   });
 
@@ -260,11 +260,11 @@ describe('metadata contexts', () => {
       expect(types(found)).toEqual([OptionReply.META_CONTEXT, OptionReply.ACK]);
       expect(found[0]!.data.readUInt32BE(0)).toBe(0);
     }
-    expect(handshake.selectedAllocation('disk')).toBe(false);
+    expect(handshake.selectedContexts('disk')).toEqual([]);
     for (const queries of [[], ['base:'], ['base:dirty'], ['qemu:allocation-depth']]) {
       expect(types(select(handshake, Option.SET_META_CONTEXT, ...queries))).toEqual([OptionReply.ACK]);
     }
-    expect(handshake.selectedAllocation('disk')).toBe(false);
+    expect(handshake.selectedContexts('disk')).toEqual([]);
   });
 
   test('need structured replies', () => {

@@ -4,6 +4,7 @@ import type { Extent } from '../../../src/block/index.js';
 import { ERROR_CODES, type ErrorCode, RawstorError } from '../../../src/common/errors.js';
 import { GiB, MiB } from '../../../src/common/units.js';
 import { Command, CommandFlag, Errno } from '../../../src/nbd-server/constants.js';
+import { allocationRuns, contextsOf } from '../../../src/nbd-server/contexts.js';
 import {
   blockStatusChunk,
   checkRequest,
@@ -20,6 +21,8 @@ import {
 } from '../../../src/nbd-server/transmission.js';
 
 const COOKIE = { cookieHigh: 0x01234567, cookieLow: 0x89abcdef };
+const BASE = { id: 1, unknownFlags: 0 };
+const LAST = (runsMax: number) => ({ runsMax, flags: 1 });
 const hex = (text: string) => Buffer.from(text.replaceAll(/\s/g, ''), 'hex');
 
 describe('bytes on the wire', () => {
@@ -69,7 +72,9 @@ describe('bytes on the wire', () => {
       { lengthBytes: 512, hole: true, zero: true },
       { lengthBytes: 8192, hole: false, zero: true },
     ];
-    expect(blockStatusChunk(COOKIE, 7, extents, 6144, 4096)).toEqual(
+    expect(
+      blockStatusChunk(COOKIE, { id: 7, unknownFlags: 0 }, allocationRuns(extents), 6144, LAST(4096)),
+    ).toEqual(
       hex(`668e33ef 0001 0005 0123456789abcdef 0000001c 00000007
            00001000 00000000  00000400 00000003  00000400 00000002`),
     );
@@ -82,8 +87,10 @@ describe('bytes on the wire', () => {
       { lengthBytes: 512, hole: false, zero: false },
     ];
     const one = '668e33ef 0001 0005 0123456789abcdef 0000000c 00000001';
-    expect(blockStatusChunk(COOKIE, 1, extents, 4096, 1)).toEqual(hex(`${one} 00000400 00000003`));
-    expect(blockStatusChunk(COOKIE, 1, [], 4096, 1)).toEqual(hex(`${one} 00001000 00000000`));
+    expect(blockStatusChunk(COOKIE, BASE, allocationRuns(extents), 4096, LAST(1))).toEqual(
+      hex(`${one} 00000400 00000003`),
+    );
+    expect(blockStatusChunk(COOKIE, BASE, [], 4096, LAST(1))).toEqual(hex(`${one} 00001000 00000000`));
   });
 
   test('runs of a block status are positive, never reach past the range, and differ from their neighbours', () => {
@@ -98,7 +105,7 @@ describe('bytes on the wire', () => {
         fc.integer({ min: 1, max: 1 << 22 }),
         fc.integer({ min: 1, max: 8 }),
         (extents, length, runsMax) => {
-          const bytes = blockStatusChunk(COOKIE, 1, extents, length, runsMax);
+          const bytes = blockStatusChunk(COOKIE, BASE, allocationRuns(extents), length, LAST(runsMax));
           let sum = 0;
           let before = -1;
           for (let at = 24; at < bytes.length; at += 8) {
@@ -153,7 +160,7 @@ describe('what is allowed', () => {
     readOnly: false,
     blockSizeMinBytes: 512,
     structured: true,
-    baseAllocation: true,
+    contexts: contextsOf({}),
   };
   const ask = (request: Partial<RequestHeader>, change: Partial<RequestRules> = {}) =>
     checkRequest(Object.assign(new RequestHeader(), { length: 512 }, request), { ...rules, ...change });
@@ -195,7 +202,7 @@ describe('what is allowed', () => {
     ['cache past the end', { command: CACHE, offset: 1 << 20 }, {}, Errno.EINVAL],
     ['status', { command: BLOCK_STATUS, flags: CommandFlag.REQ_ONE }, {}, 0],
     ['status of nothing', { command: BLOCK_STATUS, length: 0 }, {}, Errno.EINVAL],
-    ['status not selected', { command: BLOCK_STATUS }, { baseAllocation: false }, Errno.EINVAL],
+    ['status not selected', { command: BLOCK_STATUS }, { contexts: [] }, Errno.EINVAL],
     ['status past the end', { command: BLOCK_STATUS, offset: 1 << 20 }, {}, Errno.EINVAL],
     ['resize', { command: 8 }, {}, Errno.EINVAL],
     ['an unknown command', { command: 0xffff }, {}, Errno.EINVAL],
