@@ -1,6 +1,12 @@
 import { RawstorError } from '../common/errors.js';
 import { LIMITS } from '../common/limits.js';
-import { type ObjectRecord, type Snapshot, type VersionChange, versionsOver } from '../protocol/index.js';
+import {
+  type ObjectRecord,
+  type Snapshot,
+  type SnapshotOrigin,
+  type VersionChange,
+  versionsOver,
+} from '../protocol/index.js';
 import { validateNewSize } from './validate.js';
 
 /** The versions of an object and how one change makes them others: pure; docs/snapshots.md has the rules. */
@@ -28,7 +34,7 @@ export function changedVersions(object: ObjectRecord, change: VersionChange, fac
 function apply(object: ObjectRecord, change: VersionChange, facts: TreeFacts): Partial<Versions> {
   switch (change.kind) {
     case 'snapshot':
-      return { ...newHead(object, change.name, facts), headOver: object.headVersion };
+      return { ...newHead(object, change.name, facts, change.origin), headOver: object.headVersion };
     case 'rollback': {
       const to = named(object, change.to);
       return { ...newHead(object, change.keepAs, facts), headOver: to.version, sizeBytes: to.sizeBytes };
@@ -50,7 +56,12 @@ function apply(object: ObjectRecord, change: VersionChange, facts: TreeFacts): P
   }
 }
 
-function newHead(object: ObjectRecord, name: string | null, { nowWallMs }: TreeFacts): Partial<Versions> {
+function newHead(
+  object: ObjectRecord,
+  name: string | null,
+  { nowWallMs }: TreeFacts,
+  origin?: SnapshotOrigin,
+): Partial<Versions> {
   const { headVersion, headOver, snapshots, sizeBytes, name: where } = object;
   if (name !== null) checkFree(object, name);
   if (snapshots.length >= LIMITS.snapshotsPerVolume) {
@@ -70,6 +81,7 @@ function newHead(object: ObjectRecord, name: string | null, { nowWallMs }: TreeF
     sizeBytes,
     createdWallMs: nowWallMs,
     protected: false,
+    ...(origin === undefined ? {} : { origin }),
   };
   return { headVersion: headVersion + 1, snapshots: [...snapshots, frozen] };
 }

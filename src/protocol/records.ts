@@ -75,6 +75,10 @@ export const wantedMoveSchema = z.object({
 });
 export type WantedMove = z.infer<typeof wantedMoveSchema>;
 
+/** The snapshot that one is a copy of, made by an imported difference: of another volume, perhaps of another cluster. */
+export const snapshotOriginSchema = z.object({ objectId: idSchema, version: z.number().int().min(1) });
+export type SnapshotOrigin = z.infer<typeof snapshotOriginSchema>;
+
 /**
  * A version that is written no more: a snapshot, or, without a name, one of a snapshot that was removed and whose data
  * is still needed by what lies over it.
@@ -90,6 +94,7 @@ export const snapshotSchema = z.object({
   createdWallMs: z.number(),
   /** Not removed before that is taken back. */
   protected: z.boolean(),
+  origin: snapshotOriginSchema.optional(),
 });
 export type Snapshot = z.infer<typeof snapshotSchema>;
 

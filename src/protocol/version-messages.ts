@@ -10,6 +10,7 @@ import {
   type ObjectRecord,
   type Snapshot,
   snapshotNameSchema,
+  snapshotOriginSchema,
 } from './records.js';
 
 /** Messages about versions: snapshots, clones, rollback, size. docs/snapshots.md has the rules. */
@@ -21,7 +22,11 @@ const version = z.number().int().min(1).max(0xffffffff);
 /** A change of an object's versions or size; carried out by its writer, recorded by one compare-and-swap. */
 export const versionChangeSchema = z.discriminatedUnion('kind', [
   /** The head becomes a snapshot, and a new head lies over it. */
-  z.object({ kind: z.literal('snapshot'), name: snapshotNameSchema }),
+  z.object({
+    kind: z.literal('snapshot'),
+    name: snapshotNameSchema,
+    origin: snapshotOriginSchema.optional(),
+  }),
   /** A new head lies over `to`; the old one stays as the snapshot `keepAs`, or (null) without a name. */
   z.object({ kind: z.literal('rollback'), to: version, keepAs: snapshotNameSchema.nullable() }),
   z.object({ kind: z.literal('remove'), version }),

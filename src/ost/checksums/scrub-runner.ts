@@ -1,11 +1,11 @@
 import { asRawstorError, RawstorError } from '../../common/errors.js';
 import { LIMITS } from '../../common/limits.js';
+import { Pace } from '../../common/pace.js';
 import type { OstCore } from '../core.js';
 import type { OstTuning } from '../tuning.js';
 import { BackgroundLoop } from './background-loop.js';
 import type { Checksums } from './checksums.js';
 import { regionsOf } from './object-regions.js';
-import { Pace } from './pace.js';
 import { QuietAccess } from './quiet-access.js';
 import { ScrubPass } from './scrub-pass.js';
 import { readScrubState, type ScrubState, scrubStateChange } from './scrub-state.js';

@@ -1,4 +1,5 @@
 import { asRawstorError } from '../../common/errors.js';
+import { Pace } from '../../common/pace.js';
 import type { ChunkFile } from '../chunk-file.js';
 import type { OstCore } from '../core.js';
 import { REGIONS_PER_PAGE } from '../record-codec.js';
@@ -6,7 +7,6 @@ import type { OstTuning } from '../tuning.js';
 import { BackgroundLoop } from './background-loop.js';
 import type { Checksums } from './checksums.js';
 import { isInSync, type KnownRegion, regionsOf } from './object-regions.js';
-import { Pace } from './pace.js';
 import { QuietAccess } from './quiet-access.js';
 import { RegionSummer, type Throttle } from './region-summer.js';
 import { epochOfSums, sumsKey } from './sum-record.js';

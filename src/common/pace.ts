@@ -1,4 +1,4 @@
-import type { Clock } from '../../common/clock.js';
+import type { Clock } from './clock.js';
 
 /** Work saved up while nothing was asked, at most. */
 const BURST_MS = 250;
