@@ -4,6 +4,7 @@ import type { Context } from '../../context.js';
 import { openVolume } from '../../gateway/let-go.js';
 import { findSnapshot } from '../../snapshots.js';
 import { SNAPSHOT_ARGUMENT } from './create.js';
+import { freeName, safetyName } from './safety-name.js';
 
 interface Options {
   safety: boolean;
@@ -58,19 +59,4 @@ async function alone(context: Context, volume: ObjectInfo, change: VersionChange
   } finally {
     await opened.close();
   }
-}
-
-/** Two in one second are told apart. */
-function freeName(volume: ObjectInfo, name: string): string {
-  const taken = new Set(volume.snapshots.map((one) => one.name));
-  for (let i = 1; ; i++) {
-    const free = i === 1 ? name : `${name}-${i}`;
-    if (!taken.has(free)) return free;
-  }
-}
-
-/** Sorts by time, and needs no quotes in a shell. */
-export function safetyName(wallMs: number): string {
-  const time = new Date(wallMs).toISOString().replace(/[-:]|\.\d+/g, '');
-  return `before-rollback-${time}`;
 }

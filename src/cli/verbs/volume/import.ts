@@ -8,8 +8,10 @@ import { defineVerb } from '../../command.js';
 import type { Context } from '../../context.js';
 import { inspectImage } from '../../copy/image-format.js';
 import { importRaw, zeroTail } from '../../copy/import-raw.js';
+import { COPY_RATE_OPTION, paceOf } from '../../copy/pace.js';
 import { checkImage, qemuImg, virtualSizeBytes } from '../../copy/qemu-img.js';
 import { withTemporaryExport } from '../../copy/temporary-export.js';
+import { importDifference } from '../../difference/verb-import.js';
 import { openVolume } from '../../gateway/let-go.js';
 import { interruptible } from '../../interrupt.js';
 import { checkNewName, PARTIAL } from '../../new-name.js';
@@ -20,6 +22,8 @@ import { checkLayout, createSpec, LAYOUT_OPTIONS, type LayoutOptions } from './c
 interface Options extends LayoutOptions {
   size?: number;
   format?: string;
+  apply: boolean;
+  rate?: number;
   force: boolean;
 }
 
@@ -40,27 +44,43 @@ export const importVerb = defineVerb<Options>({
     'The volume is created, as large as the image, when there is none of that name; until it is whole it is ' +
     `called NAME${PARTIAL}, and a failed or interrupted import removes it again. An existing one is written ` +
     'over as a whole: what is beyond the image reads as zeros. Raw images are read directly and holes stay ' +
-    'holes; other formats need qemu-img.',
+    'holes; other formats need qemu-img. With --apply the file is what `export --since` wrote: the volume, which ' +
+    'must be as it was at the snapshot where that begins, becomes what it says, and gets the next snapshot. When that ' +
+    'fails it is taken back; what a killed import left, the next one takes back.',
   arguments: [
-    { name: 'file', help: 'the image, or a disk' },
+    { name: 'file', help: 'the image, or a disk; with --apply also - for stdin' },
     { name: 'volume', help: 'name of the volume' },
   ],
   options: [
     { flags: '--format <format>', help: 'raw, qcow2, vmdk, ...; default: told by its first bytes' },
     { flags: '--size <size>', help: 'size of the new volume; default: of the image', parse: size },
+    { flags: '--apply', help: 'apply what changed between two snapshots', default: false },
+    { ...COPY_RATE_OPTION, help: 'with --apply: write at most this much a second' },
     {
       flags: '-f, --force',
-      help: 'write over an existing volume without asking; needed where there is no terminal',
+      help:
+        'write over an existing volume without asking; needed where there is no terminal. With --apply: roll a volume ' +
+        'back that has changed since, and keep what it was as a snapshot',
       default: false,
     },
     ...LAYOUT_OPTIONS,
   ],
   examples: [
     { command: 'rawstor-volume import debian-12.qcow2 vm1', what: 'a new volume from a cloud image' },
-    { command: 'rawstor-volume import disk.img vm2 --size 20G --replicas 3', what: 'larger than the image' },
+    {
+      command: 'rawstor-volume import --apply tuesday.diff vm1-copy',
+      what: 'an incremental backup, restored',
+    },
   ],
   async run(context, [file, name], options) {
     return await interruptible(async (signal) => {
+      checkApply(options);
+      if (options.apply) {
+        const { force, rate } = options;
+        const pace = paceOf(context.clock, rate);
+        await importDifference(context, { file: file!, volume: name!, force, signal, ...pace });
+        return 0;
+      }
       // An id names a volume that is there.
       if (!isId(name!)) checkNewName(name!);
       const source = await inspect(file!, options.format, signal);
@@ -76,6 +96,17 @@ export const importVerb = defineVerb<Options>({
     });
   },
 });
+
+/** @throws RawstorError USAGE */
+function checkApply({ apply, rate, size, format }: Options): void {
+  if (!apply && rate === undefined) return;
+  if (!apply) throw new RawstorError('USAGE', 'there is a rate for --apply only', { where: '--rate' });
+  if (size === undefined && format === undefined) return;
+  throw new RawstorError('USAGE', 'with --apply the stream says what the volume becomes', {
+    where: size === undefined ? '--format' : '--size',
+    hint: 'leave it out',
+  });
+}
 
 async function inspect(path: string, wanted: string | undefined, signal: AbortSignal): Promise<Source> {
   const facts = inspectImage(path);
