@@ -8,6 +8,7 @@ import {
   type OstPeer,
   type VersionChange,
 } from '../../src/protocol/index.js';
+import { type Contents, checkChanged } from './changed.js';
 import { CHUNK_BYTES, type Cluster } from './cluster.js';
 import type { Guest } from './guest.js';
 import { BLOCK_BYTES, type Cut } from './oracle.js';
@@ -106,6 +107,7 @@ export class Snapshots {
       ...object.snapshots.filter((one) => one.name !== null),
       { version: object.headVersion, name: '' },
     ];
+    const contents = new Map<OstNode, Contents>(cluster.osts.map((node) => [node, new Map()]));
     for (const { version, name } of versions) {
       world.count('versionsRead');
       const first = new Map<number, Buffer>();
@@ -113,9 +115,12 @@ export class Snapshots {
         if (!object.members.some(({ ostId }) => ostId === node.ostId)) continue;
         const peer = await connectOst(world, cluster.network, process, cluster.nodes, node.ostId);
         const reader = await this.attach(peer, object.id, version, name === '' ? session : null);
+        const blocks: Buffer[] = [];
+        contents.get(node)!.set(version, blocks);
         for (let block = 0; block < cluster.blockCount; block++) {
           if (!cluster.holds(object, Math.floor(cluster.offsetOf(block) / CHUNK_BYTES), node)) continue;
           const bytes = await this.read(reader, block, node);
+          blocks[block] = bytes;
           const where = `${node.name} (${name === '' ? 'head' : name})`;
           if (name === '') oracle.check(block, bytes, where);
           else oracle.checkCut(this.cuts.get(name!)!, block, bytes, where);
@@ -123,6 +128,8 @@ export class Snapshots {
           if (other === undefined) first.set(block, bytes);
           else if (!other.equals(bytes)) world.fail(`${where} differs from another in block ${block}`);
         }
+        // Snapshots are listed before what lies over them.
+        await checkChanged(cluster, object, reader, contents.get(node)!, node);
         peer.destroy();
       }
     }

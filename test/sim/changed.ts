@@ -1,0 +1,50 @@
+import { type ObjectRecord, type OstPeer, snapshotsBelow } from '../../src/protocol/index.js';
+import { CHUNK_BYTES, type Cluster } from './cluster.js';
+import type { OstNode } from './ost-node.js';
+
+/** What one OST gives of each version, by block; a block that is not there is undefined. */
+export type Contents = Map<number, (Buffer | undefined)[]>;
+
+/** A session on an OST that reads one version. */
+interface Asked {
+  readonly peer: OstPeer;
+  readonly handle: number;
+  readonly version: number;
+}
+
+/** What an OST says has changed in a version since each snapshot that it lies over: no block that reads otherwise may be missing. */
+export async function checkChanged(
+  cluster: Cluster,
+  object: ObjectRecord,
+  { peer, handle, version }: Asked,
+  contents: Contents,
+  node: OstNode,
+): Promise<void> {
+  const { world } = cluster;
+  const now = contents.get(version)!;
+  const of = version === object.headVersion ? 'head' : version;
+  for (const { version: since, name } of snapshotsBelow(object, of)) {
+    const then = contents.get(since)!;
+    for (let chunk = 0; chunk * CHUNK_BYTES < object.sizeBytes; chunk++) {
+      if (!cluster.holds(object, chunk, node)) continue;
+      const end = Math.min(CHUNK_BYTES, object.sizeBytes - chunk * CHUNK_BYTES);
+      const same: [from: number, until: number][] = [];
+      for (let at = 0; at < end; ) {
+        const asked = { handle, chunk, of: version, since, offset: at, length: end - at };
+        const { runs } = await peer.call('ost.changed', asked);
+        for (let i = 0; i < runs.length; i += 2) {
+          if (runs[i + 1] === 0) same.push([at, at + runs[i]!]);
+          at += runs[i]!;
+        }
+      }
+      world.count('changedAsked');
+      for (let block = 0; block < cluster.blockCount; block++) {
+        const offset = cluster.offsetOf(block) - chunk * CHUNK_BYTES;
+        if (!same.some(([from, until]) => from <= offset && offset < until)) continue;
+        const [a, b] = [now[block], then[block]];
+        if (a === undefined || b === undefined || a.equals(b)) continue;
+        world.fail(`${node.name}: block ${block} of version ${version} is told as unchanged since ${name}`);
+      }
+    }
+  }
+}
