@@ -1,5 +1,8 @@
+import { asRawstorError } from '../../src/common/errors.js';
 import { type ObjectRecord, type OstPeer, snapshotsBelow } from '../../src/protocol/index.js';
 import { CHUNK_BYTES, type Cluster } from './cluster.js';
+import type { Guest } from './guest.js';
+import type { Cut } from './oracle.js';
 import type { OstNode } from './ost-node.js';
 
 /** What one OST gives of each version, by block; a block that is not there is undefined. */
@@ -46,5 +49,41 @@ export async function checkChanged(
         world.fail(`${node.name}: block ${block} of version ${version} is told as unchanged since ${name}`);
       }
     }
+  }
+}
+
+/** As a guest's backup would ask, in the midst of everything: what it had acknowledged before is told as changed. */
+export async function askChanged(
+  cluster: Cluster,
+  guest: Guest,
+  cuts: ReadonlyMap<string, Cut>,
+): Promise<void> {
+  const { world, oracle } = cluster;
+  const volume = guest.volume!;
+  const marks = volume.marks();
+  const mark = marks[Math.floor(marks.length / 2)];
+  const cut = cuts.get(mark?.name ?? '');
+  if (mark === undefined || cut === undefined) return;
+  const before = oracle.beginCut();
+  const same: [from: number, until: number][] = [];
+  try {
+    let at = 0;
+    for (const { lengthBytes, depth } of await volume.layers(mark, 0, volume.sizeBytes)) {
+      if (depth === 0) same.push([at, at + lengthBytes]);
+      at += lengthBytes;
+    }
+  } catch (error) {
+    const { code, message } = asRawstorError(error);
+    world.count(`layers ${code}`);
+    if (code === 'INTERNAL' || code === 'INVALID') world.fail(`layers: ${message}`);
+    return;
+  }
+  // What another one has written since is not this one's to know; what was lost may be as it was.
+  if (guest.superseded || !guest.alive || guest.volume !== volume || before.losses !== oracle.losses) return;
+  world.count('layersAsked');
+  for (const block of oracle.surelyChanged(cut, before)) {
+    const offset = cluster.offsetOf(block);
+    if (!same.some(([from, until]) => from <= offset && offset < until)) continue;
+    world.fail(`${guest.name}: block ${block} is told as unchanged since ${mark.name}`);
   }
 }

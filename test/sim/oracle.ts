@@ -144,6 +144,16 @@ export class Oracle {
     }
   }
 
+  /** Blocks that surely are not what a snapshot has: whatever write they may have of those since `floors` was issued after it was there. */
+  surelyChanged({ ends }: Cut, { floors }: Cut): number[] {
+    if (ends === null) return [];
+    const isNew = (values: number[], from: number, end: number) =>
+      from >= end && values.slice(from).every((value) => value !== 0);
+    return this.blocks.flatMap(({ values }, block) =>
+      floors[block]!.some((floor) => isNew(values, floor, ends[block]!)) ? [block] : [],
+    );
+  }
+
   beginRead(block: number): ReadCheck {
     const { floor, open } = this.blocks[block]!;
     return { block, floor: floor.slice(), oldestOpen: Math.min(Number.POSITIVE_INFINITY, ...open) };

@@ -8,7 +8,7 @@ import {
   type OstPeer,
   type VersionChange,
 } from '../../src/protocol/index.js';
-import { type Contents, checkChanged } from './changed.js';
+import { askChanged, type Contents, checkChanged } from './changed.js';
 import { CHUNK_BYTES, type Cluster } from './cluster.js';
 import type { Guest } from './guest.js';
 import { BLOCK_BYTES, type Cut } from './oracle.js';
@@ -52,6 +52,7 @@ export class Snapshots {
       );
       const guest = guests[this.random.below(4) === 0 ? this.random.below(guests.length) : 0];
       if (guest !== undefined && guest !== null) this.act(guest);
+      if (guest !== undefined && guest !== null) void askChanged(cluster, guest, this.cuts);
       this.begin();
     });
   }

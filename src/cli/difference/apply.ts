@@ -47,17 +47,19 @@ export async function applyDifference(
   const { objectId, version } = head.to;
   const origin = { objectId, version };
   await volume.change({ kind: 'snapshot', name: markName(head.to.name), origin });
+  let counted: Pick<Applied, 'dataBytes' | 'zeroBytes'>;
   try {
     const { sizeBytes } = head.to;
     if (sizeBytes !== volume.sizeBytes) await volume.change({ kind: 'resize', sizeBytes });
-    const counted = await write(volume, items, options);
+    counted = await write(volume, items, options);
     await volume.change({ kind: 'snapshot', name: head.to.name, origin });
-    await removeMarks(volume);
-    return { head, ...counted, keptAs };
   } catch (error) {
     await takeBack(volume, base, options);
     throw error;
   }
+  // It is applied: a mark that stays is in nobody's way, and goes with the next one.
+  await removeMarks(volume).catch(() => options.note(`@${markName(head.to.name)} is left: remove it`));
+  return { head, ...counted, keptAs };
 }
 
 /** @throws RawstorError CONFLICT when it is another than at its snapshot, and may not be taken back */

@@ -33,10 +33,11 @@ export async function importDifference(context: Context, request: ApplyRequest):
     await checkDifference(file, signal);
   }
   const volume = await openVolume(context, found.id);
+  const items = readDifference(file, signal);
   let progress = context.progress(`apply to ${found.name}`, found.sizeBytes);
   try {
     const keepAs = force ? freeName(volume.object, safetyName(context.clock.wallMs())) : null;
-    const { head, ...applied } = await applyDifference(volume, readDifference(file), {
+    const { head, ...applied } = await applyDifference(volume, items, {
       io: context.io(),
       signal,
       keepAs,
@@ -56,6 +57,8 @@ export async function importDifference(context: Context, request: ApplyRequest):
     ]);
   } finally {
     progress.end();
+    // What was not read is not waited for.
+    await items.return(undefined);
     await volume.close();
   }
 }

@@ -234,6 +234,36 @@ describe('incremental backups', () => {
 });
 
 describe('a difference', () => {
+  it('makes the volume smaller, and larger', async () => {
+    ok(await here.volume('create', 'vm2', '--size', '32M'));
+    ok(await there.volume('create', 'copy2', '--size', '32M'));
+    await io(here, 'vm2', 'write -P 1 0 32M');
+    ok(await here.volume('export', 'vm2', file('vm2.raw')));
+    ok(await there.volume('import', file('vm2.raw'), 'copy2', '--force'));
+    for (const [cluster, name] of [
+      [here, 'vm2'],
+      [there, 'copy2'],
+    ] as const) {
+      ok(await cluster.volume('snapshot', `${name}@a`));
+    }
+    const follow = async (since: string, now: string) => {
+      ok(await here.volume('snapshot', `vm2@${now}`));
+      const stream = file(`vm2-${now}.diff`);
+      ok(await here.volume('export', `vm2@${now}`, '--since', since, stream));
+      ok(await there.volume('import', '--apply', stream, 'copy2'));
+      expect(sha256Of(await contentOf(there, `copy2@${now}`))).toBe(
+        sha256Of(await contentOf(here, `vm2@${now}`)),
+      );
+    };
+    ok(await here.volume('resize', 'vm2', '20M', '--shrink', '--force'));
+    await io(here, 'vm2', 'write -P 2 19M 1M');
+    await follow('a', 'b');
+    expect(json(await there.volume('info', 'copy2', '--output', 'json')).sizeBytes).toBe(20 * MiB);
+    ok(await here.volume('resize', 'vm2', '40M'));
+    await io(here, 'vm2', 'write -P 3 36M 1M');
+    await follow('b', 'c');
+  }, 120_000);
+
   const snapshots = async (name: string): Promise<string[]> =>
     json(await there.volume('snapshot', 'ls', name, '--output', 'json')).map(
       (one: { name: string }) => one.name,
