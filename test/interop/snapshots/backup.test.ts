@@ -300,6 +300,14 @@ describe('a difference', () => {
     ok(await there.volume('snapshot', 'rename', 'third@s3', 's9'));
     ok(await there.volume('import', '--apply', file('t1.diff'), 'third'));
     expect(await snapshots('third')).toEqual(['s0', forced.keptAs, 's9', 't1']);
+    ok(await here.volume('export', 'vm1@s1', '--since', 's0', file('s1.diff')));
+    ok(await there.volume('import', file('full.raw'), 'other'));
+    ok(await there.volume('snapshot', 'other@s0'));
+    ok(await there.volume('import', '--apply', file('s1.diff'), 'other'));
+    ok(await there.volume('snapshot', 'rename', 'other@s1', 's3'));
+    const another = await there.volume('import', '--apply', file('t1.diff'), 'other');
+    expect(another).toMatchObject({ code: 64 });
+    expect(another.stderr).toContain('another one than where the difference begins');
   }, 120_000);
 
   it('that is damaged or cut short changes nothing', async () => {

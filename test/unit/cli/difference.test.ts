@@ -162,6 +162,15 @@ describe('a difference stream', () => {
     }
   });
 
+  it('in which a record was exchanged for a sound one is noticed at its end', () => {
+    const other = Buffer.alloc(512, 8);
+    const changed = withHeader(sample(), firstData, (header) =>
+      header.writeUInt32LE(crc32c(other, 0, 512), 24),
+    );
+    other.copy(changed, firstData + 32);
+    expect(refusal(changed)).toMatchObject({ code: 'CHECKSUM', exitCode: 65 });
+  });
+
   const stream = sample();
   const zero = stream.subarray(firstZero, firstZero + 32);
   it.each([

@@ -1,8 +1,47 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { overlaid } from '../../../src/client/layers.js';
+import { overlaid, readLayers } from '../../../src/client/layers.js';
+import { type LockHolder, RangeLocks } from '../../../src/client/range-locks.js';
+import type { VolumeState } from '../../../src/client/volume-state.js';
+
+const MiB = 1 << 20;
+const MARK = { name: 'a', version: 1 };
+
+/** A volume of which one OST says that nothing has changed. */
+function quietVolume(locks: RangeLocks, differs: boolean): VolumeState {
+  const snapshot = { version: 1, over: 0, name: 'a', sizeBytes: 4 * MiB, createdWallMs: 0, protected: false };
+  const object = { name: 'v', sizeBytes: 4 * MiB, chunkSizeBytes: 2 * MiB, headVersion: 2, headOver: 1 };
+  const peer = {
+    local: false,
+    call: async (_: string, { length }: { length: number }) => ({ runs: [length, 0] }),
+  };
+  return {
+    object: { ...object, snapshots: [snapshot] },
+    locks,
+    differs: ({ chunk }: { chunk: number }) => differs && chunk === 1,
+    placement: () => [{ readable: true, peer, handle: 1, headVersion: 2 }],
+  } as unknown as VolumeState;
+}
+
+function holder(lockStart: number, lockEnd: number, lockExclusive: boolean): LockHolder {
+  return { lockStart, lockEnd, lockExclusive, lockSlot: -1, lockGranted: () => {} };
+}
 
 describe('what is being written', () => {
+  test('is told as changed', async () => {
+    const locks = new RangeLocks();
+    locks.acquire(holder(MiB, MiB + 4096, true));
+    locks.acquire(holder(3 * MiB, 4 * MiB, false));
+    expect(await readLayers(quietVolume(locks, false), MARK, 0, 4 * MiB)).toEqual([
+      { lengthBytes: MiB, depth: 0 },
+      { lengthBytes: 4096, depth: 1 },
+      { lengthBytes: 3 * MiB - 4096, depth: 0 },
+    ]);
+    expect(await readLayers(quietVolume(locks, false), MARK, MiB + 512, 512)).toEqual([
+      { lengthBytes: 512, depth: 1 },
+    ]);
+  });
+
   test('is told as changed, and nothing else is told otherwise', () => {
     const run = fc.record({
       lengthBytes: fc.integer({ min: 1, max: 20 }),
@@ -22,5 +61,14 @@ describe('what is being written', () => {
         });
       }),
     );
+  });
+});
+
+describe('what replicas may hold differently', () => {
+  test('is told as changed', async () => {
+    expect(await readLayers(quietVolume(new RangeLocks(), true), MARK, 0, 4 * MiB)).toEqual([
+      { lengthBytes: 2 * MiB, depth: 0 },
+      { lengthBytes: 2 * MiB, depth: 1 },
+    ]);
   });
 });
