@@ -60,9 +60,13 @@ async function runLoad(
   return JSON.parse(last) as LoadReport;
 }
 
-/** Writes every block in pieces of 4 KiB, so that the page cache of all sides is built the same way. */
-export async function fill(uri: string): Promise<void> {
-  await runLoad([`uri=${uri}`, 'op=fill', 'block=4096', 'depth=16'], undefined, () => {});
+/**
+ * Writes every block in pieces of 4 KiB, so that the page cache of all sides is built the same way.
+ * @param share only a random one of so many equal parts of the blocks
+ */
+export async function fill(uri: string, share?: { part: number; parts: number }): Promise<void> {
+  const of = share === undefined ? [] : [`part=${share.part}`, `parts=${share.parts}`];
+  await runLoad([`uri=${uri}`, 'op=fill', 'block=4096', 'depth=16', ...of], undefined, () => {});
 }
 
 export async function measure(

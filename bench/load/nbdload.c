@@ -3,10 +3,11 @@
  * slots sends its next request as soon as the last one is answered. What falls due together is sent together.
  *
  *   nbdload uri=URI op=read|write|writeflush|fill [pattern=random|sequential] [block=BYTES] [depth=N]
- *           [connections=N] [warmup=SECONDS] [seconds=SECONDS] [seed=N] [rate=BYTES] [gaps=MS]
+ *           [connections=N] [warmup=SECONDS] [seconds=SECONDS] [seed=N] [rate=BYTES] [gaps=MS] [part=N] [parts=N]
  *
  * writeflush counts a write and the flush after it as one operation. fill writes every block once, in
  * order, flushes, and ends. The same seed gives the same order of random blocks. Prints `START` when the measured part begins.
+ * With parts, fill writes the one of so many random shares of the blocks that part (from 0) says.
  * rate: no more bytes a second than that are asked for. gaps: prints `GAP END LENGTH`, both in microseconds of the
  * monotonic clock, where nothing is answered for at least so long while something is asked for. SIGTERM ends it early.
  */
@@ -37,7 +38,7 @@ struct lane {
 };
 
 static const char *uri, *op = "read", *pattern = "random";
-static int64_t block = 4096, depth = 1, connections = 1;
+static int64_t block = 4096, depth = 1, connections = 1, part = 0, parts = 1;
 static double warmup = 0.3, seconds = 5, rate = 0, gaps = 0;
 static int64_t blocks, cursor, in_flight, measure_from, measure_until, turn_ns, slowest_ns, due_ns, silent_since;
 static struct { struct lane *lane; uint64_t index; } resting[CONNECTIONS_MAX * DEPTH_MAX];
@@ -98,8 +99,14 @@ static int rests_now(struct lane *lane, uint64_t index) {
   return 0;
 }
 
+/* Blocks of other shares are passed over. */
+static void pass_over(void) {
+  while (cursor < blocks && (int64_t)(((uint64_t)cursor * 0x9e3779b97f4a7c15ull >> 33) % (uint64_t)parts) != part) cursor++;
+}
+
 static void start_next(struct lane *lane, uint64_t index) {
   struct slot *slot = &lane->slots[index];
+  if (filling) pass_over();
   if (filling && cursor == blocks) return;
   if (rests_now(lane, index)) return;
   if (in_flight == 0) silent_since = turn_ns;
@@ -176,6 +183,8 @@ static int options(int argc, char **argv) {
     else if (!strcmp(argv[i], "block")) block = atoll(value);
     else if (!strcmp(argv[i], "depth")) depth = atoll(value);
     else if (!strcmp(argv[i], "connections")) connections = atoll(value);
+    else if (!strcmp(argv[i], "part")) part = atoll(value);
+    else if (!strcmp(argv[i], "parts")) parts = atoll(value);
     else if (!strcmp(argv[i], "rate")) rate = atof(value);
     else if (!strcmp(argv[i], "gaps")) gaps = atof(value);
     else if (!strcmp(argv[i], "warmup")) warmup = atof(value);
@@ -190,7 +199,7 @@ static int options(int argc, char **argv) {
   is_random = !filling && !strcmp(pattern, "random");
   /* A flush for each block would make a fill slow; it has one at its end. */
   if (filling) warmup = 0, seconds = 3600, flush_after = 0;
-  return uri != NULL && connections >= 1 && connections <= CONNECTIONS_MAX && depth >= 1 && depth <= DEPTH_MAX &&
+  return uri != NULL && parts >= 1 && connections >= 1 && connections <= CONNECTIONS_MAX && depth >= 1 && depth <= DEPTH_MAX &&
          block >= 512;
 }
 
