@@ -5,6 +5,7 @@ import type { Snapshot } from '../protocol/records.js';
 import { snapshotsBelow } from '../protocol/version-messages.js';
 import { askInSync, type ChunkRange, chunkMap, type StateRun } from './extents.js';
 import type { Member } from './member.js';
+import { VolumeRequest } from './records.js';
 import type { VolumeState } from './volume-state.js';
 
 /** What of a volume changed since a snapshot: docs/snapshots.md. */
@@ -61,7 +62,9 @@ export async function readLayers(
 /** Ranges that are being changed: whoever reads them next may see what no OST told of. */
 function writesIn({ locks }: VolumeState, offset: number, end: number): [from: number, until: number][] {
   const ranges: [number, number][] = [];
-  locks.forEachExclusive((from, until) => {
+  locks.forEachExclusive((from, until, holder) => {
+    // Copies change nothing of what members in sync have.
+    if (!(holder instanceof VolumeRequest)) return;
     if (from < end && offset < until) ranges.push([Math.max(from, offset), Math.min(until, end)]);
   });
   return ranges;

@@ -65,9 +65,9 @@ export class RangeLocks {
   }
 
   /** Calls for every held range, for the list of regions with a write in flight (I9). */
-  forEachExclusive(visit: (start: number, end: number) => void): void {
+  forEachExclusive(visit: (start: number, end: number, holder: LockHolder) => void): void {
     for (let i = 0; i < this.holders.length; i++) {
-      if (this.exclusive[i] === 1) visit(this.starts[i]!, this.ends[i]!);
+      if (this.exclusive[i] === 1) visit(this.starts[i]!, this.ends[i]!, this.holders[i]!);
     }
   }
 

@@ -1,7 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { overlaid, readLayers } from '../../../src/client/layers.js';
-import { type LockHolder, RangeLocks } from '../../../src/client/range-locks.js';
+import { RangeLocks } from '../../../src/client/range-locks.js';
+import { VolumeRequest } from '../../../src/client/records.js';
 import type { VolumeState } from '../../../src/client/volume-state.js';
 
 const MiB = 1 << 20;
@@ -23,15 +24,23 @@ function quietVolume(locks: RangeLocks, differs: boolean): VolumeState {
   } as unknown as VolumeState;
 }
 
-function holder(lockStart: number, lockEnd: number, lockExclusive: boolean): LockHolder {
-  return { lockStart, lockEnd, lockExclusive, lockSlot: -1, lockGranted: () => {} };
+function request(lockStart: number, lockEnd: number, lockExclusive: boolean): VolumeRequest {
+  return Object.assign(new VolumeRequest({ lockGranted: () => {} }), { lockStart, lockEnd, lockExclusive });
 }
 
 describe('what is being written', () => {
   test('is told as changed', async () => {
     const locks = new RangeLocks();
-    locks.acquire(holder(MiB, MiB + 4096, true));
-    locks.acquire(holder(3 * MiB, 4 * MiB, false));
+    locks.acquire(request(MiB, MiB + 4096, true));
+    locks.acquire(request(3 * MiB, 4 * MiB, false));
+    const copy = {
+      lockStart: 2 * MiB,
+      lockEnd: 3 * MiB,
+      lockExclusive: true,
+      lockSlot: -1,
+      lockGranted: () => {},
+    };
+    locks.acquire(copy);
     expect(await readLayers(quietVolume(locks, false), MARK, 0, 4 * MiB)).toEqual([
       { lengthBytes: MiB, depth: 0 },
       { lengthBytes: 4096, depth: 1 },
