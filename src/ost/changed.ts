@@ -103,6 +103,8 @@ function ofRegion(core: OstCore, layers: readonly ChunkFile[], region: number): 
   for (const [i, layer] of layers.entries()) {
     const start = region * REGION_BYTES;
     const length = Math.min(REGION_BYTES, layer.sizeBytes - start);
+    // Nothing of it is left, or soon will be: what is on record of it is not to come back into memory.
+    if (i > 0 && layer.file === null && !layer.recorded) continue;
     // Nothing is written to a region before its epoch is on record (I2).
     if (length <= 0 || core.regions.highest(layer, start, length) === 0) continue;
     owners ??= new Uint16Array(BLOCKS_PER_REGION);
