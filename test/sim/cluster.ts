@@ -30,6 +30,7 @@ export interface ClusterPlan {
   readonly stripeWidth: number | 'all';
   readonly steps: number;
   readonly snapshots: boolean;
+  readonly asksChanged: boolean;
 }
 
 /** The simulated cluster with its one volume, and the guests that come and go on it. */

@@ -14,6 +14,7 @@ const { values } = parseArgs({
     steps: { type: 'string', default: '1000' },
     jobs: { type: 'string', default: '1' },
     snapshots: { type: 'boolean', default: false },
+    changed: { type: 'boolean', default: false },
     trace: { type: 'boolean', default: false },
     keep: { type: 'boolean', default: false },
     help: { type: 'boolean', default: false },
@@ -23,19 +24,25 @@ const { values } = parseArgs({
 if (values.help) {
   process.stdout.write(
     'npm run sim -- [--from N] [--seeds COUNT | --hours H] [--steps OPERATIONS] [--jobs PROCESSES | --jobs all]\n' +
-      '               [--keep] [--snapshots]       many histories; --keep goes on after five that fail\n' +
-      'npm run sim -- --seed N [--steps OPERATIONS] [--snapshots] [--trace]      one, event by event\n',
+      '               [--keep] [--snapshots [--changed]]    many histories; --keep goes on after five that fail\n' +
+      'npm run sim -- --seed N [--steps OPERATIONS] [--snapshots [--changed]] [--trace]      one, event by event\n',
   );
   process.exit(0);
 }
 
 const steps = Number(values.steps);
-const { snapshots } = values;
-const more = snapshots ? ' --snapshots' : '';
+const { snapshots, changed: asksChanged } = values;
+const more = `${snapshots ? ' --snapshots' : ''}${asksChanged ? ' --changed' : ''}`;
 const out = (text: string) => process.stdout.write(`${text}\n`);
 
 async function one(seed: number): Promise<boolean> {
-  const result = await runSeed({ seed, steps, snapshots, ...(values.trace ? { onTrace: out } : {}) });
+  const result = await runSeed({
+    seed,
+    steps,
+    snapshots,
+    asksChanged,
+    ...(values.trace ? { onTrace: out } : {}),
+  });
   const { violation, ...rest } = result;
   if (violation !== null) out(`seed ${seed}: ${violation}`);
   out(JSON.stringify(rest));
@@ -59,7 +66,7 @@ async function many(): Promise<boolean> {
     const from = Number(values.from) + given;
     const size = Math.min(perBatch, total - given);
     given += size;
-    return { from, count: size, steps, snapshots };
+    return { from, count: size, steps, snapshots, asksChanged };
   };
   const work = async (run: (batch: Batch) => ReturnType<typeof runBatch>) => {
     for (let batch = next(); batch !== null; batch = next()) {

@@ -9,6 +9,8 @@ export interface RunOptions {
   readonly steps: number;
   /** Snapshots are taken and removed all along. */
   readonly snapshots?: boolean;
+  /** With them: guests ask all along what has changed since one. */
+  readonly asksChanged?: boolean;
   readonly onTrace?: (line: string) => void;
 }
 
@@ -53,7 +55,7 @@ export function runSeed(options: RunOptions): Promise<RunResult> {
   });
 }
 
-function history(world: World, { steps, snapshots = false }: RunOptions): void {
+function history(world: World, { steps, snapshots = false, asksChanged = false }: RunOptions): void {
   const { random } = world;
   const osts = 2 + random.below(2);
   const replicas = Math.min(osts, world.chance(0.1) ? 1 : world.chance(0.7) ? 2 : 3);
@@ -69,6 +71,7 @@ function history(world: World, { steps, snapshots = false }: RunOptions): void {
     stripeWidth,
     steps,
     snapshots,
+    asksChanged,
   });
   cluster.start();
   cluster.snapshots?.begin();

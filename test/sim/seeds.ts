@@ -5,6 +5,7 @@ export interface Batch {
   readonly count: number;
   readonly steps: number;
   readonly snapshots?: boolean;
+  readonly asksChanged?: boolean;
   /** Ends with the first that fails. */
   readonly firstOnly?: boolean;
 }
@@ -25,11 +26,12 @@ export async function runBatch({
   count,
   steps,
   snapshots = false,
+  asksChanged = false,
   firstOnly,
 }: Batch): Promise<BatchDone> {
   const done: BatchDone = { count, failures: [], counts: {} };
   for (let seed = from; seed < from + count; seed++) {
-    const { violation, counts } = await runSeed({ seed, steps, snapshots });
+    const { violation, counts } = await runSeed({ seed, steps, snapshots, asksChanged });
     addCounts(done.counts, counts);
     if (violation === null) continue;
     done.failures.push({ seed, violation });

@@ -20,13 +20,16 @@ const FOUND = [
 
 const SNAPSHOT_SEEDS = Array.from({ length: LONG ? 600 : 60 }, (_, i) => i + 1);
 
-async function run(seeds: readonly number[], snapshots = false): Promise<Record<string, number>> {
+async function run(
+  seeds: readonly number[],
+  { snapshots = false, asksChanged = false } = {},
+): Promise<Record<string, number>> {
   const totals: Record<string, number> = {};
   const failed: string[] = [];
   for (const seed of seeds) {
-    const { violation, counts } = await runSeed({ seed, steps: STEPS, snapshots });
+    const { violation, counts } = await runSeed({ seed, steps: STEPS, snapshots, asksChanged });
     addCounts(totals, counts);
-    const more = snapshots ? ' --snapshots' : '';
+    const more = `${snapshots ? ' --snapshots' : ''}${asksChanged ? ' --changed' : ''}`;
     if (violation !== null)
       failed.push(`npm run sim -- --seed ${seed} --steps ${STEPS}${more}: ${violation}`);
   }
@@ -67,12 +70,21 @@ describe('the simulated cluster', () => {
   it(
     'takes exact snapshots through all of it, which are the same on all replicas in the end',
     async () => {
-      const totals = await run(SNAPSHOT_SEEDS, true);
-      for (const what of ['snapshot', 'remove', 'versionsRead']) {
+      const totals = await run(SNAPSHOT_SEEDS, { snapshots: true });
+      for (const what of ['snapshot', 'remove', 'versionsRead', 'changedAsked']) {
         expect(totals[what], what).toBeGreaterThan(SNAPSHOT_SEEDS.length);
       }
     },
     LONG ? 60 * MINUTES : 8 * MINUTES,
+  );
+
+  it(
+    'never tells a guest that a block is as it was at a snapshot when it was written since',
+    async () => {
+      const totals = await run(SNAPSHOT_SEEDS.slice(0, 20), { snapshots: true, asksChanged: true });
+      expect(totals.layersAsked).toBeGreaterThan(100);
+    },
+    8 * MINUTES,
   );
 
   it(

@@ -51,8 +51,10 @@ export class Snapshots {
         (guest) => guest?.alive && guest.volume !== null,
       );
       const guest = guests[this.random.below(4) === 0 ? this.random.below(guests.length) : 0];
-      if (guest !== undefined && guest !== null) this.act(guest);
-      if (guest !== undefined && guest !== null) void askChanged(cluster, guest, this.cuts);
+      if (guest !== undefined && guest !== null) {
+        this.act(guest);
+        if (cluster.plan.asksChanged) void askChanged(cluster, guest, this.cuts);
+      }
       this.begin();
     });
   }
