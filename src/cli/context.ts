@@ -1,6 +1,6 @@
 import { hostname } from 'node:os';
 import { createInterface } from 'node:readline/promises';
-import { Cluster, type ClusterOptions } from '../client/index.js';
+import { Cluster, type ClusterOptions, type Patience } from '../client/index.js';
 import { systemClock } from '../common/clock.js';
 import { type Location, resolveLocation } from '../common/config.js';
 import { RawstorError } from '../common/errors.js';
@@ -20,6 +20,8 @@ export interface Globals {
   verbose: boolean;
   progress: boolean;
   timeout: number;
+  /** Whether somebody said so: then a server that is away is waited for as well. */
+  timeoutGiven: boolean;
 }
 
 const POOL_BYTES = 64 * MiB;
@@ -68,9 +70,19 @@ export class Context {
       log: this.log,
       name: this.program,
       host: hostname(),
+      patience: this.patience(),
       ...options,
     });
     return this.openCluster;
+  }
+
+  /** As long as --timeout says; undefined where nobody said it: a person wants to know at once that nothing is there. */
+  patience(): Patience | undefined {
+    const { timeout, timeoutGiven } = this.globals;
+    if (!timeoutGiven) return undefined;
+    const onWaiting = ({ message, where = '' }: RawstorError) =>
+      this.warn(`${message}${where === '' ? '' : ` (${where})`}: waiting for up to ${timeout / 1000} s`);
+    return { untilMs: this.clock.nowMs() + timeout, onWaiting };
   }
 
   /** Prose, on stderr. */

@@ -1,3 +1,4 @@
+import { patiently } from '../../client/index.js';
 import { asRawstorError, RawstorError } from '../../common/errors.js';
 import type { ServerInfo } from '../../protocol/index.js';
 import type { Context } from '../context.js';
@@ -57,7 +58,11 @@ export async function checkNoMds(context: Context): Promise<void> {
 }
 
 /** The MDS of the location. @throws RawstorError UNAVAILABLE */
-export async function mdsLink(context: Context): Promise<ServerLink> {
+export function mdsLink(context: Context): Promise<ServerLink> {
+  return patiently(context.clock, context.patience(), () => openMdsLink(context));
+}
+
+async function openMdsLink(context: Context): Promise<ServerLink> {
   const place = context.location();
   const addresses = place.kind === 'config' ? [...place.config.mds] : [];
   if (place.kind !== 'config') {
