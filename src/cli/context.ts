@@ -99,27 +99,29 @@ export class Context {
   }
 
   /**
-   * Asks on a terminal before something is destroyed; elsewhere, or with `force`, goes on.
+   * Asks on a terminal before something is lost that the command line names: `rm`, `--shrink`, `--no-safety`. Elsewhere, or with
+   * `yes`, goes on: a script has said it already.
    * @throws RawstorError DENIED when the answer is no
    */
-  async confirm(question: string, force: boolean): Promise<void> {
-    if (force || !canAsk()) return;
+  async confirm(question: string, yes: boolean): Promise<void> {
+    if (yes || !canAsk()) return;
     const asker = createInterface({ input: process.stdin, output: process.stderr });
     const answer = await asker.question(`${question} [y/N] `).finally(() => asker.close());
     if (!/^y(es)?$/i.test(answer.trim())) throw new RawstorError('DENIED', 'nothing was done');
   }
 
   /**
-   * As `confirm`, for data that a slip of a script would write over: where nobody can be asked it takes `force`.
+   * As `confirm`, for data that the command line does not name, as that of a volume which an import finds under its name: where nobody
+   * can be asked it takes `yes`.
    * @throws RawstorError DENIED, USAGE
    */
-  async confirmOverwrite(question: string, force: boolean): Promise<void> {
-    if (!force && !canAsk()) {
+  async confirmOverwrite(question: string, yes: boolean): Promise<void> {
+    if (!yes && !canAsk()) {
       throw new RawstorError('USAGE', `${question} There is no terminal to ask on`, {
-        hint: 'say yes with --force',
+        hint: 'say yes with --yes',
       });
     }
-    await this.confirm(question, force);
+    await this.confirm(question, yes);
   }
 
   async close(): Promise<void> {
