@@ -270,8 +270,7 @@ export class Volume implements BlockDevice, MemberOwner {
 
   private fail(error: RawstorError): void {
     if (this.state.fatal !== null) return;
-    this.state.fatal = error;
-    this.state.env.log.error({ volume: this.state.name, code: error.code }, error.message);
+    this.state.failed(error);
     this.stopTimers();
     for (const member of this.state.members) member.end(false);
     this.path.failAll(error);
