@@ -5,6 +5,7 @@ import type { Clock, Timer } from '../../common/clock.js';
 import { ERROR_CODES, type ErrorCode, RawstorError } from '../../common/errors.js';
 import type { ChildMessage } from '../../common/lifecycle.js';
 import { MiB } from '../../common/units.js';
+import { BackOff } from './back-off.js';
 
 export interface ChildSpec {
   readonly name: string;
@@ -15,11 +16,6 @@ export interface ChildSpec {
   readonly logFile: string;
 }
 
-const FIRST_DELAY_MS = 100;
-/** Guests wait for 30 s. */
-const LONGEST_DELAY_MS = 10_000;
-/** Having served this long, a child's next end counts as its first. */
-const STEADY_MS = 10_000;
 const STOP_MS = 25_000;
 const LOG_BYTES = 16 * MiB;
 
@@ -65,7 +61,7 @@ class Child {
   private exited: Promise<void> = Promise.resolve();
   private restart: Timer | null = null;
   private stopping = false;
-  private failures = 0;
+  private readonly backOff = new BackOff();
 
   constructor(spec: ChildSpec, clock: Clock, say: (text: string) => void) {
     this.spec = spec;
@@ -137,8 +133,7 @@ class Child {
   }
 
   private again(how: string, servedMs: number): void {
-    if (servedMs > STEADY_MS) this.failures = 0;
-    const delayMs = Math.min(LONGEST_DELAY_MS, FIRST_DELAY_MS * 2 ** this.failures++);
+    const delayMs = this.backOff.nextMs(servedMs);
     const { name, logFile } = this.spec;
     this.say(`${name} has ended (${how}); starting it again in ${delayMs / 1000} s. Log: ${logFile}`);
     this.restart = this.clock.after(delayMs, () => {
