@@ -1,6 +1,5 @@
 import { hostname } from 'node:os';
 import { type ControlLink, findMds, type Patience } from '../../client/index.js';
-import { newId } from '../../common/ids.js';
 import type { Context } from '../context.js';
 import { processName } from '../process-name.js';
 import { type RoleEnvironment, reachable } from '../roles/environment.js';
@@ -10,10 +9,12 @@ import { Registration } from './registration.js';
 const USUAL_WAIT_MS = 10_000;
 
 export interface AwaitedMds {
+  /** Of the gateway, now and when it serves. */
+  readonly id: string;
   readonly addresses: readonly string[];
   /** Told meanwhile that a gateway is coming. */
   readonly mgs: ControlLink | null;
-  /** Where it will listen. */
+  /** Where it will listen; sockets that it was started with have no address yet. */
   readonly listen: readonly string[];
   readonly labels: Record<string, string> | undefined;
 }
@@ -26,13 +27,13 @@ export interface AwaitedMds {
 export async function awaitMds(
   context: Context,
   { io, clock, log }: RoleEnvironment,
-  { addresses, mgs, listen, labels }: AwaitedMds,
+  { id, addresses, mgs, listen, labels }: AwaitedMds,
   stopping: AbortSignal,
 ): Promise<void> {
   const info = {
     role: 'nbd' as const,
-    id: newId(),
-    addresses: reachable(listen),
+    id,
+    addresses: reachable(listen).filter((each) => !each.startsWith('fd:')),
     labels: { host: hostname(), ...labels },
     capacityBytes: 0,
     freeBytes: 0,

@@ -161,7 +161,7 @@ async function askRegistry(context: Context): Promise<Registry> {
     }));
     const notes = servers
       .filter(({ health, waitsFor }) => health !== 'down' && waitsFor !== undefined)
-      .map(({ role, addresses: at, waitsFor }) => `${role} at ${at.join(' ')} waits for ${waitsFor}`);
+      .map(({ role, labels, waitsFor }) => `${role} on ${labels.host ?? 'a host'} waits for ${waitsFor}`);
     return { clusterId, servers: rows, own: [own('up')], notes };
   } catch (error) {
     return { clusterId: '', servers: [], own: [own('down')], notes: [asRawstorError(error).toUserText()] };

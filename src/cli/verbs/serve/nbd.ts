@@ -1,6 +1,7 @@
 import { hostname } from 'node:os';
 import { resolve } from 'node:path';
 import { Cluster } from '../../../client/index.js';
+import { newId } from '../../../common/ids.js';
 import { runService } from '../../../common/lifecycle.js';
 import { defineVerb } from '../../command.js';
 import { awaitMds, serverPatience } from '../../gateway/await-mds.js';
@@ -67,7 +68,8 @@ export const serveNbd = defineVerb<Options>({
         '`listen` under [serve-nbd]',
       );
       const mgs = mgsLink(known.mgs, env);
-      await awaitMds(context, env, { addresses: mds, mgs, listen, labels: options.label }, stopping);
+      const id = newId();
+      await awaitMds(context, env, { id, addresses: mds, mgs, listen, labels: options.label }, stopping);
       const cluster = await Cluster.connect({
         ...env,
         location: mds.join(','),
@@ -80,6 +82,7 @@ export const serveNbd = defineVerb<Options>({
         ...env,
         cluster,
         listen,
+        id,
         mgs,
         ...(options.label === undefined ? {} : { labels: options.label }),
         ...(control === undefined ? {} : { controlPath: resolve(control) }),

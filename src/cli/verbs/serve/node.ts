@@ -2,6 +2,7 @@ import { hostname } from 'node:os';
 import { join, resolve } from 'node:path';
 import { Cluster, Keeper } from '../../../client/index.js';
 import { RawstorError } from '../../../common/errors.js';
+import { newId } from '../../../common/ids.js';
 import { runService } from '../../../common/lifecycle.js';
 import { defineVerb } from '../../command.js';
 import type { Context } from '../../context.js';
@@ -123,7 +124,8 @@ async function startNode(context: Context, env: RoleEnvironment, options: Option
     closers.push(() => ost.close());
     const mgs = mgsLink(known.mgs, env);
     closers.push(() => mgs?.close());
-    const awaited = { addresses: mdsAddresses, mgs, listen: nbdListen, labels: options.label };
+    const id = newId();
+    const awaited = { id, addresses: mdsAddresses, mgs, listen: nbdListen, labels: options.label };
     await awaitMds(context, env, awaited, stopping);
     const cluster = await Cluster.connect({
       ...env,
@@ -142,6 +144,7 @@ async function startNode(context: Context, env: RoleEnvironment, options: Option
       ...env,
       cluster,
       listen: nbdListen,
+      id,
       mgs,
       ...(options.label === undefined ? {} : { labels: options.label }),
       ...(options.control === undefined ? {} : { controlPath: resolve(options.control) }),
