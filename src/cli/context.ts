@@ -118,7 +118,7 @@ export class Context {
   async confirmOverwrite(question: string, yes: boolean): Promise<void> {
     if (!yes && !canAsk()) {
       throw new RawstorError('USAGE', `${question} There is no terminal to ask on`, {
-        hint: 'say yes with --yes',
+        hint: 'say yes with --yes (or --force)',
       });
     }
     await this.confirm(question, yes);
