@@ -113,6 +113,7 @@ class Opening implements MemberOwner {
       return member;
     });
     this.state = new VolumeState(env, object, opened.sessionEpoch, members);
+    this.state.givesWay = options.yields === true;
   }
 
   async run(): Promise<Volume> {

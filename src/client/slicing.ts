@@ -1,16 +1,7 @@
-import type { BlockLimits } from '../block/device.js';
 import { LIMITS } from '../common/limits.js';
 import { Opcode } from '../protocol/frame.js';
 
 /** How a range of an object falls on its chunks. Pure. */
-
-/** Of a volume as a block device, and of a snapshot. */
-export const DEVICE_LIMITS: BlockLimits = {
-  blockSizeMinBytes: LIMITS.sectorBytes,
-  blockSizePreferredBytes: LIMITS.blockBytes,
-  payloadMaxBytes: LIMITS.framePayloadBytes,
-  rangeMaxBytes: LIMITS.rangeBytes,
-};
 
 /** Index of the chunk that holds byte `offset`. */
 export function chunkOf(offset: number, chunkSizeBytes: number): number {

@@ -5,6 +5,7 @@ import {
   type Extent,
   type LayerRun,
   type Mark,
+  USUAL_LIMITS,
 } from '../block/device.js';
 import { asRawstorError, RawstorError } from '../common/errors.js';
 import type { ObjectInfo } from '../protocol/object-info.js';
@@ -29,7 +30,6 @@ import { recoveryProgress, type VolumeStatus, volumeStatus } from './recovery/st
 import { refusal } from './request-kind.js';
 import { RequestQueue } from './request-queue.js';
 import { Sealer } from './sealer.js';
-import { DEVICE_LIMITS } from './slicing.js';
 import { Versions } from './versions.js';
 import type { VolumeState } from './volume-state.js';
 import { VolumeTimers } from './volume-timers.js';
@@ -41,7 +41,7 @@ import { VolumeTimers } from './volume-timers.js';
 export class Volume implements BlockDevice, MemberOwner {
   readonly readOnly: boolean;
   readonly multiConnection = true;
-  readonly limits = DEVICE_LIMITS;
+  readonly limits = USUAL_LIMITS;
   /** Called once when the volume can serve no more: fenced, or its set of replicas is beyond repair. */
   onFatal: ((error: RawstorError) => void) | null = null;
   /** Called after each change of its size: clients of a facade may have to look again. */
@@ -269,8 +269,7 @@ export class Volume implements BlockDevice, MemberOwner {
 
   private fail(error: RawstorError): void {
     if (this.state.fatal !== null) return;
-    this.state.fatal = error;
-    this.state.env.log.error({ volume: this.state.name, code: error.code }, error.message);
+    this.state.failed(error);
     this.stopTimers();
     for (const member of this.state.members) member.end(false);
     this.path.failAll(error);

@@ -5,6 +5,7 @@ import {
   type Extent,
   type LayerRun,
   type Mark,
+  USUAL_LIMITS,
 } from '../../block/device.js';
 import { asRawstorError, RawstorError } from '../../common/errors.js';
 import { LIMITS } from '../../common/limits.js';
@@ -15,7 +16,7 @@ import { Opcode } from '../../protocol/frame.js';
 import { type ChunkRange, chunkMap, extentsOf } from '../extents.js';
 import { layerRunsOf, UNKNOWN_DEPTH } from '../layers.js';
 import { isSessionLoss } from '../piece-outcome.js';
-import { chunkOf, DEVICE_LIMITS, pieceLength } from '../slicing.js';
+import { chunkOf, pieceLength } from '../slicing.js';
 import type { ReplicaSession, SnapshotEnvironment, SnapshotReplicas } from './replicas.js';
 
 const RETRY_MS = 200;
@@ -44,7 +45,7 @@ interface SnapshotRequest {
 export class SnapshotReader implements BlockDevice, ChunkOpOwner {
   readonly readOnly = true;
   readonly multiConnection = true;
-  readonly limits = DEVICE_LIMITS;
+  readonly limits = USUAL_LIMITS;
   readonly sizeBytes: number;
   /** Called once when it can serve no more: the snapshot was removed. */
   onFatal: ((error: RawstorError) => void) | null = null;

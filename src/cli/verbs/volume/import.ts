@@ -15,7 +15,7 @@ import { importDifference } from '../../difference/verb-import.js';
 import { openVolume } from '../../gateway/let-go.js';
 import { interruptible } from '../../interrupt.js';
 import { checkNewName, PARTIAL } from '../../new-name.js';
-import { size } from '../../options.js';
+import { size, YES } from '../../options.js';
 import { findVolume, makeVolume, noteUntold } from '../../volumes.js';
 import { checkLayout, createSpec, LAYOUT_OPTIONS, type LayoutOptions } from './create.js';
 
@@ -24,6 +24,7 @@ interface Options extends LayoutOptions {
   format?: string;
   apply: boolean;
   rate?: number;
+  yes: boolean;
   force: boolean;
 }
 
@@ -54,13 +55,12 @@ export const importVerb = defineVerb<Options>({
   options: [
     { flags: '--format <format>', help: 'raw, qcow2, vmdk, ...; default: told by its first bytes' },
     { flags: '--size <size>', help: 'size of the new volume; default: of the image', parse: size },
+    { ...YES, help: 'write over an existing volume without asking; needed where there is no terminal' },
     { flags: '--apply', help: 'apply what changed between two snapshots', default: false },
     { ...COPY_RATE_OPTION, help: 'with --apply: write at most this much a second' },
     {
       flags: '-f, --force',
-      help:
-        'write over an existing volume without asking; needed where there is no terminal. With --apply: roll a volume ' +
-        'back that has changed since, and keep what it was as a snapshot',
+      help: 'as --yes; with --apply: roll a volume back that has changed since, and keep what it was as a snapshot',
       default: false,
     },
     ...LAYOUT_OPTIONS,
@@ -197,7 +197,10 @@ async function checkExisting(
     );
   }
   checkLayout(volume, options);
-  await context.confirmOverwrite(`Write over the data of volume ${volume.name}?`, options.force);
+  await context.confirmOverwrite(
+    `Write over the data of volume ${volume.name}?`,
+    options.yes || options.force,
+  );
 }
 
 function tooSmall(sizeBytes: number, source: Source, where: string): RawstorError {
