@@ -58,13 +58,19 @@ export class OstNode {
     };
   }
 
-  /** Tells the MDS that it lives, and deletes what has moved away by its word. */
+  /** Tells the MDS that it lives, and deletes what was removed or has moved away by its word. */
   async register(link: MdsLink): Promise<void> {
     const { removal } = this.core!;
-    const { leftObjects } = await link.call('mds.registerOst', this.info());
+    const { ostId } = this;
+    const { leftObjects, deletedObjects } = await link.call('mds.registerOst', this.info());
+    for (const id of deletedObjects) await removal.remove(id);
+    if (deletedObjects.length > 0) {
+      await link.call('mds.confirmDeleted', { ostId, objects: deletedObjects });
+      this.world.count('copiesDeleted');
+    }
     if (leftObjects.length === 0) return;
     for (const { id, epoch } of leftObjects) await removal.leave(id, epoch);
-    await link.call('mds.confirmLeft', { ostId: this.ostId, objects: leftObjects.map(({ id }) => id) });
+    await link.call('mds.confirmLeft', { ostId, objects: leftObjects.map(({ id }) => id) });
     this.world.count('copiesLeft');
   }
 

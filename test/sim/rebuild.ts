@@ -46,12 +46,16 @@ async function rebuild(cluster: Cluster, process: SimProcess): Promise<void> {
   }
   const plan = makePlan(scans, null, {
     silent: [],
-    restoreDoubtful: false,
+    restoreDoubtful: true,
     nowWallMs: process.clock.wallMs(),
   });
-  const [finding] = plan.findings;
-  if (plan.objects.length !== 1 || finding?.fate !== 'restored') {
-    world.fail(`the rebuilt MDS lacks the volume: ${finding?.fate} ${finding?.why}`);
+  for (const { id, name, fate, why } of plan.findings) {
+    const mayGo = id !== cluster.object!.id && cluster.clones?.mayGo(id) === true;
+    if (fate !== 'restored' && !mayGo) world.fail(`the rebuilt MDS has ${name} as ${fate}: ${why}`);
+  }
+  const back = new Set(plan.objects.map(({ object }) => object.id));
+  for (const id of [cluster.object!.id, ...(cluster.clones?.promised() ?? [])]) {
+    if (!back.has(id)) world.fail(`the rebuilt MDS lacks ${id}`);
   }
   await mds.replace(plan);
 }
