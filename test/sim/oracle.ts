@@ -184,8 +184,7 @@ export class Oracle {
     const read = cut.read.get(block);
     if (read !== undefined) return read.readUInt32LE(sector * SECTOR_BYTES) === value;
     const { from, end } = this.rangeOf(cut, block, sector);
-    const found = this.find(block, sector, value, from);
-    return found >= 0 && found < end;
+    return this.find(block, sector, value, from, end) >= 0;
   }
 
   /** Of a snapshot whose end nobody saw a loss may have come before it, too. */
@@ -195,12 +194,13 @@ export class Oracle {
     return { from, end };
   }
 
-  /** The first from `from` on that may have written the value; -1: none. */
-  private find(block: number, sector: number, value: number, from: number): number {
+  /** The first from `from` on, and before `end`, that may have written the value; -1: none. */
+  private find(block: number, sector: number, value: number, from: number, end = Infinity): number {
     const { values, shown } = this.blocks[block]!;
-    const found = values.indexOf(value, from);
+    const first = values.indexOf(value, from);
+    const found = first < end ? first : -1;
     for (const [index, cut] of shown) {
-      if (index < from || (found >= 0 && index > found)) continue;
+      if (index < from || index >= end || (found >= 0 && index > found)) continue;
       if (cut.oracle.mayShow(cut, block, sector, value)) return index;
     }
     return found;

@@ -6,6 +6,8 @@ import { heirOf, namelessVersions } from './lineage.js';
 import { VersionMerge } from './version-merge.js';
 
 const RETRY_MS = 5000;
+/** What a look takes that finds nothing to do: who asks is not told that something may be left just because of it. */
+const LOOK_MS = 50;
 /** Chunk records looked at in one turn. */
 const PAGE = 1024;
 
@@ -46,7 +48,7 @@ export class Merger {
   async unmerged(object: OstObject, versions: readonly number[], waitMs: number): Promise<number[]> {
     this.look(object);
     const { clock } = this.core.env;
-    const untilMs = clock.nowMs() + waitMs;
+    const untilMs = clock.nowMs() + Math.max(LOOK_MS, waitMs);
     // What came to be done meanwhile follows in a run of its own.
     for (let running = this.running.get(object.record.id); running !== undefined; ) {
       const leftMs = untilMs - clock.nowMs();
