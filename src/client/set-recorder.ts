@@ -102,6 +102,7 @@ export class SetRecorder {
     );
     onAnswer();
     const { epoch, lastSeal, members, headVersion, headOver, snapshots, parent, sizeBytes } = answer;
+    const { tailBytes = 0 } = answer;
     if (makesHead(change) && headVersion !== object.headVersion + 1) {
       // One that was rebuilt from older records: its version may be one that has been written.
       throw new RawstorError('CONFLICT', `the MDS knows other versions: its head is ${headVersion}`, {
@@ -109,8 +110,8 @@ export class SetRecorder {
       });
     }
     state.recordEpoch = epoch;
-    const changed = { epoch, lastSeal, members, headVersion, headOver, snapshots, parent, sizeBytes };
-    state.recorded({ ...object, ...changed });
+    const versions = { headVersion, headOver, snapshots, parent, sizeBytes, tailBytes };
+    state.recorded({ ...object, epoch, lastSeal, members, ...versions });
   }
 
   /**

@@ -1,6 +1,12 @@
 import { RawstorError } from '../common/errors.js';
 import { LIMITS } from '../common/limits.js';
-import { type ObjectRecord, type Snapshot, type VersionChange, versionsOver } from '../protocol/index.js';
+import {
+  hasTail,
+  type ObjectRecord,
+  type Snapshot,
+  type VersionChange,
+  versionsOver,
+} from '../protocol/index.js';
 import { validateNewSize } from './validate.js';
 
 /** The versions of an object and how one change makes them others: pure; docs/snapshots.md has the rules. */
@@ -17,8 +23,12 @@ export interface TreeFacts {
   readonly children: readonly ChildOf[];
 }
 
-type Versions = Pick<ObjectRecord, 'headVersion' | 'headOver' | 'snapshots' | 'parent' | 'sizeBytes'>;
-const VERSION_MAX = 0xffffffff;
+type Versions = Pick<
+  ObjectRecord,
+  'headVersion' | 'headOver' | 'snapshots' | 'parent' | 'sizeBytes' | 'tailBytes'
+>;
+/** What OSTs can tell apart: one a second for 17 years. */
+const VERSION_MAX = 2 ** 29 - 1;
 
 /** @throws RawstorError NOT_FOUND, EXISTS, BUSY, LIMIT, INVALID */
 export function changedVersions(object: ObjectRecord, change: VersionChange, facts: TreeFacts): ObjectRecord {
@@ -42,7 +52,11 @@ function apply(object: ObjectRecord, change: VersionChange, facts: TreeFacts): P
       return replaced(object, { ...named(object, change.version), protected: change.protected });
     case 'resize':
       validateNewSize(object, change.sizeBytes);
-      return { sizeBytes: change.sizeBytes };
+      checkTrimmed(object);
+      // Recorded before anything is erased: what is cut short leaves all of the old or the new size (docs/snapshots.md).
+      return { sizeBytes: change.sizeBytes, tailBytes: object.sizeBytes };
+    case 'trimmed':
+      return { tailBytes: 0 };
     case 'flattened':
       return flattened(object);
     case 'forget':
@@ -53,6 +67,8 @@ function apply(object: ObjectRecord, change: VersionChange, facts: TreeFacts): P
 function newHead(object: ObjectRecord, name: string | null, { nowWallMs }: TreeFacts): Partial<Versions> {
   const { headVersion, headOver, snapshots, sizeBytes, name: where } = object;
   if (name !== null) checkFree(object, name);
+  // It would stay in a version that is written no more.
+  checkTrimmed(object);
   if (snapshots.length >= LIMITS.snapshotsPerVolume) {
     const waiting = snapshots.filter((one) => one.name === null).length;
     throw new RawstorError('LIMIT', `it has ${snapshots.length} frozen versions, the most there may be`, {
@@ -72,6 +88,15 @@ function newHead(object: ObjectRecord, name: string | null, { nowWallMs }: TreeF
     protected: false,
   };
   return { headVersion: headVersion + 1, snapshots: [...snapshots, frozen] };
+}
+
+/** What was cut off would show again. */
+function checkTrimmed(object: ObjectRecord): void {
+  if (!hasTail(object)) return;
+  throw new RawstorError('BUSY', 'what it was made smaller by is still being erased', {
+    where: object.name,
+    hint: 'try again in a moment',
+  });
 }
 
 /** A snapshot that still has its name. */

@@ -37,9 +37,11 @@ export function extents(
   const { chunkVersion, offset } = asked;
   const end = offset + asked.length;
   const ofSession = session.version === 0 || session.version === chunkVersion;
+  // Who copies the head asks behind its end too.
+  const behind = session.version === 0 && chunkVersion === record.headVersion;
+  const start = asked.chunk * record.chunkSizeBytes;
   const inside =
-    end <= record.chunkSizeBytes &&
-    asked.chunk * record.chunkSizeBytes + end <= sizeOfVersion(record, chunkVersion);
+    end <= record.chunkSizeBytes && (behind || start + end <= sizeOfVersion(record, chunkVersion));
   if (!inside || !ofSession || !hasVersion(record, chunkVersion)) {
     throw new RawstorError('INVALID', 'the range is not in the object', { where: record.id });
   }

@@ -137,6 +137,8 @@ export const objectRecordSchema = z.object({
   lastSeal: count,
   /** Epoch of the last change that recorded a loss: what was copied before may be older or newer than the rest. */
   lossEpoch: count.optional(),
+  /** Up to here there may still be something behind the end: what was cut off and is not erased yet. */
+  tailBytes: count.optional(),
   members: z.array(memberSchema).max(LIMITS.poolMembers),
   createdWallMs: z.number(),
 });

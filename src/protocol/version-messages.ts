@@ -27,6 +27,8 @@ export const versionChangeSchema = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('rename'), version, name: snapshotNameSchema }),
   z.object({ kind: z.literal('protect'), version, protected: z.boolean() }),
   z.object({ kind: z.literal('resize'), sizeBytes: count.max(LIMITS.volumeSizeBytes) }),
+  /** What a smaller size has cut off is erased on every OST in sync. */
+  z.object({ kind: z.literal('trimmed') }),
   /** Every OST in sync has copied what the clone had of its parent. */
   z.object({ kind: z.literal('flattened') }),
   /** Nameless versions of which no OST of the object has anything left. */
@@ -37,6 +39,14 @@ export type VersionChange = z.infer<typeof versionChangeSchema>;
 /** Whether it makes a new head: what was written before stays as it is from then on. */
 export function makesHead(change: VersionChange): boolean {
   return change.kind === 'snapshot' || change.kind === 'rollback';
+}
+
+/** Whether something that was cut off is still to be erased. */
+export function hasTail({
+  sizeBytes,
+  tailBytes = 0,
+}: Pick<ObjectRecord, 'sizeBytes' | 'tailBytes'>): boolean {
+  return tailBytes > sizeBytes;
 }
 
 type Tree = Pick<ObjectRecord, 'headOver' | 'snapshots'>;
