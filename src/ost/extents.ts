@@ -37,11 +37,11 @@ export function extents(
   const { chunkVersion, offset } = asked;
   const end = offset + asked.length;
   const ofSession = session.version === 0 || session.version === chunkVersion;
-  // Who copies the head asks behind its end too.
-  const behind = session.version === 0 && chunkVersion === record.headVersion;
   const start = asked.chunk * record.chunkSizeBytes;
+  // Who copies asks behind the end too.
+  const copies = session.version === 0;
   const inside =
-    end <= record.chunkSizeBytes && (behind || start + end <= sizeOfVersion(record, chunkVersion));
+    end <= record.chunkSizeBytes && (copies || start + end <= sizeOfVersion(record, chunkVersion));
   if (!inside || !ofSession || !hasVersion(record, chunkVersion)) {
     throw new RawstorError('INVALID', 'the range is not in the object', { where: record.id });
   }

@@ -30,14 +30,13 @@ export function judge(op: ChunkOp, session: Session | undefined, holder: Session
 }
 
 /**
- * How far the volume goes for it. Replicas are made alike behind the end of the head too, and what was cut off there is
- * erased: a smaller size is recorded first.
+ * How far the volume goes for it. Replicas are made alike behind the end of a version too, where zeros hide what an older, longer
+ * one has. What was cut off is erased there: a smaller size is recorded first.
  */
 function endFor({ opcode, chunkVersion, scope }: ChunkOp, { object, readOnly, version }: Session): number {
-  const { record } = object;
   const copies = scope === OpScope.COPY || (readOnly && version === 0);
-  const behind = chunkVersion === record.headVersion && (copies || opcode === Opcode.ERASE);
-  return behind ? Number.POSITIVE_INFINITY : sizeOfVersion(record, chunkVersion);
+  if (copies || opcode === Opcode.ERASE) return Number.POSITIVE_INFINITY;
+  return sizeOfVersion(object.record, chunkVersion);
 }
 
 /** Frozen versions are read, and changed by copies only. */

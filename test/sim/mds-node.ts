@@ -1,5 +1,5 @@
 import { asRawstorError, RawstorError } from '../../src/common/errors.js';
-import { placeChunk } from '../../src/common/placement.js';
+import { placeChunkOf } from '../../src/common/placement.js';
 import { type Random, seededRandom } from '../../src/common/random.js';
 import { Mds, MemoryStore, type MetadataStore, type RebuildPlan } from '../../src/mds/index.js';
 import { fillStore } from '../../src/mds/rebuild/write.js';
@@ -125,7 +125,7 @@ export class MdsNode {
   }
 
   placement(object: ObjectRecord, chunk: number): readonly string[] {
-    return placeChunk(object.map, object.id, object.replicas, chunk);
+    return placeChunkOf(object, chunk);
   }
 }
 
