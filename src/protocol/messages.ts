@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { RawstorError } from '../common/errors.js';
 import { LIMITS } from '../common/limits.js';
+import { MDS_COLLECT_METHODS } from './collect-messages.js';
 import { INTEGRITY_METHODS } from './integrity-messages.js';
 import { DUMP_METHODS } from './kept-messages.js';
 import { MGS_METHODS } from './mgs-messages.js';
@@ -146,6 +147,7 @@ export const MDS_METHODS = {
   },
   ...DUMP_METHODS,
   ...MDS_VERSION_METHODS,
+  ...MDS_COLLECT_METHODS,
   'mds.stat': {
     params: nothing,
     result: z.object({

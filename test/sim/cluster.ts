@@ -1,4 +1,5 @@
 import { createVolume } from '../../src/client/create.js';
+import { asRawstorError } from '../../src/common/errors.js';
 import { MiB } from '../../src/common/units.js';
 import type { ObjectInfo, ObjectRecord } from '../../src/protocol/index.js';
 import { Audit } from './audit.js';
@@ -21,6 +22,7 @@ export const CHUNK_BYTES = MiB;
 const BLOCKS_PER_CHUNK = 2;
 const FAULTS_MIN = 5;
 const HEARTBEAT_MS = 2000;
+const COLLECT_MS = 5000;
 const NO_BYTES = Buffer.alloc(BLOCK_BYTES);
 
 export interface ClusterPlan {
@@ -150,6 +152,19 @@ export class Cluster {
         if (node.serving) node.register(link).catch(() => {});
       }
     });
+    if (!this.plan.snapshots) return;
+    admin.clock.every(COLLECT_MS, () => {
+      for (const node of this.osts) {
+        if (node.serving) node.collect(link).catch((error) => this.collectFailed(error));
+      }
+    });
+  }
+
+  /** Whoever is away is asked again. */
+  private collectFailed(error: unknown): void {
+    const { code, stack } = asRawstorError(error);
+    this.world.count(`collect ${code}`);
+    if (code === 'INTERNAL' || code === 'INVALID') this.world.fail(`the collector: ${stack}`);
   }
 
   newGuest(takesOver: boolean): Guest {

@@ -57,6 +57,8 @@ export class MdsNode {
   private readonly world: World;
   /** Its store is lost, and not made anew yet. */
   rebuilding = false;
+  /** A volume that the last rebuild has left out. */
+  leftOut: string | null = null;
   private store = new PeekableStore();
   private readonly random: Random;
 
@@ -158,6 +160,7 @@ const VERSION_CALLS: Partial<Record<MethodName, 'change' | 'ask' | 'refuse' | 'c
 
 function handlerOf(mds: Mds, method: MethodName): (params: unknown, caller: object) => Promise<unknown> {
   const version = VERSION_CALLS[method];
+  if (method === 'mds.reportObjects') return (params) => mds.collect.report(params as never);
   const plain = method.slice('mds.'.length);
   const [owner, name] =
     version !== undefined ? [mds.versions, version] : [plain in mds ? mds : mds.moves, plain];

@@ -1,4 +1,5 @@
 import { silentLogger } from '../../src/common/log.js';
+import { Collector } from '../../src/ost/collector.js';
 import { OstControl } from '../../src/ost/control.js';
 import { CopyEngine } from '../../src/ost/copy.js';
 import { OstCore } from '../../src/ost/core.js';
@@ -58,6 +59,16 @@ export class OstNode {
     };
   }
 
+  /** Looks for what is nobody's, by the word of the MDS. */
+  async collect(link: MdsLink): Promise<void> {
+    const collector = new Collector(this.core!, (report) => link.call('mds.reportObjects', report));
+    const { removed, left, unknown, strayChunks, strayObjects } = await collector.run(false);
+    const found = { removed: removed.length, left: left.length, unknown: unknown.length };
+    for (const [what, count] of Object.entries({ ...found, strayChunks, strayObjects })) {
+      for (let i = 0; i < count; i++) this.world.count(`collected ${what}`);
+    }
+  }
+
   /** Tells the MDS that it lives, and deletes what was removed or has moved away by its word. */
   async register(link: MdsLink): Promise<void> {
     const { removal } = this.core!;
@@ -95,6 +106,7 @@ export class OstNode {
     this.control = new OstControl(core, new CopyEngine(core, connector, tuning.copies), {
       info: () => this.info(),
       loopStallMaxMs: () => 0,
+      collector: null,
     });
     process.clock.every(TICK_MS, () => {
       core.regions.tick++;

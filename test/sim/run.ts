@@ -1,6 +1,7 @@
 import { seededRandom } from '../../src/common/random.js';
 import { Cluster } from './cluster.js';
 import { findLeaks } from './leaks.js';
+import { loseMds } from './rebuild.js';
 import { Rot, SUMS_TAKEN_MS } from './rot.js';
 import { Swarm } from './swarm.js';
 import { VersionReader } from './version-reader.js';
@@ -112,6 +113,7 @@ function calm(world: World, cluster: Cluster): void {
     if (!node.process?.alive) node.start();
   }
   if (!mds.process?.alive && !mds.rebuilding) mds.start();
+  if (mds.leftOut !== null) loseMds(cluster);
   const guest = cluster.guest!;
   const stopped = [guest.process, mds.process!, ...cluster.osts.map((node) => node.process!)];
   const goOnMs = Math.max(world.nowMs, ...stopped.map((process) => process.pausedUntilMs)) + 100;

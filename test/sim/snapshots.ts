@@ -54,7 +54,9 @@ export class Snapshots {
     const { cluster } = this;
     cluster.later(1 + this.random.below(EVERY_MS), '', () => {
       const { guest } = cluster;
-      if (guest?.alive && this.pending === null) this.act(guest);
+      // What a volume needs that the MDS does not know is not guarded from anybody.
+      const whole = cluster.mds.leftOut === null && !cluster.mds.rebuilding;
+      if (guest?.alive && this.pending === null && whole) this.act(guest);
       this.begin();
     });
     if (this.count++ === 0) this.look();

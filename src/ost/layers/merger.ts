@@ -133,7 +133,8 @@ export class Merger {
     await this.remove(object, number, version);
   }
 
-  private async remove(object: OstObject, number: number, version: number): Promise<void> {
+  /** Everything of one version of a chunk. */
+  async remove(object: OstObject, number: number, version: number): Promise<void> {
     const { core } = this;
     const file = await this.open(object, number, version);
     file.holders--;
