@@ -9,6 +9,8 @@ export interface Spread {
   readonly replicas: number;
   readonly sizeBytes: number;
   readonly chunkSizeBytes: number;
+  /** Some may be longer than the object is now. */
+  readonly snapshots?: readonly { readonly sizeBytes: number }[] | undefined;
 }
 
 interface Copies extends Spread {
@@ -28,7 +30,8 @@ export function chunkWithout(object: Spread, osts: ReadonlySet<string>): number 
   const gone = new Set(map.pool.filter(({ ostId }) => !has(ostId)).map(({ domain }) => domain));
   // No two replicas of a chunk share a domain.
   if (plain && domains.size >= replicas && gone.size < replicas) return null;
-  const chunks = Math.ceil(object.sizeBytes / object.chunkSizeBytes);
+  const sizes = (object.snapshots ?? []).map(({ sizeBytes }) => sizeBytes);
+  const chunks = Math.ceil(Math.max(object.sizeBytes, ...sizes) / object.chunkSizeBytes);
   const last = plain && map.rule === 'fixed' ? 1 : Math.min(chunks, CHUNKS_SEARCHED);
   for (let chunk = 0; chunk < last; chunk++) {
     if (!placeChunkOf(object, chunk).some(has)) return chunk;

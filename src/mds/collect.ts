@@ -11,8 +11,7 @@ import type { Tombstones } from './tombstones.js';
 export interface CollectParts {
   readonly objects: Objects;
   readonly tombstones: Tombstones;
-  readonly leftCopies: LeftCopies;
-  readonly children: Children;
+  readonly moves: { readonly leftCopies: LeftCopies; readonly children: Children };
   readonly serial: Serial;
   /** These OSTs have something to delete. */
   readonly onLeft: (objectId: string, ostIds: readonly string[]) => void;
@@ -59,8 +58,8 @@ export class Collect {
 
   /** By a transaction that fails when the object's record has changed: it may be placed there by now. */
   private async leave(ostId: string, id: string, epoch: number): Promise<Verdict> {
-    const { objects, leftCopies, onLeft } = this.parts;
-    if (leftCopies.has(ostId, id)) return 'left';
+    const { objects, moves, onLeft } = this.parts;
+    if (moves.leftCopies.has(ostId, id)) return 'left';
     let left = false;
     let puts: ReturnType<typeof putLeft>[] = [];
     await objects.update(
@@ -83,7 +82,7 @@ export class Collect {
    */
   private isLeft(stored: StoredObject, ostId: string, epoch: number): boolean {
     if (everywhere(stored).includes(ostId) || isRebuilt(stored) || epoch > stored.object.epoch) return false;
-    const { leftCopies, children } = this.parts;
+    const { leftCopies, children } = this.parts.moves;
     return !children.need(stored.object.id, ostId, (on, id) => leftCopies.has(on, id));
   }
 }

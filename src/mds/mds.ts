@@ -47,7 +47,6 @@ export class Mds {
   readonly clusterId: string;
   /** Draining, replacing, rebalancing. */
   readonly moves: Moves;
-  /** Of what is nobody's. */
   readonly collect: Collect;
   /** Snapshots, clones, sizes. */
   readonly versions: VersionCalls;
@@ -77,9 +76,8 @@ export class Mds {
     const info = (stored: StoredObject) => this.info(stored);
     const look = (id: string, reason: string) => this.notify(id, 'look', reason);
     this.moves = new Moves({ ...options, objects, osts, leases, serial, info, look, onLeft: this.onRemoved });
-    const { leftCopies, children } = this.moves;
-    const { tombstones } = this;
-    this.collect = new Collect({ objects, tombstones, leftCopies, children, serial, onLeft: this.onRemoved });
+    const { moves, tombstones, onRemoved } = this;
+    this.collect = new Collect({ objects, tombstones, moves, serial, onLeft: onRemoved });
     this.versions = new VersionCalls({ ...options, objects, leases, serial, info, look });
     this.loopStallMaxMs = options.loopStallMaxMs ?? (() => 0);
     this.onNotice = options.onNotice ?? (() => {});

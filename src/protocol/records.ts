@@ -151,6 +151,22 @@ export function parentOn(parent: Parent | null, map: ChunkMap): Parent | null {
   return ostIds.length === parent.ostIds.length ? parent : { ...parent, ostIds };
 }
 
+/** What a change of versions or of the size changes. */
+export const objectVersionsSchema = objectRecordSchema.pick({
+  headVersion: true,
+  headOver: true,
+  snapshots: true,
+  parent: true,
+  sizeBytes: true,
+  tailBytes: true,
+});
+export type ObjectVersions = z.infer<typeof objectVersionsSchema>;
+
+export function versionsOf(record: ObjectVersions): ObjectVersions {
+  const { headVersion, headOver, snapshots, parent, sizeBytes, tailBytes = 0 } = record;
+  return { headVersion, headOver, snapshots, parent, sizeBytes, tailBytes };
+}
+
 /** [ost id, boot id] pairs of a set and the epoch that made it: what survivors store before acks go out (I6). */
 export const storedSetSchema = z.object({
   epoch: count,
@@ -160,6 +176,8 @@ export const storedSetSchema = z.object({
    * that a newer set may be without it (I13).
    */
   joining: z.array(idSchema).max(LIMITS.poolMembers).optional(),
+  /** As they were with the set: a rebuilt MDS may know older ones (I13). */
+  versions: objectVersionsSchema.optional(),
 });
 export type StoredSet = z.infer<typeof storedSetSchema>;
 

@@ -8,6 +8,7 @@ import {
   memberSchema,
   nameSchema,
   type ObjectRecord,
+  objectVersionsSchema,
   snapshotNameSchema,
 } from './records.js';
 
@@ -84,6 +85,8 @@ export const MDS_VERSION_METHODS = {
       askedId: z.string().max(64).optional(),
       /** Of whom a seal is true, as in `mds.seal`. */
       members: z.array(memberSchema).max(LIMITS.poolMembers).optional(),
+      /** Before the change, as the writer knows them. */
+      versions: objectVersionsSchema.optional(),
     }),
     result: z.object({ object: objectInfoSchema }),
   },
