@@ -104,7 +104,8 @@ export class VersionChanging {
     requests.holdBack();
     try {
       await steps.wait(requests.writes.drained());
-      await this.record(change, askedId, steps);
+      // What is new is read by nobody before all replicas know that it is there.
+      await this.alone(steps, () => this.record(change, askedId, steps));
     } finally {
       requests.letGo();
     }

@@ -1,5 +1,6 @@
 import { RawstorError } from '../common/errors.js';
 import { LIMITS } from '../common/limits.js';
+import { everyChunkOn, reachOf } from '../common/whole-copies.js';
 import {
   hasTail,
   type ObjectRecord,
@@ -25,7 +26,7 @@ export interface TreeFacts {
 
 type Versions = Pick<
   ObjectRecord,
-  'headVersion' | 'headOver' | 'snapshots' | 'parent' | 'sizeBytes' | 'tailBytes'
+  'headVersion' | 'headOver' | 'snapshots' | 'parent' | 'sizeBytes' | 'tailBytes' | 'reachBytes'
 >;
 /** What OSTs can tell apart: one a second for 17 years. */
 const VERSION_MAX = 2 ** 29 - 1;
@@ -41,7 +42,13 @@ function apply(object: ObjectRecord, change: VersionChange, facts: TreeFacts): P
       return { ...newHead(object, change.name, facts), headOver: object.headVersion };
     case 'rollback': {
       const to = named(object, change.to);
-      return { ...newHead(object, change.keepAs, facts), headOver: to.version, sizeBytes: to.sizeBytes };
+      const reachBytes = reachOf(object);
+      return {
+        ...newHead(object, change.keepAs, facts),
+        headOver: to.version,
+        sizeBytes: to.sizeBytes,
+        reachBytes,
+      };
     }
     case 'remove':
       return removeName(object, named(object, change.version), facts);
@@ -53,8 +60,9 @@ function apply(object: ObjectRecord, change: VersionChange, facts: TreeFacts): P
     case 'resize':
       validateNewSize(object, change.sizeBytes);
       checkTrimmed(object);
+      checkHeld(object, change.sizeBytes);
       // Recorded before anything is erased: what is cut short leaves all of the old or the new size (docs/snapshots.md).
-      return { sizeBytes: change.sizeBytes, tailBytes: object.sizeBytes };
+      return { sizeBytes: change.sizeBytes, tailBytes: object.sizeBytes, reachBytes: reachOf(object) };
     case 'trimmed':
       return { tailBytes: 0 };
     case 'flattened':
@@ -88,6 +96,16 @@ function newHead(object: ObjectRecord, name: string | null, { nowWallMs }: TreeF
     protected: false,
   };
   return { headVersion: headVersion + 1, snapshots: [...snapshots, frozen] };
+}
+
+/** Nobody could write to a new chunk of which all replicas are away. */
+function checkHeld(object: ObjectRecord, sizeBytes: number): void {
+  const inSync = object.members.filter((member) => member.state === 'in-sync').map(({ ostId }) => ostId);
+  if (everyChunkOn({ ...object, sizeBytes }, new Set(inSync))) return;
+  throw new RawstorError('BUSY', 'some new chunk would have no replica in sync', {
+    where: object.name,
+    hint: 'wait until the replicas are in order: `rawstor status`',
+  });
 }
 
 /** What was cut off would show again. */

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { LIMITS } from '../common/limits.js';
+import { reachOf } from '../common/whole-copies.js';
 
 /** Shapes that several servers keep and send: object records, maps, members. Checked wherever they enter. */
 
@@ -139,6 +140,8 @@ export const objectRecordSchema = z.object({
   lossEpoch: count.optional(),
   /** Up to here there may still be something behind the end: what was cut off and is not erased yet. */
   tailBytes: count.optional(),
+  /** The largest size it ever had: no chunk up to there is left without a replica in sync. Absent: the present one. */
+  reachBytes: count.optional(),
   members: z.array(memberSchema).max(LIMITS.poolMembers),
   createdWallMs: z.number(),
 });
@@ -159,12 +162,14 @@ export const objectVersionsSchema = objectRecordSchema.pick({
   parent: true,
   sizeBytes: true,
   tailBytes: true,
+  reachBytes: true,
 });
 export type ObjectVersions = z.infer<typeof objectVersionsSchema>;
 
 export function versionsOf(record: ObjectVersions): ObjectVersions {
   const { headVersion, headOver, snapshots, parent, sizeBytes, tailBytes = 0 } = record;
-  return { headVersion, headOver, snapshots, parent, sizeBytes, tailBytes };
+  const reachBytes = reachOf(record);
+  return { headVersion, headOver, snapshots, parent, sizeBytes, tailBytes, reachBytes };
 }
 
 /** [ost id, boot id] pairs of a set and the epoch that made it: what survivors store before acks go out (I6). */

@@ -234,7 +234,7 @@ export class Guest {
       } else if (error.code === 'IO' && cluster.osts.some((node) => node.disk.failedSyncs > 0)) {
         // The only replica's sync failed: nobody has it durable, and the guest is told.
         world.count('ioErrors');
-      } else if (error.code === 'INVALID' && cluster.snapshots?.wasClosed(request.submittedAtMs)) {
+      } else if (error.code === 'INVALID' && cluster.snapshots?.mayBeOutside(request, this.volume)) {
         world.count('behindTheEnd');
       } else {
         world.fail(`${this.name}: operation ${block.op} failed with ${error.code}: ${error.message}`);

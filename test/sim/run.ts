@@ -183,7 +183,6 @@ function checkVersions(world: World, cluster: Cluster): void {
   snapshots!.checkPromises(object);
   clones!.checkPromises();
   const reader = new VersionReader(cluster);
-  if (process.env.DBG) for (const one of mds.all()) console.log('OBJ', JSON.stringify(one));
   const volumes = [{ object, oracle, cuts: snapshots!.cuts }, ...clones!.versioned()];
   for (const volume of volumes) {
     let done = false;

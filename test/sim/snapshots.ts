@@ -1,4 +1,5 @@
 import { changeVolume } from '../../src/client/change.js';
+import type { Volume } from '../../src/client/index.js';
 import { openVolume } from '../../src/client/open.js';
 import { asRawstorError, type RawstorError } from '../../src/common/errors.js';
 import { type Random, seededRandom } from '../../src/common/random.js';
@@ -7,6 +8,7 @@ import { mergeable } from '../../src/protocol/version-messages.js';
 import { clientEnvironment } from './client-environment.js';
 import { CHUNK_BYTES, type Cluster } from './cluster.js';
 import type { Guest } from './guest.js';
+import type { GuestRequest } from './guest-request.js';
 import { MdsLink } from './mds-node.js';
 import type { Cut, Write } from './oracle.js';
 import { cameAbout, type PendingChange } from './pending-change.js';
@@ -17,6 +19,8 @@ const EVERY_MS = 4000;
 const LOOK_MS = 200;
 /** As many as an MDS that is stopped takes to go on with what it has begun. */
 const QUIET_LOOKS = 30;
+/** Who has asked for a size may know of it before the gateway does. */
+const TOLD_MS = 5000;
 const TOOL_TIMEOUT_MS = 20_000;
 export const TOOL = 'tool';
 const MAX_NAMED = 5;
@@ -67,9 +71,11 @@ export class Snapshots {
     return this.cluster.isIn(block, this.openBytes);
   }
 
-  /** A request of that time may have found the volume too short. */
-  wasClosed(submittedAtMs: number): boolean {
-    return this.openedAtMs > 0 && (submittedAtMs <= this.openedAtMs || this.openBytes < this.fullBytes);
+  /** It may have found the volume too short: then, or because its gateway does not know yet that it has grown. */
+  mayBeOutside({ submittedAtMs }: GuestRequest, volume: Volume | null): boolean {
+    const { openedAtMs, openBytes, fullBytes } = this;
+    if (openedAtMs === 0) return false;
+    return submittedAtMs <= openedAtMs + TOLD_MS || openBytes < fullBytes || volume!.sizeBytes < fullBytes;
   }
 
   /** It is known what became of everything. */
