@@ -27,7 +27,8 @@ function* onNode(cluster: Cluster, node: OstNode): Generator<string> {
   /** Null: nobody needs anything of it. */
   const recordOf = (id: string): ObjectRecord | 'left' | null => {
     const stored = known.get(id);
-    if (stored === undefined) return null;
+    // What it may be is known to nobody: it stays.
+    if (stored === undefined) return mds.unknown.has(id) ? 'left' : null;
     if (everywhere(stored).includes(node.ostId)) return stored.object;
     // It has moved elsewhere, and a clone here lies over it.
     const needed = [...known.values()].some(

@@ -59,6 +59,8 @@ export class MdsNode {
   rebuilding = false;
   /** A volume that the last rebuild has left out. */
   leftOut: string | null = null;
+  /** What rebuilds did not bring back, half made as it was: nobody may remove what OSTs have of it. */
+  readonly unknown = new Set<string>();
   private store = new PeekableStore();
   private readonly random: Random;
 

@@ -55,6 +55,7 @@ async function rebuild(cluster: Cluster, process: SimProcess): Promise<void> {
     const mayGo = id !== cluster.object!.id && cluster.clones?.mayGo(id) === true;
     // An OST that was away when it was made has no trace of it, and others have.
     const isBack = fate === 'restored' || (fate === 'doubtful' && stored !== null);
+    if (!isBack && fate !== 'removed') mds.unknown.add(id);
     if (!isBack && !mayGo) world.fail(`the rebuilt MDS has ${name} as ${fate}: ${why}`);
   }
   const leftOut = cluster.clones?.leaveOut() ?? null;
