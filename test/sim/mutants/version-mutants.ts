@@ -43,8 +43,8 @@ export const VERSION_MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: 'mds/version-tree.ts',
-        from: 'headOver: to.version, sizeBytes',
-        to: 'headOver: object.headVersion, sizeBytes',
+        from: 'headOver: to.version',
+        to: 'headOver: object.headVersion',
       },
     ],
   },
