@@ -10,7 +10,7 @@ import type { Case, Sample, Subject } from './types.js';
 const SOURCES = fileURLToPath(new URL('load/', import.meta.url));
 const PROGRAM = fileURLToPath(new URL('../.cache/bench/nbdload', import.meta.url));
 
-interface LoadReport {
+export interface LoadReport {
   operations: number;
   bytes: number;
   seconds: number;
@@ -25,7 +25,7 @@ interface LoadReport {
  * Compiles the load generator when its source is newer. It is our own because libnbd (and fio over it) needs
  * several system calls for each reply and saturates its CPU before the faster servers do.
  */
-async function buildLoad(): Promise<string> {
+export async function buildLoad(): Promise<string> {
   const sources = readdirSync(SOURCES).map((name) => `${SOURCES}${name}`);
   const builtMs = statSync(PROGRAM, { throwIfNoEntry: false })?.mtimeMs ?? 0;
   if (sources.every((path) => statSync(path).mtimeMs < builtMs)) return PROGRAM;
@@ -60,9 +60,13 @@ async function runLoad(
   return JSON.parse(last) as LoadReport;
 }
 
-/** Writes every block in pieces of 4 KiB, so that the page cache of all sides is built the same way. */
-export async function fill(uri: string): Promise<void> {
-  await runLoad([`uri=${uri}`, 'op=fill', 'block=4096', 'depth=16'], undefined, () => {});
+/**
+ * Writes every block in pieces of 4 KiB, so that the page cache of all sides is built the same way.
+ * @param share only a random one of so many equal parts of the blocks
+ */
+export async function fill(uri: string, share?: { part: number; parts: number }): Promise<void> {
+  const of = share === undefined ? [] : [`part=${share.part}`, `parts=${share.parts}`];
+  await runLoad([`uri=${uri}`, 'op=fill', 'block=4096', 'depth=16', ...of], undefined, () => {});
 }
 
 export async function measure(

@@ -1,7 +1,7 @@
 import { rmSync } from 'node:fs';
 import { mkdir, mkdtemp, writeFile } from 'node:fs/promises';
 import { cpus, loadavg, release } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { CASES } from './cases.js';
@@ -13,19 +13,22 @@ import { estimateMinutes, type Settings, settingsOf } from './settings.js';
 import type { Case, StartSubject, Subject } from './types.js';
 
 const USAGE = `usage: npm run bench -- [--quick] [--only TEXT]... [--peer NAME]... [--kind local|replicated3]
-                        [--subject rawstor|PEER] [--size MIB] [--rounds N] [--seconds N] [--dir FOLDER] [--list]
+                        [--subject rawstor|PEER] [--size MIB] [--rounds N] [--seconds N] [--dir FOLDER]
+                        [--baseline FOLDER] [--list]
 
-  --only TEXT     only the cases whose name has TEXT in it
-  --peer NAME     only these peers, see --list; none for no peer
-  --subject NAME  what the peers are held against: rawstor, or another peer
-  --dir FOLDER    on the disk to measure (default .cache/bench)
-  --quick         2 s a run and 256 MiB: to see a direction
-  --list          the peers and cases there are
+  --only TEXT        only the cases whose name has TEXT in it
+  --peer NAME        only these peers, see --list; none for no peer
+  --subject NAME     what the peers are held against: rawstor, or another peer
+  --baseline FOLDER  another checkout of this project, compiled, as one more peer (local only)
+  --dir FOLDER       on the disk to measure (default .cache/bench)
+  --quick            2 s a run and 256 MiB: to see a direction
+  --list             the peers and cases there are
 
   Without --quick: local 1 GiB, 5 rounds of 8 s; replicated3 16 GiB, 3 rounds, a minute for each random case.
 
   npm run bench -- --quick --only q32
   npm run bench -- --kind replicated3 --rounds 7
+  npm run bench -- --kind local --baseline ../rawstor-before --peer none --only q32
 `;
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const SERVER_CPU = 0;
@@ -39,6 +42,7 @@ const { values } = parseArgs({
     only: { type: 'string', multiple: true },
     peer: { type: 'string', multiple: true },
     kind: { type: 'string' },
+    baseline: { type: 'string' },
     subject: { type: 'string', default: 'rawstor' },
     size: { type: 'string' },
     rounds: { type: 'string' },
@@ -168,6 +172,9 @@ async function main(): Promise<void> {
     );
     if (first === undefined) continue;
     const starters = [first, ...others.map(([, start]) => start)];
+    if (values.baseline !== undefined && kind === 'local') {
+      starters.push(startRawstor(kind, resolve(values.baseline)));
+    }
     await runKind(kind, starters, cases, await settingsOf(kind, starters.length, wishes));
   }
 }

@@ -8,7 +8,7 @@ import type { Kind } from './peers/index.js';
 import { spawnPinned, stopProcess, takesConnections } from './process.js';
 import type { StartSubject, Subject } from './types.js';
 
-const DIST = fileURLToPath(new URL('../dist/cli/', import.meta.url));
+const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const READY_TIMEOUT_MS = 30_000;
 const VOLUME = 'bench';
 
@@ -47,11 +47,15 @@ function layoutOf(kind: Kind, dir: string): Layout {
   };
 }
 
-/** Our side: a cluster on this machine with one volume. All that depends on the command line is in this file. */
-export function startRawstor(kind: Kind): StartSubject {
+/**
+ * Our side: a cluster on this machine with one volume. All that depends on the command line is in this file.
+ * @param root another checkout, compiled, that this one is held against
+ */
+export function startRawstor(kind: Kind, root?: string): StartSubject {
   return async (options): Promise<Subject> => {
-    const program = join(DIST, 'rawstor.js');
-    if (!existsSync(program)) throw new Error('not compiled: run `npm run build` first');
+    const dist = join(root ?? ROOT, 'dist/cli');
+    const program = join(dist, 'rawstor.js');
+    if (!existsSync(program)) throw new Error(`${program} is not there: run \`npm run build\` first`);
     const { replicas, command, location, socketPath } = layoutOf(kind, options.dir);
     const cluster = spawnPinned(process.execPath, [program, ...command], options.cpu);
     let log = '';
@@ -61,12 +65,12 @@ export function startRawstor(kind: Kind): StartSubject {
     try {
       const create = ['create', VOLUME, '--size', `${options.sizeBytes}`, '--replicas', `${replicas}`];
       const alive = () => cluster.exitCode === null;
-      await untilReady(() => rawstorVolume(location, create), alive);
+      await untilReady(() => rawstorVolume(dist, location, create), alive);
       await untilReady(async () => {
         if (!(await takesConnections(socketPath))) throw new Error(`nothing listens on ${socketPath}`);
       }, alive);
       return {
-        name: `rawstor ${kind}`,
+        name: root === undefined ? `rawstor ${kind}` : 'baseline',
         uri: `nbd+unix:///${VOLUME}?socket=${socketPath}`,
         pids: [cluster.pid!],
         stop: () => stopProcess(cluster),
@@ -79,8 +83,8 @@ export function startRawstor(kind: Kind): StartSubject {
 }
 
 /** @returns its stdout */
-async function rawstorVolume(location: string, args: readonly string[]): Promise<string> {
-  const command = [join(DIST, 'rawstor-volume.js'), '--location', location, ...args];
+async function rawstorVolume(dist: string, location: string, args: readonly string[]): Promise<string> {
+  const command = [join(dist, 'rawstor-volume.js'), '--location', location, ...args];
   return (await promisify(execFile)(process.execPath, command, { timeout: READY_TIMEOUT_MS })).stdout;
 }
 

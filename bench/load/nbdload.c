@@ -3,14 +3,18 @@
  * slots sends its next request as soon as the last one is answered. What falls due together is sent together.
  *
  *   nbdload uri=URI op=read|write|writeflush|fill [pattern=random|sequential] [block=BYTES] [depth=N]
- *           [connections=N] [warmup=SECONDS] [seconds=SECONDS] [seed=N]
+ *           [connections=N] [warmup=SECONDS] [seconds=SECONDS] [seed=N] [rate=BYTES] [gaps=MS] [part=N] [parts=N]
  *
  * writeflush counts a write and the flush after it as one operation. fill writes every block once, in
  * order, flushes, and ends. The same seed gives the same order of random blocks. Prints `START` when the measured part begins.
+ * With parts, fill writes the one of so many random shares of the blocks that part (from 0) says.
+ * rate: no more bytes a second than that are asked for. gaps: prints `GAP END LENGTH`, both in microseconds of the
+ * monotonic clock, where nothing is answered for at least so long while something is asked for. SIGTERM ends it early.
  */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,7 +23,7 @@
 
 #include "nbdclient.h"
 
-enum { CONNECTIONS_MAX = 64, DEPTH_MAX = 256, BUCKETS = 64 * 64 };
+enum { TICK_NS = 500000, CONNECTIONS_MAX = 64, DEPTH_MAX = 256, BUCKETS = 64 * 64 };
 
 struct slot {
   struct nbd_request_header header;
@@ -34,9 +38,11 @@ struct lane {
 };
 
 static const char *uri, *op = "read", *pattern = "random";
-static int64_t block = 4096, depth = 1, connections = 1;
-static double warmup = 0.3, seconds = 5;
-static int64_t blocks, cursor, in_flight, measure_from, measure_until, turn_ns, slowest_ns;
+static int64_t block = 4096, depth = 1, connections = 1, part = 0, parts = 1;
+static double warmup = 0.3, seconds = 5, rate = 0, gaps = 0;
+static int64_t blocks, cursor, in_flight, measure_from, measure_until, turn_ns, slowest_ns, due_ns, silent_since;
+static struct { struct lane *lane; uint64_t index; } resting[CONNECTIONS_MAX * DEPTH_MAX];
+static int64_t rests;
 static int filling, writing, flush_after, is_random, wanted = 1;
 static uint64_t random_state = 88172645463325252ull, histogram[BUCKETS], measured;
 
@@ -79,9 +85,31 @@ static double percentile_us(double share) {
   return (double)slowest_ns / 1e3;
 }
 
+/* Whether the next request has to wait for its time; then it is remembered. */
+static int rests_now(struct lane *lane, uint64_t index) {
+  if (rate == 0) return 0;
+  if (due_ns > turn_ns) {
+    resting[rests].lane = lane;
+    resting[rests++].index = index;
+    return 1;
+  }
+  /* What was missed in a pause is made up for, but for a moment only. */
+  if (due_ns < turn_ns - 20 * TICK_NS) due_ns = turn_ns - 20 * TICK_NS;
+  due_ns += (int64_t)((double)block / rate * 1e9);
+  return 0;
+}
+
+/* Blocks of other shares are passed over. */
+static void pass_over(void) {
+  while (cursor < blocks && (int64_t)(((uint64_t)cursor * 0x9e3779b97f4a7c15ull >> 33) % (uint64_t)parts) != part) cursor++;
+}
+
 static void start_next(struct lane *lane, uint64_t index) {
   struct slot *slot = &lane->slots[index];
+  if (filling) pass_over();
   if (filling && cursor == blocks) return;
+  if (rests_now(lane, index)) return;
+  if (in_flight == 0) silent_since = turn_ns;
   int64_t number = is_random ? (int64_t)(random_next() % (uint64_t)blocks) : cursor++;
   if (!filling && cursor == blocks) cursor = 0;
   slot->flushing = 0;
@@ -100,6 +128,12 @@ static void on_done(void *context, uint64_t index) {
     return;
   }
   in_flight--;
+  int64_t silence = turn_ns - silent_since;
+  silent_since = turn_ns;
+  if (gaps > 0 && (double)silence >= gaps * 1e6) {
+    printf("GAP %lld %lld\n", (long long)turn_ns / 1000, (long long)silence / 1000);
+    fflush(stdout);
+  }
   if (turn_ns >= measure_from && turn_ns < measure_until && !(filling && slot->flushing)) {
     int64_t took = turn_ns - slot->started_ns;
     measured++;
@@ -107,6 +141,13 @@ static void on_done(void *context, uint64_t index) {
     if (took > slowest_ns) slowest_ns = took;
   }
   if (wanted) start_next(lane, index);
+}
+
+static volatile sig_atomic_t stopping;
+
+static void on_term(int number) {
+  (void)number;
+  stopping = 1;
 }
 
 static void turn(struct lane *lanes) {
@@ -117,10 +158,17 @@ static void turn(struct lane *lanes) {
     fds[i] = (struct pollfd){.fd = c->fd, .events = (short)(c->out_to > 0 ? POLLIN | POLLOUT : POLLIN)};
   }
   errno = ETIMEDOUT;
-  if (poll(fds, (nfds_t)connections, 20000) <= 0) die("the server does not answer");
+  struct timespec tick = {.tv_nsec = TICK_NS}, patience = {.tv_sec = 20};
+  int ready = ppoll(fds, (nfds_t)connections, rests > 0 ? &tick : &patience, NULL);
+  if (ready < 0 && errno == EINTR) return;
+  if (ready < 0 || (ready == 0 && rests == 0)) die("the server does not answer");
   turn_ns = now_ns();
   for (int i = 0; i < connections; i++) {
     if (fds[i].revents & ~POLLOUT) nbd_receive(&lanes[i].connection, on_done, &lanes[i]);
+  }
+  while (rests > 0 && wanted && due_ns <= turn_ns) {
+    rests--;
+    start_next(resting[rests].lane, resting[rests].index);
   }
 }
 
@@ -135,6 +183,10 @@ static int options(int argc, char **argv) {
     else if (!strcmp(argv[i], "block")) block = atoll(value);
     else if (!strcmp(argv[i], "depth")) depth = atoll(value);
     else if (!strcmp(argv[i], "connections")) connections = atoll(value);
+    else if (!strcmp(argv[i], "part")) part = atoll(value);
+    else if (!strcmp(argv[i], "parts")) parts = atoll(value);
+    else if (!strcmp(argv[i], "rate")) rate = atof(value);
+    else if (!strcmp(argv[i], "gaps")) gaps = atof(value);
     else if (!strcmp(argv[i], "warmup")) warmup = atof(value);
     else if (!strcmp(argv[i], "seconds")) seconds = atof(value);
     /* Any state but 0 will do; small seeds are spread first. */
@@ -147,7 +199,7 @@ static int options(int argc, char **argv) {
   is_random = !filling && !strcmp(pattern, "random");
   /* A flush for each block would make a fill slow; it has one at its end. */
   if (filling) warmup = 0, seconds = 3600, flush_after = 0;
-  return uri != NULL && connections >= 1 && connections <= CONNECTIONS_MAX && depth >= 1 && depth <= DEPTH_MAX &&
+  return uri != NULL && parts >= 1 && connections >= 1 && connections <= CONNECTIONS_MAX && depth >= 1 && depth <= DEPTH_MAX &&
          block >= 512;
 }
 
@@ -169,7 +221,7 @@ int main(int argc, char **argv) {
   }
   blocks = (int64_t)lanes[0].connection.size_bytes / block;
   if (blocks == 0) die("the export is smaller than a block");
-  turn_ns = now_ns();
+  turn_ns = silent_since = due_ns = now_ns();
   measure_from = turn_ns + (int64_t)(warmup * 1e9);
   measure_until = measure_from + (int64_t)(seconds * 1e9);
   for (int64_t i = 0; i < connections * depth; i++) {
@@ -180,7 +232,8 @@ int main(int argc, char **argv) {
   }
   int64_t started = 0;
   double cpu = cpu_seconds();
-  while (turn_ns < measure_until && in_flight > 0) {
+  signal(SIGTERM, on_term);
+  while (!stopping && turn_ns < measure_until && in_flight + rests > 0) {
     if (!started && turn_ns >= measure_from) {
       started = turn_ns;
       cpu = cpu_seconds();

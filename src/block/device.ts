@@ -1,4 +1,5 @@
 import type { RawstorError } from '../common/errors.js';
+import { LIMITS } from '../common/limits.js';
 import { SliceList } from '../io/memory.js';
 
 /** Block operations, as every facade knows them. */
@@ -54,6 +55,14 @@ export interface BlockLimits {
   /** Longest DISCARD, WRITE_ZEROES, CACHE. */
   readonly rangeMaxBytes: number;
 }
+
+/** What volumes take: a request of a frame at a time, ranges without data longer. */
+export const USUAL_LIMITS: BlockLimits = {
+  blockSizeMinBytes: LIMITS.sectorBytes,
+  blockSizePreferredBytes: LIMITS.blockBytes,
+  payloadMaxBytes: LIMITS.framePayloadBytes,
+  rangeMaxBytes: LIMITS.rangeBytes,
+};
 
 /** The one interface between facades and everything below; layers are devices over a device. */
 export interface BlockDevice {

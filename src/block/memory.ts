@@ -10,6 +10,7 @@ import {
   BlockOp,
   type BlockRequest,
   type Extent,
+  USUAL_LIMITS,
 } from './device.js';
 
 const PAGE_BYTES = 64 * KiB;
@@ -50,10 +51,7 @@ export class MemoryDevice implements BlockDevice, BatchTask {
     this.multiConnection = options.multiConnection ?? true;
     this.allocatedMaxBytes = options.allocatedMaxBytes ?? Number.POSITIVE_INFINITY;
     this.limits = {
-      blockSizeMinBytes: LIMITS.sectorBytes,
-      blockSizePreferredBytes: LIMITS.blockBytes,
-      payloadMaxBytes: LIMITS.framePayloadBytes,
-      rangeMaxBytes: LIMITS.rangeBytes,
+      ...USUAL_LIMITS,
       ...options.limits,
     };
   }

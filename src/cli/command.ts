@@ -13,6 +13,8 @@ export interface OptionSpec {
   readonly parse?: (text: string, before: unknown) => unknown;
   readonly choices?: readonly string[];
   readonly required?: boolean;
+  /** Options that say something else, by their long names without the dashes. */
+  readonly conflicts?: readonly string[];
 }
 
 export interface ArgumentSpec {

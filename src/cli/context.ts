@@ -1,6 +1,6 @@
 import { hostname } from 'node:os';
 import { createInterface } from 'node:readline/promises';
-import { Cluster, type ClusterOptions } from '../client/index.js';
+import { Cluster, type ClusterOptions, type Patience } from '../client/index.js';
 import { systemClock } from '../common/clock.js';
 import { type Location, resolveLocation } from '../common/config.js';
 import { RawstorError } from '../common/errors.js';
@@ -20,6 +20,8 @@ export interface Globals {
   verbose: boolean;
   progress: boolean;
   timeout: number;
+  /** Whether somebody said so: then a server that is away is waited for as well. */
+  timeoutGiven: boolean;
 }
 
 const POOL_BYTES = 64 * MiB;
@@ -68,9 +70,19 @@ export class Context {
       log: this.log,
       name: this.program,
       host: hostname(),
+      patience: this.patience(),
       ...options,
     });
     return this.openCluster;
+  }
+
+  /** As long as --timeout says; undefined where nobody said it: a person wants to know at once that nothing is there. */
+  patience(): Patience | undefined {
+    const { timeout, timeoutGiven } = this.globals;
+    if (!timeoutGiven) return undefined;
+    const onWaiting = ({ message, where = '' }: RawstorError) =>
+      this.warn(`${message}${where === '' ? '' : ` (${where})`}: waiting for up to ${timeout / 1000} s`);
+    return { untilMs: this.clock.nowMs() + timeout, onWaiting };
   }
 
   /** Prose, on stderr. */
@@ -87,27 +99,29 @@ export class Context {
   }
 
   /**
-   * Asks on a terminal before something is destroyed; elsewhere, or with `force`, goes on.
+   * Asks on a terminal before something is lost that the command line names: `rm`, `--shrink`, `--no-safety`. Elsewhere, or with
+   * `yes`, goes on: a script has said it already.
    * @throws RawstorError DENIED when the answer is no
    */
-  async confirm(question: string, force: boolean): Promise<void> {
-    if (force || !canAsk()) return;
+  async confirm(question: string, yes: boolean): Promise<void> {
+    if (yes || !canAsk()) return;
     const asker = createInterface({ input: process.stdin, output: process.stderr });
     const answer = await asker.question(`${question} [y/N] `).finally(() => asker.close());
     if (!/^y(es)?$/i.test(answer.trim())) throw new RawstorError('DENIED', 'nothing was done');
   }
 
   /**
-   * As `confirm`, for data that a slip of a script would write over: where nobody can be asked it takes `force`.
+   * As `confirm`, for data that the command line does not name, as that of a volume which an import finds under its name: where nobody
+   * can be asked it takes `yes`.
    * @throws RawstorError DENIED, USAGE
    */
-  async confirmOverwrite(question: string, force: boolean): Promise<void> {
-    if (!force && !canAsk()) {
+  async confirmOverwrite(question: string, yes: boolean): Promise<void> {
+    if (!yes && !canAsk()) {
       throw new RawstorError('USAGE', `${question} There is no terminal to ask on`, {
-        hint: 'say yes with --force',
+        hint: 'say yes with --yes (or --force)',
       });
     }
-    await this.confirm(question, force);
+    await this.confirm(question, yes);
   }
 
   async close(): Promise<void> {

@@ -1,11 +1,36 @@
 import { canonicalAddress } from '../common/config.js';
 import { RawstorError } from '../common/errors.js';
 import { isId } from '../common/ids.js';
-import { parseDurationMs, parseSizeBytes } from '../common/units.js';
+import { LIMITS } from '../common/limits.js';
+import { formatSizeBytes, parseDurationMs, parseSizeBytes } from '../common/units.js';
+import type { OptionSpec } from './command.js';
+
+/** Of verbs that ask on a terminal before something is lost. */
+export const YES: OptionSpec = { flags: '-y, --yes', help: 'do not ask', default: false };
 
 /** Readers of option values; all throw RawstorError USAGE. */
 
 export const size = (text: string): number => parseSizeBytes(text);
+
+/** What a volume may have. `where`: what said it. @throws RawstorError USAGE */
+export function checkVolumeSize(sizeBytes: number, where: string): void {
+  if (sizeBytes === 0) {
+    throw new RawstorError('USAGE', 'a volume of no size is not possible', {
+      where,
+      hint: `the smallest has a sector of ${LIMITS.sectorBytes} bytes`,
+    });
+  }
+  if (sizeBytes % LIMITS.sectorBytes !== 0) {
+    const up = (Math.floor(sizeBytes / LIMITS.sectorBytes) + 1) * LIMITS.sectorBytes;
+    const message = `a size of ${sizeBytes} bytes is not whole sectors of ${LIMITS.sectorBytes}`;
+    throw new RawstorError('USAGE', message, { where, hint: `the next size that is: ${up}` });
+  }
+  if (sizeBytes <= LIMITS.volumeSizeBytes) return;
+  throw new RawstorError('USAGE', `a volume of ${formatSizeBytes(sizeBytes)} is too large`, {
+    where,
+    hint: `the largest has ${formatSizeBytes(LIMITS.volumeSizeBytes)}`,
+  });
+}
 
 export function wholeNumber(minimum: number, maximum: number): (text: string) => number {
   return (text) => {

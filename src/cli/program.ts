@@ -15,13 +15,14 @@ export const GLOBAL_OPTIONS: readonly OptionSpec[] = [
   {
     flags: '--location <where>',
     help: 'the cluster: HOST:PORT of an MGS or MDS, unix:/PATH, a file or a directory with cluster.toml (or RAWSTOR_LOCATION)',
+    conflicts: ['config'],
   },
   { flags: '-q, --quiet', help: 'no prose, no warnings', default: false },
   { flags: '-v, --verbose', help: 'log what happens, with stack traces of errors', default: false },
   { flags: '--no-progress', help: 'no progress bars' },
   {
     flags: '--timeout <time>',
-    help: 'how long to wait for the cluster',
+    help: 'how long to wait for answers; where it is given, also for an MDS that is away',
     parse: durationMs,
     default: 30_000,
     defaultText: '30s',
@@ -135,7 +136,8 @@ function fillVerb(program: Command, command: Command, verb: VerbSpec, run: Runne
   command.allowExcessArguments(false);
   command.action(async () => {
     checkArguments(verb, command.args);
-    await run(verb, program.opts<Globals>(), command.args, command.opts());
+    const timeoutGiven = program.getOptionValueSource('timeout') === 'cli';
+    await run(verb, { ...program.opts<Globals>(), timeoutGiven }, command.args, command.opts());
   });
 }
 
@@ -158,6 +160,7 @@ function toOption(spec: OptionSpec): Option {
   if (spec.default !== undefined) option.default(spec.default, spec.defaultText);
   if (spec.choices !== undefined) option.choices([...spec.choices]);
   if (spec.required === true) option.makeOptionMandatory();
+  if (spec.conflicts !== undefined) option.conflicts([...spec.conflicts]);
   const { parse } = spec;
   if (parse !== undefined) {
     option.argParser((text, before) => {

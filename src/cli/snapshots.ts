@@ -52,6 +52,16 @@ export function namedSnapshots(volume: ObjectInfo): NamedSnapshot[] {
   return volume.snapshots.flatMap((one) => (one.name === null ? [] : [{ ...one, name: one.name }]));
 }
 
+/** For verbs that take `VOLUME` and `VOLUME@SNAPSHOT` alike. @throws RawstorError USAGE, NOT_FOUND */
+export async function findEither(
+  context: Context,
+  cluster: Cluster,
+  text: string,
+): Promise<{ volume: ObjectInfo; snapshot: NamedSnapshot | null }> {
+  if (splitSnapshotRef(text) !== null) return await findSnapshot(context, cluster, text);
+  return { volume: await volumeInfo(cluster, text, context.globals.timeout), snapshot: null };
+}
+
 /** The volume and the snapshot of `VOLUME@SNAPSHOT`. @throws RawstorError USAGE, NOT_FOUND */
 export async function findSnapshot(
   context: Context,

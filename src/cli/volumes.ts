@@ -25,9 +25,27 @@ export function allVolumes(cluster: Cluster, timeoutMs: number): Promise<ObjectI
   return allPages(async (page) => (await cluster.mds.call('mds.list', page, timeoutMs)).objects);
 }
 
-/** @throws RawstorError NOT_FOUND */
-export function volumeInfo(cluster: Cluster, ref: string, timeoutMs: number): Promise<ObjectInfo> {
-  return cluster.mds.call('mds.getObj', { ref }, timeoutMs);
+/**
+ * `instead`: what is done with a snapshot, where this is done with volumes only.
+ * @throws RawstorError NOT_FOUND, USAGE
+ */
+export async function volumeInfo(
+  cluster: Cluster,
+  ref: string,
+  timeoutMs: number,
+  instead?: string,
+): Promise<ObjectInfo> {
+  checkVolumeRef(ref, instead);
+  return await cluster.mds.call('mds.getObj', { ref }, timeoutMs);
+}
+
+/** @throws RawstorError USAGE for VOLUME@SNAPSHOT */
+export function checkVolumeRef(ref: string, instead?: string): void {
+  const at = ref.indexOf('@');
+  if (at < 0) return;
+  throw new RawstorError('USAGE', `'${ref}' is a snapshot: a volume is wanted here`, {
+    hint: instead ?? `give the volume alone: ${ref.slice(0, at)}`,
+  });
 }
 
 /** @returns null when there is none */

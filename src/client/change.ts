@@ -1,10 +1,9 @@
 import type { Clock } from '../common/clock.js';
-import { asRawstorError, type RawstorError } from '../common/errors.js';
+import { asRawstorError } from '../common/errors.js';
 import type { ObjectInfo } from '../protocol/object-info.js';
 import type { VersionChange } from '../protocol/version-messages.js';
 import type { ControlLink } from './control-link.js';
-import type { OpenVolumeOptions } from './open.js';
-import type { Volume } from './volume.js';
+import { givingWay, type Opener } from './giving-way.js';
 
 export interface ChangeOptions {
   readonly clock: Clock;
@@ -13,10 +12,8 @@ export interface ChangeOptions {
   readonly holder?: string | undefined;
 }
 
-/** What opens volumes: a cluster. */
-interface Opener {
+interface Asker extends Opener {
   readonly mds: Pick<ControlLink, 'call'>;
-  openVolume(ref: string, options: OpenVolumeOptions): Promise<Volume>;
 }
 
 const RETRY_MS = 200;
@@ -33,7 +30,7 @@ const OPEN_MS = 30_000;
  * @throws RawstorError TIMEOUT when it has not been done and will not be; NOT_FOUND, EXISTS, BUSY, LIMIT, INVALID
  */
 export async function changeVolume(
-  cluster: Opener,
+  cluster: Asker,
   ref: string,
   change: VersionChange,
   options: ChangeOptions,
@@ -60,32 +57,18 @@ export async function changeVolume(
   }
 }
 
-async function changeHere(
+function changeHere(
   cluster: Opener,
   ref: string,
   change: VersionChange,
   { holder }: ChangeOptions,
   timeoutMs: number,
 ): Promise<ObjectInfo> {
-  const volume = await cluster.openVolume(ref, {
-    mode: 'write',
-    yields: true,
-    timeoutMs,
-    ...(holder === undefined ? {} : { holder }),
-  });
-  let fatal: RawstorError | null = null;
-  volume.onFatal = (error) => {
-    fatal = error;
-  };
-  try {
+  return givingWay(cluster, ref, { holder, timeoutMs }, async (volume) => {
     const object = await volume.change(change);
     if (change.kind === 'remove') await volume.settleVersions(SETTLE_MS);
     return object;
-  } catch (error) {
-    throw fatal ?? error;
-  } finally {
-    await volume.close();
-  }
+  });
 }
 
 /** Told by the record, after a session that ended while its change was on its way. */

@@ -1,11 +1,8 @@
 import { hostname } from 'node:os';
 import type { Clock } from '../common/clock.js';
 import { resolveLocation } from '../common/config.js';
-import { asRawstorError, RawstorError } from '../common/errors.js';
 import type { Logger } from '../common/log.js';
 import type { Io } from '../io/types.js';
-import { Connection } from '../protocol/connection.js';
-import { ASKS_ONLY } from '../protocol/connection-handler.js';
 import { Connector } from '../protocol/connector.js';
 import type { Params } from '../protocol/messages.js';
 import type { CreateSpec, ObjectInfo } from '../protocol/object-info.js';
@@ -14,7 +11,9 @@ import type { VersionChange } from '../protocol/version-messages.js';
 import { type ChangeOptions, changeVolume } from './change.js';
 import { ControlLink } from './control-link.js';
 import { type CreatedVolume, cloneVolume, createVolume } from './create.js';
+import { findMds } from './find-mds.js';
 import { type OpenVolumeOptions, openVolume } from './open.js';
+import type { Patience } from './patience.js';
 import { CopyThrottle } from './recovery/throttle.js';
 import { renameVolume } from './rename.js';
 import { DEFAULT_SEAL_TIMES, type SealTimes } from './seal-due.js';
@@ -44,9 +43,9 @@ export interface ClusterOptions {
   /** Most that resyncs and moves copy, over all volumes; null for no bound. */
   readonly recoveryBytesPerSecond?: number | null;
   readonly seals?: Partial<SealTimes>;
+  /** With the MDS, while it is away, and with an MGS that has to name it; none: one try. */
+  readonly patience?: Patience | undefined;
 }
-
-const CONNECT_TIMEOUT_MS = 3000;
 
 /** A client's view of a cluster: how to find it, its MDS, and its volumes. */
 export class Cluster {
@@ -68,7 +67,7 @@ export class Cluster {
     this.throttle = rate === null ? null : new CopyThrottle(options.clock, rate);
     this.identity = identity;
     const env = { io: options.io, clock: options.clock, log: options.log, identity };
-    this.mds = new ControlLink(env, 'mds', mdsAddresses);
+    this.mds = new ControlLink(env, 'mds', mdsAddresses, options.patience);
     this.mgs = mgsAddresses.length === 0 ? null : new ControlLink(env, 'mgs', mgsAddresses);
   }
 
@@ -80,13 +79,17 @@ export class Cluster {
       clusterId: '',
       name: `${options.name}@${hostname()}:${process.pid}`,
     };
+    let where = 'location';
+    let addresses: readonly string[];
     if (location.kind === 'config') {
       const { mds, mgs, clusterId } = location.config;
       identity.clusterId = clusterId ?? '';
       if (mds.length > 0) return new Cluster(options, identity, mds, mgs);
-      return Cluster.fromAddresses(options, identity, mgs, location.path);
-    }
-    return Cluster.fromAddresses(options, identity, location.addresses, 'location');
+      where = location.path;
+      addresses = mgs;
+    } else addresses = location.addresses;
+    const found = await findMds({ ...options, identity }, addresses, where);
+    return new Cluster(options, identity, found.mds, found.mgs);
   }
 
   /** Opens a volume and gives it as a block device. @throws RawstorError NOT_FOUND, BUSY, UNAVAILABLE, FENCED */
@@ -147,52 +150,4 @@ export class Cluster {
     const { io, clock, localOsts } = this.options;
     return new Connector({ io, clock, identity: this.identity }, localOsts);
   }
-
-  /** Asks each address what it is: an MGS names its MDSs, an MDS is one. */
-  private static async fromAddresses(
-    options: ClusterOptions,
-    identity: Cluster['identity'],
-    addresses: readonly string[],
-    where: string,
-  ): Promise<Cluster> {
-    const failures: string[] = [];
-    for (const address of addresses) {
-      try {
-        const { io, clock } = options;
-        const connection = await Connection.connect(io, address, {
-          identity,
-          clock,
-          handler: ASKS_ONLY,
-          timeoutMs: CONNECT_TIMEOUT_MS,
-        });
-        try {
-          const role = connection.remote?.role;
-          if (role === 'mds') return new Cluster(options, identity, addresses, []);
-          if (role === 'mgs') return new Cluster(options, identity, await mdsOf(connection), addresses);
-          failures.push(`${address} is an ${role}, not an MGS or MDS`);
-        } finally {
-          connection.end();
-        }
-      } catch (error) {
-        const failure = asRawstorError(error, address);
-        if (failure.code === 'VERSION' || failure.code === 'DENIED') throw failure;
-        failures.push(`${address}: ${failure.message}`);
-      }
-    }
-    throw new RawstorError('UNAVAILABLE', 'the cluster cannot be reached', {
-      where: failures.join('; ') || where,
-      hint: "start it with 'rawstor up' or 'rawstor serve', or check --location",
-    });
-  }
-}
-
-async function mdsOf(connection: Connection): Promise<string[]> {
-  const cluster = await connection.call('mgs.cluster', {});
-  const all = cluster.servers.filter((server) => server.role === 'mds');
-  const found = all.sort((a, b) => b.lastSeenWallMs - a.lastSeenWallMs).flatMap((server) => server.addresses);
-  if (found.length > 0) return found;
-  throw new RawstorError('UNAVAILABLE', 'the MGS knows no MDS', {
-    where: connection.peer,
-    hint: "start one with 'rawstor serve mds'",
-  });
 }

@@ -6,6 +6,7 @@ import { Connection } from '../protocol/connection.js';
 import { ASKS_ONLY, type ConnectionHandler } from '../protocol/connection-handler.js';
 import type { Identity } from '../protocol/hello.js';
 import type { MethodName, Params, Result } from '../protocol/messages.js';
+import { mostHopeful, type Patience, patiently, tryTimeoutMs } from './patience.js';
 
 const RETRY_MS = 200;
 const CONNECT_TIMEOUT_MS = 3000;
@@ -28,6 +29,7 @@ export class ControlLink {
   private readonly identity: Identity;
   private readonly addresses: readonly string[];
   private readonly role: 'mds' | 'mgs';
+  private readonly patience: Patience | undefined;
   private connection: Connection | null = null;
   private connecting: Promise<Connection> | null = null;
   private closed = false;
@@ -38,6 +40,7 @@ export class ControlLink {
     env: { io: Io; clock: Clock; log: Logger; identity: Identity },
     role: 'mds' | 'mgs',
     addresses: readonly string[],
+    patience?: Patience,
   ) {
     this.io = env.io;
     this.clock = env.clock;
@@ -45,9 +48,13 @@ export class ControlLink {
     this.identity = env.identity;
     this.role = role;
     this.addresses = addresses;
+    this.patience =
+      patience === undefined
+        ? undefined
+        : { ...patience, ended: () => this.closed || patience.ended?.() === true };
   }
 
-  /** One try. @throws RawstorError of the server, or UNAVAILABLE naming every address tried */
+  /** One try, once there is a connection. @throws RawstorError of the server, or UNAVAILABLE naming every address tried */
   async call<M extends MethodName>(method: M, params: Params<M>, timeoutMs = 10_000): Promise<Result<M>> {
     const connection = await this.connected();
     return connection.call(method, params, timeoutMs);
@@ -98,21 +105,22 @@ export class ControlLink {
   private async connected(): Promise<Connection> {
     if (this.closed) throw new RawstorError('UNAVAILABLE', `the link to the ${this.role} is closed`);
     if (this.connection !== null && !this.connection.closed) return this.connection;
-    this.connecting ??= this.connect().finally(() => {
+    this.connecting ??= patiently(this.clock, this.patience, () => this.connect()).finally(() => {
       this.connecting = null;
     });
     return this.connecting;
   }
 
   private async connect(): Promise<Connection> {
-    const failures: string[] = [];
+    const failures: RawstorError[] = [];
+    const said: string[] = [];
     for (const address of this.addresses) {
       try {
         const connection = await Connection.connect(this.io, address, {
           identity: this.identity,
           clock: this.clock,
           handler: this.handler(),
-          timeoutMs: CONNECT_TIMEOUT_MS,
+          timeoutMs: tryTimeoutMs(this.clock, this.patience, CONNECT_TIMEOUT_MS),
         });
         if (connection.remote?.role !== this.role) {
           connection.destroy();
@@ -124,11 +132,13 @@ export class ControlLink {
       } catch (error) {
         const failure = asRawstorError(error, address);
         if (failure.code === 'VERSION' || failure.code === 'DENIED') throw failure;
-        failures.push(`${address}: ${failure.message}`);
+        failures.push(failure);
+        said.push(`${address}: ${failure.message}`);
       }
     }
     throw new RawstorError('UNAVAILABLE', `no ${this.role.toUpperCase()} answers`, {
-      where: failures.join('; ') || 'no address known',
+      where: said.join('; ') || 'no address known',
+      cause: mostHopeful(failures),
       hint: `start it with 'rawstor serve ${this.role}' (or 'rawstor up'), or check --location`,
     });
   }

@@ -5,7 +5,9 @@ export { RemotePeer } from '../protocol/remote-peer.js';
 export { Cluster, type ClusterOptions } from './cluster.js';
 export { ControlLink } from './control-link.js';
 export type { CreatedVolume } from './create.js';
+export { findMds } from './find-mds.js';
 export type { OpenVolumeOptions } from './open.js';
+export { type Patience, patiently } from './patience.js';
 export { Keeper, type KeeperOptions } from './recovery/keeper.js';
 export {
   needsRecovery,

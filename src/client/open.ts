@@ -115,6 +115,7 @@ class Opening implements MemberOwner {
       return member;
     });
     this.state = new VolumeState(env, object, opened.sessionEpoch, members);
+    this.state.givesWay = options.yields === true;
   }
 
   async run(): Promise<Volume> {

@@ -60,6 +60,8 @@ export class VolumeState {
   /** A change of the set is recorded but not yet stored on every survivor: nothing is acknowledged (I6). */
   acksHeld = false;
   closing = false;
+  /** Opened for the volume's own good: whoever opens it gets it. */
+  givesWay = false;
   /** Why nothing works any more: fenced, or closed. */
   fatal: RawstorError | null = null;
   /** A recorded loss that the next flush has to report (I8), and the epoch up to which it stands for all. */
@@ -134,6 +136,15 @@ export class VolumeState {
       hint: 'check the file system inside; the volume keeps the mark of it',
     });
     this.lossToReport = { error, epoch: this.epoch };
+  }
+
+  /** Nothing works any more. To give way is no trouble for who is there to do so. */
+  failed(error: RawstorError): void {
+    this.fatal = error;
+    const facts = { volume: this.name, code: error.code };
+    const gaveWay = this.givesWay && (error.code === 'FENCED' || error.code === 'CONFLICT');
+    if (gaveWay) this.env.log.info(facts, 'another session has the volume now');
+    else this.env.log.error(facts, error.message);
   }
 
   /** Rising: each attach of this session has its own (I4). */

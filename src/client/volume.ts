@@ -1,13 +1,12 @@
 import {
   type BlockDevice,
   BlockFlag,
-  type BlockLimits,
   BlockOp,
   type BlockRequest,
   type Extent,
+  USUAL_LIMITS,
 } from '../block/device.js';
 import { asRawstorError, RawstorError } from '../common/errors.js';
-import { LIMITS } from '../common/limits.js';
 import type { ObjectInfo } from '../protocol/object-info.js';
 import type { VersionChange } from '../protocol/version-messages.js';
 import type { ControlLink } from './control-link.js';
@@ -40,12 +39,7 @@ import { VolumeTimers } from './volume-timers.js';
 export class Volume implements BlockDevice, MemberOwner {
   readonly readOnly: boolean;
   readonly multiConnection = true;
-  readonly limits: BlockLimits = {
-    blockSizeMinBytes: LIMITS.sectorBytes,
-    blockSizePreferredBytes: LIMITS.blockBytes,
-    payloadMaxBytes: LIMITS.framePayloadBytes,
-    rangeMaxBytes: LIMITS.rangeBytes,
-  };
+  readonly limits = USUAL_LIMITS;
   /** Called once when the volume can serve no more: fenced, or its set of replicas is beyond repair. */
   onFatal: ((error: RawstorError) => void) | null = null;
   /** Called after each change of its size: clients of a facade may have to look again. */
@@ -270,8 +264,7 @@ export class Volume implements BlockDevice, MemberOwner {
 
   private fail(error: RawstorError): void {
     if (this.state.fatal !== null) return;
-    this.state.fatal = error;
-    this.state.env.log.error({ volume: this.state.name, code: error.code }, error.message);
+    this.state.failed(error);
     this.stopTimers();
     for (const member of this.state.members) member.end(false);
     this.path.failAll(error);

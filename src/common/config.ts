@@ -217,7 +217,7 @@ export type Location =
   | { readonly kind: 'config'; readonly path: string; readonly config: ClusterConfig };
 
 /**
- * Finds the cluster: the text (`--location`), RAWSTOR_LOCATION, `configFile` (`-c`), then cluster.toml in
+ * Finds the cluster: the text (`--location`), `configFile` (`-c`), RAWSTOR_LOCATION, then cluster.toml in
  * ./.rawstor, ~/.config/rawstor and /etc/rawstor. A text is one or more addresses with commas, a file, or a
  * directory with cluster.toml.
  * @throws RawstorError USAGE, NOT_FOUND, CONFIG
@@ -229,8 +229,8 @@ export function resolveLocation(
   configFile?: string,
 ): Location {
   if (text !== undefined) return locationOf(text, cwd, '--location');
-  if (env.RAWSTOR_LOCATION) return locationOf(env.RAWSTOR_LOCATION, cwd, 'RAWSTOR_LOCATION');
   if (configFile !== undefined) return withConfig(resolve(cwd, configFile));
+  if (env.RAWSTOR_LOCATION) return locationOf(env.RAWSTOR_LOCATION, cwd, 'RAWSTOR_LOCATION');
   const home = env.XDG_CONFIG_HOME || join(env.HOME || homedir(), '.config');
   const usual = [
     join(cwd, '.rawstor', CLUSTER_FILE),

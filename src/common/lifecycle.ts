@@ -32,13 +32,13 @@ const STOP_TIMEOUT_MS = 20_000;
 
 /**
  * Runs a service in the foreground until SIGTERM, SIGINT or SIGHUP, or until the process that forked this
- * one is gone: then closes it cleanly. A second signal ends the process at once. Tells systemd (NOTIFY_SOCKET) and
+ * one is gone: then closes it cleanly. A start that waits for others looks at `stopping`. A second signal ends the process at once. Tells systemd (NOTIFY_SOCKET) and
  * the parent when it is ready.
  * @returns the exit code
  * @throws what `start` throws, after telling the parent
  */
 export async function runService<S extends Service>(
-  start: () => Promise<S>,
+  start: (stopping: AbortSignal) => Promise<S>,
   options: RunOptions<S>,
 ): Promise<number> {
   const { log } = options;
@@ -49,14 +49,23 @@ export async function runService<S extends Service>(
       log.error({ limitMs }, 'not stopped in time, ending the process');
       process.exit(75);
     }, limitMs).unref();
+  const stopping = new AbortController();
   // A start that hangs must not outlive the parent either.
-  void stop.asked.then(deadline);
+  void stop.asked.then(() => {
+    stopping.abort();
+    deadline();
+  });
   process.on('uncaughtException', (error) => crash(log, error));
   process.on('unhandledRejection', (error) => crash(log, error));
   let service: S;
   try {
-    service = await start();
+    service = await start(stopping.signal);
   } catch (error) {
+    if (stopping.signal.aborted) {
+      log.info({ reason: await stop.asked, start: String(error) }, 'stopped before it was ready');
+      stop.dispose();
+      return 0;
+    }
     const { code, message, where, hint } = asRawstorError(error);
     tellParent({ type: 'failed', code, message, where, hint });
     stop.dispose();

@@ -1,7 +1,7 @@
 /** Everything asked of the operating system on the data path: see types.ts. */
 
 export { formatTcp, parseAddress } from './address.js';
-export { crc32c } from './crc32c.js';
+export { crc32c, crc32cAgrees } from './crc32c.js';
 export { type CreateIoOptions, createIo } from './create.js';
 export {
   type DescriptorListener,

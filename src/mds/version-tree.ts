@@ -179,7 +179,7 @@ function forget(object: ObjectRecord, versions: readonly number[]): Partial<Vers
     if (gone.name !== null) {
       throw new RawstorError('INVALID', `version ${version} is the snapshot '${gone.name}'`, { where });
     }
-    const over = versionsOver({ snapshots, headOver }, version);
+    const over = versionsOver({ ...object, snapshots, headOver }, version).length;
     if (over > 1) throw new RawstorError('BUSY', `${over} versions lie over version ${version}`, { where });
     snapshots = snapshots
       .filter((one) => one !== gone)

@@ -133,11 +133,12 @@ ${rows}
 }
 
 function row(server: ServerStatus, nowWallMs: number, space: boolean): string {
-  const { health, labels, addresses } = server;
+  const { health, labels, addresses, waitsFor } = server;
+  const waits = waitsFor === undefined || health === 'down' ? '' : `, waits for ${escapeHtml(waitsFor)}`;
   const others = Object.entries(labels).filter(([name]) => name !== 'host');
   const host = [labels.host ?? '–', ...others.map(([name, value]) => `${name}=${value}`)].join(' ');
   const cells = [
-    `<td class="health ${health}"><span aria-hidden="true">${SIGNS[health]}</span> ${health}</td>`,
+    `<td class="health ${health}"><span aria-hidden="true">${SIGNS[health]}</span> ${health}${waits}</td>`,
     `<td>${escapeHtml(host)}</td>`,
     `<th scope="row"><code>${escapeHtml(server.id)}</code></th>`,
     ...(space ? spaceCells(server) : []),

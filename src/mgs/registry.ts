@@ -112,7 +112,7 @@ function keyOf(info: ServerInfo): string {
 
 function sameBesidesSpace(a: ServerInfo, b: ServerInfo): boolean {
   return (
-    JSON.stringify([a.addresses, a.labels, a.capacityBytes]) ===
-    JSON.stringify([b.addresses, b.labels, b.capacityBytes])
+    JSON.stringify([a.addresses, a.labels, a.capacityBytes, a.waitsFor]) ===
+    JSON.stringify([b.addresses, b.labels, b.capacityBytes, b.waitsFor])
   );
 }

@@ -1,12 +1,13 @@
 // CRC-32C (Castagnoli). The hardware instruction has a latency of three cycles and a throughput of one, so that
 // three independent streams over one buffer are three times as fast; their sums are joined by moving a sum over
-// the zero bytes that stand for the stream behind it.
+// the zero bytes that stand for the stream behind it. Where the CPU multiplies polynomials 512 bits at a time,
+// longer data is first folded into 64 bytes that have the same sum, which is some three times as fast again.
 #include <string.h>
 
 #include "napi_util.h"
 
 #if defined(__x86_64__)
-#include <nmmintrin.h>
+#include <immintrin.h>
 #endif
 
 namespace rawstor {
@@ -114,16 +115,70 @@ __attribute__((target("sse4.2"))) uint32_t Hardware(uint32_t crc, const uint8_t*
   return crc;
 }
 
+// x^power modulo the polynomial, reflected: the highest bit stands for x^0.
+uint32_t Power(size_t power) {
+  uint32_t value = 0x80000000u;
+  for (size_t i = 0; i < power; i++) value = (value & 1) != 0 ? (value >> 1) ^ kPolynomial : value >> 1;
+  return value;
+}
+
+// 16 bytes of data stand for the same 16 bytes so many bits further on, once their earlier half is multiplied by
+// one factor and the later half by the other. The product of two reflected numbers is one bit short: hence the shift.
+struct Fold {
+  uint64_t earlier, later;
+  explicit Fold(size_t bits)
+      : earlier(static_cast<uint64_t>(Power(bits + 32)) << 1), later(static_cast<uint64_t>(Power(bits - 32)) << 1) {}
+};
+
+#define RAWSTOR_WIDE __attribute__((target("avx512f,vpclmulqdq,sse4.2")))
+
+RAWSTOR_WIDE inline __m512i Factors(const Fold& fold) {
+  return _mm512_broadcast_i32x4(_mm_set_epi64x(static_cast<long long>(fold.later), static_cast<long long>(fold.earlier)));
+}
+
+RAWSTOR_WIDE inline __m512i Folded(__m512i value, __m512i factors, __m512i onto) {
+  const __m512i earlier = _mm512_clmulepi64_epi128(value, factors, 0x00);
+  const __m512i later = _mm512_clmulepi64_epi128(value, factors, 0x11);
+  constexpr int kXorOfThree = 0x96;
+  return _mm512_ternarylogic_epi64(earlier, later, onto, kXorOfThree);
+}
+
+RAWSTOR_WIDE uint32_t Wide(uint32_t crc, const uint8_t* data, size_t length) {
+  constexpr size_t kStep = 256;
+  if (length < 2 * kStep) return Hardware(crc, data, length);
+  static const Fold by_step(8 * kStep), by_one(8 * 64);
+  const __m512i step = Factors(by_step), one = Factors(by_one);
+  __m512i a = _mm512_loadu_si512(data), b = _mm512_loadu_si512(data + 64);
+  __m512i c = _mm512_loadu_si512(data + 128), d = _mm512_loadu_si512(data + 192);
+  a = _mm512_xor_si512(a, _mm512_zextsi128_si512(_mm_cvtsi32_si128(static_cast<int>(crc))));
+  for (data += kStep, length -= kStep; length >= kStep; data += kStep, length -= kStep) {
+    a = Folded(a, step, _mm512_loadu_si512(data));
+    b = Folded(b, step, _mm512_loadu_si512(data + 64));
+    c = Folded(c, step, _mm512_loadu_si512(data + 128));
+    d = Folded(d, step, _mm512_loadu_si512(data + 192));
+  }
+  uint8_t last[64];
+  _mm512_storeu_si512(last, Folded(Folded(Folded(a, one, b), one, c), one, d));
+  return Hardware(Hardware(0, last, sizeof(last)), data, length);
+}
+
 using Function_ = uint32_t (*)(uint32_t, const uint8_t*, size_t);
 
+Function_ Choose() {
+  if (!__builtin_cpu_supports("sse4.2")) return Software;
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("vpclmulqdq") ? Wide : Hardware;
+}
+
 uint32_t Compute(uint32_t crc, const uint8_t* data, size_t length) {
-  static const Function_ chosen = __builtin_cpu_supports("sse4.2") ? Hardware : Software;
+  static const Function_ chosen = Choose();
   return chosen(crc, data, length);
 }
 
 #else
 
 uint32_t Compute(uint32_t crc, const uint8_t* data, size_t length) { return Software(crc, data, length); }
+
+using Function_ = uint32_t (*)(uint32_t, const uint8_t*, size_t);
 
 #endif
 
@@ -138,6 +193,26 @@ napi_value Crc32cAt(napi_env env, napi_callback_info info) {
   Args<3> args(env, info);
   const uint8_t* data = reinterpret_cast<const uint8_t*>(static_cast<uintptr_t>(Long(env, args[0])));
   return Sum(env, ~Compute(~Uint(env, args[2]), data, static_cast<size_t>(Long(env, args[1]))));
+}
+
+// crc32cAgrees(address, blockBytes, blocks, sums, first) -> how many blocks have the sums that stand from `first` on in an
+// Uint32Array, up to the first that has not
+napi_value Crc32cAgrees(napi_env env, napi_callback_info info) {
+  Args<5> args(env, info);
+  const uint8_t* data = reinterpret_cast<const uint8_t*>(static_cast<uintptr_t>(Long(env, args[0])));
+  const size_t block = Uint(env, args[1]), blocks = Uint(env, args[2]), first = Uint(env, args[4]);
+  const Span sums = Bytes(env, args[3]);
+  if (sums.length / 4 < first || sums.length / 4 - first < blocks) {
+    napi_throw_range_error(env, nullptr, "there are not so many sums");
+    return nullptr;
+  }
+  size_t good = 0;
+  for (; good < blocks; good++) {
+    uint32_t expected;
+    memcpy(&expected, sums.data + (first + good) * 4, sizeof(expected));
+    if (~Compute(~0u, data + good * block, block) != expected) break;
+  }
+  return Sum(env, static_cast<uint32_t>(good));
 }
 
 // crc32c(bytes, offset, length, before, software) -> sum
@@ -160,6 +235,7 @@ napi_value Crc32c(napi_env env, napi_callback_info info) {
 
 void RegisterCrc32c(napi_env env, napi_value exports) {
   Function(env, exports, "crc32cAt", Crc32cAt);
+  Function(env, exports, "crc32cAgrees", Crc32cAgrees);
   Function(env, exports, "crc32c", Crc32c);
 }
 

@@ -51,6 +51,7 @@ export interface Native {
 
   crc32c(bytes: Uint8Array, offset: number, length: number, before: number, software: boolean): number;
   crc32cAt(address: number, length: number, before: number): number;
+  crc32cAgrees(address: number, blockBytes: number, blocks: number, sums: Uint32Array, first: number): number;
 
   /** `host` is a numeric IP address, or an absolute path (then a Unix socket, and `port` means nothing). */
   socketListen(host: string, port: number, backlog: number): number;

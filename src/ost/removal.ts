@@ -78,7 +78,8 @@ export class Removal {
     const object = core.objects.get(id);
     if (object !== undefined) {
       await object.turn;
-      await core.endSessions(object, STATUS_STALE_SESSION);
+      // A merge would make anew what is removed here. It sees that the object goes, and ends within a region.
+      await Promise.all([core.endSessions(object, STATUS_STALE_SESSION), core.layers.merger.gaveUp(id)]);
       await core.closeFiles(object);
       core.objects.delete(id);
     }

@@ -18,6 +18,8 @@ export const serverInfoSchema = z.object({
   damagedBlocks: count.optional(),
   /** Longest time its event loop was held up; absent: not told. */
   loopStallMaxMs: z.number().nonnegative().optional(),
+  /** What it waits for before it serves, for people; absent: it serves. */
+  waitsFor: z.string().max(64).optional(),
 });
 export type ServerInfo = z.infer<typeof serverInfoSchema>;
 

@@ -50,17 +50,19 @@ export function hasTail({
   return tailBytes > sizeBytes;
 }
 
-type Tree = Pick<ObjectRecord, 'headOver' | 'snapshots'>;
+type Tree = Pick<ObjectRecord, 'headVersion' | 'headOver' | 'snapshots'>;
 
-/** How many versions lie directly over one, the head among them. */
-export function versionsOver({ snapshots, headOver }: Tree, version: number): number {
-  return snapshots.filter((one) => one.over === version).length + (headOver === version ? 1 : 0);
+/** Versions that lie directly over one, the head last. */
+export function versionsOver({ snapshots, headVersion, headOver }: Tree, version: number): number[] {
+  const over = snapshots.filter((one) => one.over === version).map((one) => one.version);
+  if (headOver === version) over.push(headVersion);
+  return over;
 }
 
 /** Nameless versions that OSTs delete, or merge into the version over them. */
 export function mergeable(tree: Tree): number[] {
   const nameless = tree.snapshots.filter((one) => one.name === null);
-  return nameless.map((one) => one.version).filter((version) => versionsOver(tree, version) <= 1);
+  return nameless.map((one) => one.version).filter((version) => versionsOver(tree, version).length <= 1);
 }
 
 /** What the holder of an object is asked to do. */

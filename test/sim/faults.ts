@@ -71,7 +71,7 @@ export const FAULTS: FaultTable = {
     weight: 3,
     act(cluster) {
       const { process } = pick(cluster, cluster.osts);
-      if (process) process.pausedUntilMs = cluster.world.nowMs + cluster.world.between(50, 4000);
+      if (process) process.pauseFor(cluster.world.between(50, 4000));
     },
   },
   failSync: {
@@ -134,7 +134,7 @@ export const FAULTS: FaultTable = {
     weight: 3,
     act(cluster) {
       const { guest, world } = cluster;
-      if (guest !== null) guest.process.pausedUntilMs = world.nowMs + world.between(50, 4000);
+      if (guest !== null) guest.process.pauseFor(world.between(50, 4000));
     },
   },
   fullDisk: {
@@ -153,7 +153,7 @@ export const FAULTS: FaultTable = {
     weight: 2,
     act(cluster) {
       const { process } = cluster.mds;
-      if (process) process.pausedUntilMs = cluster.world.nowMs + cluster.world.between(50, 4000);
+      if (process) process.pauseFor(cluster.world.between(50, 4000));
     },
   },
   clockJump: {

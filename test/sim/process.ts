@@ -44,6 +44,11 @@ export class SimProcess implements Actor {
     return true;
   }
 
+  /** SIGSTOP, then SIGCONT. What was put off by an earlier one goes on before what comes later. */
+  pauseFor(pauseMs: number): void {
+    this.pausedUntilMs = Math.max(this.pausedUntilMs, this.world.nowMs + pauseMs);
+  }
+
   /** SIGKILL. */
   kill(): void {
     if (!this.alive) return;

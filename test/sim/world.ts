@@ -18,6 +18,9 @@ interface Event {
   readonly action: () => void;
 }
 
+/** Events in one moment of virtual time: beyond, somebody asks again and again without waiting. */
+const EVENTS_AT_ONCE = 100_000;
+
 /** A rule of docs/consistency was broken, or nothing goes on any more. */
 export class Violation extends Error {
   override readonly name = 'Violation';
@@ -63,6 +66,7 @@ export class World {
   violation: Violation | null = null;
   readonly counts: Record<string, number> = {};
   private readonly heap: Event[] = [];
+  private eventsNow = 0;
   private readonly touched = new Set<Actor>();
 
   constructor(seed: number) {
@@ -122,13 +126,22 @@ export class World {
           continue;
         }
       }
-      this.nowMs = Math.max(this.nowMs, event.atMs);
+      this.advanceTo(event.atMs);
       this.events++;
       if (event.label !== '') this.trace(`${actor?.name ?? '-'} ${event.label}`);
       event.action();
       this.settle();
     }
     if (this.violation !== null) throw this.violation;
+  }
+
+  private advanceTo(atMs: number): void {
+    if (atMs > this.nowMs) {
+      this.nowMs = atMs;
+      this.eventsNow = 0;
+    } else if (++this.eventsNow > EVENTS_AT_ONCE) {
+      throw new Violation(`time stands still: ${EVENTS_AT_ONCE} events at ${this.nowMs.toFixed(3)} ms`);
+    }
   }
 
   private settle(): void {

@@ -26,6 +26,8 @@ export interface GatewayOptions {
   /** Management server to register with. */
   readonly mgs?: ControlLink | null;
   readonly labels?: Record<string, string>;
+  /** By which the management server knows it; else a new one. */
+  readonly id?: string;
   /** Only this volume. */
   readonly only?: string;
 }
@@ -88,7 +90,7 @@ export class Gateway {
       throw error;
     }
     if (options.mgs) {
-      const id = newId();
+      const id = options.id ?? newId();
       const told = reachable(addresses);
       const labels = { host: hostname(), ...options.labels };
       const info = () => ({

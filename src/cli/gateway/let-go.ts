@@ -1,7 +1,7 @@
 import type { Volume } from '../../client/index.js';
 import { RawstorError } from '../../common/errors.js';
 import type { Context } from '../context.js';
-import { volumeInfo } from '../volumes.js';
+import { checkVolumeRef, volumeInfo } from '../volumes.js';
 import { callControl } from './control.js';
 
 /**
@@ -35,6 +35,7 @@ export async function openVolume(
   ref: string,
   { hint, ...more }: { force?: boolean; acceptLoss?: boolean; hint?: string } = {},
 ): Promise<Volume> {
+  checkVolumeRef(ref);
   const cluster = await context.cluster();
   return await withoutGateway(
     context,

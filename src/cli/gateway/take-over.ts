@@ -9,6 +9,8 @@ export interface TakeOverOptions {
   force: boolean;
   /** Without replicas that may have newer data, for good. */
   acceptLoss: boolean;
+  /** Nobody is to be asked. */
+  yes: boolean;
 }
 
 /**
@@ -22,14 +24,14 @@ export async function takeOver(
   options: TakeOverOptions,
   gateway: FoundGateway | null,
 ): Promise<void> {
-  const { force, acceptLoss } = options;
+  const { force, acceptLoss, yes } = options;
   if (!force && !acceptLoss) return;
   const { lease, name } = volume;
   if (gateway !== null && lease !== null && (await has(context, gateway, lease.holder))) {
     return context.note(`${name} is open in this gateway already: nothing is taken from anybody`);
   }
   if (acceptLoss) {
-    await context.confirm(`Give up for good what only replicas that are away have of ${name}?`, force);
+    await context.confirm(`Give up for good what only replicas that are away have of ${name}?`, yes || force);
   }
   const opened = await openVolume(context, name, { force, acceptLoss });
   await opened.close();

@@ -1,5 +1,6 @@
+import { patiently } from '../../client/index.js';
 import { asRawstorError, RawstorError } from '../../common/errors.js';
-import type { ServerInfo } from '../../protocol/index.js';
+import type { Result } from '../../protocol/index.js';
 import type { Context } from '../context.js';
 import { linkOptions, ServerLink } from '../server-link.js';
 
@@ -7,6 +8,8 @@ import { linkOptions, ServerLink } from '../server-link.js';
 export interface Target {
   readonly ostId: string | null;
   readonly addresses: readonly string[];
+  /** When the management server heard of it last; null where that is not known. */
+  readonly lastSeenWallMs: number | null;
 }
 
 /** An MDS that is up answers within this. */
@@ -17,10 +20,13 @@ const PROBE_MS = 2000;
  * @throws RawstorError USAGE, CONFIG, UNAVAILABLE
  */
 export async function findOsts(context: Context, named: readonly string[] | undefined): Promise<Target[]> {
-  if (named !== undefined) return named.map((each) => ({ ostId: null, addresses: [each] }));
+  if (named !== undefined)
+    return named.map((each) => ({ ostId: null, addresses: [each], lastSeenWallMs: null }));
   const servers = await askMgs(context);
   const osts = servers.filter((server) => server.role === 'ost');
-  if (osts.length > 0) return osts.map(({ id, addresses }) => ({ ostId: id, addresses }));
+  if (osts.length > 0) {
+    return osts.map(({ id, addresses, lastSeenWallMs }) => ({ ostId: id, addresses, lastSeenWallMs }));
+  }
   throw new RawstorError('UNAVAILABLE', 'the management server knows no OST', {
     hint: 'name every OST of the cluster with --ost',
   });
@@ -57,7 +63,11 @@ export async function checkNoMds(context: Context): Promise<void> {
 }
 
 /** The MDS of the location. @throws RawstorError UNAVAILABLE */
-export async function mdsLink(context: Context): Promise<ServerLink> {
+export function mdsLink(context: Context): Promise<ServerLink> {
+  return patiently(context.clock, context.patience(), () => openMdsLink(context));
+}
+
+async function openMdsLink(context: Context): Promise<ServerLink> {
   const place = context.location();
   const addresses = place.kind === 'config' ? [...place.config.mds] : [];
   if (place.kind !== 'config') {
@@ -79,7 +89,7 @@ async function registeredMds(context: Context): Promise<string[]> {
   return servers.filter((server) => server.role === 'mds').flatMap((server) => server.addresses);
 }
 
-async function askMgs(context: Context): Promise<ServerInfo[]> {
+async function askMgs(context: Context): Promise<Result<'mgs.cluster'>['servers']> {
   const place = context.location();
   const addresses = place.kind === 'config' ? place.config.mgs : place.addresses;
   const failures: string[] = [];

@@ -5,6 +5,7 @@ export interface RebuildOptions {
   dir: string;
   ost?: string[];
   allowMissing: boolean;
+  without?: string[];
   doubtful?: 'restore' | 'leave';
   dryRun: boolean;
 }
@@ -24,6 +25,11 @@ export const REBUILD_OPTIONS: readonly OptionSpec[] = [
     flags: '--allow-missing',
     help: 'go on without OSTs that do not answer: volumes that may have lost writes by that are marked, those that are not whole stay out',
     default: false,
+  },
+  {
+    flags: '--without <ost>',
+    help: 'the same for one OST only, by its id or the end of it; it is not asked. Repeatable',
+    parse: list((text) => text),
   },
   {
     flags: '--doubtful <what>',

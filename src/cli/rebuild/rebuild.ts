@@ -3,6 +3,7 @@ import { asRawstorError, RawstorError } from '../../common/errors.js';
 import type { DumpedMds, Finding, OstScan, RebuildPlan } from '../../mds/index.js';
 import type { Context } from '../context.js';
 import { linkOptions, ServerLink } from '../server-link.js';
+import { Absent, checkWithout, isWithout } from './absent.js';
 import { checkNoMds, findOsts, type Target } from './find-osts.js';
 import type { RebuildOptions } from './options.js';
 import { report } from './report.js';
@@ -20,19 +21,28 @@ export async function rebuild(
   const dir = resolve(options.dir);
   if (!options.dryRun) await checkEmptyDirectory(dir);
   await checkNoMds(context);
-  const { scans, silent } = await scanAll(context, await targets(context, options, dump));
+  const known = await targets(context, options, dump);
+  const { scans, silent } = await scanAll(
+    context,
+    known.filter(({ ostId }) => !isWithout(options, ostId)),
+  );
   if (scans.length === 0) {
     throw new RawstorError('UNAVAILABLE', 'no OST answered', {
       hint: 'start the OSTs: the metadata is on them',
     });
   }
   const plan = makePlan(scans, dump, {
-    silent: silent.flatMap(({ ostId }) => ostId ?? []),
+    silent: [...silent, ...known.filter(({ ostId }) => isWithout(options, ostId))].flatMap(
+      ({ ostId }) => ostId ?? [],
+    ),
     restoreDoubtful: options.doubtful === 'restore',
     nowWallMs: context.clock.wallMs(),
   });
+  checkWithout(plan, options);
   report(context, plan, options, dump !== null);
-  const refusal = refuse(plan, silent, options);
+  const absent = new Absent(known, silent, context.clock.wallMs());
+  for (const text of absent.passedOver(plan, options)) context.warn(text);
+  const refusal = refuse(plan, absent, options);
   if (refusal !== null) throw refusal;
   if (options.dryRun) return 0;
   await writeMdsDirectory(dir, plan, context.clock.wallMs());
@@ -44,7 +54,7 @@ export async function rebuild(
 async function targets(context: Context, options: RebuildOptions, dump: DumpedMds | null): Promise<Target[]> {
   const dumped = (dump?.osts ?? [])
     .filter(({ removed }) => removed !== true)
-    .map(({ ostId, addresses }) => ({ ostId, addresses }));
+    .map(({ ostId, addresses }) => ({ ostId, addresses, lastSeenWallMs: null }));
   if (dump === null || options.ost !== undefined) {
     return [...dumped, ...(await findOsts(context, options.ost))];
   }
@@ -96,12 +106,15 @@ async function scanOne(context: Context, target: Target): Promise<OstScan | null
 }
 
 /** Why nothing is written, where somebody has to decide first. */
-function refuse(plan: RebuildPlan, silent: readonly Target[], options: RebuildOptions): RawstorError | null {
-  if (!options.allowMissing && (plan.missing.length > 0 || silent.length > 0)) {
-    const who = [...new Set([...plan.missing, ...silent.map((each) => each.ostId ?? each.addresses[0]!)])];
-    return new RawstorError('UNAVAILABLE', `${who.length} OSTs did not answer: nothing was written`, {
-      where: who.join(', '),
-      hint: 'start them. With --allow-missing it goes on without them, as listed above',
+function refuse(plan: RebuildPlan, absent: Absent, options: RebuildOptions): RawstorError | null {
+  const blocking = absent.blocking(plan, options);
+  if (blocking.length > 0) {
+    const [one] = blocking;
+    const who = blocking.length === 1 ? 'one OST' : `${blocking.length} OSTs`;
+    const without = one?.ostId == null ? 'with --ost for all the others' : `with --without ${one.ostId}`;
+    return new RawstorError('UNAVAILABLE', `${who} did not answer: nothing was written`, {
+      where: blocking.map(({ text }) => text).join('; '),
+      hint: `start ${blocking.length === 1 ? 'it' : 'them'}. Gone for good, go on as listed above ${without}, or with --allow-missing for all`,
     });
   }
   const doubtful = plan.findings.filter(({ fate }) => fate === 'doubtful' || fate === 'contradictory');

@@ -1,4 +1,5 @@
 import { hostname } from 'node:os';
+import { type Patience, patiently } from '../../client/index.js';
 import type { Clock } from '../../common/clock.js';
 import { type ClusterConfig, resolveLocation } from '../../common/config.js';
 import { RawstorError } from '../../common/errors.js';
@@ -103,6 +104,7 @@ export async function knownCluster(
   context: Context,
   env: RoleEnvironment,
   flags: { mds?: readonly string[]; mgs?: readonly string[] },
+  patience?: Patience,
 ): Promise<KnownCluster> {
   const { location, config } = context.globals;
   const asked = location !== undefined || config !== undefined || Boolean(process.env.RAWSTOR_LOCATION);
@@ -111,7 +113,9 @@ export async function knownCluster(
     const place = resolveLocation(location, process.env, process.cwd(), config);
     if (place.kind === 'config')
       found = { mds: place.config.mds, mgs: place.config.mgs, config: place.config };
-    else if (flags.mds === undefined) found = await askRoles(context, env, place.addresses);
+    else if (flags.mds === undefined) {
+      found = await patiently(env.clock, patience, () => askRoles(context, env, place.addresses));
+    }
   } catch (error) {
     if (asked) throw error;
     if (!(error instanceof RawstorError) || error.code !== 'CONFIG' || error.hint === undefined) throw error;

@@ -211,13 +211,10 @@ export function childSpecs(plan: UpPlan): { first: ChildSpec[]; osts: ChildSpec[
       const args = ['ost', '--dir', join(dir, name), '--listen', address, '--label', `host=up-${i + 1}`];
       return spec(name, args);
     }),
-    gateway: spec('nbd', [
-      'nbd',
-      '--listen',
-      `unix:${plan.nbdSocket}`,
-      ...nbd,
-      '--control',
-      plan.controlSocket,
-    ]),
+    gateway: {
+      ...spec('nbd', ['nbd', '--listen', `unix:${plan.nbdSocket}`, ...nbd, '--control', plan.controlSocket]),
+      // However long the MDS is away: started again and again, it would come later than guests wait for it.
+      againArgs: ['--timeout', '500h'],
+    },
   };
 }

@@ -5,6 +5,7 @@ import type { Clock, Timer } from '../../common/clock.js';
 import { ERROR_CODES, type ErrorCode, RawstorError } from '../../common/errors.js';
 import type { ChildMessage } from '../../common/lifecycle.js';
 import { MiB } from '../../common/units.js';
+import { BackOff } from './back-off.js';
 
 export interface ChildSpec {
   readonly name: string;
@@ -15,10 +16,6 @@ export interface ChildSpec {
   readonly logFile: string;
 }
 
-const FIRST_DELAY_MS = 500;
-const LONGEST_DELAY_MS = 30_000;
-/** Having run this long, a child's next end counts as its first. */
-const STEADY_MS = 60_000;
 const STOP_MS = 25_000;
 const LOG_BYTES = 16 * MiB;
 
@@ -64,7 +61,7 @@ class Child {
   private exited: Promise<void> = Promise.resolve();
   private restart: Timer | null = null;
   private stopping = false;
-  private failures = 0;
+  private readonly backOff = new BackOff();
 
   constructor(spec: ChildSpec, clock: Clock, say: (text: string) => void) {
     this.spec = spec;
@@ -85,7 +82,7 @@ class Child {
     const { spec } = this;
     const args = [...spec.args, ...(again ? (spec.againArgs ?? []) : [])];
     const log = openLogFile(spec.logFile);
-    const startedMs = this.clock.nowMs();
+    let readyMs = 0;
     let child: ChildProcess;
     try {
       child = fork(programPath(), args, { stdio: ['ignore', log, log, 'ipc'], env: environment() });
@@ -103,6 +100,7 @@ class Child {
       child.on('message', (message: ChildMessage) => {
         if (message.type === 'ready') {
           ready = true;
+          readyMs = this.clock.nowMs();
           resolve(message.facts);
         } else failure = failureOf(message);
       });
@@ -115,7 +113,7 @@ class Child {
         if (!ready) {
           const text = `${spec.name} ended before it was ready (${how})`;
           reject(failure ?? new RawstorError('INTERNAL', text, { where: `log: ${spec.logFile}` }));
-        } else if (!this.stopping) this.again(how, startedMs);
+        } else if (!this.stopping) this.again(how, this.clock.nowMs() - readyMs);
       });
     });
   }
@@ -134,17 +132,15 @@ class Child {
     late.cancel();
   }
 
-  private again(how: string, startedMs: number): void {
-    if (this.clock.nowMs() - startedMs > STEADY_MS) this.failures = 0;
-    const delayMs = Math.min(LONGEST_DELAY_MS, FIRST_DELAY_MS * 2 ** this.failures++);
+  private again(how: string, servedMs: number): void {
+    const delayMs = this.backOff.nextMs(servedMs);
     const { name, logFile } = this.spec;
     this.say(`${name} has ended (${how}); starting it again in ${delayMs / 1000} s. Log: ${logFile}`);
     this.restart = this.clock.after(delayMs, () => {
-      const beganMs = this.clock.nowMs();
       this.start(true).then(
         () => this.say(`${name} is back`),
         (error: RawstorError) => {
-          if (!this.stopping) this.again(error.message, beganMs);
+          if (!this.stopping) this.again(error.message, 0);
         },
       );
     });

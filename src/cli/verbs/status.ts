@@ -10,6 +10,8 @@ import { allOsts, allVolumes, type KnownOst } from '../volumes.js';
 
 /** In a table; `--output json` has all. */
 const DAMAGED_SHOWN = 20;
+/** It is there, and does not serve yet: a gateway without its MDS. */
+const WAITING = 'waiting';
 
 interface ServerRow {
   role: string;
@@ -68,7 +70,7 @@ async function gather(context: Context): Promise<Status> {
   const damaged = osts.filter((ost) => (ost.damagedBlocks ?? 0) > 0);
   const answering = damaged.filter(({ alive }) => alive);
   const servers = [...serversOf(registry.servers, osts), ...registry.own];
-  const down = servers.some((server) => server.health === 'down');
+  const down = servers.some(({ health }) => health === 'down' || health === WAITING);
   const lost = unwell.some((row) => row.health === 'unavailable' || row.health === 'loss');
   return {
     clusterId: stat.clusterId,
@@ -106,7 +108,7 @@ async function askMds(context: Context) {
 }
 
 /** What the MGS still tells when the MDS does not answer. @throws `failure` when that is nothing */
-function withoutMds(failure: RawstorError, { servers, own, clusterId }: Registry): Status {
+function withoutMds(failure: RawstorError, { servers, own, clusterId, notes }: Registry): Status {
   if (servers.length === 0) throw failure;
   const rows = servers.map((row) => (row.role === 'mds' ? { ...row, health: 'down' } : row));
   return {
@@ -120,7 +122,7 @@ function withoutMds(failure: RawstorError, { servers, own, clusterId }: Registry
     unwell: [],
     recovering: [],
     damaged: [],
-    notes: [failure.toUserText()],
+    notes: [failure.toUserText(), ...notes],
   };
 }
 
@@ -152,12 +154,15 @@ async function askRegistry(context: Context): Promise<Registry> {
     const rows = servers.map((server) => ({
       role: server.role,
       id: server.id,
-      health: server.health,
+      health: server.health === 'up' && server.waitsFor !== undefined ? WAITING : server.health,
       host: server.labels.host ?? '',
       addresses: server.addresses,
       loopStallMaxMs: server.loopStallMaxMs ?? null,
     }));
-    return { clusterId, servers: rows, own: [own('up')], notes: [] };
+    const notes = servers
+      .filter(({ health, waitsFor }) => health !== 'down' && waitsFor !== undefined)
+      .map(({ role, labels, waitsFor }) => `${role} on ${labels.host ?? 'a host'} waits for ${waitsFor}`);
+    return { clusterId, servers: rows, own: [own('up')], notes };
   } catch (error) {
     return { clusterId: '', servers: [], own: [own('down')], notes: [asRawstorError(error).toUserText()] };
   }

@@ -2,7 +2,7 @@ import type { Clock } from '../../common/clock.js';
 import { asRawstorError, RawstorError } from '../../common/errors.js';
 import type { ObjectInfo } from '../../protocol/object-info.js';
 import { mergeable } from '../../protocol/version-messages.js';
-import type { OpenVolumeOptions } from '../open.js';
+import { givingWay, type Opener } from '../giving-way.js';
 import type { Volume } from '../volume.js';
 import type { VolumeStatus } from './status.js';
 
@@ -25,11 +25,6 @@ export type RecoverOutcome =
   /** Some OST that is needed is away. */
   | 'waiting';
 
-/** What opens volumes: a cluster. */
-interface Opener {
-  openVolume(ref: string, options: OpenVolumeOptions): Promise<Volume>;
-}
-
 const LOOK_MS = 50;
 const PATIENCE_MS = 15_000;
 
@@ -43,39 +38,37 @@ export async function recoverVolume(
   ref: string,
   options: RecoverOptions,
 ): Promise<RecoverOutcome> {
-  const { clock, holder, openTimeoutMs, signal } = options;
-  const volume = await cluster.openVolume(ref, {
-    mode: 'write',
-    yields: true,
-    ...(holder === undefined ? {} : { holder }),
-    ...(openTimeoutMs === undefined ? {} : { timeoutMs: openTimeoutMs }),
+  const { holder, openTimeoutMs: timeoutMs } = options;
+  return await givingWay(cluster, ref, { holder, timeoutMs }, async (volume, ended) => {
+    try {
+      return await watch(volume, ended, options);
+    } catch (error) {
+      const { code } = asRawstorError(error);
+      if (code === 'FENCED' || code === 'CONFLICT') return 'taken';
+      throw error;
+    }
   });
-  let fatal: RawstorError | null = null;
-  volume.onFatal = (error) => {
-    fatal = error;
-  };
-  const patienceMs = options.patienceMs ?? PATIENCE_MS;
+}
+
+async function watch(
+  volume: Volume,
+  ended: () => RawstorError | null,
+  { clock, patienceMs = PATIENCE_MS, onProgress, signal }: RecoverOptions,
+): Promise<RecoverOutcome> {
   let before = '';
   let movedAtMs = clock.nowMs();
-  try {
-    for (;;) {
-      if (fatal !== null) throw fatal;
-      const status = volume.status();
-      options.onProgress?.(status);
-      if (status.recovered) return 'recovered';
-      if (signal?.aborted === true) throw new RawstorError('UNAVAILABLE', 'it was ended early');
-      const now = progressOf(status);
-      if (now !== before) movedAtMs = clock.nowMs();
-      else if (clock.nowMs() - movedAtMs > patienceMs) return 'waiting';
-      before = now;
-      await clock.sleep(LOOK_MS);
-    }
-  } catch (error) {
-    const { code } = asRawstorError(error);
-    if (code === 'FENCED' || code === 'CONFLICT') return 'taken';
-    throw error;
-  } finally {
-    await volume.close();
+  for (;;) {
+    const fatal = ended();
+    if (fatal !== null) throw fatal;
+    const status = volume.status();
+    onProgress?.(status);
+    if (status.recovered) return 'recovered';
+    if (signal?.aborted === true) throw new RawstorError('UNAVAILABLE', 'it was ended early');
+    const now = progressOf(status);
+    if (now !== before) movedAtMs = clock.nowMs();
+    else if (clock.nowMs() - movedAtMs > patienceMs) return 'waiting';
+    before = now;
+    await clock.sleep(LOOK_MS);
   }
 }
 

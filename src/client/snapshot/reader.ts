@@ -1,9 +1,9 @@
 import {
   type BlockDevice,
-  type BlockLimits,
   BlockOp,
   type BlockRequest,
   type Extent,
+  USUAL_LIMITS,
 } from '../../block/device.js';
 import { asRawstorError, RawstorError } from '../../common/errors.js';
 import { LIMITS } from '../../common/limits.js';
@@ -42,12 +42,7 @@ interface SnapshotRequest {
 export class SnapshotReader implements BlockDevice, ChunkOpOwner {
   readonly readOnly = true;
   readonly multiConnection = true;
-  readonly limits: BlockLimits = {
-    blockSizeMinBytes: LIMITS.sectorBytes,
-    blockSizePreferredBytes: LIMITS.blockBytes,
-    payloadMaxBytes: LIMITS.framePayloadBytes,
-    rangeMaxBytes: LIMITS.rangeBytes,
-  };
+  readonly limits = USUAL_LIMITS;
   readonly sizeBytes: number;
   /** Called once when it can serve no more: the snapshot was removed. */
   onFatal: ((error: RawstorError) => void) | null = null;

@@ -181,3 +181,17 @@ export function newestRecord(evidence: Evidence): ObjectRecord | null {
     best === null || record.epoch > best.epoch ? record : best;
   return recordsOf(evidence).reduce<ObjectRecord | null>(newer, null);
 }
+
+/** OSTs that may have something of the object that counts, by whatever is said of it now. */
+export function ostsNamed(evidence: Evidence): string[] {
+  const record = newestRecord(evidence);
+  if (record === null) return [];
+  const { pool, exceptions } = record.map;
+  return [
+    ...pool.map(({ ostId }) => ostId),
+    ...exceptions.flatMap(({ ostIds }) => ostIds),
+    ...(record.parent?.ostIds ?? []),
+    ...claims(evidence).flatMap(({ members, joining }) => [...members.map(({ ostId }) => ostId), ...joining]),
+    evidence.dumped?.wanted?.to ?? [],
+  ].flat();
+}

@@ -2,7 +2,7 @@ import { RawstorError } from '../../common/errors.js';
 import { LIMITS } from '../../common/limits.js';
 import type { StoredObject } from '../stored-object.js';
 import { type DumpedMds, type DumpedOst, gather, type OstScan } from './evidence.js';
-import { type Finding, judge, newestRecord } from './judge.js';
+import { type Finding, judge, newestRecord, ostsNamed } from './judge.js';
 
 export interface PlanOptions {
   /** OSTs known from elsewhere that did not answer, by id. */
@@ -21,6 +21,8 @@ export interface RebuildPlan {
   readonly renamed: ReadonlyMap<string, string>;
   /** OSTs that are named somewhere and did not answer. */
   readonly missing: readonly string[];
+  /** Of these, the ones that nothing found refers to: only what they alone have can stay out. */
+  readonly unreferred: readonly string[];
   readonly osts: readonly DumpedOst[];
   readonly objects: readonly StoredObject[];
   readonly tombstones: readonly { readonly objectId: string; readonly ostIds: readonly string[] }[];
@@ -43,12 +45,14 @@ export function makePlan(
   const answered = new Set(known.map(({ info }) => info.ostId));
   const findings: Finding[] = [];
   const missing = new Set(options.silent.filter((ostId) => !answered.has(ostId)));
+  const named = new Set<string>();
   for (const one of evidence.values()) {
     const finding = judge(one, answered, options.nowWallMs);
     // Only tombstones: nothing is left of it.
     if (finding.name === '') continue;
     findings.push(finding);
     if (finding.fate === 'removed') continue;
+    for (const ostId of ostsNamed(one)) named.add(ostId);
     // Older records name OSTs that it has been moved away from, which may be gone for good.
     for (const { ostId } of newestRecord(one)?.map.pool ?? []) if (!answered.has(ostId)) missing.add(ostId);
   }
@@ -73,6 +77,7 @@ export function makePlan(
     findings,
     renamed,
     missing: [...missing].sort(),
+    unreferred: [...missing].filter((ostId) => !named.has(ostId)).sort(),
     osts: [...osts.values()],
     objects: objects.map((stored) => withName(stored, renamed.get(stored.object.id))),
     tombstones,

@@ -200,8 +200,9 @@ export class Damage {
   }
 
   private add(chunk: ChunkFile, block: number, sum: number | null): Promise<void> {
-    this.known.entry(chunk.object.record.id, chunk.chunk, chunk.version).blocks.set(block, sum);
-    this.known.count++;
+    const { blocks } = this.known.entry(chunk.object.record.id, chunk.chunk, chunk.version);
+    if (!blocks.has(block)) this.known.count++;
+    blocks.set(block, sum);
     return this.commit([{ key: this.key(chunk, block), value: encodeSum(sum) }]);
   }
 

@@ -1,4 +1,4 @@
-import type { ObjectRecord } from '../../protocol/index.js';
+import { type ObjectRecord, versionsOver } from '../../protocol/index.js';
 
 /** What lies over what (docs/snapshots.md), from an object's record. */
 
@@ -17,13 +17,6 @@ export function hasVersion(record: ObjectRecord, version: number): boolean {
 export function sizeOfVersion(record: ObjectRecord, version: number): number {
   if (version === record.headVersion) return record.sizeBytes;
   return record.snapshots.find((one) => one.version === version)?.sizeBytes ?? 0;
-}
-
-/** Versions of the object that lie directly over this one. */
-export function versionsOver(record: ObjectRecord, version: number): number[] {
-  const over = record.snapshots.filter((one) => one.over === version).map((one) => one.version);
-  if (record.headOver === version) over.push(record.headVersion);
-  return over;
 }
 
 /**

@@ -19,6 +19,8 @@ const PAGE = 1024;
 export class Merger {
   private readonly core: OstCore;
   private readonly running = new Map<string, Promise<void>>();
+  /** Of these, the ones that touch files and records now. */
+  private readonly working = new Map<string, Promise<boolean>>();
   private readonly again = new Set<string>();
   private closing = false;
 
@@ -29,7 +31,7 @@ export class Merger {
   /** The object's record may have nameless versions that are new here. */
   look(object: OstObject): void {
     const { id } = object.record;
-    if (this.closing || namelessVersions(object.record).length === 0) return;
+    if (this.isGone(object) || namelessVersions(object.record).length === 0) return;
     if (this.running.has(id)) {
       this.again.add(id);
       return;
@@ -60,14 +62,34 @@ export class Merger {
     return versions.filter((version) => left.has(version));
   }
 
+  /** Resolves when nothing is done any more about an object that is being removed. */
+  async gaveUp(id: string): Promise<void> {
+    await this.working.get(id);
+  }
+
   async close(): Promise<void> {
     this.closing = true;
     await Promise.all(this.running.values());
   }
 
+  private isGone({ record }: OstObject): boolean {
+    return this.closing || this.core.removal.isRemoved(record.id);
+  }
+
   private async run(object: OstObject): Promise<void> {
+    const { id } = object.record;
+    const work = this.mergeAll(object);
+    this.working.set(id, work);
+    const done = await work.finally(() => this.working.delete(id));
+    if (done) return;
+    await this.core.env.clock.sleep(RETRY_MS);
+    this.again.add(id);
+  }
+
+  /** @returns whether there is nothing to try again */
+  private async mergeAll(object: OstObject): Promise<boolean> {
     const { core } = this;
-    const gone = () => this.closing || core.removal.isRemoved(object.record.id);
+    const gone = () => this.isGone(object);
     // Newest first: what lies between a version and the one that its data goes to has gone there before it.
     for (const version of namelessVersions(object.record).reverse()) {
       try {
@@ -76,7 +98,7 @@ export class Merger {
         if (heir === null) continue;
         let removed = 0;
         for (const { chunk } of this.present(object).filter((one) => one.version === version)) {
-          if (gone()) return;
+          if (gone()) return true;
           if (heir !== 0) await this.merge(object, chunk, version, heir);
           else await this.remove(object, chunk, version);
           removed++;
@@ -84,16 +106,15 @@ export class Merger {
         if (removed > 0) await core.storage.syncDirectory(object.record.id);
       } catch (error) {
         const reason = asRawstorError(error).toUserText();
-        if (gone()) return;
+        if (gone()) return true;
         core.env.log.warn(
           { object: object.record.id, version, reason },
           'a removed snapshot is not merged yet',
         );
-        await core.env.clock.sleep(RETRY_MS);
-        this.again.add(object.record.id);
-        return;
+        return false;
       }
     }
+    return true;
   }
 
   /** What they read is going. */
@@ -123,7 +144,7 @@ export class Merger {
       this.open(object, number, version),
     ]);
     try {
-      await new VersionMerge(core, object, from, into).run();
+      await new VersionMerge(core, object, from, into, () => this.isGone(object)).run();
     } finally {
       for (const one of [into, from]) {
         one.holders--;

@@ -28,13 +28,16 @@ export class VersionMerge {
   private readonly from: ChunkFile;
   private readonly into: ChunkFile;
   private readonly session: Session;
+  private readonly isGone: () => boolean;
 
-  constructor(core: OstCore, object: OstObject, from: ChunkFile, into: ChunkFile) {
+  /** `isGone`: the object is, and whoever removes it waits for this. */
+  constructor(core: OstCore, object: OstObject, from: ChunkFile, into: ChunkFile, isGone: () => boolean) {
     this.core = core;
     this.object = object;
     this.from = from;
     this.into = into;
     this.session = core.layers.ownSession(object);
+    this.isGone = isGone;
   }
 
   /** Afterwards `from` is needed no more. @throws RawstorError */
@@ -68,6 +71,12 @@ export class VersionMerge {
         });
       }
     }
+  }
+
+  /** @throws RawstorError NOT_FOUND */
+  private checkWanted(): void {
+    if (!this.isGone()) return;
+    throw new RawstorError('NOT_FOUND', 'the object is going', { where: this.into.where });
   }
 
   /** What is lost would be taken for zeros, or for what lies below. @throws RawstorError CHECKSUM */
@@ -124,6 +133,7 @@ export class VersionMerge {
     };
     if (into.file !== null) forEachData(into.file, 0, size, addRuns);
     for (const { offset, length } of runs) {
+      this.checkWanted();
       const tag = Math.max(1, core.regions.highest(into, offset, length));
       await core.layers.copyPiece(this.session, [into, from], { offset, length, tag });
     }
@@ -151,6 +161,7 @@ export class VersionMerge {
     const mover = new BlockMover(core);
     const { chunkSizeBytes } = this.object.record;
     for (const region of await this.raiseEpochs()) {
+      this.checkWanted();
       const offset = region * REGION_BYTES;
       const length = Math.min(REGION_BYTES, chunkSizeBytes - offset);
       const tag = Math.max(1, core.regions.highest(into, offset, length));
@@ -173,6 +184,7 @@ export class VersionMerge {
     )) {
       for (let i = 0; i < epochs.length; i++) {
         if (epochs[i] === 0) continue;
+        this.checkWanted();
         const region = page * REGIONS_PER_PAGE + i;
         const offset = region * REGION_BYTES;
         const length = Math.min(REGION_BYTES, object.record.chunkSizeBytes - offset);

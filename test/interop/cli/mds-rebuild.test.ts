@@ -147,3 +147,50 @@ it('an OST that was being drained stays marked over a rebuild without a dump, wh
   await done(rawstor('ost', 'drain', drained, '--cancel'));
   expect(await marks()).toEqual([]);
 }, 60_000);
+
+it('an OST that only the MGS knows is told exactly, and passed over when it has been away for long', async () => {
+  await done(volume('create', 'v', '--size', '64M', '--replicas', '2'));
+  const { members } = JSON.parse((await done(volume('info', 'v', '--output', 'json'))).stdout);
+  const has = (index: number) =>
+    members.some((member: { ostId: string }) => member.ostId === servers.ostId(index));
+  const stray = [1, 2, 3].find((index) => !has(index))!;
+  const needed = [1, 2, 3].find(has)!;
+  const ids = { stray: servers.ostId(stray), needed: servers.ostId(needed) };
+  await servers.kill(`ost-${stray}`);
+  await servers.kill('mds');
+  const rebuild = (dir: string, ...more: string[]) => rawstor('mds', 'rebuild', '--dir', dir, ...more);
+
+  const fresh = await rebuild('new');
+  expect(fresh.code).toBe(69);
+  expect(fresh.stderr).toMatch(
+    new RegExp(
+      `one OST did not answer.*OST ${ids.stray} at tcp://.*last heard of .* min ago.*nothing found refers to it`,
+    ),
+  );
+  expect(fresh.stderr).toContain(`--without ${ids.stray}`);
+  expect(existsSync(join(cwd, 'new'))).toBe(false);
+  const slip = await rebuild('new', '--without', 'abcdef');
+  expect(slip).toMatchObject({ code: 64, stderr: expect.stringContaining(`'abcdef' is no OST`) });
+  const { stdout } = await done(rebuild('new', '--without', ids.stray.slice(-8), '--output', 'json'));
+  expect(JSON.parse(stdout)).toMatchObject([{ name: 'v', fate: 'restored', back: true }]);
+
+  // As if it had been away for two days.
+  await servers.kill('mgs');
+  const file = join(cwd, 'mgs/servers.json');
+  const remembered = JSON.parse(readFileSync(file, 'utf8'));
+  for (const server of remembered.servers) {
+    if (server.info.id === ids.stray) server.lastSeenWallMs -= 2 * 24 * 3_600_000;
+  }
+  writeFileSync(file, JSON.stringify(remembered));
+  await servers.serve('mgs', '--listen', `${host}:7770`, '--http-listen', `${host}:7772`);
+  const old = await done(rebuild('old'));
+  expect(old.stderr).toMatch(new RegExp(`warning: OST ${ids.stray} .*2 days ago.*passed over`));
+
+  // One that a volume needs is never passed over.
+  await servers.kill(`ost-${needed}`);
+  const refused = await rebuild('never');
+  expect(refused.code).toBe(69);
+  expect(refused.stderr).toMatch(new RegExp(`one OST did not answer.*OST ${ids.needed}`));
+  const without = await done(rebuild('without', '--without', ids.needed, '--output', 'json'));
+  expect(JSON.parse(without.stdout)).toMatchObject([{ name: 'v', fate: 'loss', back: true }]);
+}, 120_000);

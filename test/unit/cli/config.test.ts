@@ -171,8 +171,8 @@ describe('the location', () => {
     const env = { RAWSTOR_LOCATION: join(root, 'env.toml'), HOME: join(root, 'home') };
     const { RAWSTOR_LOCATION: _, ...home } = env;
     expect(mdsOf('../given.toml', env, 'here', '../env.toml')).toBe('tcp://given:1');
-    expect(mdsOf(undefined, env, 'here', '../given.toml')).toBe('tcp://env:1');
-    expect(mdsOf(undefined, home, 'here', '../given.toml')).toBe('tcp://given:1');
+    expect(mdsOf(undefined, env, 'here', '../given.toml')).toBe('tcp://given:1');
+    expect(mdsOf(undefined, env, 'here')).toBe('tcp://env:1');
     expect(mdsOf(undefined, home, 'here')).toBe('tcp://dir:1');
     expect(mdsOf(undefined, home)).toBe('tcp://home:1');
     expect(mdsOf(undefined, { ...home, XDG_CONFIG_HOME: join(root, 'xdg') })).toBe('tcp://xdg:1');

@@ -158,7 +158,7 @@ describe('a clone', () => {
     const { lines } = await dumpPage(rig.store, '');
     const dumped = parseDump(Buffer.from(dumpText(testId(0xc1), lines, 1)), 'dump');
     const store = new MemoryStore();
-    const none = { findings: [], renamed: new Map(), missing: [], tombstones: [] };
+    const none = { findings: [], renamed: new Map(), missing: [], unreferred: [], tombstones: [] };
     await fillStore(store, { ...dumped, ...none }, 1);
     expect(await childrenOf(store, parent.id)).toEqual([{ id: made.id, version: 1 }]);
   });

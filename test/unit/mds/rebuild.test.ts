@@ -420,3 +420,23 @@ test('whatever happened before, and whoever answers: no volume is simply restore
     { numRuns: 10_000 },
   );
 });
+
+describe('an OST that did not answer', () => {
+  const silent = [testId(8), testId(9)];
+  const planOf = (objects: readonly KeptObject[]) =>
+    makePlan([scan(1, objects)], null, { silent, restoreDoubtful: false, nowWallMs: NOW });
+
+  const one = record(0x11, [1], { members: members([1]), epoch: 3 });
+  const joining: StoredSet = { epoch: 4, members: members([1]), joining: [testId(8)] };
+  const parent = { objectId: testId(0x77), version: 1, name: 'p@s', ostIds: [testId(8)], sizeBytes: GiB };
+  test.each<[string, KeptObject, readonly string[]]>([
+    ['is named by nobody', kept(one), silent],
+    ['is a place', kept(record(0x11, [1, 8], { members: members([1, 8]) })), [testId(9)]],
+    ['is stale', kept(record(0x11, [1], { members: members([1], { 8: 2 }) })), [testId(9)]],
+    ['is joining', kept(one, { set: joining }), [testId(9)]],
+    ['has the parent', kept({ ...one, parent }), [testId(9)]],
+    ['had what was removed', gone(0x11), silent],
+  ])('%s', (_what, object, unreferred) => {
+    expect(planOf([object])).toMatchObject({ missing: silent, unreferred });
+  });
+});

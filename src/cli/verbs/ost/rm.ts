@@ -3,6 +3,7 @@ import { defineVerb } from '../../command.js';
 import { EXIT } from '../../exit-codes.js';
 import { findOst } from '../../find-ost.js';
 import { interruptible } from '../../interrupt.js';
+import { YES } from '../../options.js';
 import { evacuate, planEvacuation } from '../../recovery/evacuate.js';
 import { evacuationExit, printEvacuation } from '../../recovery/rows.js';
 import { RATE_OPTION, type RecoveryOptions, recoveryCluster } from '../../recovery/run.js';
@@ -11,6 +12,7 @@ interface Options extends RecoveryOptions {
   lost: boolean;
   allowDataLoss: boolean;
   dryRun: boolean;
+  yes: boolean;
   force: boolean;
 }
 
@@ -32,7 +34,8 @@ export const ostRm = defineVerb<Options>({
       default: false,
     },
     { flags: '--dry-run', help: 'only say what would happen', default: false },
-    { flags: '-f, --force', help: 'do not ask', default: false },
+    YES,
+    { flags: '-f, --force', help: 'the same', default: false },
     RATE_OPTION,
   ],
   examples: [
@@ -84,7 +87,7 @@ export const ostRm = defineVerb<Options>({
     const loss = only.length === 0 ? '' : `, give up data of ${only.length}`;
     await context.confirm(
       `Take OST ${ostId} out of the cluster, move ${plan.length} volumes${loss}?`,
-      options.force,
+      options.yes || options.force,
     );
     await cluster.mds.call('mds.setOst', { ostId, draining: true }, timeout);
     for (const { id } of only) await cluster.mds.call('mds.giveUpCopy', { id, ostId }, timeout);

@@ -1,8 +1,10 @@
 import { hostname } from 'node:os';
 import { resolve } from 'node:path';
 import { Cluster } from '../../../client/index.js';
+import { newId } from '../../../common/ids.js';
 import { runService } from '../../../common/lifecycle.js';
 import { defineVerb } from '../../command.js';
+import { awaitMds, serverPatience } from '../../gateway/await-mds.js';
 import { Gateway } from '../../gateway/gateway.js';
 import { mgsLink } from '../../gateway/registration.js';
 import { address, list } from '../../options.js';
@@ -32,7 +34,8 @@ export const serveNbd = defineVerb<Options>({
     'Each volume is an export by its name, opened when a client connects and closed some seconds after the last ' +
     'one has left. NBD has no authentication here: use a Unix socket, or only networks that are trusted. A client ' +
     'holds at most 32M of the memory for I/O buffers, less while others want some; one that holds much, and takes ' +
-    'nothing for 10 s while others wait, is dropped.',
+    'nothing for 10 s while others wait, is dropped. An MDS that is away when this starts is waited for, for 10 s or as ' +
+    'long as --timeout says.',
   options: [
     {
       flags: '--listen <address>',
@@ -55,10 +58,18 @@ export const serveNbd = defineVerb<Options>({
   ],
   async run(context, _args, options) {
     const env = openEnvironment(context, 'nbd', options.poolSize);
-    const start = async () => {
-      const known = await knownCluster(context, env, options);
+    const start = async (stopping: AbortSignal) => {
+      const known = await knownCluster(context, env, options, serverPatience(context, env, stopping));
       const section = known.config?.serve.nbd ?? {};
       const mds = required(known.mds.length > 0 ? known.mds : undefined, '--mds', '`mds = [...]`');
+      const listen = required(
+        options.listen ?? activatedSockets() ?? section.listen,
+        '--listen',
+        '`listen` under [serve-nbd]',
+      );
+      const mgs = mgsLink(known.mgs, env);
+      const id = newId();
+      await awaitMds(context, env, { id, addresses: mds, mgs, listen, labels: options.label }, stopping);
       const cluster = await Cluster.connect({
         ...env,
         location: mds.join(','),
@@ -67,15 +78,11 @@ export const serveNbd = defineVerb<Options>({
         host: options.label?.host ?? hostname(),
       });
       const control = options.control ?? section.control;
-      const mgs = mgsLink(known.mgs, env);
       const gateway = await Gateway.start({
         ...env,
         cluster,
-        listen: required(
-          options.listen ?? activatedSockets() ?? section.listen,
-          '--listen',
-          '`listen` under [serve-nbd]',
-        ),
+        listen,
+        id,
         mgs,
         ...(options.label === undefined ? {} : { labels: options.label }),
         ...(control === undefined ? {} : { controlPath: resolve(control) }),

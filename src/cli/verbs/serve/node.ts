@@ -2,9 +2,11 @@ import { hostname } from 'node:os';
 import { join, resolve } from 'node:path';
 import { Cluster, Keeper } from '../../../client/index.js';
 import { RawstorError } from '../../../common/errors.js';
+import { newId } from '../../../common/ids.js';
 import { runService } from '../../../common/lifecycle.js';
 import { defineVerb } from '../../command.js';
 import type { Context } from '../../context.js';
+import { awaitMds, serverPatience } from '../../gateway/await-mds.js';
 import { Gateway } from '../../gateway/gateway.js';
 import { mgsLink } from '../../gateway/registration.js';
 import { address, list } from '../../options.js';
@@ -42,7 +44,8 @@ export const serveNode = defineVerb<Options>({
   summary: 'serve an OST and an NBD gateway in one process',
   description:
     "For a machine that has both disks and guests: the gateway reaches this machine's OST by plain calls, and only " +
-    'the other replicas over the network. With --with-mds the metadata server is in the same process too.',
+    'the other replicas over the network. With --with-mds the metadata server is in the same process too; another one ' +
+    'that is away at the start is waited for, for 10 s or as long as --timeout says.',
   options: [
     { flags: '--dir <path>', help: 'directory; its subdirectories are ost and mds' },
     SERVER_OPTIONS.listen(OST_PORT),
@@ -75,13 +78,13 @@ export const serveNode = defineVerb<Options>({
   ],
   async run(context, _args, options) {
     const env = openEnvironment(context, 'node', options.poolSize);
-    const start = () => startNode(context, env, options);
+    const start = (stopping: AbortSignal) => startNode(context, env, options, stopping);
     return await runService(start, { log: env.log, facts: (node) => node.facts });
   },
 });
 
 /** Closing goes the other way round: who uses a part is closed before it. */
-async function startNode(context: Context, env: RoleEnvironment, options: Options) {
+async function startNode(context: Context, env: RoleEnvironment, options: Options, stopping: AbortSignal) {
   if (options.withMds && options.mds !== undefined) {
     throw new RawstorError('USAGE', '--with-mds and --mds exclude each other');
   }
@@ -90,7 +93,8 @@ async function startNode(context: Context, env: RoleEnvironment, options: Option
   const closers: (() => unknown)[] = [() => env.io.close()];
   const close = () => closeAll([...closers].reverse());
   try {
-    const known = await knownCluster(context, env, options.withMds ? { mds: [], ...options } : options);
+    const flags = options.withMds ? { mds: [], ...options } : options;
+    const known = await knownCluster(context, env, flags, serverPatience(context, env, stopping));
     let mdsAddresses = known.mds;
     if (options.withMds) {
       const { startMds } = await import('../../../mds/index.js');
@@ -118,6 +122,11 @@ async function startNode(context: Context, env: RoleEnvironment, options: Option
       tuning: integrityTuning(known.config?.serve.ost ?? {}),
     });
     closers.push(() => ost.close());
+    const mgs = mgsLink(known.mgs, env);
+    closers.push(() => mgs?.close());
+    const id = newId();
+    const awaited = { id, addresses: mdsAddresses, mgs, listen: nbdListen, labels: options.label };
+    await awaitMds(context, env, awaited, stopping);
     const cluster = await Cluster.connect({
       ...env,
       location: mdsAddresses.join(','),
@@ -131,12 +140,11 @@ async function startNode(context: Context, env: RoleEnvironment, options: Option
       const keeper = new Keeper({ cluster, clock: env.clock, log: env.log, ostId: ost.ostId });
       closers.push(() => keeper.close());
     }
-    const mgs = mgsLink(known.mgs, env);
-    closers.push(() => mgs?.close());
     const gateway = await Gateway.start({
       ...env,
       cluster,
       listen: nbdListen,
+      id,
       mgs,
       ...(options.label === undefined ? {} : { labels: options.label }),
       ...(options.control === undefined ? {} : { controlPath: resolve(options.control) }),

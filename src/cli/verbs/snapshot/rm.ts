@@ -1,26 +1,28 @@
 import { defineVerb } from '../../command.js';
+import { YES } from '../../options.js';
 import { findSnapshot } from '../../snapshots.js';
 import { SNAPSHOT_ARGUMENT } from './create.js';
 
-export const rm = defineVerb<{ force: boolean }>({
+export const rm = defineVerb<{ yes: boolean; force: boolean }>({
   name: 'rm',
   aliases: ['remove'],
   summary: 'remove a snapshot',
   description:
     'The volume and its other snapshots stay as they are; what they still need is merged into them afterwards. One ' +
-    'that is protected or has clones is refused.',
+    'that is protected or has clones is refused. Asks on a terminal only: a script is not asked, whether it says --yes ' +
+    'or not.',
   arguments: [SNAPSHOT_ARGUMENT],
-  options: [{ flags: '-f, --force', help: 'do not ask', default: false }],
+  options: [YES, { flags: '-f, --force', help: 'the same', default: false }],
   examples: [
     { command: 'rawstor-volume snapshot rm vm1@monday', what: 'asks first on a terminal' },
-    { command: 'rawstor-volume snap rm vm1@monday --force', what: 'asks nothing' },
+    { command: 'rawstor-volume snap rm vm1@monday --yes', what: 'asks nothing' },
   ],
-  async run(context, [text], { force }) {
+  async run(context, [text], { yes, force }) {
     const cluster = await context.cluster();
     const { volume, snapshot } = await findSnapshot(context, cluster, text!);
     const taken = new Date(snapshot.createdWallMs).toISOString();
     const name = `${volume.name}@${snapshot.name}`;
-    await context.confirm(`Remove snapshot ${name}, taken ${taken}?`, force);
+    await context.confirm(`Remove snapshot ${name}, taken ${taken}?`, yes || force);
     const { version } = snapshot;
     const timeoutMs = context.globals.timeout;
     const object = await cluster.changeVolume(volume.id, { kind: 'remove', version }, { timeoutMs });

@@ -2,11 +2,13 @@ import type { ObjectInfo, VersionChange } from '../../../protocol/index.js';
 import { defineVerb } from '../../command.js';
 import type { Context } from '../../context.js';
 import { openVolume } from '../../gateway/let-go.js';
+import { YES } from '../../options.js';
 import { findSnapshot } from '../../snapshots.js';
 import { SNAPSHOT_ARGUMENT } from './create.js';
 
 interface Options {
   safety: boolean;
+  yes: boolean;
   force: boolean;
 }
 
@@ -16,26 +18,27 @@ export const rollback = defineVerb<Options>({
   description:
     'What it is now is kept as the snapshot before-rollback-<UTC time>, unless --no-safety. Its size goes back too. A ' +
     'volume in use is refused: a running guest has parts of what was there in memory, and would write them over ' +
-    'what comes back.',
+    'what comes back. Asks on a terminal only: a script is not asked, whether it says --yes or not.',
   arguments: [SNAPSHOT_ARGUMENT],
   options: [
     { flags: '--no-safety', help: 'keep nothing of what the volume is now' },
+    YES,
     { flags: '-f, --force', help: 'do not ask, and do it even under a running guest', default: false },
   ],
   examples: [
     { command: 'rawstor-volume snapshot rollback vm1@monday', what: 'with a snapshot of now' },
     {
-      command: 'rawstor-volume snap rollback vm1@monday --no-safety --force',
+      command: 'rawstor-volume snap rollback vm1@monday --no-safety --yes',
       what: 'what came after monday is lost',
     },
   ],
-  async run(context, [text], { safety, force }) {
+  async run(context, [text], { safety, yes, force }) {
     const cluster = await context.cluster();
     const { volume, snapshot } = await findSnapshot(context, cluster, text!);
     const name = `${volume.name}@${snapshot.name}`;
     const keepAs = safety ? freeName(volume, safetyName(context.clock.wallMs())) : null;
     const kept = keepAs === null ? 'what it is now is lost' : `what it is now is kept as @${keepAs}`;
-    await context.confirm(`Roll ${volume.name} back to ${name}? ${kept}.`, force);
+    await context.confirm(`Roll ${volume.name} back to ${name}? ${kept}.`, yes || force);
     const change: VersionChange = { kind: 'rollback', to: snapshot.version, keepAs };
     const object = force
       ? await cluster.changeVolume(volume.id, change, { timeoutMs: context.globals.timeout })

@@ -14,6 +14,7 @@ import { openVolume } from '../../gateway/let-go.js';
 import { type Accelerator, type ExportPlace, libvirtDisk, qemuCommand, uriOf } from '../../gateway/print.js';
 import { takeOver } from '../../gateway/take-over.js';
 import { openCommandLog } from '../../logging.js';
+import { YES } from '../../options.js';
 import { namedSnapshot, type SnapshotRef, splitSnapshotRef } from '../../snapshots.js';
 import { volumeInfo } from '../../volumes.js';
 
@@ -26,6 +27,7 @@ interface Options {
   socket?: string;
   force: boolean;
   acceptLoss: boolean;
+  yes: boolean;
 }
 
 const LET_GO_MS = 1000;
@@ -66,6 +68,7 @@ export const attach = defineVerb<Options>({
       help: 'go on without replicas that are away and may have newer data; a loss is recorded',
       default: false,
     },
+    { ...YES, help: 'do not ask whether the loss is accepted' },
   ],
   examples: [
     { command: 'rawstor-volume attach vm1 --nbd --print qemu', what: 'a QEMU command to paste' },

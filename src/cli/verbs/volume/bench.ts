@@ -7,7 +7,7 @@ import { Load } from '../../bench/load.js';
 import { defineVerb } from '../../command.js';
 import { openVolume } from '../../gateway/let-go.js';
 import { interruptible } from '../../interrupt.js';
-import { durationMs, size, wholeNumber } from '../../options.js';
+import { durationMs, size, wholeNumber, YES } from '../../options.js';
 import { tableLines } from '../../output.js';
 
 interface Options {
@@ -16,6 +16,7 @@ interface Options {
   blockSize: number;
   depth: number;
   duration: number;
+  yes: boolean;
   force: boolean;
 }
 
@@ -40,7 +41,8 @@ export const bench = defineVerb<Options>({
     },
     { flags: '--depth <n>', help: 'requests under way at a time', parse: wholeNumber(1, 1024), default: 32 },
     { flags: '--duration <time>', help: 'how long', parse: durationMs, default: 10_000, defaultText: '10s' },
-    { flags: '-f, --force', help: 'destroy data without asking', default: false },
+    { ...YES, help: 'destroy data without asking; needed where there is no terminal' },
+    { flags: '-f, --force', help: 'the same', default: false },
   ],
   examples: [
     { command: 'rawstor-volume bench scratch --rw write', what: 'random 4 KiB writes for 10 s' },
@@ -55,7 +57,10 @@ export const bench = defineVerb<Options>({
       });
     }
     if (options.rw !== 'read') {
-      await context.confirmOverwrite(`Destroy the data of volume ${ref} by writing to it?`, options.force);
+      await context.confirmOverwrite(
+        `Destroy the data of volume ${ref} by writing to it?`,
+        options.yes || options.force,
+      );
     }
     return await interruptible(async (signal) => {
       const volume = await openVolume(context, ref!);

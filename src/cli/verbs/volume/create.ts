@@ -4,7 +4,7 @@ import { formatSizeBytes } from '../../../common/units.js';
 import type { CreateSpec, ObjectInfo } from '../../../protocol/index.js';
 import { defineVerb, type OptionSpec } from '../../command.js';
 import { checkNewName } from '../../new-name.js';
-import { size, wholeNumber } from '../../options.js';
+import { checkVolumeSize, size, wholeNumber } from '../../options.js';
 import { makeVolume } from '../../volumes.js';
 
 /** How a new volume is laid out; `import` takes the same options. */
@@ -88,23 +88,7 @@ export function createSpec(
   sizeOption: string,
   layout: LayoutOptions,
 ): CreateSpec {
-  if (sizeBytes === 0 || sizeBytes % LIMITS.sectorBytes !== 0) {
-    const up = (Math.floor(sizeBytes / LIMITS.sectorBytes) + 1) * LIMITS.sectorBytes;
-    throw new RawstorError(
-      'USAGE',
-      `a size of ${sizeBytes} bytes is not whole sectors of ${LIMITS.sectorBytes}`,
-      {
-        where: sizeOption,
-        hint: `the next size that is: ${up}`,
-      },
-    );
-  }
-  if (sizeBytes > LIMITS.volumeSizeBytes) {
-    throw new RawstorError('USAGE', `a volume of ${formatSizeBytes(sizeBytes)} is too large`, {
-      where: sizeOption,
-      hint: `the largest has ${formatSizeBytes(LIMITS.volumeSizeBytes)}`,
-    });
-  }
+  checkVolumeSize(sizeBytes, sizeOption);
   if (layout.minReplicas > layout.replicas) {
     throw new RawstorError(
       'USAGE',

@@ -2,13 +2,13 @@ import { RawstorError } from '../../../common/errors.js';
 import { defineVerb } from '../../command.js';
 import { callControl } from '../../gateway/control.js';
 import { findGateway } from '../../gateway/find.js';
-import { volumeInfo } from '../../volumes.js';
+import { findEither } from '../../snapshots.js';
 
 export const detach = defineVerb<{ force: boolean }>({
   name: 'detach',
   summary: 'have the NBD gateway of this machine close a volume',
   description: 'Gateways close a volume by themselves some seconds after its last client has left.',
-  arguments: [{ name: 'volume', help: 'name or id' }],
+  arguments: [{ name: 'volume', help: 'name or id, or VOLUME@SNAPSHOT' }],
   options: [
     {
       flags: '-f, --force',
@@ -22,7 +22,8 @@ export const detach = defineVerb<{ force: boolean }>({
   ],
   async run(context, [ref], { force }) {
     const { timeout } = context.globals;
-    const { name } = await volumeInfo(await context.cluster(), ref!, timeout);
+    const { volume, snapshot } = await findEither(context, await context.cluster(), ref!);
+    const name = snapshot === null ? volume.name : `${volume.name}@${snapshot.name}`;
     const { control, address } = await findGateway(context);
     if (control === undefined) {
       throw new RawstorError('NOT_SUPPORTED', 'the control socket of this gateway is not known here', {

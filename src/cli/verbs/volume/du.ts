@@ -1,9 +1,12 @@
+import type { Cluster } from '../../../client/index.js';
 import { formatSizeBytes } from '../../../common/units.js';
 import type { ObjectInfo, Result } from '../../../protocol/index.js';
 import { defineVerb } from '../../command.js';
+import type { Context } from '../../context.js';
 import { EXIT } from '../../exit-codes.js';
 import { OstLinks } from '../../ost-links.js';
-import { allOsts, allVolumes, volumeInfo } from '../../volumes.js';
+import { findEither, type NamedSnapshot } from '../../snapshots.js';
+import { allOsts, allVolumes } from '../../volumes.js';
 
 interface Row {
   name: string;
@@ -20,7 +23,7 @@ interface Row {
 export const du = defineVerb({
   name: 'du',
   summary: 'show how much space volumes really take',
-  arguments: [{ name: 'volume', help: 'name or id; default: all', optional: true }],
+  arguments: [{ name: 'volume', help: 'name or id, or VOLUME@SNAPSHOT; default: all', optional: true }],
   examples: [
     { command: 'rawstor-volume du', what: 'all volumes' },
     {
@@ -31,8 +34,7 @@ export const du = defineVerb({
   async run(context, [ref]) {
     const cluster = await context.cluster();
     const { timeout } = context.globals;
-    const volumes =
-      ref === undefined ? await allVolumes(cluster, timeout) : [await volumeInfo(cluster, ref, timeout)];
+    const { volumes, only } = await wanted(context, cluster, ref);
     const osts = new OstLinks(context, await allOsts(cluster, timeout));
     const rows: Row[] = [];
     try {
@@ -52,7 +54,7 @@ export const du = defineVerb({
         }
         row.allocatedBytes = row.osts.reduce((sum, ost) => sum + ost.allocatedBytes, 0);
         row.versions = versionsOf(volume, row);
-        rows.push(row);
+        rows.push(only === null ? row : ofSnapshot(row, only));
       }
     } finally {
       osts.close();
@@ -68,6 +70,30 @@ export const du = defineVerb({
     return osts.failures.length === 0 ? 0 : EXIT.AGAIN;
   },
 });
+
+async function wanted(
+  context: Context,
+  cluster: Cluster,
+  ref: string | undefined,
+): Promise<{ volumes: readonly ObjectInfo[]; only: NamedSnapshot | null }> {
+  if (ref === undefined) {
+    return { volumes: await allVolumes(cluster, context.globals.timeout), only: null };
+  }
+  const { volume, snapshot } = await findEither(context, cluster, ref);
+  return { volumes: [volume], only: snapshot };
+}
+
+/** What a snapshot has itself: what it shows of older ones is theirs. */
+function ofSnapshot(row: Row, { name, version, sizeBytes }: NamedSnapshot): Row {
+  const versions = row.versions.filter((one) => one.version === version);
+  const osts = row.osts.map((ost) => {
+    const own = ost.versions.filter((one) => one.version === version);
+    const { allocatedBytes, chunks } = own[0] ?? { allocatedBytes: 0, chunks: 0 };
+    return { ...ost, allocatedBytes, chunks, versions: own };
+  });
+  const allocatedBytes = versions.reduce((sum, one) => sum + one.allocatedBytes, 0);
+  return { ...row, name: `${row.name}@${name}`, sizeBytes, allocatedBytes, osts, versions };
+}
 
 /** What each version takes: nothing to tell for a volume that has one only. */
 function versionsOf(volume: ObjectInfo, { osts }: Row): Row['versions'] {

@@ -19,7 +19,7 @@ export const flatten = defineVerb({
   async run(context, [ref]) {
     const cluster = await context.cluster();
     const { timeout } = context.globals;
-    const volume = await volumeInfo(cluster, ref!, timeout);
+    const volume = await volumeInfo(cluster, ref!, timeout, 'a clone is flattened, by its own name');
     const { parent, name, id } = volume;
     if (parent === null) {
       throw new RawstorError('INVALID', 'the volume is no clone, or not any more', { where: name });

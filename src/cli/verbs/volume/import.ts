@@ -13,13 +13,14 @@ import { withTemporaryExport } from '../../copy/temporary-export.js';
 import { openVolume } from '../../gateway/let-go.js';
 import { interruptible } from '../../interrupt.js';
 import { checkNewName, PARTIAL } from '../../new-name.js';
-import { size } from '../../options.js';
+import { size, YES } from '../../options.js';
 import { findVolume, makeVolume, noteUntold } from '../../volumes.js';
 import { checkLayout, createSpec, LAYOUT_OPTIONS, type LayoutOptions } from './create.js';
 
 interface Options extends LayoutOptions {
   size?: number;
   format?: string;
+  yes: boolean;
   force: boolean;
 }
 
@@ -48,11 +49,8 @@ export const importVerb = defineVerb<Options>({
   options: [
     { flags: '--format <format>', help: 'raw, qcow2, vmdk, ...; default: told by its first bytes' },
     { flags: '--size <size>', help: 'size of the new volume; default: of the image', parse: size },
-    {
-      flags: '-f, --force',
-      help: 'write over an existing volume without asking; needed where there is no terminal',
-      default: false,
-    },
+    { ...YES, help: 'write over an existing volume without asking; needed where there is no terminal' },
+    { flags: '-f, --force', help: 'the same', default: false },
     ...LAYOUT_OPTIONS,
   ],
   examples: [
@@ -166,7 +164,10 @@ async function checkExisting(
     );
   }
   checkLayout(volume, options);
-  await context.confirmOverwrite(`Write over the data of volume ${volume.name}?`, options.force);
+  await context.confirmOverwrite(
+    `Write over the data of volume ${volume.name}?`,
+    options.yes || options.force,
+  );
 }
 
 function tooSmall(sizeBytes: number, source: Source, where: string): RawstorError {

@@ -4,7 +4,8 @@ import { defineVerb } from '../../command.js';
 import type { Context } from '../../context.js';
 import { OstLinks } from '../../ost-links.js';
 import { factLines, tableLines } from '../../output.js';
-import { namedSnapshots } from '../../snapshots.js';
+import { snapshotInfo } from '../../snapshot-info.js';
+import { findEither, namedSnapshots } from '../../snapshots.js';
 import {
   allOsts,
   copiedText,
@@ -12,13 +13,12 @@ import {
   memberText,
   type VolumeHealth,
   volumeHealth,
-  volumeInfo,
 } from '../../volumes.js';
 
 export const info = defineVerb({
   name: 'info',
   summary: 'show a volume and the state of its copies',
-  arguments: [{ name: 'volume', help: 'name or id' }],
+  arguments: [{ name: 'volume', help: 'name or id, or VOLUME@SNAPSHOT' }],
   examples: [
     { command: 'rawstor-volume info vm1', what: 'size, policy, who uses it, and each copy' },
     { command: "rawstor-volume info vm1 --output json | jq '.members'", what: 'the same for programs' },
@@ -26,9 +26,13 @@ export const info = defineVerb({
   async run(context, [ref]) {
     const cluster = await context.cluster();
     const { timeout } = context.globals;
-    const [volume, osts] = await Promise.all([volumeInfo(cluster, ref!, timeout), allOsts(cluster, timeout)]);
+    const [{ volume, snapshot }, osts] = await Promise.all([
+      findEither(context, cluster, ref!),
+      allOsts(cluster, timeout),
+    ]);
     const byId = new Map(osts.map((ost) => [ost.ostId, ost]));
     const health = volumeHealth(volume, (id) => byId.get(id)?.alive === true);
+    if (snapshot !== null) return await snapshotInfo(context, cluster, { volume, snapshot, health });
     const damage = await damageOf(context, volume, osts);
     context.output.one({ ...volume, health, damage }, () => describe(volume, health, byId, damage));
     return 0;

@@ -3,7 +3,8 @@ import { placeChunkOf } from '../../../common/placement.js';
 import { formatSizeBytes } from '../../../common/units.js';
 import { defineVerb } from '../../command.js';
 import { wholeNumber } from '../../options.js';
-import { allOsts, volumeInfo } from '../../volumes.js';
+import { findEither } from '../../snapshots.js';
+import { allOsts } from '../../volumes.js';
 
 interface Options {
   from: number;
@@ -14,7 +15,7 @@ export const map = defineVerb<Options>({
   name: 'map',
   summary: 'show on which OSTs the chunks of a volume are',
   description: 'Snapshots are where their volume is, and a clone begins where its parent was.',
-  arguments: [{ name: 'volume', help: 'name or id' }],
+  arguments: [{ name: 'volume', help: 'name or id; VOLUME@SNAPSHOT as far as a snapshot goes' }],
   options: [
     { flags: '--from <chunk>', help: 'first chunk', parse: wholeNumber(0, 2 ** 31), default: 0 },
     { flags: '--count <n>', help: 'how many chunks', parse: wholeNumber(1, 65536), default: 256 },
@@ -26,9 +27,12 @@ export const map = defineVerb<Options>({
   async run(context, [ref], { from, count }) {
     const cluster = await context.cluster();
     const { timeout } = context.globals;
-    const [volume, osts] = await Promise.all([volumeInfo(cluster, ref!, timeout), allOsts(cluster, timeout)]);
+    const [{ volume, snapshot }, osts] = await Promise.all([
+      findEither(context, cluster, ref!),
+      allOsts(cluster, timeout),
+    ]);
     const hostOf = new Map(osts.map((ost) => [ost.ostId, ost.labels.host ?? '']));
-    const chunks = Math.ceil(volume.sizeBytes / volume.chunkSizeBytes);
+    const chunks = Math.ceil((snapshot ?? volume).sizeBytes / volume.chunkSizeBytes);
     if (from >= chunks) {
       throw new RawstorError(
         'USAGE',

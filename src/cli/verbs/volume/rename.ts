@@ -21,7 +21,12 @@ export const rename = defineVerb({
     checkNewName(name!);
     const cluster = await context.cluster();
     const { timeout } = context.globals;
-    const before = await volumeInfo(cluster, ref!, timeout);
+    const before = await volumeInfo(
+      cluster,
+      ref!,
+      timeout,
+      `a snapshot is renamed with \`rawstor-volume snapshot rename ${ref} NAME\``,
+    );
     const renamed = await withoutGateway(
       context,
       before.id,

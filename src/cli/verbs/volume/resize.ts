@@ -1,12 +1,12 @@
 import { RawstorError } from '../../../common/errors.js';
-import { LIMITS } from '../../../common/limits.js';
 import { formatSizeBytes } from '../../../common/units.js';
 import { defineVerb } from '../../command.js';
-import { size } from '../../options.js';
+import { checkVolumeSize, size, YES } from '../../options.js';
 import { volumeInfo } from '../../volumes.js';
 
 interface Options {
   shrink: boolean;
+  yes: boolean;
   force: boolean;
 }
 
@@ -15,29 +15,27 @@ export const resize = defineVerb<Options>({
   summary: 'change the size of a volume',
   description:
     'A guest may run. The gateway ends its connections, so that they come back to the new size; a QEMU started with ' +
-    "reconnect-delay does so by itself and is then told by `block_resize`. Snapshots keep the size they have. What is behind a smaller volume's end is erased.",
+    "reconnect-delay does so by itself and is then told by `block_resize`. Snapshots keep the size they have. What is behind a smaller volume's end is erased: that takes --shrink, and on a terminal a yes.",
   arguments: [
     { name: 'volume', help: 'name or id' },
     { name: 'size', help: 'new size, such as 20G' },
   ],
   options: [
     { flags: '--shrink', help: 'let it become smaller: what is behind its new end is lost', default: false },
-    { flags: '-f, --force', help: 'do not ask', default: false },
+    YES,
+    { flags: '-f, --force', help: 'the same', default: false },
   ],
   examples: [
     { command: 'rawstor-volume resize vm1 20G', what: 'larger, then grow what is inside' },
     { command: 'rawstor-volume resize vm1 5G --shrink', what: 'smaller, after what is inside was made so' },
   ],
-  async run(context, [ref, text], { shrink, force }) {
+  async run(context, [ref, text], { shrink, yes, force }) {
     const sizeBytes = size(text!);
-    if (sizeBytes > LIMITS.volumeSizeBytes) {
-      throw new RawstorError('USAGE', `a volume of ${formatSizeBytes(sizeBytes)} is too large`, {
-        hint: `the largest has ${formatSizeBytes(LIMITS.volumeSizeBytes)}`,
-      });
-    }
+    checkVolumeSize(sizeBytes, 'size');
     const cluster = await context.cluster();
     const { timeout } = context.globals;
-    const volume = await volumeInfo(cluster, ref!, timeout);
+    const instead = 'a snapshot keeps the size it has; a clone of it may get another';
+    const volume = await volumeInfo(cluster, ref!, timeout, instead);
     const before = volume.sizeBytes;
     if (sizeBytes < before) {
       if (!shrink) {
@@ -47,7 +45,7 @@ export const resize = defineVerb<Options>({
         });
       }
       const lost = formatSizeBytes(before - sizeBytes);
-      await context.confirm(`Shrink ${volume.name} and erase its last ${lost}?`, force);
+      await context.confirm(`Shrink ${volume.name} and erase its last ${lost}?`, yes || force);
     }
     if (sizeBytes !== before) {
       await cluster.changeVolume(volume.id, { kind: 'resize', sizeBytes }, { timeoutMs: timeout });
