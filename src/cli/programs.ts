@@ -1,5 +1,6 @@
 import type { ProgramSpec, VerbSpec } from './command.js';
 import { df } from './verbs/df.js';
+import { gc } from './verbs/gc.js';
 import { mdsDump } from './verbs/mds/dump.js';
 import { mdsLoad } from './verbs/mds/load.js';
 import { mdsRebuild } from './verbs/mds/rebuild.js';
@@ -61,7 +62,7 @@ const mds: VerbSpec = {
 export const RAWSTOR: ProgramSpec = {
   name: 'rawstor',
   summary: 'block storage for virtual machines: run and look at a cluster (volumes: rawstor-volume)',
-  verbs: [up, serve, status, top, df, ost, recover, mds, scrub],
+  verbs: [up, serve, status, top, df, ost, recover, mds, scrub, gc],
   examples: [
     { command: 'rawstor up', what: 'a cluster on this machine, with a volume to try' },
     { command: 'rawstor status', what: 'how it is' },

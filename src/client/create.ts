@@ -1,4 +1,5 @@
 import { RawstorError } from '../common/errors.js';
+import { everyChunkOn } from '../common/whole-copies.js';
 import type { Params } from '../protocol/messages.js';
 import type { CreateSpec, ObjectInfo } from '../protocol/object-info.js';
 import type { OstConnector } from '../protocol/ost-peer.js';
@@ -14,7 +15,7 @@ export interface CreatedVolume {
 /**
  * Makes a volume and has its OSTs keep its record. Who is cut off before that is through has told nobody that the
  * volume exists.
- * @throws RawstorError EXISTS, INVALID, UNSATISFIABLE; UNAVAILABLE when no OST could be told: then there is no volume
+ * @throws RawstorError EXISTS, INVALID, UNSATISFIABLE; UNAVAILABLE when some chunk has no OST that could be told: then there is no volume
  */
 export async function createVolume(
   mds: Pick<ControlLink, 'call'>,
@@ -42,9 +43,13 @@ async function told(
   timeoutMs?: number,
 ): Promise<CreatedVolume> {
   const { untold, failure } = await tellOsts(mds, connector, volume, timeoutMs);
-  if (untold.length < volume.map.pool.length) return { volume, untold };
+  // What was made has to come back when the MDS is lost now (I13): somebody complete knows of it, for every chunk.
+  const complete = volume.members.filter(
+    ({ ostId, state }) => state === 'in-sync' && !untold.includes(ostId),
+  );
+  if (everyChunkOn(volume, new Set(complete.map(({ ostId }) => ostId)))) return { volume, untold };
   await mds.call('mds.remove', { ref: volume.id, force: true }, timeoutMs);
-  throw new RawstorError('UNAVAILABLE', `none of the OSTs chosen for '${volume.name}' can be reached`, {
+  throw new RawstorError('UNAVAILABLE', `too few of the OSTs chosen for '${volume.name}' can be reached`, {
     where: `${untold.join(', ')}: ${failure}`,
     hint: 'the volume was not made; look at `rawstor ost ls`',
   });

@@ -4,7 +4,7 @@ import { type BootId, type Member as MemberRecord, sameBootId } from '../protoco
 import type { ControlLink } from './control-link.js';
 import { Member, type MemberOwner, unknownOst } from './member.js';
 import { notForRepair, notWhole } from './not-whole.js';
-import { follow, newestStored } from './rebuilt.js';
+import { follow, followVersions, newestStored } from './rebuilt.js';
 import { listRegions } from './recovery/copy.js';
 import { keepShared } from './recovery/newer.js';
 import { RegionSet } from './region-set.js';
@@ -92,6 +92,8 @@ class Opening implements MemberOwner {
   private readonly state: VolumeState;
   private volume: Volume | null = null;
   private attachedAtMs = 0;
+  /** OSTs knew newer versions of the object than the MDS. */
+  private othersKnown = false;
   /** As the MDS has them or, after a rebuild of it, as an OST knows better. */
   private records: readonly MemberRecord[];
   /** Regions newer than the last seal, as listed after the attach: the fence keeps them as they are. */
@@ -191,6 +193,7 @@ class Opening implements MemberOwner {
     if (set !== null && set.members !== this.records) {
       this.records = set.members;
       follow(members, set.members);
+      if (followVersions(this.state, set.versions)) this.othersKnown = true;
     }
     const may = members.filter(({ inSync, ostId }) => inSync || joining.has(ostId));
     return may.filter(({ attached }) => !attached).map(({ ostId }) => ostId);
@@ -247,6 +250,8 @@ class Opening implements MemberOwner {
     const members = changedMembers(this.records, { drop: decision.drop, bootIds });
     await new SetRecorder(state, this.mds).changeMembers(members, decision.loss);
     this.recorded = true;
+    // All of it has to be kept anew: what OSTs have is of before the rebuild.
+    if (this.othersKnown) state.recordEpoch = state.epoch;
     for (const member of state.members) {
       const bootId = bootIds.get(member.ostId);
       if (bootId !== undefined) {

@@ -1,5 +1,12 @@
-import type { Member as MemberRecord, StoredSet } from '../protocol/records.js';
+import { isDeepStrictEqual } from 'node:util';
+import {
+  type Member as MemberRecord,
+  type ObjectVersions,
+  type StoredSet,
+  versionsOf,
+} from '../protocol/records.js';
 import type { Member } from './member.js';
+import type { VolumeState } from './volume-state.js';
 
 export interface Known {
   /** Null when none is newer than the one that the MDS was rebuilt from. */
@@ -40,4 +47,12 @@ export function follow(members: readonly Member[], set: readonly MemberRecord[])
     member.staleSince = record?.staleSince ?? 0;
     member.recordedBootId = record?.bootId ?? null;
   }
+}
+
+/** Makes the versions what OSTs have stored with the newest set; false where the rebuilt MDS knows them. */
+export function followVersions(state: VolumeState, versions: ObjectVersions | undefined): boolean {
+  if (versions === undefined || isDeepStrictEqual(versionsOf(state.object), versionsOf(versions)))
+    return false;
+  state.recorded({ ...state.object, ...versionsOf(versions) });
+  return true;
 }

@@ -192,8 +192,8 @@ export class RequestQueue implements VolumeRequestOwner {
   }
 
   /** The volume was made smaller since the facade looked. */
-  private isOutside({ block }: VolumeRequest): boolean {
-    return block!.offset + block!.length > this.state.object.sizeBytes;
+  private isOutside({ block, own }: VolumeRequest): boolean {
+    return !own && block!.offset + block!.length > this.state.object.sizeBytes;
   }
 
   private starve(request: VolumeRequest): void {

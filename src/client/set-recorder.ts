@@ -5,6 +5,7 @@ import {
   type Member as MemberRecord,
   type ObjectRecord,
   parentOn,
+  versionsOf,
   type WantedMove,
 } from '../protocol/records.js';
 import { makesHead, type VersionChange } from '../protocol/version-messages.js';
@@ -42,6 +43,7 @@ export class SetRecorder {
         expectedEpoch: object.epoch,
         requestId: newId(),
         members: [...members],
+        versions: versionsOf(object),
         loss,
         ...(adopt === null ? {} : { adopt: adopt.id }),
       },
@@ -72,6 +74,7 @@ export class SetRecorder {
         requestId: newId(),
         seal,
         members: [...state.object.members],
+        versions: versionsOf(state.object),
       },
       () => state.fatal !== null,
     );
@@ -95,13 +98,14 @@ export class SetRecorder {
         requestId: newId(),
         change,
         members: [...object.members],
+        versions: versionsOf(object),
         ...(askedId === null ? {} : { askedId }),
       },
       () => state.fatal !== null,
       ['BUSY', 'LIMIT'],
     );
     onAnswer();
-    const { epoch, lastSeal, members, headVersion, headOver, snapshots, parent, sizeBytes } = answer;
+    const { epoch, lastSeal, members, headVersion } = answer;
     if (makesHead(change) && headVersion !== object.headVersion + 1) {
       // One that was rebuilt from older records: its version may be one that has been written.
       throw new RawstorError('CONFLICT', `the MDS knows other versions: its head is ${headVersion}`, {
@@ -109,8 +113,7 @@ export class SetRecorder {
       });
     }
     state.recordEpoch = epoch;
-    const changed = { epoch, lastSeal, members, headVersion, headOver, snapshots, parent, sizeBytes };
-    state.recorded({ ...object, ...changed });
+    state.recorded({ ...object, epoch, lastSeal, members, ...versionsOf(answer) });
   }
 
   /**
@@ -142,7 +145,7 @@ export class SetRecorder {
     const { state } = this;
     const { object } = state;
     const { lastSeal, lossWallMs, members } = object;
-    const set = { epoch: object.epoch, members, joining };
+    const set = { epoch: object.epoch, members, joining, versions: versionsOf(object) };
     const outdated = (member: Member) => member.keptEpoch < state.recordEpoch;
     // One that is being resynced has to know the head that it is written to.
     const told = state.members.filter((member) => member.inSync || (member.attached && outdated(member)));

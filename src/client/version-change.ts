@@ -1,7 +1,6 @@
 import { BlockOp } from '../block/device.js';
 import { RawstorError } from '../common/errors.js';
-import { LIMITS } from '../common/limits.js';
-import { makesHead, type VersionChange } from '../protocol/version-messages.js';
+import { hasTail, makesHead, type VersionChange } from '../protocol/version-messages.js';
 import type { Flusher } from './flusher.js';
 import type { LockHolder } from './range-locks.js';
 import { listRegions } from './recovery/copy.js';
@@ -42,8 +41,6 @@ export class VersionChanging {
   private readonly recorder: SetRecorder;
   private readonly flusher: Flusher;
   private readonly requests: RequestQueue;
-  /** The end that the volume had before it grew, until what is behind it is erased. */
-  private grownFrom: number | null = null;
 
   constructor(state: VolumeState, recorder: SetRecorder, flusher: Flusher, requests: RequestQueue) {
     this.state = state;
@@ -54,8 +51,11 @@ export class VersionChanging {
 
   /** @throws RawstorError BUSY, FENCED, what the MDS refuses it with, what `wait` throws */
   async run(change: VersionChange, askedId: string | null, steps: ChangeSteps): Promise<void> {
+    const { kind } = change;
+    if (kind === 'trimmed') return this.trim(steps);
+    if (makesHead(change) || kind === 'resize') await this.trim(steps);
     if (makesHead(change)) return this.freeze(change, askedId, steps);
-    if (change.kind === 'resize') return this.resize(change.sizeBytes, change, askedId, steps);
+    if (kind === 'resize') return this.resize(change, askedId, steps);
     await this.record(change, askedId, steps);
   }
 
@@ -98,33 +98,27 @@ export class VersionChanging {
     return await steps.wait(this.recorder.markRecent(state.epoch + 1));
   }
 
-  /**
-   * What is cut off is erased first, so that a volume which grows again never shows it. What a replica may hold there all the
-   * same, one that was away then, is erased when it grows, before anybody sees the new size.
-   */
-  private async resize(
-    sizeBytes: number,
-    change: VersionChange,
-    askedId: string | null,
-    steps: ChangeSteps,
-  ): Promise<void> {
-    const { state, requests } = this;
+  /** Only the record changes: what is cut off is erased behind that, before anything else is made of it. */
+  private async resize(change: VersionChange, askedId: string | null, steps: ChangeSteps): Promise<void> {
+    const { requests } = this;
     requests.holdBack();
     try {
       await steps.wait(requests.writes.drained());
-      const before = state.object.sizeBytes;
-      if (sizeBytes < before) await this.erase(sizeBytes, before, steps);
-      if (this.grownFrom === null || sizeBytes !== before) {
-        await this.record(change, askedId, steps);
-        if (sizeBytes > before) this.grownFrom = Math.min(before, this.grownFrom ?? before);
-      }
-      if (this.grownFrom !== null && this.grownFrom < sizeBytes) {
-        await this.erase(this.grownFrom, sizeBytes, steps);
-      }
-      this.grownFrom = null;
+      // What is new is read by nobody before all replicas know that it is there.
+      await this.alone(steps, () => this.record(change, askedId, steps));
     } finally {
       requests.letGo();
     }
+  }
+
+  /** Erases what a smaller size has cut off, so that a volume which grows again never shows it. */
+  private async trim(steps: ChangeSteps): Promise<void> {
+    const { sizeBytes, tailBytes = 0 } = this.state.object;
+    if (!hasTail(this.state.object)) return;
+    // Replicas that differ there would be made alike again by what was cut off.
+    this.checkReconciled();
+    await this.erase(sizeBytes, tailBytes, steps);
+    await this.record({ kind: 'trimmed' }, null, steps);
   }
 
   private async erase(start: number, end: number, steps: ChangeSteps): Promise<void> {
@@ -165,13 +159,12 @@ export class VersionChanging {
 
   /** While nothing else is done to the volume, not even a read. */
   private async alone(steps: ChangeSteps, action: () => Promise<void>): Promise<void> {
-    const { locks, object } = this.state;
+    const { locks } = this.state;
     let isGranted = () => {};
     const granted = new Promise<void>((resolve) => {
       isGranted = resolve;
     });
-    const lockEnd = Math.ceil(object.sizeBytes / LIMITS.blockBytes) * LIMITS.blockBytes;
-    const all = { lockStart: 0, lockEnd, lockExclusive: true, lockSlot: -1 };
+    const all = { lockStart: 0, lockEnd: Number.MAX_SAFE_INTEGER, lockExclusive: true, lockSlot: -1 };
     const holder: LockHolder = { ...all, lockGranted: () => isGranted() };
     try {
       if (!locks.acquire(holder)) await steps.wait(granted);

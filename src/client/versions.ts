@@ -1,6 +1,12 @@
 import { asRawstorError, RawstorError } from '../common/errors.js';
 import type { ObjectInfo } from '../protocol/object-info.js';
-import { type AskedChange, makesHead, mergeable, type VersionChange } from '../protocol/version-messages.js';
+import {
+  type AskedChange,
+  hasTail,
+  makesHead,
+  mergeable,
+  type VersionChange,
+} from '../protocol/version-messages.js';
 import type { ControlLink } from './control-link.js';
 import type { Flusher } from './flusher.js';
 import { Forgetting } from './forgetting.js';
@@ -32,6 +38,7 @@ export class Versions {
   /** The wish at hand, or the last one. */
   private askedId: string | null = null;
   private busy = false;
+  private trimming: Promise<void> | null = null;
 
   constructor(
     state: VolumeState,
@@ -51,6 +58,10 @@ export class Versions {
   /** Versions that OSTs are still merging. */
   get unmerged(): number {
     return mergeable(this.state.object).length;
+  }
+
+  private get hasTail(): boolean {
+    return hasTail(this.state.object);
   }
 
   /**
@@ -79,6 +90,7 @@ export class Versions {
       }
     }
     if (state.object.sizeBytes !== before) this.owner.resized();
+    if (this.hasTail) void this.trim();
     return state.object;
   }
 
@@ -87,6 +99,7 @@ export class Versions {
     const { state } = this;
     if (state.fatal !== null || state.closing) return;
     void this.forgetting.look();
+    if (this.hasTail) void this.trim();
     if (asked === null || asked.id === this.askedId || this.busy) return;
     this.askedId = asked.id;
     this.busy = true;
@@ -103,11 +116,26 @@ export class Versions {
     return this.forgetting.look(waitMs);
   }
 
-  /** Nobody would have merged versions forgotten before the next open. Not for long: the close matters more. */
+  /** What nobody would do before the next open: not for long, the close matters more. */
   async beforeClose(): Promise<void> {
     const { clock } = this.state.env;
-    if (this.unmerged === 0 || this.state.fatal !== null) return;
-    await Promise.race([this.settle(SETTLE_MS), clock.sleep(2 * SETTLE_MS)]);
+    if ((this.unmerged === 0 && !this.hasTail) || this.state.fatal !== null) return;
+    const done = Promise.all([this.settle(SETTLE_MS), this.hasTail ? this.trim() : null]);
+    await Promise.race([done, clock.sleep(2 * SETTLE_MS)]);
+  }
+
+  /** Has what was cut off erased; where that is not possible now, again later. */
+  private trim(): Promise<void> {
+    const { log } = this.state.env;
+    this.trimming ??= this.membership
+      .changeVersions({ kind: 'trimmed' }, null)
+      .catch((error) =>
+        log.debug({ reason: asRawstorError(error).message }, 'what was cut off stays for now'),
+      )
+      .finally(() => {
+        this.trimming = null;
+      });
+    return this.trimming;
   }
 
   private async refuse(askedId: string, error: RawstorError): Promise<void> {

@@ -9,6 +9,8 @@ export interface Spread {
   readonly replicas: number;
   readonly sizeBytes: number;
   readonly chunkSizeBytes: number;
+  /** The largest size it ever had, where that is not the present one: replicas may have something up to there. */
+  readonly reachBytes?: number | undefined;
 }
 
 interface Copies extends Spread {
@@ -17,6 +19,11 @@ interface Copies extends Spread {
 
 /** Half a second of looking, in which a guest may wait. Of what is more nobody is promised that it is whole. */
 const CHUNKS_SEARCHED = 1 << 18;
+
+/** Snapshots may be longer than the object, and what is behind the end is to be the same on all, for it may grow again. */
+export function reachOf({ sizeBytes, reachBytes = 0 }: Pick<Spread, 'sizeBytes' | 'reachBytes'>): number {
+  return Math.max(sizeBytes, reachBytes);
+}
 
 /** The first chunk that has, or may have, no replica on any of these OSTs; null where every one has. */
 export function chunkWithout(object: Spread, osts: ReadonlySet<string>): number | null {
@@ -28,7 +35,7 @@ export function chunkWithout(object: Spread, osts: ReadonlySet<string>): number 
   const gone = new Set(map.pool.filter(({ ostId }) => !has(ostId)).map(({ domain }) => domain));
   // No two replicas of a chunk share a domain.
   if (plain && domains.size >= replicas && gone.size < replicas) return null;
-  const chunks = Math.ceil(object.sizeBytes / object.chunkSizeBytes);
+  const chunks = Math.ceil(reachOf(object) / object.chunkSizeBytes);
   const last = plain && map.rule === 'fixed' ? 1 : Math.min(chunks, CHUNKS_SEARCHED);
   for (let chunk = 0; chunk < last; chunk++) {
     if (!placeChunkOf(object, chunk).some(has)) return chunk;

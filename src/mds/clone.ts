@@ -1,5 +1,6 @@
 import { RawstorError } from '../common/errors.js';
 import { LIMITS } from '../common/limits.js';
+import { reachOf } from '../common/whole-copies.js';
 import type { Member, ObjectRecord, Params, Snapshot } from '../protocol/index.js';
 import { validateName } from './validate.js';
 
@@ -53,6 +54,7 @@ export function cloneRecord(
       ostIds: inSync,
       sizeBytes: snapshot.sizeBytes,
     },
+    reachBytes: reachOf(parent),
     placeAs: parent.placeAs ?? parent.id,
     map,
     epoch: 1,

@@ -1,6 +1,13 @@
 import { RawstorError } from '../common/errors.js';
 import { chunkWithout } from '../common/whole-copies.js';
-import { type Member, type ObjectRecord, type Params, parentOn } from '../protocol/index.js';
+import {
+  type Member,
+  type ObjectRecord,
+  type ObjectVersions,
+  type Params,
+  parentOn,
+  versionsOf,
+} from '../protocol/index.js';
 import { ANSWERED_KEPT, type AnsweredRequest, type StoredObject } from './stored-object.js';
 
 /**
@@ -27,8 +34,9 @@ export function changeMembers(
   const before = answeredBefore(stored, 'changeMembers', request);
   if (before !== null) return before;
   checkSession(stored, request);
-  if (request.adopt !== undefined) return adoptMap(stored, request);
-  const { object } = stored;
+  const known = asWriterKnows(stored, request);
+  if (request.adopt !== undefined) return adoptMap(known, request);
+  const { object } = known;
   checkKnown(object, request.members);
   const wished = new Map(request.members.map((m) => [m.ostId, m]));
   const lastSeal = request.loss ? sealAfterLoss(object, wished) : object.lastSeal;
@@ -37,7 +45,7 @@ export function changeMembers(
   const lossWallMs = request.loss ? (stored.lossWallMs ?? nowWallMs) : stored.lossWallMs;
   const lossEpoch = request.loss ? { lossEpoch: nextEpoch(object) } : {};
   return record(
-    { ...stored, lossWallMs, object: { ...object, ...lossEpoch, members, lastSeal } },
+    { ...known, lossWallMs, object: { ...object, ...lossEpoch, members, lastSeal } },
     'changeMembers',
     request,
   );
@@ -84,7 +92,7 @@ export function seal(stored: StoredObject, request: Params<'mds.seal'>): Change 
   const before = answeredBefore(stored, 'seal', request);
   if (before !== null) return before;
   checkSession(stored, request);
-  const { object } = stored;
+  const { object } = asWriterKnows(stored, request);
   if (request.seal > object.epoch || request.seal < object.lastSeal) {
     throw new RawstorError(
       'INVALID',
@@ -107,6 +115,17 @@ export function membersOfSeal(object: ObjectRecord, sealed: readonly Member[] | 
   const members = nextMembers(object, new Map(sealed.map((m) => [m.ostId, m])), object.lastSeal);
   checkSurvivors(object, members, true);
   return members;
+}
+
+/** Versions of a rebuilt object may be older than those that the writer has made since: they are as it says. */
+export function asWriterKnows(
+  stored: StoredObject,
+  { versions }: { readonly versions?: ObjectVersions | undefined },
+): StoredObject {
+  const { object } = stored;
+  if (!isRebuilt(stored) || versions === undefined || versions.headVersion < object.headVersion)
+    return stored;
+  return { ...stored, object: { ...object, ...versionsOf(versions) } };
 }
 
 export type Swap = Pick<Params<'mds.seal'>, 'requestId' | 'sessionEpoch' | 'expectedEpoch'>;

@@ -4,6 +4,7 @@ import type { Random } from '../common/random.js';
 import type { Notice, ObjectInfo, Params, Result } from '../protocol/index.js';
 import { allocate } from './allocate.js';
 import { fitting, objectInfo, openedAnswer, placements } from './answers.js';
+import { Collect } from './collect.js';
 import { dumpPage } from './dump.js';
 import { type Change, changeMembers, checkCurrent, isRebuilt, nextEpoch, seal } from './in-sync-sets.js';
 import { type Caller, DEFAULT_LEASE_TIMES, Leases, type LeaseTimes } from './leases.js';
@@ -46,6 +47,7 @@ export class Mds {
   readonly clusterId: string;
   /** Draining, replacing, rebalancing. */
   readonly moves: Moves;
+  readonly collect: Collect;
   /** Snapshots, clones, sizes. */
   readonly versions: VersionCalls;
   private readonly clock: Clock;
@@ -67,13 +69,15 @@ export class Mds {
     this.store = options.store;
     this.objects = new Objects(options.store);
     this.osts = new Osts(options.store, options.clock);
-    this.tombstones = new Tombstones(options.store);
+    this.tombstones = new Tombstones(options.store, options.clock);
     this.leases = new Leases(options.clock, options.leaseTimes ?? DEFAULT_LEASE_TIMES);
     this.onRemoved = options.onRemoved ?? (() => {});
     const { objects, osts, leases, serial } = this;
     const info = (stored: StoredObject) => this.info(stored);
     const look = (id: string, reason: string) => this.notify(id, 'look', reason);
     this.moves = new Moves({ ...options, objects, osts, leases, serial, info, look, onLeft: this.onRemoved });
+    const { moves, tombstones, onRemoved } = this;
+    this.collect = new Collect({ objects, tombstones, moves, serial, onLeft: onRemoved });
     this.versions = new VersionCalls({ ...options, objects, leases, serial, info, look });
     this.loopStallMaxMs = options.loopStallMaxMs ?? (() => 0);
     this.onNotice = options.onNotice ?? (() => {});
@@ -153,7 +157,7 @@ export class Mds {
   async remove({ ref, force }: Params<'mds.remove'>): Promise<Result<'mds.remove'>> {
     const id = await this.objects.resolve(ref);
     await this.serial.run(id, async () => {
-      const removed = await this.objects.remove(id, (stored, clones) => {
+      const removed = await this.objects.remove(id, this.clock.wallMs(), (stored, clones) => {
         checkNothingOver(stored, clones);
         const inUse = this.leases.isHeld(stored) && !stored.session.yields;
         if (!force && inUse) throw busy(stored, 'remove it all the same');

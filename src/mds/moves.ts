@@ -45,8 +45,8 @@ const LOOK_MS = 60_000;
  */
 export class Moves {
   private readonly parts: MovesParts;
-  private readonly leftCopies: LeftCopies;
-  private readonly children: Children;
+  readonly leftCopies: LeftCopies;
+  readonly children: Children;
   private timer: Timer | null = null;
   private looking: Promise<void> | null = null;
   /** As holders told last, by object. */

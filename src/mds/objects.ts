@@ -219,13 +219,14 @@ export class Objects {
    */
   async remove(
     id: string,
+    nowWallMs: number,
     check: (stored: StoredObject, children: readonly NamedChild[]) => void,
   ): Promise<StoredObject> {
     return this.attempt(id, async ({ stored, version }) => {
       check(stored, await this.children(id, 10));
       const outcome = await this.store.transact({
         checks: [{ key: OBJECT_PREFIX + id, version }],
-        puts: [putTombstone(id, everywhere(stored))],
+        puts: [putTombstone(id, everywhere(stored), nowWallMs)],
         deletes: [OBJECT_PREFIX + id, NAME_PREFIX + stored.object.name, ...childChange(stored, null).deletes],
       });
       return outcome.committed ? stored : null;

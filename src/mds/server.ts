@@ -142,6 +142,7 @@ function handlersOf(mds: Mds, ostConnected: (ostId: string, connection: Connecti
     'mds.askChange': (params, caller) => mds.versions.ask(params, caller),
     'mds.refuseChange': (params) => mds.versions.refuse(params),
     'mds.clone': (params) => mds.versions.clone(params),
+    'mds.reportObjects': (params) => mds.collect.report(params),
     'mds.children': (params) => mds.versions.children(params),
   };
 }

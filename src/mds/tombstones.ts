@@ -1,37 +1,69 @@
 import { z } from 'zod';
+import type { Clock } from '../common/clock.js';
 import { encodeBody, idSchema } from '../protocol/index.js';
 import { follow } from './follow.js';
-import { type MetadataStore, STORE_LIMITS } from './store.js';
+import { type MetadataStore, prefixRange, STORE_LIMITS } from './store.js';
 import { decodeAs, TOMBSTONE_PREFIX } from './stored-object.js';
 
-/** OSTs that have not confirmed the removal yet. */
-export const tombstoneSchema = z.object({ ostIds: z.array(idSchema) });
+/** OSTs that have not confirmed the removal yet, and when it was. */
+export const tombstoneSchema = z.object({ ostIds: z.array(idSchema), wallMs: z.number().default(0) });
 
 /** The put that goes into the transaction which removes the object. */
 export function putTombstone(
   objectId: string,
   ostIds: readonly string[],
+  wallMs: number,
 ): { key: string; value: Uint8Array } {
-  return { key: TOMBSTONE_PREFIX + objectId, value: encodeBody({ ostIds }) };
+  return { key: TOMBSTONE_PREFIX + objectId, value: encodeBody({ ostIds, wallMs }) };
 }
+
+const HOUR_MS = 3_600_000;
+/** Between two looks for what can be forgotten; there is more of it only when something was removed. */
+const SWEEP_MS = HOUR_MS;
+/** Longer than OSTs remember it: what one brings back after that is told from what this MDS has lost. */
+const REMEMBERED_MS = 60 * 24 * HOUR_MS;
+const SWEEP_PAGE = 500;
 
 const ATTEMPTS = 16;
 
 /**
  * Removed objects whose OSTs have not all said that they gave the space back: an OST that was away learns of
- * the removal when it comes back. One record an object; the index by OST is in memory.
+ * the removal when it comes back. One record an object, kept for a while when all have; the index by OST is in memory.
  */
 export class Tombstones {
   private readonly store: MetadataStore;
   private readonly byOst = new Map<string, Set<string>>();
 
-  constructor(store: MetadataStore) {
+  private readonly clock: Clock;
+  private sweptAtMs = Number.NEGATIVE_INFINITY;
+
+  constructor(store: MetadataStore, clock: Clock) {
     this.store = store;
+    this.clock = clock;
   }
 
   /** Reads what earlier runs left and follows the store from here. */
   start(): Promise<void> {
     return follow(this.store, TOMBSTONE_PREFIX, (key, value) => this.index(key, value));
+  }
+
+  /** Whether it is on record that the object was removed. */
+  async has(objectId: string): Promise<boolean> {
+    return (await this.store.get(TOMBSTONE_PREFIX + objectId)) !== null;
+  }
+
+  /** This OST has something of the removed object, too. */
+  async add(objectId: string, ostId: string): Promise<void> {
+    const key = TOMBSTONE_PREFIX + objectId;
+    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+      const entry = await this.store.get(key);
+      if (entry === null) return;
+      const { ostIds, wallMs } = decodeAs(tombstoneSchema, key, entry.value);
+      if (ostIds.includes(ostId)) return;
+      const puts = [putTombstone(objectId, [...ostIds, ostId], wallMs)];
+      if ((await this.store.transact({ checks: [{ key, version: entry.version }], puts })).committed) return;
+    }
+    // It reports it again.
   }
 
   /** Some of the removed objects the OST has not confirmed. */
@@ -45,6 +77,7 @@ export class Tombstones {
   }
 
   async confirm(ostId: string, objectIds: readonly string[]): Promise<void> {
+    await this.sweep();
     for (let at = 0; at < objectIds.length; at += STORE_LIMITS.operations) {
       await this.confirmSome(ostId, objectIds.slice(at, at + STORE_LIMITS.operations));
     }
@@ -55,20 +88,39 @@ export class Tombstones {
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
       const checks: { key: string; version: number }[] = [];
       const puts: { key: string; value: Uint8Array }[] = [];
-      const deletes: string[] = [];
       for (const objectId of wanted) {
         const key = TOMBSTONE_PREFIX + objectId;
         const entry = await this.store.get(key);
         if (entry === null) continue;
-        const left = decodeAs(tombstoneSchema, key, entry.value).ostIds.filter((id) => id !== ostId);
+        const { ostIds, wallMs } = decodeAs(tombstoneSchema, key, entry.value);
+        const left = ostIds.filter((id) => id !== ostId);
+        if (left.length === ostIds.length) continue;
         checks.push({ key, version: entry.version });
-        if (left.length === 0) deletes.push(key);
-        else puts.push(putTombstone(objectId, left));
+        puts.push(putTombstone(objectId, left, wallMs));
       }
       if (checks.length === 0) return;
-      if ((await this.store.transact({ checks, puts, deletes })).committed) return;
+      if ((await this.store.transact({ checks, puts })).committed) return;
     }
     // Left as it is: the OST is told again and confirms again.
+  }
+
+  /** Forgets removals of long ago that every OST has confirmed. */
+  private async sweep(): Promise<void> {
+    if (this.clock.nowMs() - this.sweptAtMs < SWEEP_MS) return;
+    this.sweptAtMs = this.clock.nowMs();
+    const beforeMs = this.clock.wallMs() - REMEMBERED_MS;
+    const { from, to } = prefixRange(TOMBSTONE_PREFIX);
+    let start = from;
+    for (;;) {
+      const page = await this.store.range({ from: start, to, limit: SWEEP_PAGE });
+      for (const { key, value, version } of page) {
+        const { ostIds, wallMs } = decodeAs(tombstoneSchema, key, value);
+        if (ostIds.length > 0 || wallMs >= beforeMs) continue;
+        await this.store.transact({ checks: [{ key, version }], deletes: [key] });
+      }
+      if (page.length < SWEEP_PAGE) return;
+      start = `${page.at(-1)!.key} `;
+    }
   }
 
   private index(key: string, value: Uint8Array | null): void {

@@ -79,8 +79,11 @@ export class VersionCalls {
     const { objects, leases } = this.parts;
     const id = await objects.resolve(params.ref);
     const { stored } = await objects.load(id);
-    // What cannot be is said at once; the change itself is checked again.
-    changedVersions(stored.object, change, this.facts(await objects.children(id)));
+    if (change.kind === 'forget') {
+      throw new RawstorError('INVALID', 'only the writer knows which versions can be forgotten');
+    }
+    // What cannot be is said at once; the change itself is checked again, when what was cut off before is erased.
+    changedVersions({ ...stored.object, tailBytes: 0 }, change, this.facts(await objects.children(id)));
     if (!leases.isHeld(stored)) return { object: null };
     return { object: await this.asked.ask(id, change, timeoutMs, caller) };
   }

@@ -1,6 +1,8 @@
 import { RawstorError } from '../common/errors.js';
 import { LIMITS } from '../common/limits.js';
+import { everyChunkOn, reachOf } from '../common/whole-copies.js';
 import {
+  hasTail,
   type ObjectRecord,
   type Snapshot,
   type SnapshotOrigin,
@@ -23,8 +25,12 @@ export interface TreeFacts {
   readonly children: readonly ChildOf[];
 }
 
-type Versions = Pick<ObjectRecord, 'headVersion' | 'headOver' | 'snapshots' | 'parent' | 'sizeBytes'>;
-const VERSION_MAX = 0xffffffff;
+type Versions = Pick<
+  ObjectRecord,
+  'headVersion' | 'headOver' | 'snapshots' | 'parent' | 'sizeBytes' | 'tailBytes' | 'reachBytes'
+>;
+/** What OSTs can tell apart: one a second for 17 years. */
+const VERSION_MAX = 2 ** 29 - 1;
 
 /** @throws RawstorError NOT_FOUND, EXISTS, BUSY, LIMIT, INVALID */
 export function changedVersions(object: ObjectRecord, change: VersionChange, facts: TreeFacts): ObjectRecord {
@@ -37,7 +43,13 @@ function apply(object: ObjectRecord, change: VersionChange, facts: TreeFacts): P
       return { ...newHead(object, change.name, facts, change.origin), headOver: object.headVersion };
     case 'rollback': {
       const to = named(object, change.to);
-      return { ...newHead(object, change.keepAs, facts), headOver: to.version, sizeBytes: to.sizeBytes };
+      const reachBytes = reachOf(object);
+      return {
+        ...newHead(object, change.keepAs, facts),
+        headOver: to.version,
+        sizeBytes: to.sizeBytes,
+        reachBytes,
+      };
     }
     case 'remove':
       return removeName(object, named(object, change.version), facts);
@@ -48,7 +60,12 @@ function apply(object: ObjectRecord, change: VersionChange, facts: TreeFacts): P
       return replaced(object, { ...named(object, change.version), protected: change.protected });
     case 'resize':
       validateNewSize(object, change.sizeBytes);
-      return { sizeBytes: change.sizeBytes };
+      checkTrimmed(object);
+      checkHeld(object, change.sizeBytes);
+      // Recorded before anything is erased: what is cut short leaves all of the old or the new size (docs/snapshots.md).
+      return { sizeBytes: change.sizeBytes, tailBytes: object.sizeBytes, reachBytes: reachOf(object) };
+    case 'trimmed':
+      return { tailBytes: 0 };
     case 'flattened':
       return flattened(object);
     case 'forget':
@@ -64,6 +81,8 @@ function newHead(
 ): Partial<Versions> {
   const { headVersion, headOver, snapshots, sizeBytes, name: where } = object;
   if (name !== null) checkFree(object, name);
+  // It would stay in a version that is written no more.
+  checkTrimmed(object);
   if (snapshots.length >= LIMITS.snapshotsPerVolume) {
     const waiting = snapshots.filter((one) => one.name === null).length;
     throw new RawstorError('LIMIT', `it has ${snapshots.length} frozen versions, the most there may be`, {
@@ -84,6 +103,25 @@ function newHead(
     ...(origin === undefined ? {} : { origin }),
   };
   return { headVersion: headVersion + 1, snapshots: [...snapshots, frozen] };
+}
+
+/** Nobody could write to a new chunk of which all replicas are away. */
+function checkHeld(object: ObjectRecord, sizeBytes: number): void {
+  const inSync = object.members.filter((member) => member.state === 'in-sync').map(({ ostId }) => ostId);
+  if (everyChunkOn({ ...object, sizeBytes }, new Set(inSync))) return;
+  throw new RawstorError('BUSY', 'some new chunk would have no replica in sync', {
+    where: object.name,
+    hint: 'wait until the replicas are in order: `rawstor status`',
+  });
+}
+
+/** What was cut off would show again. */
+function checkTrimmed(object: ObjectRecord): void {
+  if (!hasTail(object)) return;
+  throw new RawstorError('BUSY', 'what it was made smaller by is still being erased', {
+    where: object.name,
+    hint: 'try again in a moment',
+  });
 }
 
 /** A snapshot that still has its name. */

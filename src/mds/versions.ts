@@ -1,6 +1,7 @@
 import { makesHead, type Params } from '../protocol/index.js';
 import {
   answeredBefore,
+  asWriterKnows,
   type Change,
   checkSession,
   isRebuilt,
@@ -23,7 +24,7 @@ export function changeVersions(
   const before = answeredBefore(stored, 'changeVersions', request);
   if (before !== null) return before;
   checkSession(stored, request);
-  const { object } = stored;
+  const { object } = asWriterKnows(stored, request);
   // A rebuilt MDS may know an older set than the writer does.
   const members = isRebuilt(stored) ? membersOfSeal(object, request.members) : object.members;
   const lastSeal = makesHead(request.change)

@@ -12,7 +12,8 @@ import type { RegionMirror } from './regions.js';
 import type { SpaceGuard } from './space.js';
 import type { ChunkName, ChunkStorage } from './storage.js';
 
-const VERSION_FACTOR = 65_536;
+/** More versions than an object may have, and fewer than would make keys inexact. */
+const VERSION_FACTOR = 2 ** 29;
 /** Entries looked at to find one to close. */
 const LOOKED_AT = 64;
 

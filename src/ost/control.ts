@@ -2,6 +2,7 @@ import { RawstorError } from '../common/errors.js';
 import type { MethodName, ObjectRecord, OstInfo, Params } from '../protocol/index.js';
 import { integrityCall, integrityFigures } from './checksums/integrity-calls.js';
 import { setDamaged } from './checksums/set-damaged.js';
+import type { Collector } from './collector.js';
 import type { CopyEngine } from './copy.js';
 import type { OstCore } from './core.js';
 import { extents } from './extents.js';
@@ -16,6 +17,8 @@ import { versionCall } from './version-calls.js';
 export interface OstSelf {
   info(): OstInfo;
   loopStallMaxMs(): number;
+  /** Null: it has no MDS to ask. */
+  readonly collector: Collector | null;
 }
 
 /** Answers the control methods of an OST, for connections and for peers in this process alike. */
@@ -78,6 +81,11 @@ export class OstControl {
         return {};
       case 'ost.objects':
         return this.kept.page((params as Params<'ost.objects'>).after);
+      case 'ost.collect': {
+        const { collector } = this.self;
+        if (collector === null) throw new RawstorError('UNAVAILABLE', 'this OST has no MDS to ask');
+        return collector.run((params as Params<'ost.collect'>).dryRun);
+      }
       case 'ost.extents': {
         const asked = params as Params<'ost.extents'>;
         return extents(this.core, this.core.session(asked.handle, holder), asked);

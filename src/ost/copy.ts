@@ -15,7 +15,7 @@ import {
 import { takeBuffer } from './checksums/quiet-access.js';
 import { CopySources, ofSource, SOURCE_TIMEOUT_MS, SourceFailure } from './copy-sources.js';
 import type { OstCore } from './core.js';
-import { lastingBelow, lastingVersions, legaciesOf, sharesParent, sizeOfVersion } from './layers/index.js';
+import { lastingBelow, lastingVersions, legaciesOf, sharesParent } from './layers/index.js';
 import type { Session } from './session.js';
 import { regionVersions } from './version-calls.js';
 
@@ -88,10 +88,7 @@ export class CopyEngine {
     };
     if (asked.since !== undefined && record.snapshots.length > 0) {
       for (const version of await this.frozen(peer, handle, session, asked)) {
-        const left = sizeOfVersion(record, version) - asked.chunk * record.chunkSizeBytes - asked.offset;
-        const length = Math.min(asked.length, left);
-        if (length > 0 && version !== asked.chunkVersion)
-          await add({ ...asked, chunkVersion: version, length });
+        if (version !== asked.chunkVersion) await add({ ...asked, chunkVersion: version });
       }
     }
     await add(asked);

@@ -22,9 +22,11 @@ export function extents(
   const { chunkVersion, offset } = asked;
   const end = offset + asked.length;
   const ofSession = session.version === 0 || session.version === chunkVersion;
+  const start = asked.chunk * record.chunkSizeBytes;
+  // Who copies asks behind the end too.
+  const copies = session.version === 0;
   const inside =
-    end <= record.chunkSizeBytes &&
-    asked.chunk * record.chunkSizeBytes + end <= sizeOfVersion(record, chunkVersion);
+    end <= record.chunkSizeBytes && (copies || start + end <= sizeOfVersion(record, chunkVersion));
   if (!inside || !ofSession || !hasVersion(record, chunkVersion)) {
     throw new RawstorError('INVALID', 'the range is not in the object', { where: record.id });
   }

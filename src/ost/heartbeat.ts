@@ -1,9 +1,17 @@
 import type { Timer } from '../common/clock.js';
-import { asRawstorError } from '../common/errors.js';
-import { ASKS_ONLY, Connection, type Identity, type OstInfo } from '../protocol/index.js';
+import { asRawstorError, RawstorError } from '../common/errors.js';
+import {
+  ASKS_ONLY,
+  Connection,
+  type Identity,
+  type OstInfo,
+  type Params,
+  type Result,
+} from '../protocol/index.js';
 import type { OstEnvironment } from './environment.js';
 
 const TIMEOUT_MS = 3000;
+const REPORT_TIMEOUT_MS = 30_000;
 
 /** Tells one MDS, every few seconds, that this OST is up; removes what it says was removed. */
 export class Heartbeat {
@@ -44,6 +52,18 @@ export class Heartbeat {
     this.connection?.destroy();
     await this.running;
     this.connection?.destroy();
+  }
+
+  get connected(): boolean {
+    return this.connection !== null && !this.connection.closed;
+  }
+
+  /** @throws RawstorError UNAVAILABLE */
+  async report(asked: Params<'mds.reportObjects'>): Promise<Result<'mds.reportObjects'>> {
+    if (this.connection === null) {
+      throw new RawstorError('UNAVAILABLE', 'the MDS is not connected', { where: this.address });
+    }
+    return this.connection.call('mds.reportObjects', asked, REPORT_TIMEOUT_MS);
   }
 
   private beat(): void {

@@ -1,5 +1,6 @@
 /** Object storage target: one process or part of one, for one disk or directory. */
 import { hostname } from 'node:os';
+import { asRawstorError } from '../common/errors.js';
 import { LoopStall } from '../common/loop-stall.js';
 import type { Address } from '../io/index.js';
 import {
@@ -9,6 +10,7 @@ import {
   type OstInfo,
   type ServerInfo,
 } from '../protocol/index.js';
+import { Collector } from './collector.js';
 import { OstControl } from './control.js';
 import { CopyEngine } from './copy.js';
 import { OstCore } from './core.js';
@@ -73,7 +75,12 @@ export async function startOst(options: StartOstOptions): Promise<RunningOst> {
   });
   const stall = new LoopStall(clock);
   const copies = new CopyEngine(core, new Connector({ io, clock, identity }), tuning.copies);
-  const control = new OstControl(core, copies, { info, loopStallMaxMs: () => stall.maxMs });
+  const beats: Heartbeat[] = [];
+  const collector =
+    (options.mdsAddresses ?? []).length === 0
+      ? null
+      : new Collector(core, (report) => (beats.find((beat) => beat.connected) ?? beats[0]!).report(report));
+  const control = new OstControl(core, copies, { info, loopStallMaxMs: () => stall.maxMs, collector });
   const server = new OstServer(core, control, identity, tuning.connections);
   try {
     await core.open();
@@ -100,10 +107,16 @@ export async function startOst(options: StartOstOptions): Promise<RunningOst> {
     const { ostId: id, bootId: _, ...known } = info();
     return { role: 'ost', id, ...known, loopStallMaxMs: stall.maxMs };
   };
+  for (const address of options.mdsAddresses ?? []) {
+    beats.push(new Heartbeat(env, address, identity, tuning.heartbeatMs, info, owner));
+  }
+  const collecting = clock.every(tuning.collectPeriodMs, () => {
+    collector?.run(false).catch((error) => {
+      log.debug({ reason: asRawstorError(error).toUserText() }, 'nothing collected now');
+    });
+  });
   const heartbeats = [
-    ...(options.mdsAddresses ?? []).map(
-      (address) => new Heartbeat(env, address, identity, tuning.heartbeatMs, info, owner),
-    ),
+    ...beats,
     ...(options.mgsAddresses ?? []).map((address) => new MgsReporter(env, address, identity, serverInfo)),
   ];
   log.info({ ostId, addresses, dir: options.dir }, 'OST serves');
@@ -113,6 +126,7 @@ export async function startOst(options: StartOstOptions): Promise<RunningOst> {
     connector: new LocalConnector(core, control),
     close: async () => {
       ticker.cancel();
+      collecting.cancel();
       stall.stop();
       await Promise.all(heartbeats.map((heartbeat) => heartbeat.close()));
       copies.close();

@@ -22,11 +22,21 @@ export function judge(op: ChunkOp, session: Session | undefined, holder: Session
     op.length > 0 &&
     op.length <= LIMITS.rangeBytes &&
     op.offset + op.length <= chunkSizeBytes &&
-    op.chunk * chunkSizeBytes + op.offset + op.length <= sizeOfVersion(record, op.chunkVersion) &&
+    op.chunk * chunkSizeBytes + op.offset + op.length <= endFor(op, session) &&
     mayTouch(op, session);
   if (!inside) return ERROR_CODES.INVALID.wire;
   const carries = opcode === Opcode.READ || opcode === Opcode.WRITE;
   return carries && op.slices.lengthBytes !== op.length ? ERROR_CODES.INVALID.wire : 0;
+}
+
+/**
+ * How far the volume goes for it. Replicas are made alike behind the end of a version too, where zeros hide what an older, longer
+ * one has. What was cut off is erased there: a smaller size is recorded first.
+ */
+function endFor({ opcode, chunkVersion, scope }: ChunkOp, { object, readOnly, version }: Session): number {
+  const copies = scope === OpScope.COPY || (readOnly && version === 0);
+  if (copies || opcode === Opcode.ERASE) return Number.POSITIVE_INFINITY;
+  return sizeOfVersion(object.record, chunkVersion);
 }
 
 /** Frozen versions are read, and changed by copies only. */

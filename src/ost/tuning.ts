@@ -18,6 +18,8 @@ export interface OstTuning {
   /** Artificial limit on what chunks may occupy; null: what the disk has. */
   capacityBytes: number | null;
   heartbeatMs: number;
+  /** How often it is looked for what is nobody's. */
+  collectPeriodMs: number;
   connections: number;
   /** Copies from other OSTs running at once; more wait. */
   copies: number;
@@ -63,6 +65,7 @@ export const DEFAULT_TUNING: OstTuning = {
   reserveBytes: null,
   capacityBytes: null,
   heartbeatMs: 2000,
+  collectPeriodMs: 10 * 60_000,
   connections: 4096,
   copies: 4,
   checksums: true,

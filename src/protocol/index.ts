@@ -1,4 +1,5 @@
 export * from './chunk-op.js';
+export * from './collect-messages.js';
 export * from './connection.js';
 export * from './connection-handler.js';
 export * from './connector.js';

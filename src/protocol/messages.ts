@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { RawstorError } from '../common/errors.js';
 import { LIMITS } from '../common/limits.js';
+import { MDS_COLLECT_METHODS } from './collect-messages.js';
 import { INTEGRITY_METHODS } from './integrity-messages.js';
 import { DUMP_METHODS } from './kept-messages.js';
 import { MGS_METHODS } from './mgs-messages.js';
@@ -8,7 +9,7 @@ import { MOVE_METHODS } from './move-messages.js';
 import { objectInfoSchema, recoveryProgressSchema } from './object-info.js';
 import { OBJECT_METHODS, objectRef } from './object-messages.js';
 import { OST_METHODS } from './ost-messages.js';
-import { idSchema, memberSchema, ostInfoSchema, wantedMoveSchema } from './records.js';
+import { idSchema, memberSchema, objectVersionsSchema, ostInfoSchema, wantedMoveSchema } from './records.js';
 import { askedChangeSchema, MDS_VERSION_METHODS } from './version-messages.js';
 
 /**
@@ -130,13 +131,19 @@ export const MDS_METHODS = {
       loss: z.boolean(),
       /** Takes the map of this wish with the change; NOT_FOUND when it is not wanted any more. */
       adopt: z.string().max(64).optional(),
+      /** As the writer knows them: a rebuilt MDS may know older ones. */
+      versions: objectVersionsSchema.optional(),
     }),
     result: z.object({ epoch }),
   },
   /** Records "identical up to `seal`" by the same compare-and-swap. */
   'mds.seal': {
     /** `members`: of whom it is true; a rebuilt MDS may know an older set. */
-    params: swap.extend({ seal: epoch, members: memberList.optional() }),
+    params: swap.extend({
+      seal: epoch,
+      members: memberList.optional(),
+      versions: objectVersionsSchema.optional(),
+    }),
     result: z.object({ epoch }),
   },
   /** Gives the lease back; `clean` after a seal with nothing written since. */
@@ -146,6 +153,7 @@ export const MDS_METHODS = {
   },
   ...DUMP_METHODS,
   ...MDS_VERSION_METHODS,
+  ...MDS_COLLECT_METHODS,
   'mds.stat': {
     params: nothing,
     result: z.object({

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { LIMITS } from '../common/limits.js';
+import { OST_COLLECT_METHODS } from './collect-messages.js';
 import { integritySchema } from './integrity-messages.js';
 import { KEPT_METHODS } from './kept-messages.js';
 import {
@@ -132,6 +133,7 @@ export const OST_METHODS = {
     }),
   },
   ...OST_VERSION_METHODS,
+  ...OST_COLLECT_METHODS,
   'ost.stat': {
     params: nothing,
     result: ostInfoSchema.extend({

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { LIMITS } from '../common/limits.js';
+import { reachOf } from '../common/whole-copies.js';
 
 /** Shapes that several servers keep and send: object records, maps, members. Checked wherever they enter. */
 
@@ -142,6 +143,10 @@ export const objectRecordSchema = z.object({
   lastSeal: count,
   /** Epoch of the last change that recorded a loss: what was copied before may be older or newer than the rest. */
   lossEpoch: count.optional(),
+  /** Up to here there may still be something behind the end: what was cut off and is not erased yet. */
+  tailBytes: count.optional(),
+  /** The largest size it ever had: no chunk up to there is left without a replica in sync. Absent: the present one. */
+  reachBytes: count.optional(),
   members: z.array(memberSchema).max(LIMITS.poolMembers),
   createdWallMs: z.number(),
 });
@@ -154,6 +159,24 @@ export function parentOn(parent: Parent | null, map: ChunkMap): Parent | null {
   return ostIds.length === parent.ostIds.length ? parent : { ...parent, ostIds };
 }
 
+/** What a change of versions or of the size changes. */
+export const objectVersionsSchema = objectRecordSchema.pick({
+  headVersion: true,
+  headOver: true,
+  snapshots: true,
+  parent: true,
+  sizeBytes: true,
+  tailBytes: true,
+  reachBytes: true,
+});
+export type ObjectVersions = z.infer<typeof objectVersionsSchema>;
+
+export function versionsOf(record: ObjectVersions): ObjectVersions {
+  const { headVersion, headOver, snapshots, parent, sizeBytes, tailBytes = 0 } = record;
+  const reachBytes = reachOf(record);
+  return { headVersion, headOver, snapshots, parent, sizeBytes, tailBytes, reachBytes };
+}
+
 /** [ost id, boot id] pairs of a set and the epoch that made it: what survivors store before acks go out (I6). */
 export const storedSetSchema = z.object({
   epoch: count,
@@ -163,6 +186,8 @@ export const storedSetSchema = z.object({
    * that a newer set may be without it (I13).
    */
   joining: z.array(idSchema).max(LIMITS.poolMembers).optional(),
+  /** As they were with the set: a rebuilt MDS may know older ones (I13). */
+  versions: objectVersionsSchema.optional(),
 });
 export type StoredSet = z.infer<typeof storedSetSchema>;
 

@@ -8,6 +8,7 @@ import {
   memberSchema,
   nameSchema,
   type ObjectRecord,
+  objectVersionsSchema,
   type Snapshot,
   snapshotNameSchema,
   snapshotOriginSchema,
@@ -33,6 +34,8 @@ export const versionChangeSchema = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('rename'), version, name: snapshotNameSchema }),
   z.object({ kind: z.literal('protect'), version, protected: z.boolean() }),
   z.object({ kind: z.literal('resize'), sizeBytes: count.max(LIMITS.volumeSizeBytes) }),
+  /** What a smaller size has cut off is erased on every OST in sync. */
+  z.object({ kind: z.literal('trimmed') }),
   /** Every OST in sync has copied what the clone had of its parent. */
   z.object({ kind: z.literal('flattened') }),
   /** Nameless versions of which no OST of the object has anything left. */
@@ -43,6 +46,14 @@ export type VersionChange = z.infer<typeof versionChangeSchema>;
 /** Whether it makes a new head: what was written before stays as it is from then on. */
 export function makesHead(change: VersionChange): boolean {
   return change.kind === 'snapshot' || change.kind === 'rollback';
+}
+
+/** Whether something that was cut off is still to be erased. */
+export function hasTail({
+  sizeBytes,
+  tailBytes = 0,
+}: Pick<ObjectRecord, 'sizeBytes' | 'tailBytes'>): boolean {
+  return tailBytes > sizeBytes;
 }
 
 type Tree = Pick<ObjectRecord, 'headVersion' | 'headOver' | 'snapshots'>;
@@ -93,6 +104,8 @@ export const MDS_VERSION_METHODS = {
       askedId: z.string().max(64).optional(),
       /** Of whom a seal is true, as in `mds.seal`. */
       members: z.array(memberSchema).max(LIMITS.poolMembers).optional(),
+      /** Before the change, as the writer knows them. */
+      versions: objectVersionsSchema.optional(),
     }),
     result: z.object({ object: objectInfoSchema }),
   },

@@ -1,7 +1,9 @@
 import { createVolume } from '../../src/client/create.js';
+import { asRawstorError } from '../../src/common/errors.js';
 import { MiB } from '../../src/common/units.js';
 import type { ObjectInfo, ObjectRecord } from '../../src/protocol/index.js';
 import { Audit } from './audit.js';
+import { Clones } from './clones.js';
 import { Guest } from './guest.js';
 import { type Load, newLoad } from './load.js';
 import { MdsLink, MdsNode } from './mds-node.js';
@@ -20,6 +22,7 @@ export const CHUNK_BYTES = MiB;
 const BLOCKS_PER_CHUNK = 2;
 const FAULTS_MIN = 5;
 const HEARTBEAT_MS = 2000;
+const COLLECT_MS = 5000;
 const NO_BYTES = Buffer.alloc(BLOCK_BYTES);
 
 export interface ClusterPlan {
@@ -60,6 +63,7 @@ export class Cluster {
   private guests = 0;
   readonly audit: Audit;
   readonly snapshots: Snapshots | null;
+  readonly clones: Clones | null;
   /** A loss is on record that its writer does not know of yet. */
   private lossPending = false;
   private openedEpoch = 0;
@@ -75,7 +79,11 @@ export class Cluster {
     this.network = new Network(world);
     this.audit = new Audit(this);
     this.snapshots = plan.snapshots ? new Snapshots(this) : null;
-    this.mds = new MdsNode(world, (before, after) => this.audit.committed(before, after));
+    this.clones = plan.snapshots ? new Clones(this) : null;
+    this.mds = new MdsNode(world, (before, after) => {
+      if (after.object.id === this.object?.id) this.audit.committed(before, after);
+      else this.clones?.committed(before, after);
+    });
     this.blockCount = plan.chunks * BLOCKS_PER_CHUNK;
     this.load = newLoad(world);
     this.oracle = new Oracle(world, this.blockCount);
@@ -85,6 +93,17 @@ export class Cluster {
 
   readonly offsetOf = (block: number): number =>
     Math.floor(block / BLOCKS_PER_CHUNK) * CHUNK_BYTES + (block % BLOCKS_PER_CHUNK) * BLOCK_BYTES * 5;
+
+  /** Whether all of the block is within a size. */
+  isIn(block: number, sizeBytes: number): boolean {
+    return this.offsetOf(block) + BLOCK_BYTES <= sizeBytes;
+  }
+
+  blocksIn(sizeBytes: number): number[] {
+    return Array.from({ length: this.blockCount }, (_, i) => i).filter((block) =>
+      this.isIn(block, sizeBytes),
+    );
+  }
 
   get osts(): OstNode[] {
     return [...this.nodes.values()];
@@ -134,6 +153,19 @@ export class Cluster {
         if (node.serving) node.register(link).catch(() => {});
       }
     });
+    if (!this.plan.snapshots) return;
+    admin.clock.every(COLLECT_MS, () => {
+      for (const node of this.osts) {
+        if (node.serving) node.collect(link).catch((error) => this.collectFailed(error));
+      }
+    });
+  }
+
+  /** Whoever is away is asked again. */
+  private collectFailed(error: unknown): void {
+    const { code, stack } = asRawstorError(error);
+    this.world.count(`collect ${code}`);
+    if (code === 'INTERNAL' || code === 'INVALID') this.world.fail(`the collector: ${stack}`);
   }
 
   newGuest(takesOver: boolean): Guest {
@@ -199,6 +231,12 @@ export class Cluster {
 
   /** Guests write here and there for a while, so that most regions are as they were at the last seal. */
   pickBlock(anywhere: boolean): number {
+    const block = this.pickAny(anywhere);
+    // What is cut off, or may be, is left alone.
+    return this.snapshots === null || this.snapshots.isOpen(block) ? block : block % (this.blockCount / 2);
+  }
+
+  private pickAny(anywhere: boolean): number {
     const { random } = this.world;
     if (anywhere) return random.below(this.blockCount);
     if (this.world.chance(0.02)) this.warm = random.below(this.plan.chunks);

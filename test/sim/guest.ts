@@ -2,15 +2,14 @@ import { BlockFlag, BlockOp } from '../../src/block/device.js';
 import type { Volume } from '../../src/client/index.js';
 import { type OpenVolumeOptions, openVolume } from '../../src/client/open.js';
 import { asRawstorError, type RawstorError } from '../../src/common/errors.js';
-import { silentLogger } from '../../src/common/log.js';
-import { MiB } from '../../src/common/units.js';
 import { REBUILT_HOLDER } from '../../src/mds/rebuild/judge.js';
+import { clientEnvironment } from './client-environment.js';
 import { CHUNK_BYTES, type Cluster } from './cluster.js';
 import { GuestRequest } from './guest-request.js';
 import { MdsLink } from './mds-node.js';
 import { BLOCK_BYTES } from './oracle.js';
-import { connectOst } from './peer.js';
 import { SimProcess } from './process.js';
+import { TOOL } from './snapshots.js';
 
 const DEPTH = 6;
 const OPEN_RETRY_MS = 300;
@@ -57,7 +56,7 @@ export class Guest {
     if (this.cluster.former.includes(this) && !this.hasOpened) return this.die();
     const options: OpenVolumeOptions = { mode: 'write', force: this.takesOver && !this.hasOpened };
     const { cluster, process } = this;
-    const { world, network, mds, nodes } = cluster;
+    const { world, network, mds } = cluster;
     this.opening = true;
     const link = new MdsLink(world, network, process, mds);
     link.onAsked = (method, params) => cluster.audit.asked(method, params);
@@ -65,23 +64,9 @@ export class Guest {
       cluster.lossKnown();
       this.lossUntoldMs = world.nowMs;
     };
-    const env = {
-      io: process.io,
-      clock: process.clock,
-      log: silentLogger,
-      connector: {
-        connect: async (ostId: string) => {
-          const peer = await connectOst(world, network, process, nodes, ostId);
-          peer.onSent = (op) => this.sentTags.set(op.chunk * CHUNK_BYTES + op.offset, op.tag);
-          return peer;
-        },
-      },
-      host: this.name,
-      confirmMs: 1000,
-      silenceMs: 2000,
-      seals: { idleMs: 5000, periodMs: cluster.load.sealPeriodMs, leastMs: 200, bytes: 8 * MiB },
-      degradedGraceMs: 5000,
-    };
+    const env = clientEnvironment(cluster, process, (op) =>
+      this.sentTags.set(op.chunk * CHUNK_BYTES + op.offset, op.tag),
+    );
     openVolume(env, link as never, 'v', { ...options, timeoutMs: 5000 }, this.holder).then(
       (volume) => {
         if (!process.alive || process !== this.process) return;
@@ -142,6 +127,7 @@ export class Guest {
   readAll(): void {
     const { cluster } = this;
     for (let block = 0; block < cluster.blockCount; block++) {
+      if (cluster.snapshots?.isOpen(block) === false) continue;
       const request = new GuestRequest(this);
       request.asRead(cluster, block);
       this.outstanding.add(request);
@@ -172,6 +158,11 @@ export class Guest {
       this.cluster.world.count('fencedByFormer');
       this.takesOver = true;
       this.hasOpened = false;
+      return this.restartGateway();
+    }
+    if (error.code === 'FENCED' && this.cluster.holder === TOOL) {
+      // It was not heard of for so long that whoever wanted a change opened the volume.
+      this.cluster.world.count('fencedByTool');
       return this.restartGateway();
     }
     this.cluster.world.fail(`${this.name} was ended by ${error.code}: ${error.message} ${error.cause ?? ''}`);
@@ -243,6 +234,8 @@ export class Guest {
       } else if (error.code === 'IO' && cluster.osts.some((node) => node.disk.failedSyncs > 0)) {
         // The only replica's sync failed: nobody has it durable, and the guest is told.
         world.count('ioErrors');
+      } else if (error.code === 'INVALID' && cluster.snapshots?.mayBeOutside(request, this.volume)) {
+        world.count('behindTheEnd');
       } else {
         world.fail(`${this.name}: operation ${block.op} failed with ${error.code}: ${error.message}`);
       }

@@ -1,5 +1,5 @@
 import { asRawstorError, RawstorError } from '../../src/common/errors.js';
-import { placeChunk } from '../../src/common/placement.js';
+import { placeChunkOf } from '../../src/common/placement.js';
 import { type Random, seededRandom } from '../../src/common/random.js';
 import { Mds, MemoryStore, type MetadataStore, type RebuildPlan } from '../../src/mds/index.js';
 import { fillStore } from '../../src/mds/rebuild/write.js';
@@ -25,6 +25,9 @@ class PeekableStore extends MemoryStore {
   peek(key: string): Uint8Array | undefined {
     return this.latest.get(key);
   }
+  keys(prefix: string): string[] {
+    return [...this.latest.keys()].filter((key) => key.startsWith(prefix));
+  }
   private readonly latest = new Map<string, Uint8Array>();
   override async transact(transaction: StoreTransaction): Promise<StoreOutcome> {
     const outcome = await super.transact(transaction);
@@ -35,6 +38,7 @@ class PeekableStore extends MemoryStore {
         if (before === undefined || !key.startsWith(OBJECT_PREFIX)) continue;
         this.onObject(decodeStored(key, before), decodeStored(key, value));
       }
+      for (const key of transaction.deletes ?? []) this.latest.delete(key);
     }
     return outcome;
   }
@@ -53,6 +57,10 @@ export class MdsNode {
   private readonly world: World;
   /** Its store is lost, and not made anew yet. */
   rebuilding = false;
+  /** A volume that the last rebuild has left out. */
+  leftOut: string | null = null;
+  /** What rebuilds did not bring back, half made as it was: nobody may remove what OSTs have of it. */
+  readonly unknown = new Set<string>();
   private store = new PeekableStore();
   private readonly random: Random;
 
@@ -91,10 +99,25 @@ export class MdsNode {
     this.mds = null;
   }
 
-  /** What is on record of an object. */
+  /** What is on record of an object that is there. */
   peek(id: string): StoredObject {
+    return this.find(id)!;
+  }
+
+  /** Everything that is on record. */
+  all(): StoredObject[] {
+    return this.store.keys(OBJECT_PREFIX).map((key) => this.find(key.slice(OBJECT_PREFIX.length))!);
+  }
+
+  /** Keys of other records. */
+  keys(prefix: string): string[] {
+    return this.store.keys(prefix);
+  }
+
+  find(id: string): StoredObject | null {
     const key = OBJECT_PREFIX + id;
-    const bytes = this.store.peek(key)!;
+    const bytes = this.store.peek(key);
+    if (bytes === undefined) return null;
     if (this.peeked?.bytes !== bytes) this.peeked = { bytes, stored: decodeStored(key, bytes) };
     return this.peeked.stored;
   }
@@ -106,7 +129,7 @@ export class MdsNode {
   }
 
   placement(object: ObjectRecord, chunk: number): readonly string[] {
-    return placeChunk(object.map, object.id, object.replicas, chunk);
+    return placeChunkOf(object, chunk);
   }
 }
 
@@ -130,14 +153,16 @@ function slowStore(store: MetadataStore, process: SimProcess): MetadataStore {
   };
 }
 
-const VERSION_CALLS: Partial<Record<MethodName, 'change' | 'ask' | 'refuse'>> = {
+const VERSION_CALLS: Partial<Record<MethodName, 'change' | 'ask' | 'refuse' | 'clone'>> = {
   'mds.changeVersions': 'change',
   'mds.askChange': 'ask',
   'mds.refuseChange': 'refuse',
+  'mds.clone': 'clone',
 };
 
 function handlerOf(mds: Mds, method: MethodName): (params: unknown, caller: object) => Promise<unknown> {
   const version = VERSION_CALLS[method];
+  if (method === 'mds.reportObjects') return (params) => mds.collect.report(params as never);
   const plain = method.slice('mds.'.length);
   const [owner, name] =
     version !== undefined ? [mds.versions, version] : [plain in mds ? mds : mds.moves, plain];

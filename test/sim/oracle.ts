@@ -14,7 +14,10 @@ export interface Write {
 }
 
 interface BlockHistory {
+  /** NaN for one that was never applied, or that is what a snapshot has. */
   readonly values: number[];
+  /** By index: the snapshots whose content came into the block as by a write. */
+  readonly shown: Map<number, Cut>;
   /** Acknowledged, with the tag under which it was sent last: what a seal of that tag covers. */
   readonly tagged: { tag: number; least: number }[];
   /** Issued and not acknowledged. */
@@ -41,11 +44,14 @@ export interface ReadCheck {
 
 /** A snapshot: what may be in it. */
 export interface Cut {
+  readonly oracle: Oracle;
   /** What was acknowledged, or read, before it was asked for. */
   readonly floors: Int32Array[];
   readonly losses: number;
   /** How many writes each block had when it was there: none later is in. Null while that is not known. */
   ends: number[] | null;
+  /** By block, as it was read first: it never reads otherwise (I11). */
+  readonly read: Map<number, Buffer>;
 }
 
 /**
@@ -55,13 +61,19 @@ export interface Cut {
 export class Oracle {
   private readonly world: World;
   private readonly blocks: BlockHistory[];
-  private nextValue = 1;
+  private nextValue: number;
   losses = 0;
 
-  constructor(world: World, blockCount: number) {
+  /**
+   * @param firstValue of several volumes none writes what another does
+   * @param base what a clone lies over
+   */
+  constructor(world: World, blockCount: number, firstValue = 1, base: Cut | null = null) {
     this.world = world;
+    this.nextValue = firstValue;
     this.blocks = Array.from({ length: blockCount }, () => ({
-      values: [0],
+      values: [base === null ? 0 : Number.NaN],
+      shown: new Map(base === null ? [] : [[0, base]]),
       open: new Set(),
       tagged: [],
       floor: new Int32Array(SECTORS),
@@ -77,6 +89,23 @@ export class Oracle {
     for (const other of open) least = Math.min(least, other);
     open.add(index);
     return { block, index, value, least };
+  }
+
+  /** The block becomes what a snapshot has. */
+  issueShown(block: number, cut: Cut): Write {
+    const write = this.issue(block, true);
+    const { values, shown } = this.blocks[block]!;
+    values[write.index] = Number.NaN;
+    shown.set(write.index, cut);
+    return write;
+  }
+
+  /** It has not been applied, and will not be: the old state is there. */
+  undone(write: Write): void {
+    const { values, shown, open } = this.blocks[write.block]!;
+    values[write.index] = Number.NaN;
+    shown.delete(write.index);
+    open.delete(write.index);
   }
 
   fill(write: Write, bytes: Buffer): void {
@@ -119,7 +148,8 @@ export class Oracle {
   }
 
   beginCut(): Cut {
-    return { floors: this.blocks.map(({ floor }) => floor.slice()), losses: this.losses, ends: null };
+    const floors = this.blocks.map(({ floor }) => floor.slice());
+    return { oracle: this, floors, losses: this.losses, ends: null, read: new Map() };
   }
 
   /** It is there. A loss meanwhile may have come before it. */
@@ -128,18 +158,23 @@ export class Oracle {
     if (cut.losses !== this.losses) for (const floor of cut.floors) floor.fill(0);
   }
 
-  /** Of a snapshot whose end nobody saw a loss may have come before it, too. */
+  /** What is read of a snapshot: the same whoever reads it, and whenever. */
   checkCut(cut: Cut, block: number, bytes: Buffer, where: string): void {
-    const { values } = this.blocks[block]!;
-    const end = cut.ends?.[block] ?? values.length;
-    for (let sector = 0; sector < SECTORS; sector++) {
-      const value = bytes.readUInt32LE(sector * SECTOR_BYTES);
-      const from = cut.ends === null && cut.losses !== this.losses ? 0 : cut.floors[block]![sector]!;
-      const found = values.indexOf(value, from);
-      if (found >= 0 && found < end) continue;
+    const before = cut.read.get(block);
+    if (before === undefined) {
+      for (let sector = 0; sector < SECTORS; sector++) {
+        const value = bytes.readUInt32LE(sector * SECTOR_BYTES);
+        if (this.mayShow(cut, block, sector, value)) continue;
+        const { from, end } = this.rangeOf(cut, block, sector);
+        this.world.fail(
+          `${where} has in block ${block} sector ${sector} write ${value} (index ${this.lastOf(block, sector, value)}), ` +
+            `legal from index ${from} to ${end - 1}`,
+        );
+      }
+      cut.read.set(block, Buffer.from(bytes));
+    } else if (!before.equals(bytes)) {
       this.world.fail(
-        `${where} has in block ${block} sector ${sector} write ${value} (index ${values.lastIndexOf(value)}), ` +
-          `legal from index ${from} to ${end - 1}`,
+        `${where} has in block ${block} write ${bytes.readUInt32LE(0)}, and was read as ${before.readUInt32LE(0)}`,
       );
     }
   }
@@ -149,9 +184,42 @@ export class Oracle {
     if (ends === null) return [];
     const isNew = (values: number[], from: number, end: number) =>
       from >= end && values.slice(from).every((value) => value !== 0);
-    return this.blocks.flatMap(({ values }, block) =>
-      floors[block]!.some((floor) => isNew(values, floor, ends[block]!)) ? [block] : [],
+    // What was rolled back may be as it was.
+    return this.blocks.flatMap(({ values, shown }, block) =>
+      shown.size === 0 && floors[block]!.some((floor) => isNew(values, floor, ends[block]!)) ? [block] : [],
     );
+  }
+
+  /** Whether a snapshot of this volume may have the value there. */
+  private mayShow(cut: Cut, block: number, sector: number, value: number): boolean {
+    const read = cut.read.get(block);
+    if (read !== undefined) return read.readUInt32LE(sector * SECTOR_BYTES) === value;
+    const { from, end } = this.rangeOf(cut, block, sector);
+    return this.find(block, sector, value, from, end) >= 0;
+  }
+
+  /** Of a snapshot whose end nobody saw a loss may have come before it, too. */
+  private rangeOf(cut: Cut, block: number, sector: number): { from: number; end: number } {
+    const end = cut.ends?.[block] ?? this.blocks[block]!.values.length;
+    const from = cut.ends === null && cut.losses !== this.losses ? 0 : cut.floors[block]![sector]!;
+    return { from, end };
+  }
+
+  /** The first from `from` on, and before `end`, that may have written the value; -1: none. */
+  private find(block: number, sector: number, value: number, from: number, end = Infinity): number {
+    const { values, shown } = this.blocks[block]!;
+    const first = values.indexOf(value, from);
+    const found = first < end ? first : -1;
+    for (const [index, cut] of shown) {
+      if (index < from || index >= end || (found >= 0 && index > found)) continue;
+      if (cut.oracle.mayShow(cut, block, sector, value)) return index;
+    }
+    return found;
+  }
+
+  private lastOf(block: number, sector: number, value: number): number {
+    const last = this.blocks[block]!.values.lastIndexOf(value);
+    return last >= 0 ? last : this.find(block, sector, value, 0);
   }
 
   beginRead(block: number): ReadCheck {
@@ -202,9 +270,9 @@ export class Oracle {
       const block = bytes.readUInt32LE(sector * SECTOR_BYTES + 4);
       // A loss recorded meanwhile makes more legal than was when the read began.
       const from = Math.min(check.floor[sector]!, history.floor[sector]!);
-      const found = history.values.indexOf(value, from);
+      const found = this.find(check.block, sector, value, from);
       if (found < 0 || (value !== 0 && block !== check.block)) {
-        const last = history.values.lastIndexOf(value);
+        const last = this.lastOf(check.block, sector, value);
         return (
           `block ${check.block} sector ${sector}: write ${value} (index ${last}), ` +
           `legal from index ${from} (write ${history.values[from]}) to ${history.values.length - 1}`

@@ -1,4 +1,5 @@
 import { silentLogger } from '../../src/common/log.js';
+import { Collector } from '../../src/ost/collector.js';
 import { OstControl } from '../../src/ost/control.js';
 import { CopyEngine } from '../../src/ost/copy.js';
 import { OstCore } from '../../src/ost/core.js';
@@ -58,13 +59,29 @@ export class OstNode {
     };
   }
 
-  /** Tells the MDS that it lives, and deletes what has moved away by its word. */
+  /** Looks for what is nobody's, by the word of the MDS. */
+  async collect(link: MdsLink): Promise<void> {
+    const collector = new Collector(this.core!, (report) => link.call('mds.reportObjects', report));
+    const { removed, left, unknown, strayChunks, strayObjects } = await collector.run(false);
+    const found = { removed: removed.length, left: left.length, unknown: unknown.length };
+    for (const [what, count] of Object.entries({ ...found, strayChunks, strayObjects })) {
+      for (let i = 0; i < count; i++) this.world.count(`collected ${what}`);
+    }
+  }
+
+  /** Tells the MDS that it lives, and deletes what was removed or has moved away by its word. */
   async register(link: MdsLink): Promise<void> {
     const { removal } = this.core!;
-    const { leftObjects } = await link.call('mds.registerOst', this.info());
+    const { ostId } = this;
+    const { leftObjects, deletedObjects } = await link.call('mds.registerOst', this.info());
+    for (const id of deletedObjects) await removal.remove(id);
+    if (deletedObjects.length > 0) {
+      await link.call('mds.confirmDeleted', { ostId, objects: deletedObjects });
+      this.world.count('copiesDeleted');
+    }
     if (leftObjects.length === 0) return;
     for (const { id, epoch } of leftObjects) await removal.leave(id, epoch);
-    await link.call('mds.confirmLeft', { ostId: this.ostId, objects: leftObjects.map(({ id }) => id) });
+    await link.call('mds.confirmLeft', { ostId, objects: leftObjects.map(({ id }) => id) });
     this.world.count('copiesLeft');
   }
 
@@ -89,6 +106,7 @@ export class OstNode {
     this.control = new OstControl(core, new CopyEngine(core, connector, tuning.copies), {
       info: () => this.info(),
       loopStallMaxMs: () => 0,
+      collector: null,
     });
     process.clock.every(TICK_MS, () => {
       core.regions.tick++;

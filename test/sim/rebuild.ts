@@ -6,6 +6,8 @@ import { SimProcess } from './process.js';
 
 const CALL_TIMEOUT_MS = 2000;
 const RETRY_MS = 500;
+/** How long an MDS that does not know a volume goes on. */
+const RELOST_MS = 12_000;
 
 /**
  * The MDS is gone with all it had, and made anew from what the OSTs keep: one is asked after the other while writers go
@@ -46,12 +48,27 @@ async function rebuild(cluster: Cluster, process: SimProcess): Promise<void> {
   }
   const plan = makePlan(scans, null, {
     silent: [],
-    restoreDoubtful: false,
+    restoreDoubtful: true,
     nowWallMs: process.clock.wallMs(),
   });
-  const [finding] = plan.findings;
-  if (plan.objects.length !== 1 || finding?.fate !== 'restored') {
-    world.fail(`the rebuilt MDS lacks the volume: ${finding?.fate} ${finding?.why}`);
+  for (const { id, name, fate, why, stored } of plan.findings) {
+    const mayGo = id !== cluster.object!.id && cluster.clones?.mayGo(id) === true;
+    // An OST that was away when it was made has no trace of it, and others have.
+    const isBack = fate === 'restored' || (fate === 'doubtful' && stored !== null);
+    if (!isBack && fate !== 'removed') mds.unknown.add(id);
+    if (!isBack && !mayGo) world.fail(`the rebuilt MDS has ${name} as ${fate}: ${why}`);
   }
-  await mds.replace(plan);
+  const leftOut = cluster.clones?.leaveOut() ?? null;
+  const back = new Set(plan.objects.map(({ object }) => object.id));
+  for (const id of [cluster.object!.id, ...(cluster.clones?.promised() ?? [])]) {
+    if (!back.has(id)) world.fail(`the rebuilt MDS lacks ${id}`);
+  }
+  // As where an OST was away: whatever this MDS does not know stays as it is, until another rebuild.
+  await mds.replace({ ...plan, objects: plan.objects.filter(({ object }) => object.id !== leftOut) });
+  mds.leftOut = leftOut;
+  if (leftOut === null) return;
+  world.count('rebuiltWithoutOne');
+  world.post(RELOST_MS, null, 'what was left out is wanted', () => {
+    if (mds.leftOut === leftOut) loseMds(cluster);
+  });
 }

@@ -1,7 +1,10 @@
 import { seededRandom } from '../../src/common/random.js';
 import { Cluster } from './cluster.js';
+import { findLeaks } from './leaks.js';
+import { loseMds } from './rebuild.js';
 import { Rot, SUMS_TAKEN_MS } from './rot.js';
 import { Swarm } from './swarm.js';
+import { VersionReader } from './version-reader.js';
 import { outsideReactions, World } from './world.js';
 
 export interface RunOptions {
@@ -27,6 +30,8 @@ export interface RunResult {
 const CALM_LIMIT_MS = 300_000;
 const LOAD_LIMIT_MS = 900_000;
 const FAULTS_UNTIL_MS = 240_000;
+/** In which everything that is nobody's is found and removed. */
+const LEAKS_GO_MS = 60_000;
 
 /** One history. The same seed and steps give the same one. */
 export function runSeed(options: RunOptions): Promise<RunResult> {
@@ -75,6 +80,7 @@ function history(world: World, { steps, snapshots = false, asksChanged = false }
   });
   cluster.start();
   cluster.snapshots?.begin();
+  cluster.clones?.begin();
   cluster.newGuest(false).open();
   const swarm = new Swarm(world);
   let faulty = true;
@@ -110,6 +116,7 @@ function calm(world: World, cluster: Cluster): void {
     if (!node.process?.alive) node.start();
   }
   if (!mds.process?.alive && !mds.rebuilding) mds.start();
+  if (mds.leftOut !== null) loseMds(cluster);
   const guest = cluster.guest!;
   const stopped = [guest.process, mds.process!, ...cluster.osts.map((node) => node.process!)];
   const goOnMs = Math.max(world.nowMs, ...stopped.map((process) => process.pausedUntilMs)) + 100;
@@ -144,6 +151,7 @@ function calm(world: World, cluster: Cluster): void {
     rot.scrub();
   }
   world.run(() => rot === null || rot.repaired, CALM_LIMIT_MS, 'the repair of what changed by itself');
+  if (cluster.snapshots !== null) endOfVersions(world, cluster);
   let closed = false;
   volume.close().then(() => {
     closed = true;
@@ -151,7 +159,7 @@ function calm(world: World, cluster: Cluster): void {
   world.run(() => closed, CALM_LIMIT_MS, 'close');
   const { object, clean } = mds.peek(cluster.object!.id);
   if (!clean) world.fail('the last close was not clean');
-  if (cluster.snapshots !== null) cluster.snapshots.verify(object);
+  if (cluster.snapshots !== null) checkVersions(world, cluster);
   else {
     cluster.compareDisks(object, 'cached');
     // What was sealed is durable everywhere.
@@ -159,4 +167,43 @@ function calm(world: World, cluster: Cluster): void {
   }
   for (const node of cluster.osts) node.checkDamage();
   if (world.violation !== null) throw world.violation;
+}
+
+/** Whatever was asked for has been done or given up, clones are closed, and what was removed is gone. */
+function endOfVersions(world: World, cluster: Cluster): void {
+  const { mds, snapshots, clones } = cluster;
+  world.run(() => snapshots!.settled, CALM_LIMIT_MS, 'changes of the volume');
+  clones!.stop();
+  world.run(() => clones!.settled, CALM_LIMIT_MS, 'clones in order');
+  const merged = () => snapshots!.merged(mds.peek(cluster.object!.id).object);
+  world.run(merged, CALM_LIMIT_MS, 'what removed snapshots left');
+}
+
+/** Every version of every volume, and that there is nothing else. */
+function checkVersions(world: World, cluster: Cluster): void {
+  const { mds, oracle, snapshots, clones } = cluster;
+  const { object } = mds.peek(cluster.object!.id);
+  snapshots!.checkPromises(object);
+  clones!.checkPromises();
+  const reader = new VersionReader(cluster);
+  const volumes = [{ object, oracle, cuts: snapshots!.cuts }, ...clones!.versioned()];
+  for (const volume of volumes) {
+    let done = false;
+    reader.check(volume).then(
+      () => {
+        done = true;
+      },
+      (error) => world.fail(`reading versions of ${volume.object.name}: ${error.stack ?? error}`),
+    );
+    world.run(() => done, CALM_LIMIT_MS, 'reading every version');
+  }
+  const leaks = () => findLeaks(cluster);
+  const untilMs = world.nowMs + LEAKS_GO_MS;
+  world.run(
+    () => leaks().length === 0 || world.nowMs > untilMs,
+    CALM_LIMIT_MS,
+    'the collection of what is left',
+  );
+  const [leak] = leaks();
+  if (leak !== undefined) world.fail(`left: ${leak}`);
 }

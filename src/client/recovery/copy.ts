@@ -5,7 +5,6 @@ import type { Member } from '../member.js';
 import type { LockHolder } from '../range-locks.js';
 import type { RegionSet } from '../region-set.js';
 import { mayServe } from '../replica-choice.js';
-import { chunkLength } from '../slicing.js';
 import type { VolumeState } from '../volume-state.js';
 
 const COPY_TIMEOUT_MS = 20_000;
@@ -41,18 +40,17 @@ export async function eachPage(
   } while (from !== null);
 }
 
-/** Byte range of the object that a region covers, cut at the object's end; null beyond it. */
+/**
+ * Byte range that a region covers, behind the object's end too: a snapshot may be longer than the head is, and what was cut
+ * off has to go from every replica.
+ */
 export function regionRange(
-  state: VolumeState,
+  { object, regionSizeBytes }: VolumeState,
   chunk: number,
   region: number,
-): { start: number; end: number } | null {
-  const { sizeBytes, chunkSizeBytes } = state.object;
-  const inChunk = region * state.regionSizeBytes;
-  const length = Math.min(state.regionSizeBytes, chunkLength(chunk, sizeBytes, chunkSizeBytes) - inChunk);
-  if (length <= 0) return null;
-  const start = chunk * chunkSizeBytes + inChunk;
-  return { start, end: start + length };
+): { start: number; end: number } {
+  const start = chunk * object.chunkSizeBytes + region * regionSizeBytes;
+  return { start, end: start + regionSizeBytes };
 }
 
 /** Runs with the range locked exclusively: no request overlaps (I3 covers copies). */

@@ -73,14 +73,14 @@ export class Flatten {
     const { state, requests } = this;
     for (;;) {
       await requests.whenLetGo();
-      const range = regionRange(state, chunk, region);
+      const range = insideRange(state, chunk, region);
       if (range === null) return;
       const length = range.end - range.start;
       await state.env.throttle?.turn(length);
       try {
         const done = await withRangeLocked(state, range, async () => {
           // A change of versions or size waits for what has begun, and nothing begins while it holds changes back.
-          if (requests.holdsBack || regionRange(state, chunk, region)?.end !== range.end) return false;
+          if (requests.holdsBack || insideRange(state, chunk, region)?.end !== range.end) return false;
           await this.locked(chunk, region, range);
           return true;
         });
@@ -140,4 +140,15 @@ export class Flatten {
       if (member.peer === peer) member.end(member.inSync);
     }
   }
+}
+
+/** A region as far as it is in the volume: what its parent has behind that never shows. */
+function insideRange(
+  state: VolumeState,
+  chunk: number,
+  region: number,
+): { start: number; end: number } | null {
+  const { start, end } = regionRange(state, chunk, region);
+  const { sizeBytes } = state.object;
+  return start >= sizeBytes ? null : { start, end: Math.min(end, sizeBytes) };
 }

@@ -103,7 +103,6 @@ export class Reconcile {
   private async reconcileOne(chunk: number, region: number): Promise<void> {
     const { state } = this;
     const range = regionRange(state, chunk, region);
-    if (range === null) return state.unreconciled.delete(chunk, region);
     await withRangeLocked(state, range, async () => {
       const offset = region * state.regionSizeBytes;
       const length = range.end - range.start;

@@ -158,7 +158,6 @@ export class Resync {
   private async copyOne(member: Member, chunk: number, region: number, sure: boolean): Promise<void> {
     const { state } = this;
     const range = regionRange(state, chunk, region);
-    if (range === null) return;
     const length = range.end - range.start;
     await state.env.throttle?.turn(length);
     try {

@@ -1,4 +1,4 @@
-import type { KeptObject, Member, ObjectRecord, OstInfo } from '../../protocol/index.js';
+import type { KeptObject, Member, ObjectRecord, ObjectVersions, OstInfo } from '../../protocol/index.js';
 import type { StoredObject } from '../stored-object.js';
 
 /** What one OST said when it was asked for all it knows. */
@@ -63,6 +63,8 @@ export interface Claim {
   readonly members: readonly Member[];
   readonly lastSeal: number;
   readonly lossWallMs: number | null;
+  /** As they were with the set, where that is known. */
+  readonly versions?: ObjectVersions | undefined;
   /** OSTs that may be in a newer set that nobody else has heard of. */
   readonly joining: readonly string[];
 }
@@ -106,7 +108,15 @@ export function newestClaim(all: readonly Claim[]): Claim | null {
     }));
     const lastSeal = Math.min(newest.lastSeal, claim.lastSeal);
     const joining = [...newest.joining, ...claim.joining];
-    newest = { epoch, members, lastSeal, lossWallMs: newest.lossWallMs ?? claim.lossWallMs, joining };
+    const versions = newest.versions ?? claim.versions;
+    newest = {
+      epoch,
+      members,
+      lastSeal,
+      lossWallMs: newest.lossWallMs ?? claim.lossWallMs,
+      versions,
+      joining,
+    };
   }
   return newest;
 }

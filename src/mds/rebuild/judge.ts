@@ -1,5 +1,5 @@
 import { everyChunkOn } from '../../common/whole-copies.js';
-import type { Member, ObjectRecord } from '../../protocol/index.js';
+import { type Member, type ObjectRecord, type ObjectVersions, versionsOf } from '../../protocol/index.js';
 import { newStoredObject, type StoredObject } from '../stored-object.js';
 import { claims, contradiction, type Evidence, inSyncOf, newestClaim } from './evidence.js';
 
@@ -96,6 +96,7 @@ export function judge(evidence: Evidence, answered: ReadonlySet<string>, nowWall
     answered,
     nowWallMs,
     claimEpoch: newest.epoch,
+    versions: newest.epoch > record.epoch ? newest.versions : undefined,
     lastSeal: newest.lastSeal,
     lossWallMs: newest.lossWallMs ?? (loss ? nowWallMs : null),
   });
@@ -113,6 +114,7 @@ function restored(
     answered: ReadonlySet<string>;
     nowWallMs: number;
     claimEpoch: number;
+    versions: ObjectVersions | undefined;
     lastSeal: number;
     lossWallMs: number | null;
   },
@@ -129,6 +131,7 @@ function restored(
   const lossEpoch = Math.max(record.lossEpoch ?? 0, marks.claimEpoch);
   const object = {
     ...record,
+    ...(marks.versions === undefined ? {} : versionsOf(marks.versions)),
     ...(marks.lossWallMs === null ? {} : { lossEpoch }),
     epoch,
     lastSeal: marks.lastSeal,

@@ -82,7 +82,7 @@ export async function fillStore(store: MetadataStore, plan: RebuildPlan, nowWall
     puts.push({ key: NAME_PREFIX + name, value: encodeBody(id) });
     puts.push(...childChange(null, stored).puts);
   }
-  for (const { objectId, ostIds } of plan.tombstones) puts.push(putTombstone(objectId, ostIds));
+  for (const { objectId, ostIds } of plan.tombstones) puts.push(putTombstone(objectId, ostIds, nowWallMs));
   for (const { ostId, objectId, epoch } of plan.left) puts.push(putLeft(ostId, objectId, epoch));
   for (let at = 0; at < puts.length; at += STORE_LIMITS.operations) {
     await store.transact({ checks: [], puts: puts.slice(at, at + STORE_LIMITS.operations) });

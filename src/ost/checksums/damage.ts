@@ -211,10 +211,12 @@ export class Damage {
     const blocks = [...(this.entry(chunk)?.blocks.keys() ?? [])];
     // The last block of a chunk file may be written as far as the object goes.
     const { sizeBytes } = chunk.object.record;
-    const chunkEnd = Math.min(chunk.sizeBytes, sizeBytes - chunk.chunk * chunk.sizeBytes);
+    const objectEnd = sizeBytes - chunk.chunk * chunk.sizeBytes;
     return blocks.filter((block) => {
       const start = block * SUM_BLOCK_BYTES;
-      return start >= offset && Math.min(start + SUM_BLOCK_BYTES, chunkEnd) <= offset + length;
+      const whole = start + SUM_BLOCK_BYTES;
+      const end = start < objectEnd ? Math.min(whole, objectEnd) : whole;
+      return start >= offset && end <= offset + length;
     });
   }
 

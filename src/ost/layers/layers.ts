@@ -7,6 +7,7 @@ import type { OstObject } from '../object.js';
 import { Session, type SessionHolder } from '../session.js';
 import { LayerMaps } from './layer-maps.js';
 import { Merger } from './merger.js';
+import { Strays } from './strays.js';
 import { ZeroLog } from './zero-log.js';
 
 /** Everything of versions that lie over others, in one OST. */
@@ -14,6 +15,7 @@ export class Layers {
   readonly zeros: ZeroLog;
   readonly maps: LayerMaps;
   readonly merger: Merger;
+  readonly strays: Strays;
   private readonly core: OstCore;
   private readonly itself: SessionHolder = { sessions: new Set(), gone: false };
 
@@ -22,6 +24,7 @@ export class Layers {
     this.zeros = new ZeroLog(core.env.io, core.records, (changes) => core.commit(changes));
     this.maps = new LayerMaps(this.zeros, ownerMaps);
     this.merger = new Merger(core);
+    this.strays = new Strays(core);
   }
 
   /** An operation of this OST's own; resolves with it, answered. */

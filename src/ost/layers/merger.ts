@@ -6,6 +6,8 @@ import { heirOf, namelessVersions } from './lineage.js';
 import { VersionMerge } from './version-merge.js';
 
 const RETRY_MS = 5000;
+/** What a look takes that finds nothing to do: who asks is not told that something may be left just because of it. */
+const LOOK_MS = 50;
 /** Chunk records looked at in one turn. */
 const PAGE = 1024;
 
@@ -48,7 +50,7 @@ export class Merger {
   async unmerged(object: OstObject, versions: readonly number[], waitMs: number): Promise<number[]> {
     this.look(object);
     const { clock } = this.core.env;
-    const untilMs = clock.nowMs() + waitMs;
+    const untilMs = clock.nowMs() + Math.max(LOOK_MS, waitMs);
     // What came to be done meanwhile follows in a run of its own.
     for (let running = this.running.get(object.record.id); running !== undefined; ) {
       const leftMs = untilMs - clock.nowMs();
@@ -152,7 +154,8 @@ export class Merger {
     await this.remove(object, number, version);
   }
 
-  private async remove(object: OstObject, number: number, version: number): Promise<void> {
+  /** Everything of one version of a chunk. */
+  async remove(object: OstObject, number: number, version: number): Promise<void> {
     const { core } = this;
     const file = await this.open(object, number, version);
     file.holders--;

@@ -3,6 +3,8 @@ export interface Mutant {
   /** Of the rule that it breaks. */
   readonly name: string;
   readonly edits: readonly Edit[];
+  /** Looked for in histories with snapshots, clones and sizes. */
+  readonly snapshots?: boolean;
 }
 
 export interface Edit {

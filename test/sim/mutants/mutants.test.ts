@@ -22,20 +22,25 @@ beforeAll(async () => {
 afterAll(() => sound.remove());
 
 /** Fails with the bug and passes without it. */
-async function caught(planted: Planted, from: number, count: number): Promise<boolean> {
-  const found = await planted.firstCatch({ from, count, steps: STEPS });
+async function caught(
+  planted: Planted,
+  from: number,
+  count: number,
+  { snapshots = false }: Mutant,
+): Promise<boolean> {
+  const found = await planted.firstCatch({ from, count, steps: STEPS, snapshots });
   if (found === null) return false;
-  return (await sound.firstCatch({ from: found.seed, count: 1, steps: STEPS })) === null;
+  return (await sound.firstCatch({ from: found.seed, count: 1, steps: STEPS, snapshots })) === null;
 }
 
 async function seek(mutant: Mutant): Promise<void> {
   const planted = await Planted.plant(mutant);
   try {
     const known = recorded[mutant.name];
-    if (known !== undefined && (await caught(planted, known.seed, 1))) return;
+    if (known !== undefined && (await caught(planted, known.seed, 1, mutant))) return;
     const first = 1_000_000 + Math.floor(Math.random() * 1_000_000_000);
     for (let tried = 0; tried < FRESH_SEEDS; tried += BATCH) {
-      if (await caught(planted, first + tried, BATCH)) return;
+      if (await caught(planted, first + tried, BATCH, mutant)) return;
     }
     expect.fail(`not caught by the recorded seed nor by ${FRESH_SEEDS} from ${first} on`);
   } finally {

@@ -8,6 +8,8 @@ import { applyEdit, type Mutant } from './mutant.js';
 const ROOT = fileURLToPath(new URL('../../..', import.meta.url));
 /** A history that takes this long turns in a circle without time going by. */
 const HANGS_MS = 60_000;
+/** Those with clones take several times as long as others. */
+const SNAPSHOTS_HANG_MS = 300_000;
 
 export interface Catch {
   readonly seed: number;
@@ -72,11 +74,14 @@ export class Planted {
       const onExit = (code: number | null) =>
         settle(() => reject(new Error(`ended with ${code}: ${errors}`)));
       const onMessage = (done: unknown) => settle(() => resolve(done as BatchDone));
-      const timer = setTimeout(() => {
-        this.child = null;
-        settle(() => resolve('hangs'));
-        child.kill('SIGKILL');
-      }, HANGS_MS);
+      const timer = setTimeout(
+        () => {
+          this.child = null;
+          settle(() => resolve('hangs'));
+          child.kill('SIGKILL');
+        },
+        batch.snapshots ? SNAPSHOTS_HANG_MS : HANGS_MS,
+      );
       const settle = (action: () => void) => {
         clearTimeout(timer);
         child.off('exit', onExit);

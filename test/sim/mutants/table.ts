@@ -2,5 +2,11 @@ import { CLIENT_MUTANTS } from './client-mutants.js';
 import type { Mutant } from './mutant.js';
 import { RECOVERY_MUTANTS } from './recovery-mutants.js';
 import { SERVER_MUTANTS } from './server-mutants.js';
+import { VERSION_MUTANTS } from './version-mutants.js';
 
-export const MUTANTS: readonly Mutant[] = [...CLIENT_MUTANTS, ...RECOVERY_MUTANTS, ...SERVER_MUTANTS];
+export const MUTANTS: readonly Mutant[] = [
+  ...CLIENT_MUTANTS,
+  ...RECOVERY_MUTANTS,
+  ...SERVER_MUTANTS,
+  ...VERSION_MUTANTS,
+];
