@@ -15,7 +15,7 @@ import { Osts } from './osts.js';
 import { rename } from './rename.js';
 import { Serial } from './serial.js';
 import type { MetadataStore } from './store.js';
-import { newObjectRecord, type StoredObject } from './stored-object.js';
+import { newObjectRecord, type StoredObject, withoutLoss } from './stored-object.js';
 import { Tombstones } from './tombstones.js';
 import { validateCreate } from './validate.js';
 import { VersionCalls } from './version-calls.js';
@@ -133,12 +133,12 @@ export class Mds {
   }
 
   async getObj({ ref }: Params<'mds.getObj'>): Promise<Result<'mds.getObj'>> {
-    return this.info(await this.find(ref));
+    return this.info(await this.objects.find(ref));
   }
 
   /** Fewer chunks than asked when they would not fit one message, or at the object's end. */
   async getObjPart(params: Params<'mds.getObjPart'>): Promise<Result<'mds.getObjPart'>> {
-    const { object } = await this.find(params.ref);
+    const { object } = await this.objects.find(params.ref);
     return { chunks: placements(object, params.fromChunk, params.count) };
   }
 
@@ -257,11 +257,7 @@ export class Mds {
 
   async acknowledgeLoss({ ref }: Params<'mds.acknowledgeLoss'>): Promise<Result<'mds.acknowledgeLoss'>> {
     const id = await this.objects.resolve(ref);
-    await this.serial.run(id, () =>
-      this.objects.update(id, (stored) =>
-        stored.lossWallMs === null ? null : { ...stored, lossWallMs: null },
-      ),
-    );
+    await this.serial.run(id, () => this.objects.update(id, withoutLoss));
     return {};
   }
 
@@ -285,10 +281,6 @@ export class Mds {
       });
       return { epoch };
     });
-  }
-
-  private async find(ref: string): Promise<StoredObject> {
-    return (await this.objects.load(await this.objects.resolve(ref))).stored;
   }
 
   private opened(stored: StoredObject, wasClean: boolean): Result<'mds.open'> {

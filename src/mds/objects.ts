@@ -81,6 +81,11 @@ export class Objects {
     return decodeBody(entry.value) as string;
   }
 
+  /** By name or id. @throws RawstorError NOT_FOUND */
+  async find(ref: string): Promise<StoredObject> {
+    return (await this.load(await this.resolve(ref))).stored;
+  }
+
   /** @throws RawstorError NOT_FOUND */
   async load(id: string): Promise<Loaded> {
     const key = OBJECT_PREFIX + id;

@@ -145,3 +145,8 @@ function malformed(key: string, cause: unknown): RawstorError {
     cause,
   });
 }
+
+/** Somebody has taken note of a recorded loss; null where there is none. */
+export function withoutLoss(stored: StoredObject): StoredObject | null {
+  return stored.lossWallMs === null ? null : { ...stored, lossWallMs: null };
+}

@@ -115,7 +115,7 @@ export class VersionCalls {
   /** @throws RawstorError NOT_FOUND */
   async children({ ref }: Params<'mds.children'>): Promise<Result<'mds.children'>> {
     const { objects } = this.parts;
-    const { id } = (await objects.load(await objects.resolve(ref))).stored.object;
+    const { id } = (await objects.find(ref)).object;
     return { children: await objects.children(id, CHILDREN_TOLD) };
   }
 

@@ -29,10 +29,12 @@ export async function changedRuns(
   const session = core.session(asked.handle, holder);
   const { record } = session.object;
   const end = asked.offset + asked.length;
+  // The writer may have made the volume larger since this OST was told of it.
+  const ofWriter = session.version === 0;
   if (
     end > record.chunkSizeBytes ||
-    asked.chunk * record.chunkSizeBytes + end > sizeOfVersion(record, asked.of) ||
-    (session.version !== 0 && session.version !== asked.of) ||
+    (!ofWriter && asked.chunk * record.chunkSizeBytes + end > sizeOfVersion(record, asked.of)) ||
+    (!ofWriter && session.version !== asked.of) ||
     !hasVersion(record, asked.of)
   ) {
     throw new RawstorError('INVALID', 'the range is not in the object', { where: record.id });

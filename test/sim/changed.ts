@@ -13,13 +13,15 @@ interface Asked {
   readonly peer: OstPeer;
   readonly handle: number;
   readonly version: number;
+  /** Of the version. */
+  readonly sizeBytes: number;
 }
 
 /** What an OST says has changed in a version since each snapshot that it lies over: no block that reads otherwise may be missing. */
 export async function checkChanged(
   cluster: Cluster,
   object: ObjectRecord,
-  { peer, handle, version }: Asked,
+  { peer, handle, version, sizeBytes }: Asked,
   contents: Contents,
   node: OstNode,
 ): Promise<void> {
@@ -28,9 +30,9 @@ export async function checkChanged(
   const of = version === object.headVersion ? 'head' : version;
   for (const { version: since, name } of snapshotsBelow(object, of)) {
     const then = contents.get(since)!;
-    for (let chunk = 0; chunk * CHUNK_BYTES < object.sizeBytes; chunk++) {
+    for (let chunk = 0; chunk * CHUNK_BYTES < sizeBytes; chunk++) {
       if (!cluster.holds(object, chunk, node)) continue;
-      const end = Math.min(CHUNK_BYTES, object.sizeBytes - chunk * CHUNK_BYTES);
+      const end = Math.min(CHUNK_BYTES, sizeBytes - chunk * CHUNK_BYTES);
       const same: [from: number, until: number][] = [];
       for (let at = 0; at < end; ) {
         const asked = { handle, chunk, of: version, since, offset: at, length: end - at };

@@ -64,7 +64,7 @@ export class VersionReader {
           else if (!other.equals(bytes)) world.fail(`${where} differs from another in block ${block}`);
         }
         // Snapshots are listed before what lies over them.
-        await checkChanged(cluster, object, reader, contents.get(node)!, node);
+        await checkChanged(cluster, object, { ...reader, sizeBytes: endBytes }, contents.get(node)!, node);
         peer.destroy();
       }
     }
