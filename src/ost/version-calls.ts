@@ -66,6 +66,8 @@ async function flatten(
   }
   return withChunk(core, session, number, record.headVersion, async (into) => {
     const range = { offset, length: Math.min(length, LIMITS.rangeBytes) };
+    // Also where it has all of that already: who is away and had it from the parent has to be brought it.
+    await core.intents.raise(into, range.offset, range.length, tag);
     const ofParent = (owner: { object: unknown }) => owner.object !== object;
     return { copiedBytes: await new BlockMover(core).moveUp(into, session, range, tag, ofParent) };
   });
