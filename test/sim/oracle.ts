@@ -38,7 +38,7 @@ export interface Flush {
 export interface ReadCheck {
   readonly block: number;
   readonly floor: Int32Array;
-  /** The oldest write that was not acknowledged: it may be applied behind what the read gives. */
+  /** The oldest write that was not acknowledged, or the next to be issued: it may be applied behind what the read gives. */
   readonly oldestOpen: number;
 }
 
@@ -223,8 +223,9 @@ export class Oracle {
   }
 
   beginRead(block: number): ReadCheck {
-    const { floor, open } = this.blocks[block]!;
-    return { block, floor: floor.slice(), oldestOpen: Math.min(Number.POSITIVE_INFINITY, ...open) };
+    const { floor, open, values } = this.blocks[block]!;
+    // Those issued while it is under way may be applied in another order, too.
+    return { block, floor: floor.slice(), oldestOpen: Math.min(values.length, ...open) };
   }
 
   /** A loss is on record: unflushed writes may be gone. */
