@@ -1,4 +1,4 @@
-import { execFile } from 'node:child_process';
+import { type ChildProcess, execFile } from 'node:child_process';
 import { mkdirSync, readdirSync, renameSync, statSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
@@ -25,7 +25,7 @@ export interface LoadReport {
  * Compiles the load generator when its source is newer. It is our own because libnbd (and fio over it) needs
  * several system calls for each reply and saturates its CPU before the faster servers do.
  */
-export async function buildLoad(): Promise<string> {
+async function buildLoad(): Promise<string> {
   const sources = readdirSync(SOURCES).map((name) => `${SOURCES}${name}`);
   const builtMs = statSync(PROGRAM, { throwIfNoEntry: false })?.mtimeMs ?? 0;
   if (sources.every((path) => statSync(path).mtimeMs < builtMs)) return PROGRAM;
@@ -37,27 +37,40 @@ export async function buildLoad(): Promise<string> {
   return PROGRAM;
 }
 
+/** Starts the generator; `onLine` gets what it prints before its report. */
+export async function startLoad(
+  args: readonly string[],
+  cpu: number | undefined,
+  onLine: (line: string) => void,
+): Promise<{ child: ChildProcess; report: Promise<LoadReport> }> {
+  const child = spawnPinned(await buildLoad(), args, cpu);
+  let stderr = '';
+  let last = '';
+  child.stderr!.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
+  createInterface({ input: child.stdout! }).on('line', (line) => {
+    if (line.startsWith('{')) last = line;
+    else onLine(line);
+  });
+  const report = new Promise<LoadReport>((resolve, reject) => {
+    child.once('error', reject);
+    child.once('close', (code) => {
+      if (code === 0) resolve(JSON.parse(last) as LoadReport);
+      else reject(new Error(`nbdload ${args.join(' ')} ended with ${code}: ${stderr}`));
+    });
+  });
+  return { child, report };
+}
+
 /** Runs the generator; `onStart` is called when the measured part begins. */
 async function runLoad(
   args: readonly string[],
   cpu: number | undefined,
   onStart: () => void,
 ): Promise<LoadReport> {
-  const child = spawnPinned(await buildLoad(), args, cpu);
-  let stderr = '';
-  let last = '';
-  child.stderr!.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
-  const lines = createInterface({ input: child.stdout! });
-  lines.on('line', (line) => {
+  const { report } = await startLoad(args, cpu, (line) => {
     if (line === 'START') onStart();
-    else last = line;
   });
-  const code = await new Promise<number | null>((resolve, reject) => {
-    child.once('error', reject);
-    child.once('close', resolve);
-  });
-  if (code !== 0) throw new Error(`nbdload ${args.join(' ')} ended with ${code}: ${stderr}`);
-  return JSON.parse(last) as LoadReport;
+  return await report;
 }
 
 /**

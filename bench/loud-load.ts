@@ -1,6 +1,5 @@
-import { createInterface } from 'node:readline';
-import { buildLoad, type LoadReport } from './load.js';
-import { spawnPinned } from './process.js';
+import type { ChildProcess } from 'node:child_process';
+import { type LoadReport, startLoad } from './load.js';
 
 /** A time in which nothing was answered, by the monotonic clock. */
 export interface Gap {
@@ -10,38 +9,32 @@ export interface Gap {
 
 /** A load that runs until it is stopped, and tells of every gap of a millisecond and more in its answers. */
 export class LoudLoad {
-  readonly gaps: Gap[] = [];
-  private readonly child: ReturnType<typeof spawnPinned>;
-  private readonly done: Promise<LoadReport>;
+  readonly gaps: readonly Gap[];
+  private readonly child: ChildProcess;
+  private readonly report: Promise<LoadReport>;
 
-  private constructor(child: ReturnType<typeof spawnPinned>, onStart: () => void) {
+  private constructor(gaps: readonly Gap[], child: ChildProcess, report: Promise<LoadReport>) {
+    this.gaps = gaps;
     this.child = child;
-    let said = '';
-    child.stderr!.on('data', (bytes: Buffer) => (said += bytes.toString()));
-    let last = '';
-    createInterface({ input: child.stdout! }).on('line', (line) => {
-      const gap = /^GAP (\d+) (\d+)$/.exec(line);
-      if (gap !== null) this.gaps.push({ endMs: Number(gap[1]) / 1000, lengthMs: Number(gap[2]) / 1000 });
-      else if (line === 'START') onStart();
-      else last = line;
-    });
-    this.done = new Promise((resolve, reject) => {
-      child.once('error', reject);
-      child.once('close', (code) => {
-        if (code === 0) resolve(JSON.parse(last) as LoadReport);
-        else reject(new Error(`nbdload ended with ${code}: ${said}`));
-      });
-    });
+    this.report = report;
   }
 
   /** Resolves when it has warmed up. */
   static async start(args: readonly string[]): Promise<LoudLoad> {
-    const all = [...args, 'gaps=1', 'warmup=2', 'seconds=3600'];
-    const child = spawnPinned(await buildLoad(), all);
-    return new Promise((resolve, reject) => {
-      const load = new LoudLoad(child, () => resolve(load));
-      load.done.catch(reject);
+    const gaps: Gap[] = [];
+    let isWarm = () => {};
+    const warm = new Promise<void>((resolve) => {
+      isWarm = resolve;
     });
+    const all = [...args, 'gaps=1', 'warmup=2', 'seconds=3600'];
+    const { child, report } = await startLoad(all, undefined, (line) => {
+      const gap = /^GAP (\d+) (\d+)$/.exec(line);
+      if (gap !== null) gaps.push({ endMs: Number(gap[1]) / 1000, lengthMs: Number(gap[2]) / 1000 });
+      else if (line === 'START') isWarm();
+    });
+    // It ends before that only when something is wrong.
+    await Promise.race([warm, report]);
+    return new LoudLoad(gaps, child, report);
   }
 
   /** By the clock of the gaps. */
@@ -51,6 +44,6 @@ export class LoudLoad {
 
   stop(): Promise<LoadReport> {
     this.child.kill('SIGTERM');
-    return this.done;
+    return this.report;
   }
 }

@@ -3,6 +3,7 @@ import { parseArgs } from 'node:util';
 import { SteadyLoad } from '../test/fixtures/steady-load.js';
 import { until } from '../test/interop/cli/programs.js';
 import { FAULTS, type Fault, FaultyCluster } from '../test/interop/namespaces/faulty-cluster.js';
+import { medianAndMost } from './figures.js';
 
 const USAGE = `usage: npm run pause -- [--rounds N] [--seconds N] [--only kill|stop|drop]...
 
@@ -55,11 +56,6 @@ async function round(cluster: FaultyCluster, load: SteadyLoad, fault: Fault, ind
   return { calmMs, lostMs, backMs: load.gapMs };
 }
 
-function text(of: readonly number[]): string {
-  const sorted = [...of].sort((a, b) => a - b);
-  return `${sorted[Math.floor(sorted.length / 2)]!.toFixed(0)} (at most ${sorted.at(-1)!.toFixed(0)})`;
-}
-
 async function main(): Promise<void> {
   if (values.help) return console.log(USAGE);
   const cluster = await FaultyCluster.start();
@@ -78,7 +74,9 @@ async function main(): Promise<void> {
       const rounds: Round[] = [];
       for (let i = 0; i < Number(values.rounds); i++) rounds.push(await round(cluster, load, fault, i % 3));
       const cells = [rounds.map((r) => r.calmMs), rounds.map((r) => r.lostMs), rounds.map((r) => r.backMs)];
-      console.log(`| ${fault} | ${cells.map(text).join(' | ')} | ${BOUND_MS[fault]} |`);
+      console.log(
+        `| ${fault} | ${cells.map((of) => medianAndMost(of, 0)).join(' | ')} | ${BOUND_MS[fault]} |`,
+      );
       if (rounds.some((r) => r.lostMs > BOUND_MS[fault])) process.exitCode = 1;
     }
   } finally {

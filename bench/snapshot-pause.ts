@@ -1,15 +1,10 @@
-import { mkdir, mkdtemp, rm } from 'node:fs/promises';
-import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { pino } from 'pino';
-import { Cluster } from '../src/client/index.js';
-import { systemClock } from '../src/common/clock.js';
-import { createIo } from '../src/io/index.js';
+import type { Cluster } from '../src/client/index.js';
+import { medianAndMost, medianOf } from './figures.js';
 import { fill } from './load.js';
 import { LoudLoad } from './loud-load.js';
-import { startRawstor } from './rawstor.js';
+import { OwnCluster } from './own-cluster.js';
 
 const USAGE = `usage: npm run snapshot-pause -- [--snapshots N] [--size MIB] [--only random|sequential]
 
@@ -22,15 +17,6 @@ const USAGE = `usage: npm run snapshot-pause -- [--snapshots N] [--size MIB] [--
   npm run snapshot-pause
 `;
 const VOLUME = 'paused';
-const SPEC = {
-  chunkSizeBytes: 2 ** 30,
-  replicas: 2,
-  minReplicas: 1,
-  stripeWidth: 1,
-  failureDomain: 'host',
-  near: null,
-  onDegraded: 'pause',
-} as const;
 const BETWEEN_MS = 1500;
 /** What is promised, see docs/snapshots. */
 const MEDIAN_MS = 10;
@@ -56,11 +42,6 @@ function longest(load: LoudLoad, fromMs: number, untilMs: number): number {
   return Math.max(0, ...inside.map(({ lengthMs }) => lengthMs));
 }
 
-function cell(of: readonly number[]): string {
-  const sorted = [...of].sort((a, b) => a - b);
-  return `${sorted[Math.floor(sorted.length / 2)]!.toFixed(1)} (at most ${sorted.at(-1)!.toFixed(1)})`;
-}
-
 async function measure(cluster: Cluster, uri: string, name: keyof typeof LOADS): Promise<void> {
   const load = await LoudLoad.start([`uri=${uri}`, 'op=write', ...LOADS[name]]);
   const paused: number[] = [];
@@ -81,34 +62,20 @@ async function measure(cluster: Cluster, uri: string, name: keyof typeof LOADS):
   } finally {
     const { operations, bytes, seconds } = await load.stop();
     const rate = `${Math.round(operations / seconds)}/s, ${Math.round(bytes / seconds / 1e6)} MB/s`;
-    console.log(`| ${name} | ${rate} | ${cell(calm)} | ${cell(paused)} | ${cell(took)} |`);
+    console.log(
+      `| ${name} | ${rate} | ${[calm, paused, took].map((of) => medianAndMost(of, 1)).join(' | ')} |`,
+    );
   }
-  const median = [...paused].sort((a, b) => a - b)[Math.floor(paused.length / 2)]!;
-  if (median > MEDIAN_MS || Math.max(...paused) > MAX_MS) process.exitCode = 1;
+  if (medianOf(paused) > MEDIAN_MS || Math.max(...paused) > MAX_MS) process.exitCode = 1;
 }
 
-async function main(): Promise<void> {
-  if (values.help) return console.log(USAGE);
-  const cache = fileURLToPath(new URL('../.cache/bench', import.meta.url));
-  await mkdir(cache, { recursive: true });
-  const dir = await mkdtemp(join(cache, 'snapshot-pause-'));
-  const subject = await startRawstor('replicated3')({ dir, sizeBytes: 2 ** 20 });
-  const io = createIo({ poolBytes: 2 ** 24 });
-  const log = pino({ level: 'silent' });
-  try {
-    const cluster = await Cluster.connect({ location: dir, io, clock: systemClock, log, name: 'bench' });
-    await cluster.createVolume({ ...SPEC, name: VOLUME, sizeBytes: Number(values.size) * 2 ** 20 });
-    const uri = subject.uri.replace('/bench?', `/${VOLUME}?`);
-    await fill(uri);
-    console.log('| load | rate | without a snapshot, ms | while one is taken, ms | the snapshot took, ms |');
-    console.log('|---|---|---|---|---|');
-    for (const name of values.only as (keyof typeof LOADS)[]) await measure(cluster, uri, name);
-    await cluster.close();
-  } finally {
-    await subject.stop();
-    await io.close();
-    await rm(dir, { recursive: true, force: true });
-  }
+async function run(cluster: OwnCluster): Promise<void> {
+  const { uri } = await cluster.create(VOLUME, Number(values.size) * 2 ** 20, 2);
+  await fill(uri);
+  console.log('| load | rate | without a snapshot, ms | while one is taken, ms | the snapshot took, ms |');
+  console.log('|---|---|---|---|---|');
+  for (const name of values.only as (keyof typeof LOADS)[]) await measure(cluster.client, uri, name);
 }
 
-await main();
+if (values.help) console.log(USAGE);
+else await OwnCluster.with('replicated3', undefined, run);

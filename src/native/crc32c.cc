@@ -178,8 +178,6 @@ uint32_t Compute(uint32_t crc, const uint8_t* data, size_t length) {
 
 uint32_t Compute(uint32_t crc, const uint8_t* data, size_t length) { return Software(crc, data, length); }
 
-using Function_ = uint32_t (*)(uint32_t, const uint8_t*, size_t);
-
 #endif
 
 napi_value Sum(napi_env env, uint32_t value) {

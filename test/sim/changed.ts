@@ -17,6 +17,11 @@ interface Asked {
   readonly sizeBytes: number;
 }
 
+type Range = readonly [from: number, until: number];
+
+const isIn = (ranges: readonly Range[], offset: number) =>
+  ranges.some(([from, until]) => from <= offset && offset < until);
+
 /** What an OST says has changed in a version since each snapshot that it lies over: no block that reads otherwise may be missing. */
 export async function checkChanged(
   cluster: Cluster,
@@ -33,7 +38,7 @@ export async function checkChanged(
     for (let chunk = 0; chunk * CHUNK_BYTES < sizeBytes; chunk++) {
       if (!cluster.holds(object, chunk, node)) continue;
       const end = Math.min(CHUNK_BYTES, sizeBytes - chunk * CHUNK_BYTES);
-      const same: [from: number, until: number][] = [];
+      const same: Range[] = [];
       for (let at = 0; at < end; ) {
         const asked = { handle, chunk, of: version, since, offset: at, length: end - at };
         const { runs } = await peer.call('ost.changed', asked);
@@ -44,8 +49,7 @@ export async function checkChanged(
       }
       world.count('changedAsked');
       for (let block = 0; block < cluster.blockCount; block++) {
-        const offset = cluster.offsetOf(block) - chunk * CHUNK_BYTES;
-        if (!same.some(([from, until]) => from <= offset && offset < until)) continue;
+        if (!isIn(same, cluster.offsetOf(block) - chunk * CHUNK_BYTES)) continue;
         const [a, b] = [now[block], then[block]];
         if (a === undefined || b === undefined || a.equals(b)) continue;
         world.fail(`${node.name}: block ${block} of version ${version} is told as unchanged since ${name}`);
@@ -67,7 +71,7 @@ export async function askChanged(
   const cut = cuts.get(mark?.name ?? '');
   if (mark === undefined || cut === undefined) return;
   const before = oracle.beginCut();
-  const same: [from: number, until: number][] = [];
+  const same: Range[] = [];
   try {
     let at = 0;
     for (const { lengthBytes, depth } of await volume.layers(mark, 0, volume.sizeBytes)) {
@@ -86,8 +90,7 @@ export async function askChanged(
   if (guest.superseded || !guest.alive || guest.volume !== volume || before.losses !== oracle.losses) return;
   world.count('layersAsked');
   for (const block of oracle.surelyChanged(cut, before)) {
-    const offset = cluster.offsetOf(block);
-    if (!same.some(([from, until]) => from <= offset && offset < until)) continue;
+    if (!isIn(same, cluster.offsetOf(block))) continue;
     world.fail(`${guest.name}: block ${block} is told as unchanged since ${mark.name}`);
   }
 }

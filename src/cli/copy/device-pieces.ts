@@ -37,20 +37,28 @@ export async function* piecesOf(
   }
 }
 
-/** The steps over what is not as it was. @throws RawstorError NOT_FOUND when the snapshot goes meanwhile */
-export async function* changedPieces(
-  device: BlockDevice & Required<Pick<BlockDevice, 'layers'>>,
+/** A device that knows what of it has changed. */
+export type LayeredDevice = BlockDevice & Required<Pick<BlockDevice, 'layers'>>;
+
+/** Where it is not as it was. @throws RawstorError NOT_FOUND when the snapshot goes meanwhile */
+export async function* changedRanges(
+  device: LayeredDevice,
   since: Mark,
-): AsyncGenerator<Piece, undefined> {
+): AsyncGenerator<{ from: number; until: number }, undefined> {
   let offset = 0;
   while (offset < device.sizeBytes) {
     const asked = Math.min(device.sizeBytes - offset, LIMITS.rangeBytes);
     for (const { lengthBytes, depth } of await device.layers(since, offset, asked)) {
-      const end = Math.min(offset + lengthBytes, device.sizeBytes);
-      if (depth > 0) yield* piecesOf(device, offset, end);
-      offset = end;
+      const until = Math.min(offset + lengthBytes, device.sizeBytes);
+      if (depth > 0) yield { from: offset, until };
+      offset = until;
     }
   }
+}
+
+/** The steps over what is not as it was. @throws as `changedRanges` */
+export async function* changedPieces(device: LayeredDevice, since: Mark): AsyncGenerator<Piece, undefined> {
+  for await (const { from, until } of changedRanges(device, since)) yield* piecesOf(device, from, until);
 }
 
 /** One after another however many ask. */

@@ -1,7 +1,7 @@
 import type { Writable } from 'node:stream';
-import type { BlockDevice, Mark } from '../../block/index.js';
+import type { Mark } from '../../block/index.js';
 import type { ObjectInfo } from '../../protocol/index.js';
-import { changedPieces, type ReadOptions, readInOrder } from '../copy/device-pieces.js';
+import { changedPieces, type LayeredDevice, type ReadOptions, readInOrder } from '../copy/device-pieces.js';
 import { writeTo } from '../copy/export-raw.js';
 import { zeroRuns } from '../copy/zero-runs.js';
 import type { NamedSnapshot } from '../snapshots.js';
@@ -36,7 +36,7 @@ export function headOf(
 
 /** Writes what changed to a device, a snapshot, since an older one. @throws RawstorError NOT_FOUND when that goes meanwhile */
 export async function makeDifference(
-  device: BlockDevice & Required<Pick<BlockDevice, 'layers'>>,
+  device: LayeredDevice,
   since: Mark,
   head: DifferenceHead,
   stream: Writable,

@@ -2,6 +2,7 @@ import type { Volume } from '../../client/index.js';
 import { RawstorError } from '../../common/errors.js';
 import { LIMITS } from '../../common/limits.js';
 import type { ObjectInfo } from '../../protocol/index.js';
+import { changedRanges } from '../copy/device-pieces.js';
 import { type NamedSnapshot, namedSnapshots } from '../snapshots.js';
 import { type DifferenceHead, sameSnapshot } from './format.js';
 import { identityOf } from './make.js';
@@ -78,12 +79,6 @@ export async function standingOf(volume: Volume, base: NamedSnapshot): Promise<S
   const mark = marksOfApplies(object).find((one) => one.version === last?.version);
   if (mark !== undefined) return before?.version === base.version ? 'half-applied' : 'moved';
   if (last?.version !== base.version || object.sizeBytes !== base.sizeBytes) return 'moved';
-  for (let offset = 0; offset < volume.sizeBytes; ) {
-    const runs = await volume.layers(last, offset, Math.min(volume.sizeBytes - offset, LIMITS.rangeBytes));
-    for (const { lengthBytes, depth } of runs) {
-      if (depth > 0) return 'moved';
-      offset += lengthBytes;
-    }
-  }
+  for await (const _ of changedRanges(volume, last)) return 'moved';
   return 'at';
 }

@@ -27,7 +27,8 @@ export class Strays {
   async collect(id: string, dryRun: boolean): Promise<number> {
     const { core } = this;
     const record = core.records.object(id);
-    if (record === null) return 0;
+    // The first version is the oldest: of most objects there is nothing to look for.
+    if (record === null || record.headVersion === 1) return 0;
     const found = await this.find(record);
     if (found.length === 0 || dryRun) return found.length;
     const object = core.object(id, null);

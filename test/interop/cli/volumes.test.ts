@@ -2,6 +2,7 @@ import { closeSync, existsSync, openSync, readFileSync, statSync, writeFileSync,
 import { join } from 'node:path';
 import { execa } from 'execa';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { ok } from './outcome.js';
 import { begin, type Outcome, programArgs, run, UpCluster, until } from './programs.js';
 
 const MiB = 1024 * 1024;
@@ -36,11 +37,6 @@ async function importHalf(image: string, name: string) {
   });
   // Within an object: of itself it would be awaited here.
   return { importing };
-}
-
-function ok(outcome: Outcome): string {
-  expect(outcome, outcome.stderr).toMatchObject({ code: 0 });
-  return outcome.stdout;
 }
 
 const json = (outcome: Outcome) => JSON.parse(ok(outcome));

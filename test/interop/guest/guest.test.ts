@@ -2,6 +2,7 @@ import { rmSync } from 'node:fs';
 import { afterEach, describe, expect, it } from 'vitest';
 import { runGuest, startGuest } from '../../../scripts/qemu/guest.js';
 import { isAlive, temporaryDirectory, UpCluster, until } from '../cli/programs.js';
+import { driveOf } from './drive.js';
 
 /** Real guests under emulation on volumes of a cluster of real processes. */
 
@@ -22,12 +23,6 @@ afterEach(async () => {
   up = null;
   cwd = null;
 }, MINUTES);
-
-const driveOf = (cluster: UpCluster) => `file.driver=nbd,${nbdOptions(cluster)},file.reconnect-delay=30`;
-
-function nbdOptions(cluster: UpCluster): string {
-  return `file.server.type=unix,file.server.path=${cluster.facts.dir}/nbd.sock,file.export=vm1`;
-}
 
 /** Every process of the cluster, its parent too, ended at once or the parent alone; none may be left. */
 async function killHard(cluster: UpCluster, whom: 'parent' | 'all'): Promise<void> {

@@ -5,7 +5,9 @@ import { fileURLToPath } from 'node:url';
 import { execa } from 'execa';
 import { afterEach, describe, expect, it } from 'vitest';
 import { startGuest } from '../../../scripts/qemu/guest.js';
-import { type Outcome, UpCluster, until } from '../cli/programs.js';
+import { ok } from '../cli/outcome.js';
+import { UpCluster, until } from '../cli/programs.js';
+import { driveOf } from './drive.js';
 
 /** Snapshots and sizes under a real guest that writes. */
 
@@ -22,14 +24,6 @@ afterEach(async () => {
   await up?.remove();
   up = null;
 }, MINUTES);
-
-function ok(outcome: Outcome): string {
-  expect(outcome, outcome.stderr).toMatchObject({ code: 0 });
-  return outcome.stdout;
-}
-
-const driveOf = ({ facts }: UpCluster) =>
-  `file.driver=nbd,file.server.type=unix,file.server.path=${facts.dir}/nbd.sock,file.export=vm1,file.reconnect-delay=30`;
 
 describe('a guest that writes numbered records without stop', () => {
   it(

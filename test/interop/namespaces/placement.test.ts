@@ -6,6 +6,7 @@ import { systemClock } from '../../../src/common/clock.js';
 import { silentLogger } from '../../../src/common/log.js';
 import { MiB } from '../../../src/common/units.js';
 import { createIo, type Io } from '../../../src/io/index.js';
+import { ok } from '../cli/outcome.js';
 import { type Outcome, until } from '../cli/programs.js';
 import { canMakeNamespaces, type Host, Hosts } from './hosts.js';
 
@@ -28,11 +29,6 @@ let h2: Host;
 const at = ['--location', MDS];
 const volume = (...args: string[]): Promise<Outcome> =>
   hosts.middle.run('cli/rawstor-volume', ...args, ...at);
-
-function ok(outcome: Outcome): string {
-  expect(outcome, outcome.stderr).toMatchObject({ code: 0 });
-  return outcome.stdout;
-}
 
 async function create(name: string, ...options: string[]): Promise<void> {
   ok(await volume('create', name, ...options));

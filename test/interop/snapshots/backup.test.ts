@@ -12,6 +12,7 @@ import { join } from 'node:path';
 import { execa } from 'execa';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { goData, RawNbd, request, string32, u32 } from '../../fixtures/nbd-client.js';
+import { ok } from '../cli/outcome.js';
 import { begin, type Outcome, programArgs, UpCluster, until } from '../cli/programs.js';
 
 /** Incremental backups: by dirty bitmaps over NBD with the tools that people use, and by difference streams to another cluster. */
@@ -35,11 +36,6 @@ interface DirtyRun {
   offset: number;
   length: number;
   type: number;
-}
-
-function ok(outcome: Outcome): string {
-  expect(outcome, outcome.stderr).toMatchObject({ code: 0 });
-  return outcome.stdout;
 }
 
 const json = (outcome: Outcome) => JSON.parse(ok(outcome));

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { execa } from 'execa';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { ok } from '../cli/outcome.js';
 import { type Outcome, UpCluster, until } from '../cli/programs.js';
 
 /** Snapshots and clones by the command line, and as exports, with the tools that people use. */
@@ -16,11 +17,6 @@ beforeAll(async () => {
 afterAll(async () => {
   await cluster?.remove();
 });
-
-function ok(outcome: Outcome): string {
-  expect(outcome, outcome.stderr).toMatchObject({ code: 0 });
-  return outcome.stdout;
-}
 
 const json = (outcome: Outcome) => JSON.parse(ok(outcome));
 const volume = (...args: string[]) => cluster.volume(...args);
