@@ -2,7 +2,7 @@ import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { RawNbd, request } from '../test/fixtures/nbd-client.js';
-import { startRawstor } from './rawstor.js';
+import { startRawstor } from './ours/cluster.js';
 
 /**
  * What the intent costs (docs/consistency, I2): a 4 KiB write to a region that this session has not touched waits until

@@ -3,11 +3,13 @@ import { mkdirSync, readdirSync, renameSync, statSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { RawstorError } from '../src/common/errors.js';
 import { cpuSeconds } from './cpu.js';
 import { spawnPinned } from './process.js';
 import type { Case, Sample, Subject } from './types.js';
 
 const SOURCES = fileURLToPath(new URL('load/', import.meta.url));
+const VHOST_LOAD = fileURLToPath(new URL('load/vhost-load.ts', import.meta.url));
 const PROGRAM = fileURLToPath(new URL('../.cache/bench/nbdload', import.meta.url));
 
 export interface LoadReport {
@@ -16,6 +18,7 @@ export interface LoadReport {
   seconds: number;
   loadCpuSeconds: number;
   p50Us: number;
+  p95Us: number;
   p99Us: number;
   p999Us: number;
   maxUs: number;
@@ -26,7 +29,9 @@ export interface LoadReport {
  * several system calls for each reply and saturates its CPU before the faster servers do.
  */
 async function buildLoad(): Promise<string> {
-  const sources = readdirSync(SOURCES).map((name) => `${SOURCES}${name}`);
+  const sources = readdirSync(SOURCES)
+    .filter((name) => /\.[ch]$/.test(name))
+    .map((name) => `${SOURCES}${name}`);
   const builtMs = statSync(PROGRAM, { throwIfNoEntry: false })?.mtimeMs ?? 0;
   if (sources.every((path) => statSync(path).mtimeMs < builtMs)) return PROGRAM;
   mkdirSync(fileURLToPath(new URL('../.cache/bench', import.meta.url)), { recursive: true });
@@ -37,13 +42,21 @@ async function buildLoad(): Promise<string> {
   return PROGRAM;
 }
 
+/** Which program loads this kind of server, and what it is called with. */
+async function commandFor(args: readonly string[]): Promise<[string, string[]]> {
+  const isVhost = args.some((arg) => arg.startsWith('uri=vhost:'));
+  return isVhost
+    ? [process.execPath, ['--import', 'tsx', VHOST_LOAD, ...args]]
+    : [await buildLoad(), [...args]];
+}
+
 /** Starts the generator; `onLine` gets what it prints before its report. */
 export async function startLoad(
   args: readonly string[],
   cpu: number | undefined,
   onLine: (line: string) => void,
 ): Promise<{ child: ChildProcess; report: Promise<LoadReport> }> {
-  const child = spawnPinned(await buildLoad(), args, cpu);
+  const child = spawnPinned(...(await commandFor(args)), cpu);
   let stderr = '';
   let last = '';
   child.stderr!.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
@@ -55,7 +68,10 @@ export async function startLoad(
     child.once('error', reject);
     child.once('close', (code) => {
       if (code === 0) resolve(JSON.parse(last) as LoadReport);
-      else reject(new Error(`nbdload ${args.join(' ')} ended with ${code}: ${stderr}`));
+      else
+        reject(
+          new RawstorError('IO', `the load ended with ${code}: ${stderr.trim()}`, { where: args.join(' ') }),
+        );
     });
   });
   return { child, report };
@@ -74,12 +90,21 @@ async function runLoad(
 }
 
 /**
- * Writes every block in pieces of 4 KiB, so that the page cache of all sides is built the same way.
+ * Writes every block, in pieces of 4 KiB unless said otherwise, so that the page cache of all sides is built the same way.
  * @param share only a random one of so many equal parts of the blocks
  */
-export async function fill(uri: string, share?: { part: number; parts: number }): Promise<void> {
+export async function fill(
+  uri: string,
+  share?: { part: number; parts: number },
+  blockBytes = 4096,
+): Promise<void> {
   const of = share === undefined ? [] : [`part=${share.part}`, `parts=${share.parts}`];
-  await runLoad([`uri=${uri}`, 'op=fill', 'block=4096', 'depth=16', ...of], undefined, () => {});
+  const depth = blockBytes > 65536 ? 4 : 16;
+  await runLoad(
+    [`uri=${uri}`, 'op=fill', `block=${blockBytes}`, `depth=${depth}`, ...of],
+    undefined,
+    () => {},
+  );
 }
 
 export async function measure(
@@ -96,6 +121,9 @@ export async function measure(
       `block=${load.blockBytes}`,
       `depth=${load.depth}`,
       `connections=${load.connections}`,
+      ...(load.readPercent === undefined ? [] : [`reads=${load.readPercent}`]),
+      ...(load.flushEvery === undefined ? [] : [`flushevery=${load.flushEvery}`]),
+      ...(load.structured === true ? ['structured=1'] : []),
       // Long enough for a just-in-time compiler to have seen the case.
       'warmup=1',
       `seconds=${options.seconds}`,
@@ -111,6 +139,7 @@ export async function measure(
     serverCpuUsPerOperation: (serverCpuSeconds * 1e6) / report.operations,
     loadCpuShare: report.loadCpuSeconds / report.seconds,
     p50Us: report.p50Us,
+    p95Us: report.p95Us,
     p99Us: report.p99Us,
     p999Us: report.p999Us,
     maxUs: report.maxUs,

@@ -5,12 +5,11 @@ import { pino } from 'pino';
 import { Cluster } from '../src/client/index.js';
 import { systemClock } from '../src/common/clock.js';
 import { createIo } from '../src/io/index.js';
-import type { Kind } from './peers/index.js';
-import { startRawstor } from './rawstor.js';
+import { type LayoutName, startRawstor } from './ours/cluster.js';
 import type { Subject } from './types.js';
 
 /** Where a cluster of each kind is found in its directory. */
-const LOCATION: Record<Kind, (dir: string) => string> = {
+const LOCATION: Record<LayoutName, (dir: string) => string> = {
   local: (dir) => `unix:${join(dir, 'mds.sock')}`,
   replicated3: (dir) => dir,
 };
@@ -19,15 +18,18 @@ const LOCATION: Record<Kind, (dir: string) => string> = {
 export class OwnCluster {
   readonly server: Subject;
   readonly client: Cluster;
+  /** Where all its servers keep what they have. */
+  readonly dir: string;
 
-  private constructor(server: Subject, client: Cluster) {
+  private constructor(server: Subject, client: Cluster, dir: string) {
+    this.dir = dir;
     this.server = server;
     this.client = client;
   }
 
   /** Runs `work` beside a new one, which is gone afterwards with all its data. */
   static async with(
-    kind: Kind,
+    kind: LayoutName,
     cpu: number | undefined,
     work: (cluster: OwnCluster) => Promise<void>,
   ): Promise<void> {
@@ -40,7 +42,7 @@ export class OwnCluster {
     const env = { io, clock: systemClock, log: pino({ level: 'silent' }), name: 'bench' };
     try {
       const client = await Cluster.connect({ ...env, location: LOCATION[kind](dir) });
-      await work(new OwnCluster(server, client));
+      await work(new OwnCluster(server, client, dir));
       await client.close();
     } finally {
       await server.stop();

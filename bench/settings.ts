@@ -1,6 +1,6 @@
 import { statfs } from 'node:fs/promises';
-import type { Kind } from './peers/index.js';
-import type { Plan } from './report.js';
+import { type Kind, specOf } from './kinds.js';
+import type { Plan } from './run-case.js';
 import type { Case } from './types.js';
 
 const GIB = 2 ** 30;
@@ -11,9 +11,6 @@ const SPARE_BYTES = 8 * GIB;
 const OVERHEAD_SECONDS = 2;
 /** What a fill with blocks of 4 KiB reaches on a modest machine, for the estimate. */
 const FILL_BYTES_PER_SECOND = 100 * MIB;
-
-/** Copies of a volume's data on the disk. */
-const COPIES: Readonly<Record<Kind, number>> = { local: 1, replicated3: 3 };
 
 export interface Settings extends Plan {
   dir: string;
@@ -31,17 +28,18 @@ export interface Wishes {
 }
 
 /**
- * local: 1 GiB, which every page cache holds, so that the servers are compared and not the disk. replicated3: 16
+ * Ordinarily 1 GiB, which every page cache holds, so that the servers are compared and not the disk. replicated3: 16
  * GiB and a minute a random case, so that most blocks are met for the first time; less where the disk has no room
  * for all sides.
  */
 export async function settingsOf(kind: Kind, sides: number, wishes: Wishes): Promise<Settings> {
-  const long = kind === 'replicated3' && !wishes.quick;
+  const spec = specOf(kind);
+  const long = spec.long && !wishes.quick;
   const ordinary = wishes.quick ? 2 : 8;
   const remarks: string[] = [];
-  let sizeBytes = (wishes.size ?? (wishes.quick ? 256 : kind === 'local' ? 1024 : 16 * 1024)) * MIB;
+  let sizeBytes = (wishes.size ?? (wishes.quick ? 256 : long ? 16 * 1024 : 1024)) * MIB;
   const { bavail, bsize } = await statfs(wishes.dir);
-  const roomBytes = Math.floor((bavail * bsize - SPARE_BYTES) / (sides * COPIES[kind]) / GIB) * GIB;
+  const roomBytes = Math.floor((bavail * bsize - SPARE_BYTES) / (sides * spec.copies) / GIB) * GIB;
   if (wishes.size === undefined && roomBytes < sizeBytes && roomBytes >= GIB) {
     remarks.push(`the disk has room for volumes of ${roomBytes / GIB} GiB only, not ${sizeBytes / GIB}`);
     sizeBytes = roomBytes;
@@ -65,6 +63,6 @@ export function estimateMinutes(
   settings: Settings,
 ): number {
   const runs = cases.reduce((sum, one) => sum + settings.seconds[one.pattern] + OVERHEAD_SECONDS, 0);
-  const fill = (settings.sizeBytes * COPIES[kind]) / FILL_BYTES_PER_SECOND + 5;
+  const fill = (settings.sizeBytes * specOf(kind).copies) / FILL_BYTES_PER_SECOND + 5;
   return Math.ceil((sides * (runs * settings.rounds + fill)) / 60);
 }

@@ -47,6 +47,20 @@ describe('documents', () => {
     expect(missing).toEqual([]);
   });
 
+  test('every case of S3 is a row of its table, and every row a case', () => {
+    const source = (name: string) => read(`test/interop/s3/${name}.test.ts`);
+    const cases = ['errors', 'operations', 'cors', 'raw', 'documents'].flatMap((name) =>
+      Array.from(source(name).matchAll(/\[\s*'((?:[A-Z]|any)[^'\n]*)',\s*'([A-Za-z0-9]+)',\s/g), (found) =>
+        found.slice(1, 3).join(' | '),
+      ),
+    );
+    const text = read('docs/s3.md').split('## Operations and errors with their tests')[1]!;
+    // Those that are asked for with `?` are compared by their own test.
+    const rows = all(text, /^\| (.*) \|$/gm).filter((row) => !/^operation|\?/.test(row));
+    expect(rows.sort()).toEqual([...new Set(cases)].sort());
+    expect(all(text, /^\| (.*) \|$/gm).length).toBeGreaterThan(150);
+  });
+
   test('every type of record of an OST is laid out', () => {
     const letters = new Set(all(read('docs/formats-ost.md'), /^\| `([A-Z])`(?: id[^|]*)? \|/gm));
     const types = Object.values(RecordType).map((type) => String.fromCharCode(type));

@@ -13,9 +13,10 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { GULP_BYTES = 256 * 1024, OPT_GO = 7, REP_ACK = 1, REP_INFO = 3, INFO_EXPORT = 0 };
+enum { GULP_BYTES = 256 * 1024, OPT_GO = 7, OPT_STRUCTURED_REPLY = 8, REP_ACK = 1, REP_INFO = 3, INFO_EXPORT = 0 };
+enum { CHUNK_DONE = 1, CHUNK_ERROR = 0x8000 };
 static const uint64_t OPTION_MAGIC = 0x49484156454f5054ull, OPTION_REPLY_MAGIC = 0x3e889045565a9ull;
-static const uint32_t REQUEST_MAGIC = 0x25609513, REPLY_MAGIC = 0x67446698;
+static const uint32_t REQUEST_MAGIC = 0x25609513, REPLY_MAGIC = 0x67446698, CHUNK_MAGIC = 0x668e33ef;
 
 void die(const char *what) {
   fprintf(stderr, "nbdload: %s: %s\n", what, strerror(errno));
@@ -69,34 +70,26 @@ static int connect_uri(const char *uri, char name[256]) {
   return -1;
 }
 
-static void handshake(struct connection *c, const char *name) {
-  struct { uint64_t magic, option_magic; uint16_t flags; } __attribute__((packed)) greeting;
-  read_whole(c->fd, &greeting, sizeof greeting);
-  if (be64toh(greeting.option_magic) != OPTION_MAGIC) die("not a newstyle NBD server");
-  uint32_t flags = htobe32(be16toh(greeting.flags) & 3);
-  write_whole(c->fd, &flags, 4);
-
-  /* No information asked for beyond the export's size; no structured replies: those cost the client more. */
-  uint8_t message[16 + 4 + 256 + 2];
-  uint32_t name_length = (uint32_t)strlen(name), word;
+/* Sends an option and waits for its acknowledgement, taking the export's size from what comes before. */
+static void option(struct connection *c, uint32_t number, const void *data, uint32_t length) {
+  uint8_t message[16 + 512];
+  uint32_t word;
   uint64_t magic = htobe64(OPTION_MAGIC);
   memcpy(message, &magic, 8);
-  memcpy(message + 8, (word = htobe32(OPT_GO), &word), 4);
-  memcpy(message + 12, (word = htobe32(name_length + 6), &word), 4);
-  memcpy(message + 16, (word = htobe32(name_length), &word), 4);
-  memcpy(message + 20, name, name_length);
-  memset(message + 20 + name_length, 0, 2);
-  write_whole(c->fd, message, 22 + name_length);
+  memcpy(message + 8, (word = htobe32(number), &word), 4);
+  memcpy(message + 12, (word = htobe32(length), &word), 4);
+  memcpy(message + 16, data, length);
+  write_whole(c->fd, message, 16 + length);
   for (;;) {
     struct { uint64_t magic; uint32_t option, type, length; } __attribute__((packed)) reply;
     uint8_t body[4096];
     read_whole(c->fd, &reply, sizeof reply);
-    uint32_t type = be32toh(reply.type), length = be32toh(reply.length);
-    if (be64toh(reply.magic) != OPTION_REPLY_MAGIC || length > sizeof body) die("bad option reply");
-    read_whole(c->fd, body, length);
+    uint32_t type = be32toh(reply.type), bytes = be32toh(reply.length);
+    if (be64toh(reply.magic) != OPTION_REPLY_MAGIC || bytes > sizeof body) die("bad option reply");
+    read_whole(c->fd, body, bytes);
     if (type == REP_ACK) return;
-    if (type & 0x80000000u) die("the server refuses the export");
-    if (type == REP_INFO && length >= 12 && body[0] == 0 && body[1] == INFO_EXPORT) {
+    if (type & 0x80000000u) die("the server refuses an option");
+    if (type == REP_INFO && bytes >= 12 && body[0] == 0 && body[1] == INFO_EXPORT) {
       uint64_t size;
       memcpy(&size, body + 2, 8);
       c->size_bytes = be64toh(size);
@@ -104,11 +97,26 @@ static void handshake(struct connection *c, const char *name) {
   }
 }
 
-void nbd_open(struct connection *c, const char *uri, size_t requests_max) {
+static void handshake(struct connection *c, const char *name, int structured) {
+  struct { uint64_t magic, option_magic; uint16_t flags; } __attribute__((packed)) greeting;
+  read_whole(c->fd, &greeting, sizeof greeting);
+  if (be64toh(greeting.option_magic) != OPTION_MAGIC) die("not a newstyle NBD server");
+  uint32_t flags = htobe32(be16toh(greeting.flags) & 3);
+  write_whole(c->fd, &flags, 4);
+  if (structured) option(c, OPT_STRUCTURED_REPLY, "", 0);
+  /* No information asked for beyond the export's size. */
+  uint8_t go[4 + 256 + 2] = {0};
+  uint32_t name_length = (uint32_t)strlen(name), word = htobe32(name_length);
+  memcpy(go, &word, 4);
+  memcpy(go + 4, name, name_length);
+  option(c, OPT_GO, go, name_length + 6);
+}
+
+void nbd_open(struct connection *c, const char *uri, size_t requests_max, int structured) {
   char name[256];
   memset(c, 0, sizeof *c);
   c->fd = connect_uri(uri, name);
-  handshake(c, name);
+  handshake(c, name, structured);
   c->out = calloc(2 * requests_max, sizeof *c->out);
   c->read_lengths = calloc(requests_max, sizeof *c->read_lengths);
   c->in = malloc(GULP_BYTES);
@@ -149,6 +157,31 @@ void nbd_send(struct connection *c) {
   c->out_from = 0;
 }
 
+/* Takes the header of a simple reply, or of a chunk of a structured one. @returns its bytes; 0: it is not all here. */
+static size_t take_header(struct connection *c, size_t available) {
+  struct { uint32_t magic, error; uint64_t cookie; } __attribute__((packed)) reply;
+  struct { uint32_t magic; uint16_t flags, type; uint64_t cookie; uint32_t length; } __attribute__((packed)) chunk;
+  if (available < sizeof reply) return 0;
+  memcpy(&reply, c->in + c->in_from, sizeof reply);
+  if (be32toh(reply.magic) == REPLY_MAGIC) {
+    errno = (int)be32toh(reply.error);
+    if (errno != 0) die("a request failed");
+    c->in_cookie = reply.cookie;
+    c->in_last = 1;
+    c->skip_bytes = c->read_lengths[reply.cookie];
+    return sizeof reply;
+  }
+  if (be32toh(reply.magic) != CHUNK_MAGIC) die("neither a reply nor a chunk of one");
+  if (available < sizeof chunk) return 0;
+  memcpy(&chunk, c->in + c->in_from, sizeof chunk);
+  errno = EIO;
+  if (be16toh(chunk.type) & CHUNK_ERROR) die("a request failed");
+  c->in_cookie = chunk.cookie;
+  c->in_last = (be16toh(chunk.flags) & CHUNK_DONE) != 0;
+  c->skip_bytes = be32toh(chunk.length);
+  return sizeof chunk;
+}
+
 void nbd_receive(struct connection *c, nbd_done *done, void *context) {
   ssize_t got = read(c->fd, c->in + c->in_to, GULP_BYTES - c->in_to);
   if (got < 0 && errno == EAGAIN) return;
@@ -160,18 +193,13 @@ void nbd_receive(struct connection *c, nbd_done *done, void *context) {
       size_t skipped = available < c->skip_bytes ? available : c->skip_bytes;
       c->in_from += skipped;
       c->skip_bytes -= skipped;
-      if (c->skip_bytes == 0) done(context, c->in_cookie);
+      if (c->skip_bytes == 0 && c->in_last) done(context, c->in_cookie);
       continue;
     }
-    struct { uint32_t magic, error; uint64_t cookie; } __attribute__((packed)) reply;
-    if (available < sizeof reply) break;
-    memcpy(&reply, c->in + c->in_from, sizeof reply);
-    c->in_from += sizeof reply;
-    errno = (int)be32toh(reply.error);
-    if (be32toh(reply.magic) != REPLY_MAGIC || errno != 0) die("a request failed");
-    c->in_cookie = reply.cookie;
-    c->skip_bytes = c->read_lengths[reply.cookie];
-    if (c->skip_bytes == 0) done(context, reply.cookie);
+    size_t header = take_header(c, available);
+    if (header == 0) break;
+    c->in_from += header;
+    if (c->skip_bytes == 0 && c->in_last) done(context, c->in_cookie);
   }
   memmove(c->in, c->in + c->in_from, c->in_to - c->in_from);
   c->in_to -= c->in_from;

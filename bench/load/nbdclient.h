@@ -25,6 +25,8 @@ struct connection {
   uint8_t *in;
   size_t in_from, in_to;
   uint64_t skip_bytes, in_cookie;
+  /* With what is being skipped the request is done. */
+  int in_last;
   /* Length of the read of each cookie that is in flight; 0 for other requests. */
   uint32_t *read_lengths;
 };
@@ -32,7 +34,7 @@ struct connection {
 typedef void nbd_done(void *context, uint64_t cookie);
 
 /* Connects to nbd+unix:///EXPORT?socket=PATH or nbd://HOST:PORT/EXPORT; any failure ends the program. */
-void nbd_open(struct connection *c, const char *uri, size_t requests_max);
+void nbd_open(struct connection *c, const char *uri, size_t requests_max, int structured);
 /* Queues a request; its cookie is below requests_max and not in flight. Header and payload stay until it is done. */
 void nbd_queue(struct connection *c, struct nbd_request_header *header, int type, uint64_t cookie, uint64_t offset,
                uint32_t length, void *payload);

@@ -2,11 +2,14 @@
  * Loads an NBD server and prints one line of JSON. One thread, closed loop: each of connections x depth
  * slots sends its next request as soon as the last one is answered. What falls due together is sent together.
  *
- *   nbdload uri=URI op=read|write|writeflush|fill [pattern=random|sequential] [block=BYTES] [depth=N]
+ *   nbdload uri=URI op=read|write|writeflush|mix|fill [pattern=random|sequential] [block=BYTES] [depth=N]
  *           [connections=N] [warmup=SECONDS] [seconds=SECONDS] [seed=N] [rate=BYTES] [gaps=MS] [part=N] [parts=N]
+ *           [reads=PERCENT] [flushevery=N] [structured=1]
  *
  * writeflush counts a write and the flush after it as one operation. fill writes every block once, in
  * order, flushes, and ends. The same seed gives the same order of random blocks. Prints `START` when the measured part begins.
+ * mix: that percentage of reads, the others write. flushevery: a flush of its own, not counted, behind so many requests;
+ * the other slots go on meanwhile. structured: replies to reads are asked for in chunks.
  * With parts, fill writes the one of so many random shares of the blocks that part (from 0) says.
  * rate: no more bytes a second than that are asked for. gaps: prints `GAP END LENGTH`, both in microseconds of the
  * monotonic clock, where nothing is answered for at least so long while something is asked for. SIGTERM ends it early.
@@ -21,15 +24,19 @@
 #include <sys/resource.h>
 #include <time.h>
 
+#include "histogram.h"
 #include "nbdclient.h"
 
-enum { TICK_NS = 500000, CONNECTIONS_MAX = 64, DEPTH_MAX = 256, BUCKETS = 64 * 64 };
+enum { TICK_NS = 500000, CONNECTIONS_MAX = 64, DEPTH_MAX = 256 };
 
 struct slot {
   struct nbd_request_header header;
   void *payload;
   int64_t started_ns;
+  /* The flush behind a write is under way. */
   int flushing;
+  /* A flush of its own. */
+  int uncounted;
 };
 
 struct lane {
@@ -39,12 +46,13 @@ struct lane {
 
 static const char *uri, *op = "read", *pattern = "random";
 static int64_t block = 4096, depth = 1, connections = 1, part = 0, parts = 1;
+static int64_t reads = 0, flush_every = 0, since_flush, structured = 0;
 static double warmup = 0.3, seconds = 5, rate = 0, gaps = 0;
-static int64_t blocks, cursor, in_flight, measure_from, measure_until, turn_ns, slowest_ns, due_ns, silent_since;
+static int64_t blocks, cursor, in_flight, measure_from, measure_until, turn_ns, due_ns, silent_since;
 static struct { struct lane *lane; uint64_t index; } resting[CONNECTIONS_MAX * DEPTH_MAX];
 static int64_t rests;
 static int filling, writing, flush_after, is_random, wanted = 1;
-static uint64_t random_state = 88172645463325252ull, histogram[BUCKETS], measured;
+static uint64_t random_state = 88172645463325252ull;
 
 static int64_t now_ns(void) {
   struct timespec t;
@@ -62,27 +70,6 @@ static uint64_t random_next(void) {
   random_state ^= random_state << 13;
   random_state ^= random_state >> 7;
   return random_state ^= random_state << 17;
-}
-
-/* 64 buckets for each power of two: 1.6 % wide. */
-static int bucket_of(uint64_t ns) {
-  if (ns < 64) return (int)ns;
-  int power = 63 - __builtin_clzll(ns);
-  return (power - 5) * 64 + (int)((ns >> (power - 6)) & 63);
-}
-
-static double bucket_us(int bucket) {
-  if (bucket < 64) return bucket / 1e3;
-  return (double)((64ull + (uint64_t)bucket % 64) << (bucket / 64 - 1)) / 1e3;
-}
-
-static double percentile_us(double share) {
-  uint64_t rank = (uint64_t)((double)measured * share), seen = 0;
-  for (int i = 0; i < BUCKETS; i++) {
-    seen += histogram[i];
-    if (seen > rank) return bucket_us(i);
-  }
-  return (double)slowest_ns / 1e3;
 }
 
 /* Whether the next request has to wait for its time; then it is remembered. */
@@ -110,19 +97,26 @@ static void start_next(struct lane *lane, uint64_t index) {
   if (filling && cursor == blocks) return;
   if (rests_now(lane, index)) return;
   if (in_flight == 0) silent_since = turn_ns;
-  int64_t number = is_random ? (int64_t)(random_next() % (uint64_t)blocks) : cursor++;
-  if (!filling && cursor == blocks) cursor = 0;
   slot->flushing = 0;
   slot->started_ns = turn_ns;
   in_flight++;
-  nbd_queue(&lane->connection, &slot->header, writing ? NBD_WRITE : NBD_READ, index, (uint64_t)(number * block),
+  slot->uncounted = flush_every > 0 && since_flush++ == flush_every;
+  if (slot->uncounted) {
+    since_flush = 0;
+    nbd_queue(&lane->connection, &slot->header, NBD_FLUSH, index, 0, 0, NULL);
+    return;
+  }
+  int64_t number = is_random ? (int64_t)(random_next() % (uint64_t)blocks) : cursor++;
+  if (!filling && cursor == blocks) cursor = 0;
+  int writes = reads > 0 ? random_next() % 100 >= (uint64_t)reads : writing;
+  nbd_queue(&lane->connection, &slot->header, writes ? NBD_WRITE : NBD_READ, index, (uint64_t)(number * block),
             (uint32_t)block, slot->payload);
 }
 
 static void on_done(void *context, uint64_t index) {
   struct lane *lane = context;
   struct slot *slot = &lane->slots[index];
-  if (flush_after && !slot->flushing) {
+  if (flush_after && !slot->flushing && !slot->uncounted) {
     slot->flushing = 1;
     nbd_queue(&lane->connection, &slot->header, NBD_FLUSH, index, 0, 0, NULL);
     return;
@@ -134,12 +128,7 @@ static void on_done(void *context, uint64_t index) {
     printf("GAP %lld %lld\n", (long long)turn_ns / 1000, (long long)silence / 1000);
     fflush(stdout);
   }
-  if (turn_ns >= measure_from && turn_ns < measure_until && !(filling && slot->flushing)) {
-    int64_t took = turn_ns - slot->started_ns;
-    measured++;
-    histogram[bucket_of((uint64_t)took)]++;
-    if (took > slowest_ns) slowest_ns = took;
-  }
+  if (turn_ns >= measure_from && turn_ns < measure_until && !slot->uncounted) histogram_add(turn_ns - slot->started_ns);
   if (wanted) start_next(lane, index);
 }
 
@@ -185,6 +174,9 @@ static int options(int argc, char **argv) {
     else if (!strcmp(argv[i], "connections")) connections = atoll(value);
     else if (!strcmp(argv[i], "part")) part = atoll(value);
     else if (!strcmp(argv[i], "parts")) parts = atoll(value);
+    else if (!strcmp(argv[i], "reads")) reads = atoll(value);
+    else if (!strcmp(argv[i], "flushevery")) flush_every = atoll(value);
+    else if (!strcmp(argv[i], "structured")) structured = atoll(value);
     else if (!strcmp(argv[i], "rate")) rate = atof(value);
     else if (!strcmp(argv[i], "gaps")) gaps = atof(value);
     else if (!strcmp(argv[i], "warmup")) warmup = atof(value);
@@ -196,6 +188,7 @@ static int options(int argc, char **argv) {
   filling = !strcmp(op, "fill");
   flush_after = filling || !strcmp(op, "writeflush");
   writing = flush_after || !strcmp(op, "write");
+  if (strcmp(op, "mix") == 0 && reads == 0) return 0;
   is_random = !filling && !strcmp(pattern, "random");
   /* A flush for each block would make a fill slow; it has one at its end. */
   if (filling) warmup = 0, seconds = 3600, flush_after = 0;
@@ -205,7 +198,7 @@ static int options(int argc, char **argv) {
 
 static void flush_and_wait(struct lane *lane) {
   struct slot *slot = &lane->slots[0];
-  slot->flushing = 1;
+  slot->uncounted = 1;
   wanted = 0;
   in_flight++;
   nbd_queue(&lane->connection, &slot->header, NBD_FLUSH, 0, 0, 0, NULL);
@@ -216,7 +209,7 @@ int main(int argc, char **argv) {
   static struct lane lanes[CONNECTIONS_MAX];
   if (!options(argc, argv)) return 64;
   for (int i = 0; i < connections; i++) {
-    nbd_open(&lanes[i].connection, uri, (size_t)depth);
+    nbd_open(&lanes[i].connection, uri, (size_t)depth, structured != 0);
     lanes[i].slots = calloc((size_t)depth, sizeof *lanes[i].slots);
   }
   blocks = (int64_t)lanes[0].connection.size_bytes / block;
@@ -249,8 +242,8 @@ int main(int argc, char **argv) {
   while (in_flight > 0) turn(lanes);
   for (int i = 0; i < connections; i++) nbd_close(&lanes[i].connection);
   printf("{\"operations\":%llu,\"bytes\":%llu,\"seconds\":%.6f,\"loadCpuSeconds\":%.6f,"
-         "\"p50Us\":%.1f,\"p99Us\":%.1f,\"p999Us\":%.1f,\"maxUs\":%.1f}\n",
-         (unsigned long long)measured, (unsigned long long)measured * (unsigned long long)block, took, cpu,
-         percentile_us(0.5), percentile_us(0.99), percentile_us(0.999), (double)slowest_ns / 1e3);
+         "\"p50Us\":%.1f,\"p95Us\":%.1f,\"p99Us\":%.1f,\"p999Us\":%.1f,\"maxUs\":%.1f}\n",
+         (unsigned long long)histogram_count(), (unsigned long long)histogram_count() * (unsigned long long)block, took,
+         cpu, histogram_us(0.5), histogram_us(0.95), histogram_us(0.99), histogram_us(0.999), histogram_max_us());
   return 0;
 }

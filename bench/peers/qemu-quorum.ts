@@ -1,5 +1,6 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { needPackages } from '../packages.js';
 import { type ServerProcess, startServer } from '../process.js';
 import type { StartSubject } from '../types.js';
 import { createImage } from './image.js';
@@ -11,6 +12,7 @@ const REPLICAS = 3;
  * holds two equal answers for the truth. Reads go to the first child alone, as ours go to one replica.
  */
 export const startQemuQuorum: StartSubject = async (options) => {
+  needPackages('qemu-utils');
   const servers: ServerProcess[] = [];
   const children: unknown[] = [];
   for (let index = 0; index < REPLICAS; index++) {

@@ -12,6 +12,10 @@ export interface GuestOptions {
   drive?: string | readonly string[];
   /** Socket path of a vhost-user-blk backend. */
   vhostUser?: string | readonly string[];
+  /** Of its vhost-user devices: `num-queues=4,packed=on`. */
+  vhostOptions?: string;
+  /** Default 512. */
+  memoryMiB?: number;
   /** A name in scripts/qemu/scenarios or the path of a file. */
   scenario: string;
   /** Variables of the scenario. */
@@ -156,6 +160,8 @@ function guestArguments(options: GuestOptions): string[] {
   const list = ['--scenario', options.scenario, '--timeout', String(Math.ceil(options.timeoutMs / 1000))];
   for (const drive of [options.drive ?? []].flat()) list.push('--drive', drive);
   for (const socket of [options.vhostUser ?? []].flat()) list.push('--vhost-user', socket);
+  if (options.vhostOptions !== undefined) list.push('--vhost-options', options.vhostOptions);
+  if (options.memoryMiB !== undefined) list.push('--memory', String(options.memoryMiB));
   for (const [key, value] of Object.entries(options.set ?? {})) list.push('--set', `${key}=${value}`);
   if (options.reboots) list.push('--reboots');
   if (options.extraArgs?.length) list.push('--', ...options.extraArgs);

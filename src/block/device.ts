@@ -81,6 +81,8 @@ export const USUAL_LIMITS: BlockLimits = {
 /** The one interface between facades and everything below; layers are devices over a device. */
 export interface BlockDevice {
   readonly sizeBytes: number;
+  /** Up to where requests are taken, where that may be more than `sizeBytes`, which may be stale: the device judges then. */
+  readonly endBytes?: number;
   readonly readOnly: boolean;
   readonly limits: BlockLimits;
   /** A flush on any connection covers writes done on all: more than one connection is then safe. */
@@ -96,8 +98,21 @@ export interface BlockDevice {
    * @throws RawstorError NOT_FOUND where that snapshot is gone, INVALID where this does not lie over it
    */
   layers?(since: Mark | null, offset: number, length: number): Promise<LayerRun[]>;
+  /** Set by who opened it, who closes it then: another process waits for it, and nobody uses it here. */
+  onWanted?: (() => void) | null;
+  /** Before a front-end is told of the size: learns it anew where it may be stale. Never throws. */
+  refresh?(): Promise<void>;
+  /** The facade's front-end has stopped or is gone: nothing comes until it says otherwise. As it is at first. */
+  rest?(resting: boolean): void;
+  /**
+   * Closes it in order for a process that is to take this one's place, with its front-end at rest; a request has it back.
+   * @returns the session that was the last one then, for that process to open it only if it still is; null: of no use
+   */
+  giveWay?(): Promise<number | null>;
   /** Ends it in order: what is in flight is answered, then flushed. */
   close(): Promise<void>;
+  /** Of a front-end that is gone: requests that have not begun end with Withdrawn, and are never carried out. */
+  withdraw?(isGone: (request: BlockRequest) => boolean): void;
   /** Ends what waits for something that may never come, with errors; `close` then does not wait for it either. */
   abandon?(): void;
 }

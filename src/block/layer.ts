@@ -7,8 +7,15 @@ export class DeviceLayer implements BlockDevice {
   readonly marks?: () => readonly Mark[];
   readonly layers?: (since: Mark | null, offset: number, length: number) => Promise<LayerRun[]>;
 
+  readonly refresh?: () => Promise<void>;
+  readonly rest?: (resting: boolean) => void;
+  readonly giveWay?: () => Promise<number | null>;
+
   constructor(inner: BlockDevice) {
     this.inner = inner;
+    if (inner.refresh !== undefined) this.refresh = () => inner.refresh!();
+    if (inner.rest !== undefined) this.rest = (resting) => inner.rest!(resting);
+    if (inner.giveWay !== undefined) this.giveWay = () => inner.giveWay!();
     if (inner.marks !== undefined) this.marks = () => inner.marks!();
     if (inner.layers !== undefined) {
       this.layers = (since, offset, length) => inner.layers!(since, offset, length);
@@ -17,6 +24,9 @@ export class DeviceLayer implements BlockDevice {
 
   get sizeBytes(): number {
     return this.inner.sizeBytes;
+  }
+  get endBytes(): number {
+    return this.inner.endBytes ?? this.inner.sizeBytes;
   }
   get readOnly(): boolean {
     return this.inner.readOnly;

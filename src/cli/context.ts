@@ -1,6 +1,6 @@
 import { hostname } from 'node:os';
 import { createInterface } from 'node:readline/promises';
-import { Cluster, type ClusterOptions, type Patience } from '../client/index.js';
+import { Cluster, type ClusterOptions, KeyRing, type Patience } from '../client/index.js';
 import { systemClock } from '../common/clock.js';
 import { type Location, resolveLocation } from '../common/config.js';
 import { RawstorError } from '../common/errors.js';
@@ -32,6 +32,8 @@ export class Context {
   readonly globals: Globals;
   readonly output: Output;
   readonly clock = systemClock;
+  /** What opens encrypted volumes, by --key-file and --passphrase-file. */
+  keys = new KeyRing([]);
   private openLog: Logger | null = null;
   private openIo: Io | null = null;
   private openCluster: Cluster | null = null;
@@ -71,6 +73,7 @@ export class Context {
       name: this.program,
       host: hostname(),
       patience: this.patience(),
+      keys: this.keys,
       ...options,
     });
     return this.openCluster;

@@ -5,6 +5,7 @@ import type { Example, OptionSpec, ProgramSpec, VerbSpec } from './command.js';
 import { Context, type Globals } from './context.js';
 import { EXIT } from './exit-codes.js';
 import { Interrupted } from './interrupt.js';
+import { keyRing } from './keys.js';
 import { durationMs } from './options.js';
 import { OUTPUT_FORMATS } from './output.js';
 
@@ -65,6 +66,7 @@ export async function runProgram(spec: ProgramSpec, argv: readonly string[]): Pr
   let exitCode = 0;
   const program = buildProgram(spec, async (verb, globals, args, options) => {
     const context = new Context(spec.name, globals);
+    context.keys = keyRing(options);
     try {
       exitCode = (await verb.run?.(context, args, options as never)) ?? 0;
     } finally {

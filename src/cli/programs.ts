@@ -1,20 +1,25 @@
 import type { ProgramSpec, VerbSpec } from './command.js';
 import { df } from './verbs/df.js';
 import { gc } from './verbs/gc.js';
+import { libvirt } from './verbs/libvirt/index.js';
 import { mdsDump } from './verbs/mds/dump.js';
 import { mdsLoad } from './verbs/mds/load.js';
 import { mdsRebuild } from './verbs/mds/rebuild.js';
+import { mount } from './verbs/mount.js';
 import { drain } from './verbs/ost/drain.js';
 import { ostLs } from './verbs/ost/ls.js';
 import { rebalance } from './verbs/ost/rebalance.js';
 import { ostRm } from './verbs/ost/rm.js';
 import { recover } from './verbs/recover.js';
+import { s3 } from './verbs/s3/index.js';
 import { scrub } from './verbs/scrub.js';
 import { serveMds } from './verbs/serve/mds.js';
 import { serveMgs } from './verbs/serve/mgs.js';
 import { serveNbd } from './verbs/serve/nbd.js';
 import { serveNode } from './verbs/serve/node.js';
 import { serveOst } from './verbs/serve/ost.js';
+import { serveS3 } from './verbs/serve/s3.js';
+import { serveVhost } from './verbs/serve/vhost.js';
 import { snapshot } from './verbs/snapshot/index.js';
 import { status } from './verbs/status.js';
 import { top } from './verbs/top.js';
@@ -31,6 +36,7 @@ import { exportVerb } from './verbs/volume/export.js';
 import { flatten } from './verbs/volume/flatten.js';
 import { importVerb } from './verbs/volume/import.js';
 import { info } from './verbs/volume/info.js';
+import { key } from './verbs/volume/key.js';
 import { ls } from './verbs/volume/ls.js';
 import { map } from './verbs/volume/map.js';
 import { rename } from './verbs/volume/rename.js';
@@ -41,7 +47,7 @@ const serve: VerbSpec = {
   name: 'serve',
   summary: 'run one server in the foreground',
   description: 'SIGTERM and SIGINT end it cleanly. Under systemd use Type=notify and NotifyAccess=all.',
-  verbs: [serveOst, serveMds, serveMgs, serveNbd, serveNode],
+  verbs: [serveOst, serveMds, serveMgs, serveNbd, serveVhost, serveS3, serveNode],
   examples: [...serveOst.examples.slice(0, 1), ...serveNbd.examples.slice(0, 1)],
 };
 
@@ -62,7 +68,7 @@ const mds: VerbSpec = {
 export const RAWSTOR: ProgramSpec = {
   name: 'rawstor',
   summary: 'block storage for virtual machines: run and look at a cluster (volumes: rawstor-volume)',
-  verbs: [up, serve, status, top, df, ost, recover, mds, scrub, gc],
+  verbs: [up, serve, serveVhost, mount, status, top, df, ost, recover, mds, s3, libvirt, scrub, gc],
   examples: [
     { command: 'rawstor up', what: 'a cluster on this machine, with a volume to try' },
     { command: 'rawstor status', what: 'how it is' },
@@ -83,6 +89,7 @@ export const RAWSTOR_VOLUME: ProgramSpec = {
     clone,
     children,
     flatten,
+    key,
     map,
     du,
     importVerb,
@@ -110,4 +117,13 @@ export const RAWSTOR_OST = single('rawstor-ost', serveOst);
 export const RAWSTOR_MDS = single('rawstor-mds', serveMds);
 export const RAWSTOR_MGS = single('rawstor-mgs', serveMgs);
 export const RAWSTOR_NBD = single('rawstor-nbd', serveNbd);
-export const PROGRAMS = [RAWSTOR, RAWSTOR_VOLUME, RAWSTOR_OST, RAWSTOR_MDS, RAWSTOR_MGS, RAWSTOR_NBD];
+export const RAWSTOR_VHOST = single('rawstor-vhost', serveVhost);
+export const PROGRAMS = [
+  RAWSTOR,
+  RAWSTOR_VOLUME,
+  RAWSTOR_OST,
+  RAWSTOR_MDS,
+  RAWSTOR_MGS,
+  RAWSTOR_NBD,
+  RAWSTOR_VHOST,
+];

@@ -21,7 +21,12 @@ export async function allPages(
   }
 }
 
-export function allVolumes(cluster: Cluster, timeoutMs: number): Promise<ObjectInfo[]> {
+/** What people made as volumes; the objects that hold S3's data are not among them. */
+export async function allVolumes(cluster: Cluster, timeoutMs: number): Promise<ObjectInfo[]> {
+  return (await allObjects(cluster, timeoutMs)).filter(({ mode }) => mode !== 'immutable');
+}
+
+export function allObjects(cluster: Cluster, timeoutMs: number): Promise<ObjectInfo[]> {
   return allPages(async (page) => (await cluster.mds.call('mds.list', page, timeoutMs)).objects);
 }
 

@@ -1,6 +1,7 @@
 import type { Clock } from '../common/clock.js';
 import { asRawstorError } from '../common/errors.js';
 import type { ObjectInfo } from '../protocol/object-info.js';
+import type { FileFacts } from '../protocol/records.js';
 import type { VersionChange } from '../protocol/version-messages.js';
 import type { ControlLink } from './control-link.js';
 import { givingWay, type Opener } from './giving-way.js';
@@ -84,10 +85,18 @@ function isDone(object: ObjectInfo, change: VersionChange): boolean {
     case 'rename':
       return object.snapshots.find((one) => one.version === change.version)?.name === change.name;
     case 'resize':
-      return object.sizeBytes === change.sizeBytes;
+      return object.sizeBytes === change.sizeBytes && sameFile(object.file, change.file);
+    case 'file':
+      return sameFile(object.file, change.file);
+    case 'rekey':
+      return object.encryption?.wrapped === change.encryption.wrapped;
     case 'flattened':
       return object.parent === null;
     default:
       return false;
   }
+}
+
+function sameFile(a: FileFacts | null | undefined, b: FileFacts | undefined): boolean {
+  return a?.sizeBytes === b?.sizeBytes && a?.modifiedWallMs === b?.modifiedWallMs;
 }

@@ -1,4 +1,5 @@
 import { hostname } from 'node:os';
+import type { XtsCipher } from '../block/index.js';
 import type { Clock } from '../common/clock.js';
 import { resolveLocation } from '../common/config.js';
 import type { Logger } from '../common/log.js';
@@ -12,14 +13,21 @@ import { type ChangeOptions, changeVolume } from './change.js';
 import { ControlLink } from './control-link.js';
 import { type CreatedVolume, cloneVolume, createVolume } from './create.js';
 import { findMds } from './find-mds.js';
+import { givingWay } from './giving-way.js';
+import { type MovableOptions, MovableVolume } from './hand-over/index.js';
+import { KeyRing } from './keys/index.js';
 import { type OpenVolumeOptions, openVolume } from './open.js';
 import type { Patience } from './patience.js';
 import { CopyThrottle } from './recovery/throttle.js';
-import { renameVolume } from './rename.js';
+import { type RenameOptions, renameVolume } from './rename.js';
 import { DEFAULT_SEAL_TIMES, type SealTimes } from './seal-due.js';
+import { HeadReader, HeadReplicas } from './snapshot/head.js';
 import { SnapshotReader } from './snapshot/reader.js';
 import { SnapshotReplicas } from './snapshot/replicas.js';
 import type { Volume } from './volume.js';
+
+/** How long an open waits for replicas that is only to tell them of a snapshot. */
+const TELL_MS = 5000;
 
 export interface ClusterOptions {
   /** As `--location`; undefined looks at the usual places. */
@@ -45,6 +53,13 @@ export interface ClusterOptions {
   readonly seals?: Partial<SealTimes>;
   /** With the MDS, while it is away, and with an MGS that has to name it; none: one try. */
   readonly patience?: Patience | undefined;
+  /** What opens encrypted volumes. */
+  readonly keys?: KeyRing | undefined;
+}
+
+export interface ContentOption {
+  /** False: nothing is read or written, so an encrypted volume takes no key. */
+  readonly content?: boolean;
 }
 
 /** A client's view of a cluster: how to find it, its MDS, and its volumes. */
@@ -52,6 +67,7 @@ export class Cluster {
   readonly mds: ControlLink;
   /** Null where the cluster is known without one. */
   readonly mgs: ControlLink | null;
+  readonly keys: KeyRing;
   private readonly options: ClusterOptions;
   private readonly throttle: CopyThrottle | null;
   private readonly identity: { role: 'client'; clusterId: string; name: string };
@@ -66,6 +82,7 @@ export class Cluster {
     const rate = options.recoveryBytesPerSecond ?? null;
     this.throttle = rate === null ? null : new CopyThrottle(options.clock, rate);
     this.identity = identity;
+    this.keys = options.keys ?? new KeyRing([]);
     const env = { io: options.io, clock: options.clock, log: options.log, identity };
     this.mds = new ControlLink(env, 'mds', mdsAddresses, options.patience);
     this.mgs = mgsAddresses.length === 0 ? null : new ControlLink(env, 'mgs', mgsAddresses);
@@ -92,11 +109,14 @@ export class Cluster {
     return new Cluster(options, identity, found.mds, found.mgs);
   }
 
-  /** Opens a volume and gives it as a block device. @throws RawstorError NOT_FOUND, BUSY, UNAVAILABLE, FENCED */
-  openVolume(ref: string, options: OpenVolumeOptions): Promise<Volume> {
+  /** Opens a volume and gives it as a block device. @throws RawstorError NOT_FOUND, BUSY, UNAVAILABLE, FENCED, DENIED */
+  async openVolume(ref: string, options: OpenVolumeOptions & ContentOption): Promise<Volume> {
     const { io, clock, log } = this.options;
+    // Before the lease is taken.
+    const cipher = options.content === false ? null : await this.cipherOf(ref);
     const env = {
       io,
+      cipher,
       clock,
       log,
       connector: this.connector(),
@@ -108,6 +128,19 @@ export class Cluster {
       seals: { ...DEFAULT_SEAL_TIMES, ...this.options.seals },
     };
     return openVolume(env, this.mds, ref, options, options.holder ?? this.identity.name);
+  }
+
+  /** Opens a volume that may go to another process, or come from one, with its guest. @throws RawstorError as above */
+  async openMovable(ref: string, options: MovableOptions): Promise<MovableVolume> {
+    const { io, clock, log, silenceMs = 2000 } = this.options;
+    const cipher = await this.cipherOf(ref);
+    const openVolume = (id: string, how: OpenVolumeOptions) => this.openVolume(id, how);
+    const env = { io, clock, log, silenceMs, mds: this.mds, connector: this.connector(), openVolume, cipher };
+    return MovableVolume.open(env, ref, options);
+  }
+
+  private async cipherOf(ref: string): Promise<XtsCipher | null> {
+    return this.keys.cipherOf(await this.mds.call('mds.getObj', { ref }));
   }
 
   /** Makes a volume, its record on its OSTs included. @throws RawstorError EXISTS, UNSATISFIABLE, UNAVAILABLE */
@@ -131,19 +164,30 @@ export class Cluster {
 
   /** A snapshot to be read, whoever writes the volume meanwhile. @throws RawstorError NOT_FOUND, UNAVAILABLE */
   async openSnapshot(ref: string, name: string): Promise<SnapshotReader> {
-    const { io, clock, log, host = '', silenceMs = 2000 } = this.options;
-    const env = { io, clock, log, connector: this.connector(), host, silenceMs };
+    const env = { ...this.readerEnvironment(), cipher: await this.cipherOf(ref) };
     return new SnapshotReader(env, await SnapshotReplicas.find(env, this.mds, ref, name));
   }
 
+  /** A volume to be read as it is, whoever writes it meanwhile: what was written up to a second ago. @throws RawstorError NOT_FOUND, UNAVAILABLE */
+  async openHead(ref: string): Promise<HeadReader> {
+    const env = { ...this.readerEnvironment(), cipher: await this.cipherOf(ref) };
+    return new HeadReader(env, await HeadReplicas.find(env, this.mds, ref));
+  }
+
   /** @throws RawstorError NOT_FOUND, EXISTS, INVALID, BUSY */
-  renameVolume(ref: string, name: string, timeoutMs?: number): Promise<CreatedVolume> {
-    return renameVolume(this.mds, this.connector(), ref, name, timeoutMs);
+  renameVolume(ref: string, name: string, options?: RenameOptions): Promise<CreatedVolume> {
+    return renameVolume(this.mds, this.connector(), ref, name, options);
   }
 
   async close(): Promise<void> {
     this.mds.close();
     this.mgs?.close();
+  }
+
+  private readerEnvironment() {
+    const { io, clock, log, host = '', silenceMs = 2000 } = this.options;
+    const tellOsts = (id: string) => givingWay(this, id, { timeoutMs: TELL_MS }, async () => {});
+    return { io, clock, log, connector: this.connector(), host, silenceMs, tellOsts };
   }
 
   private connector(): Connector {

@@ -4,7 +4,7 @@ import type { Volume } from './volume.js';
 
 /** What opens volumes: a cluster. */
 export interface Opener {
-  openVolume(ref: string, options: OpenVolumeOptions): Promise<Volume>;
+  openVolume(ref: string, options: OpenVolumeOptions & { content?: boolean }): Promise<Volume>;
 }
 
 export interface GivingWayOptions {
@@ -27,6 +27,7 @@ export async function givingWay<T>(
   const volume = await cluster.openVolume(ref, {
     mode: 'write',
     yields: true,
+    content: false,
     ...(holder === undefined ? {} : { holder }),
     ...(timeoutMs === undefined ? {} : { timeoutMs }),
   });

@@ -6,9 +6,23 @@ export { Cluster, type ClusterOptions } from './cluster.js';
 export { ControlLink } from './control-link.js';
 export type { CreatedVolume } from './create.js';
 export { findMds } from './find-mds.js';
+export { type MovableOptions, MovableVolume } from './hand-over/index.js';
+export * from './immutable/index.js';
+export {
+  BucketKeys,
+  type KeyPlace,
+  KeyRing,
+  newBucketEncryption,
+  newEncryption,
+  readSecret,
+  unwrap,
+  wrap,
+  wrapBucketKey,
+} from './keys/index.js';
 export { checkMark, marksOf } from './layers.js';
 export type { OpenVolumeOptions } from './open.js';
 export { type Patience, patiently } from './patience.js';
+export { type LockHolder, RangeLocks } from './range-locks.js';
 export { Keeper, type KeeperOptions } from './recovery/keeper.js';
 export {
   needsRecovery,
@@ -17,5 +31,6 @@ export {
   recoverVolume,
 } from './recovery/recover.js';
 export type { MemberStatus, VolumeStatus } from './recovery/status.js';
+export { HeadReader } from './snapshot/head.js';
 export { SnapshotReader } from './snapshot/reader.js';
 export { Volume } from './volume.js';

@@ -1,10 +1,13 @@
 import type { RawstorError } from '../common/errors.js';
+import { TRACE } from '../common/trace.js';
 import type { ChunkOp, ChunkOpOwner } from '../protocol/chunk-op.js';
 import { errorOfStatus, STATUS_CONNECTION_LOST } from '../protocol/control.js';
 import { Opcode } from '../protocol/frame.js';
+import { traceReplica } from '../protocol/trace.js';
 import type { Member } from './member.js';
 import {
   changesData,
+  dropJoining,
   failedMembers,
   failedRead,
   isEmptied,
@@ -59,15 +62,7 @@ export class IoPath implements ChunkOpOwner {
 
   /** Gives the piece's record back. */
   recycle(piece: Piece): void {
-    piece.request = null;
-    piece.slices.clear();
-    for (let i = 0; i < piece.opCount; i++) {
-      const op = piece.ops[i]!;
-      op.slices.clear();
-      op.state = ReplicaState.IDLE;
-    }
-    piece.opCount = 0;
-    if (piece.tried.length > 0) piece.tried.length = 0; // setting it is slow
+    piece.clear();
     this.free.push(piece);
   }
 
@@ -76,6 +71,7 @@ export class IoPath implements ChunkOpOwner {
     const member = op.member!;
     const { piece, status } = op;
     member.sent.end(op.generation);
+    if (TRACE.on) this.trace(op, member);
     if (status === 0) {
       member.confirm(op.sentAtMs);
       if (changesData(piece)) member.dirty = true;
@@ -102,17 +98,19 @@ export class IoPath implements ChunkOpOwner {
     if (--piece.unsettled === 0) this.settle(piece);
   }
 
+  private trace(op: ReplicaOp, { peer }: Member): void {
+    if (peer !== null) traceReplica(op, peer.local, op.piece.unsettled === 1, this.state.env.clock.nowMs());
+  }
+
   /** Sends again, under the new session and the current tag, what was lost with the old one. */
   resend(member: Member): void {
-    const lost = member.lost;
-    member.lost = [];
+    const lost = member.lost.splice(0);
     for (const op of lost) this.sendTo(op, member);
   }
 
   /** Gives up what was lost with a member that has left the set. */
   giveUp(member: Member): void {
-    const lost = member.lost;
-    member.lost = [];
+    const lost = member.lost.splice(0);
     for (const op of lost) {
       op.state = ReplicaState.DROPPED;
       if (--op.piece.unsettled === 0) this.settle(op.piece);
@@ -130,9 +128,7 @@ export class IoPath implements ChunkOpOwner {
       }
     }
     if (this.parked.length > 0) {
-      const parked = this.parked;
-      this.parked = [];
-      for (const piece of parked) this.start(piece);
+      for (const piece of this.parked.splice(0)) this.start(piece);
     }
     this.owner.reviewed();
   }
@@ -168,6 +164,7 @@ export class IoPath implements ChunkOpOwner {
     piece.unsettled = 0;
     if (!isFlush && !enoughInSync(placement, this.state.object.minReplicas))
       return this.owner.tooEarly(piece);
+    if (piece.version === 0) piece.version = this.state.writeVersion;
     for (const member of placement) {
       if (isFlush ? !member.required || !member.dirty : !member.takesWrites) continue;
       // One that lost what was not flushed stays dirty: that is how the loss is known for one (I8).
@@ -176,7 +173,7 @@ export class IoPath implements ChunkOpOwner {
       op.opcode = piece.opcode;
       op.fua = piece.fua;
       op.chunk = piece.chunk;
-      op.chunkVersion = this.state.object.headVersion;
+      op.chunkVersion = piece.version;
       op.offset = piece.offset;
       op.length = piece.length;
       op.slices.clear();
@@ -292,6 +289,8 @@ export class IoPath implements ChunkOpOwner {
   private anyFailed(piece: Piece): boolean {
     const failed = failedMembers(piece);
     if (failed === null) return false;
+    dropJoining(failed.joining, this.owner);
+    if (failed.members.length === 0) return false;
     const error = errorOfStatus(failed.status, `volume ${this.state.name}`);
     if (failed.someOk) this.owner.membersFailed(piece, failed.members, error);
     else this.owner.allFailed(piece, error);

@@ -49,6 +49,8 @@ export class Member {
   /** Epoch of the object record that it was last told, and the head by that: what it can be asked for. */
   keptEpoch = 0;
   headVersion = 0;
+  /** Its end was asked for here, and is told when the OST in this process has answered what it has in flight: it serves no reads any more. */
+  private ending = false;
   /** It was given up for silence, so that trying the same again at once is no use. */
   silent = false;
   /** When something sent then was answered: what I14 asks. */
@@ -108,7 +110,7 @@ export class Member {
 
   /** Holds all that was acknowledged, as far as is known. */
   get readable(): boolean {
-    return this.inSync && this.whole && !this.leaving;
+    return this.inSync && this.whole && !this.leaving && !this.ending;
   }
 
   /** Its answer is needed before anything is acknowledged. */
@@ -157,6 +159,7 @@ export class Member {
     if (ended)
       throw new RawstorError('CONNECTION_LOST', 'the OST ended the session at once', { where: peer.where });
     this.peer = peer;
+    this.ending = false;
     this.handle = answer.handle;
     this.bootId = answer.bootId;
     this.storedSet = answer.set;
@@ -181,7 +184,7 @@ export class Member {
   /** Ends the session from here; `memberEnded` follows. */
   end(silent: boolean): void {
     this.silent = silent;
-    this.peer?.destroy();
+    this.destroy();
   }
 
   /** Asks for a sign of life; at most one is under way. */
@@ -213,8 +216,14 @@ export class Member {
       this.owner.memberConfirmed(this);
     } else {
       // Our session is no longer the one served there: whatever the reason, it has to be attached anew.
-      this.peer?.destroy();
+      this.destroy();
     }
+  }
+
+  private destroy(): void {
+    // Over a connection the end is told at once.
+    this.ending = this.peer?.local === true;
+    this.peer?.destroy();
   }
 }
 

@@ -287,6 +287,9 @@ export class Membership {
         // Who cannot store it is lost, and gets it with the next attach.
         if (await this.recorder.storeSet()) this.releaseAcks();
       },
+      storeAhead: async () => {
+        await this.recorder.storeSet();
+      },
     });
   }
 

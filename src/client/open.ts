@@ -1,9 +1,10 @@
 import { asRawstorError, RawstorError } from '../common/errors.js';
-import type { Result } from '../protocol/messages.js';
-import { type BootId, type Member as MemberRecord, sameBootId } from '../protocol/records.js';
+import { type BootId, type FileFacts, type Member as MemberRecord, sameBootId } from '../protocol/records.js';
 import type { ControlLink } from './control-link.js';
+import { giveBack } from './give-back.js';
 import { Member, type MemberOwner, unknownOst } from './member.js';
 import { notForRepair, notWhole } from './not-whole.js';
+import { askForSession, type Opened } from './open-session.js';
 import { follow, followVersions, newestStored } from './rebuilt.js';
 import { listRegions } from './recovery/copy.js';
 import { keepShared } from './recovery/newer.js';
@@ -21,18 +22,24 @@ export interface OpenVolumeOptions {
   readonly holder?: string;
   /** Only to repair: whoever else opens gets the lease at once. */
   readonly yields?: boolean;
-  /** Goes on without replicas that may hold newer data; the loss is recorded. */
+  /** Asks whoever holds it to give way. BUSY all the same, until that one's front-end has stopped. */
+  readonly handOver?: boolean;
+  /** BUSY also where its holder was not heard of for a while, but has not closed it. */
+  readonly ifClosed?: boolean;
+  /** Only if that is still its latest session: CONFLICT where somebody, this holder too, has opened it since. */
+  readonly after?: number;
+  /** To write an immutable object before it is sealed; without it only a repair opens one. */
+  readonly immutable?: boolean;
+  /** Goes on without replicas that may hold newer data: the loss is recorded. */
   readonly acceptLoss?: boolean;
+  /** What it is as a file at any moment, for snapshots of it. All that was answered before belongs to it. */
+  readonly fileNow?: () => FileFacts | null;
   /** How long to wait for replicas that may not be given up. */
   readonly timeoutMs?: number;
 }
 
 const ATTACH_TIMEOUT_MS = 3000;
 const RETRY_MS = 300;
-/** Times somebody else may be faster. */
-const OPEN_TRIES = 5;
-
-type Opened = Result<'mds.open'>;
 
 /**
  * The sequence of an open (docs/consistency): epoch and map from the MDS, attach everywhere so that earlier
@@ -56,29 +63,9 @@ export async function openVolume(
     if (options.mode === 'write') {
       // The volume stays as unclean as it was: nothing has been written.
       const { object, sessionEpoch, wasClean } = opened;
-      await mds
-        .call('mds.close', { id: object.id, sessionEpoch, clean: wasClean && !opening.recorded }, 3000)
-        .catch(() => {});
+      await giveBack(mds, env.log, { id: object.id, sessionEpoch, clean: wasClean && !opening.recorded });
     }
     throw failure;
-  }
-}
-
-/** Names the session it comes after, so that this very call does not shut out a later one when it is late. */
-async function askForSession(
-  mds: ControlLink,
-  ref: string,
-  { mode, force = false, yields = false }: OpenVolumeOptions,
-  holder: string,
-): Promise<Opened> {
-  for (let tries = 1; ; tries++) {
-    const { sessionEpoch: after } = await mds.call('mds.getObj', { ref });
-    try {
-      return await mds.call('mds.open', { ref, mode, holder, force, yields, after });
-    } catch (error) {
-      const failure = asRawstorError(error);
-      if (failure.code !== 'CONFLICT' || tries === OPEN_TRIES) throw failure;
-    }
   }
 }
 
@@ -116,15 +103,18 @@ class Opening implements MemberOwner {
     });
     this.state = new VolumeState(env, object, opened.sessionEpoch, members);
     this.state.givesWay = options.yields === true;
+    this.state.fileNow = options.fileNow ?? null;
   }
 
   async run(): Promise<Volume> {
     const { options, opened } = this;
-    if (options.mode === 'read') return this.openForReading();
-    const decision = await this.settle();
+    if (options.mode === 'read') throw this.onlyForWriting();
+    const found = await this.settle();
+    // What rows and journals name was flushed on every member of the set, so of sealed or to be sealed data nothing is lost by that.
+    const decision = opened.object.mode === 'immutable' ? { ...found, loss: false } : found;
     if (decision.loss && options.yields === true) throw notForRepair(opened.object.name);
     if (decision.loss) await this.outwait();
-    await this.record(decision);
+    await this.record(decision, found.loss);
     if (!opened.wasClean) {
       this.findUnreconciled();
       await this.outwait();
@@ -235,8 +225,11 @@ class Opening implements MemberOwner {
     };
   }
 
-  /** The compare-and-swap that makes the decision true, then every member keeps the set. */
-  private async record(decision: OpenDecision): Promise<void> {
+  /**
+   * The compare-and-swap that makes the decision true, then every member keeps the set.
+   * @param unsure some chunk is on suspects only
+   */
+  private async record(decision: OpenDecision, unsure: boolean): Promise<void> {
     const { state } = this;
     const bootIds = new Map<string, BootId>();
     const rebuilt = this.opened.rebuiltFrom !== null;
@@ -256,7 +249,7 @@ class Opening implements MemberOwner {
       const bootId = bootIds.get(member.ostId);
       if (bootId !== undefined) {
         // Of suspects that stay for the chunks that nobody else holds the others' chunks are not to be read (I7).
-        if (decision.loss && !sameBootId(member.recordedBootId, bootId)) member.behind = true;
+        if (unsure && !sameBootId(member.recordedBootId, bootId)) member.behind = true;
         member.recordedBootId = bootId;
         member.emptied = false;
       }
@@ -287,12 +280,8 @@ class Opening implements MemberOwner {
     keepShared(state, state.unreconciled);
   }
 
-  /**
-   * Without a lease, beside a writer: nothing is fenced and nothing recorded. What it reads is no cut in time.
-   */
-  private async openForReading(): Promise<Volume> {
-    throw new RawstorError('NOT_SUPPORTED', 'volumes are opened for writing only', {
-      where: `volume ${this.opened.object.name}`,
-    });
+  private onlyForWriting(): RawstorError {
+    const where = `volume ${this.opened.object.name}`;
+    return new RawstorError('NOT_SUPPORTED', 'volumes are opened for writing only', { where });
   }
 }

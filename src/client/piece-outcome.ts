@@ -14,27 +14,46 @@ import { type Piece, type ReplicaOp, ReplicaState } from './records.js';
 
 export interface FailedMembers {
   readonly members: Member[];
+  /** Counted when they failed and do not any more: their join was given up. */
+  readonly joining: ReplicaOp[];
   /** Wire status of the last of them. */
   readonly status: number;
   /** Another required member has the whole of it. */
   readonly someOk: boolean;
 }
 
-/** Required members that have answered with an error of their own; null when there are none. */
+/** Members that have answered with an error of their own, each while it was required; null when there are none. */
 export function failedMembers(piece: Piece): FailedMembers | null {
   let members: Member[] | null = null;
+  let joining: ReplicaOp[] | null = null;
   let someOk = false;
   let status = 0;
   for (let i = 0; i < piece.opCount; i++) {
     const op = piece.ops[i]!;
-    if (!op.member!.required) continue;
-    if (op.state === ReplicaState.FAILED) {
+    if (!op.member!.required) {
+      if (op.state === ReplicaState.FAILED) (joining ??= []).push(op);
+    } else if (op.state === ReplicaState.FAILED) {
       members ??= [];
       members.push(op.member!);
       status = op.status;
     } else if (op.state === ReplicaState.OK) someOk = true;
   }
-  return members === null ? null : { members, status, someOk };
+  if (members === null && joining === null) return null;
+  return { members: members ?? [], joining: joining ?? [], status, someOk };
+}
+
+/** Nobody waits for those any more. Who still gets writes under the session in which it failed one would join without that (I9). */
+export function dropJoining(
+  failed: readonly ReplicaOp[],
+  owner: { resyncFailed(member: Member, error: RawstorError): void },
+): void {
+  for (const op of failed) {
+    const member = op.member!;
+    op.state = ReplicaState.DROPPED;
+    // Attached anew since, it has the region in its list.
+    if (!member.receiving || member.sessionNumber !== op.sessionNumber) continue;
+    owner.resyncFailed(member, errorOfStatus(op.status, member.ostId));
+  }
 }
 
 /** The session is not served any more, which says nothing about the data. */

@@ -14,6 +14,8 @@ export interface LockHolder {
   lockSlot: number;
   /** The lock it waited for is held now. */
   lockGranted(): void;
+  /** It keeps others away and writes nothing itself: no replica misses anything of it. */
+  readonly lockWritesNothing?: boolean;
 }
 
 export class RangeLocks {

@@ -44,6 +44,8 @@ export class Piece {
   chunk = 0;
   offset = 0;
   length = 0;
+  /** Changes: the version that the first of its operations went to, and so all go to; 0 before. */
+  version = 0;
   readonly slices: SliceList = new Slices();
   /** Members that hold the chunk, first replica first. */
   placement: readonly Member[] = [];
@@ -59,6 +61,20 @@ export class Piece {
 
   constructor(owner: ChunkOpOwner) {
     this.owner = owner;
+  }
+
+  /** For its next use. */
+  clear(): void {
+    this.request = null;
+    this.version = 0;
+    this.slices.clear();
+    for (let i = 0; i < this.opCount; i++) {
+      const op = this.ops[i]!;
+      op.slices.clear();
+      op.state = ReplicaState.IDLE;
+    }
+    this.opCount = 0;
+    if (this.tried.length > 0) this.tried.length = 0; // setting it is slow
   }
 
   /** The next unused operation, made at first use. */

@@ -1,3 +1,6 @@
+import { assert } from '../common/assert.js';
+import { LIMITS } from '../common/limits.js';
+
 /**
  * A set of regions of one object, as (chunk, region index) pairs; a bitmap a chunk, so that the whole of a
  * large volume fits in little: 64 TiB of 4 MiB regions are 2 MiB.
@@ -48,6 +51,8 @@ export class RegionSet {
 
   /** Every region that the byte range of the object touches. */
   addRange(start: number, end: number, regionSizeBytes: number): void {
+    // Of more than the largest volume there would be no end.
+    assert(end <= LIMITS.volumeSizeBytes, 'regions behind the end of any volume');
     for (let at = Math.floor(start / regionSizeBytes); at * regionSizeBytes < end; at++) {
       this.add(Math.floor(at / this.regionsPerChunk), at % this.regionsPerChunk);
     }

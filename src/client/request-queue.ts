@@ -85,6 +85,10 @@ export class RequestQueue implements VolumeRequestOwner {
     for (const { block, error } of early) block.owner.blockDone(block, error);
   }
 
+  get isIdle(): boolean {
+    return this.inFlight === 0;
+  }
+
   drainAll(): Promise<void> {
     if (this.inFlight === 0) return Promise.resolve();
     return new Promise((resolve) => {

@@ -1,7 +1,7 @@
-import { RawstorError } from '../common/errors.js';
 import type { Drain } from './drain.js';
 import type { Flusher } from './flusher.js';
 import type { SetRecorder } from './set-recorder.js';
+import { NotYet } from './version-steps.js';
 import type { VolumeState } from './volume-state.js';
 
 /** Regions written since then are worth marking: an OST marks what was written in about this time. */
@@ -12,10 +12,10 @@ const RECENT_MS = 2000;
  * nothing; what was tagged before is drained and flushed, then the MDS is told.
  */
 export class Sealing {
-  private readonly state: VolumeState;
+  readonly state: VolumeState;
+  readonly flusher: Flusher;
+  readonly writes: Drain;
   private readonly recorder: SetRecorder;
-  private readonly flusher: Flusher;
-  private readonly writes: Drain;
 
   constructor(state: VolumeState, recorder: SetRecorder, flusher: Flusher, writes: Drain) {
     this.state = state;
@@ -33,7 +33,7 @@ export class Sealing {
     swap: (answer: Promise<void>) => Promise<void>,
   ): Promise<void> {
     const { state } = this;
-    this.checkReconciled();
+    checkReconciled(state);
     const { clock } = state.env;
     let marked = 0;
     if (!state.closing && clock.nowMs() - state.lastWriteAtMs < RECENT_MS) {
@@ -42,23 +42,38 @@ export class Sealing {
       marked = await wait(this.recorder.markRecent(state.epoch + 1));
     }
     state.tag = Math.max(state.tag, state.epoch + 1);
-    state.unsealed.begin(marked > 0, clock.nowMs());
-    try {
-      await wait(this.writes.drained());
-      await wait(this.flusher.flush());
-      // A write that failed on all may have left replicas different.
-      this.checkReconciled();
-      await swap(this.recorder.seal());
-    } catch (error) {
-      state.unsealed.failed();
-      throw error;
-    }
-    state.unsealed.sealed();
-    state.lastSealAtMs = clock.nowMs();
+    await sealBehind(this, marked > 0, wait, () => swap(this.recorder.seal()));
   }
+}
 
-  private checkReconciled(): void {
-    if (this.state.unreconciled.size > 0)
-      throw new RawstorError('BUSY', 'regions are still to be reconciled');
+/**
+ * The second half of every seal, of a new head too: what began before is drained and made durable, then that is recorded.
+ * @param marked regions may carry the next tag already
+ * @throws NotYet, what `wait` and `record` throw
+ */
+export async function sealBehind(
+  { state, flusher, writes }: { state: VolumeState; flusher: Flusher; writes: Drain },
+  marked: boolean,
+  wait: <T>(step: Promise<T>) => Promise<T>,
+  record: () => Promise<void>,
+): Promise<void> {
+  const { clock } = state.env;
+  state.unsealed.begin(marked, clock.nowMs());
+  try {
+    await wait(writes.drained());
+    await wait(flusher.flush());
+    // A write that failed on all may have left replicas different.
+    checkReconciled(state);
+    await record();
+  } catch (error) {
+    state.unsealed.failed();
+    throw error;
   }
+  state.unsealed.sealed();
+  state.lastSealAtMs = clock.nowMs();
+}
+
+/** @throws NotYet while replicas may differ: no seal says otherwise */
+export function checkReconciled({ unreconciled, name }: VolumeState): void {
+  if (unreconciled.size > 0) throw new NotYet('regions are still to be reconciled', name);
 }

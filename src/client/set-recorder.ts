@@ -2,8 +2,10 @@ import { asRawstorError, RawstorError } from '../common/errors.js';
 import { newId } from '../common/ids.js';
 import type { ObjectInfo } from '../protocol/object-info.js';
 import {
+  type ChunkMap,
   type Member as MemberRecord,
   type ObjectRecord,
+  type ObjectVersions,
   parentOn,
   versionsOf,
   type WantedMove,
@@ -43,7 +45,7 @@ export class SetRecorder {
         expectedEpoch: object.epoch,
         requestId: newId(),
         members: [...members],
-        versions: versionsOf(object),
+        ...this.forRebuilt(),
         loss,
         ...(adopt === null ? {} : { adopt: adopt.id }),
       },
@@ -56,6 +58,7 @@ export class SetRecorder {
       member.state === 'stale' && !stale.has(member.ostId) ? { ...member, staleSince: since } : member,
     );
     const { map } = adopt ?? object;
+    if (adopt !== null) state.tookMap = true;
     const parent = parentOn(object.parent, map);
     state.recorded({ ...object, map, parent, epoch: answer.epoch, members: recorded });
     if (loss) await this.readAgain();
@@ -74,7 +77,7 @@ export class SetRecorder {
         requestId: newId(),
         seal,
         members: [...state.object.members],
-        versions: versionsOf(state.object),
+        ...this.forRebuilt(),
       },
       () => state.fatal !== null,
     );
@@ -86,7 +89,11 @@ export class SetRecorder {
    * @param askedId the wish that it answers
    * @throws RawstorError FENCED; NOT_FOUND, EXISTS, BUSY, LIMIT, INVALID when it may not be
    */
-  async changeVersions(change: VersionChange, askedId: string | null, onAnswer: () => void): Promise<void> {
+  async changeVersions(
+    change: VersionChange,
+    askedId: string | null,
+    onAnswer: () => void = () => {},
+  ): Promise<void> {
     const { state } = this;
     const { object } = state;
     const { object: answer } = await this.mds.callUntilAnswered(
@@ -98,7 +105,7 @@ export class SetRecorder {
         requestId: newId(),
         change,
         members: [...object.members],
-        versions: versionsOf(object),
+        ...this.forRebuilt(),
         ...(askedId === null ? {} : { askedId }),
       },
       () => state.fatal !== null,
@@ -126,6 +133,12 @@ export class SetRecorder {
       return (await peer.call('ost.mark', { handle, tag }, 5000).catch(() => ({ regions: 0 }))).regions;
     });
     return Math.max(0, ...(await Promise.all(marked)));
+  }
+
+  /** What an MDS that was rebuilt from older records does not know. */
+  private forRebuilt(): { versions: ObjectVersions; map?: ChunkMap } {
+    const { object, tookMap } = this.state;
+    return { versions: versionsOf(object), ...(tookMap ? { map: object.map } : {}) };
   }
 
   /** With a loss the MDS may take the last seal back, and with it what is stale since when. */

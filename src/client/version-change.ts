@@ -1,12 +1,14 @@
 import { BlockOp } from '../block/device.js';
-import { RawstorError } from '../common/errors.js';
 import { hasTail, makesHead, type VersionChange } from '../protocol/version-messages.js';
 import type { Flusher } from './flusher.js';
+import { LiveSnapshot, type SnapshotChange } from './live-snapshot.js';
 import type { LockHolder } from './range-locks.js';
 import { listRegions } from './recovery/copy.js';
 import { RegionSet } from './region-set.js';
 import type { RequestQueue } from './request-queue.js';
+import { checkReconciled, sealBehind } from './sealing.js';
 import type { SetRecorder } from './set-recorder.js';
+import { type ChangeSteps, NotYet } from './version-steps.js';
 import type { VolumeState } from './volume-state.js';
 
 /** Flushes while writes go on, before they are held: again while there is much left. */
@@ -14,23 +16,6 @@ const FLUSHES_AHEAD = 3;
 /** A flush that takes no longer leaves little for the one that the guest waits for. */
 const SHORT_FLUSH_MS = 50;
 const ERASES_AT_ONCE = 16;
-
-/** It is possible in a moment, or when something else is done: nothing has been changed. */
-export class NotYet extends RawstorError {
-  constructor(message: string, where: string) {
-    super('BUSY', message, { where, hint: 'wait until the replicas are in order: `rawstor status`' });
-  }
-}
-
-/** Steps of a change as the loop that changes the set has them done. */
-export interface ChangeSteps {
-  /** Passes the outcome on, or gives up when something is more urgent. */
-  wait<T>(step: Promise<T>): Promise<T>;
-  /** Waits for the MDS. */
-  swap(answer: Promise<void>): Promise<void>;
-  /** Every member in sync keeps the new record, or is lost. */
-  store(): Promise<void>;
-}
 
 /**
  * One change of the versions or the size of an open volume (docs/snapshots.md). A new head is a seal for which writes are
@@ -41,12 +26,14 @@ export class VersionChanging {
   private readonly recorder: SetRecorder;
   private readonly flusher: Flusher;
   private readonly requests: RequestQueue;
+  private readonly live: LiveSnapshot;
 
   constructor(state: VolumeState, recorder: SetRecorder, flusher: Flusher, requests: RequestQueue) {
     this.state = state;
     this.recorder = recorder;
     this.flusher = flusher;
     this.requests = requests;
+    this.live = new LiveSnapshot(state, recorder, flusher, requests);
   }
 
   /** @throws RawstorError BUSY, FENCED, what the MDS refuses it with, what `wait` throws */
@@ -54,33 +41,29 @@ export class VersionChanging {
     const { kind } = change;
     if (kind === 'trimmed') return this.trim(steps);
     if (makesHead(change) || kind === 'resize') await this.trim(steps);
+    // Where no guest writes there is nothing to record ahead of.
+    if (kind === 'snapshot' && !this.state.givesWay) return this.snapshot(change, askedId, steps);
+    await this.live.abandon(steps);
     if (makesHead(change)) return this.freeze(change, askedId, steps);
     if (kind === 'resize') return this.resize(change, askedId, steps);
     await this.record(change, askedId, steps);
   }
 
+  private async snapshot(wish: SnapshotChange, askedId: string | null, steps: ChangeSteps): Promise<void> {
+    checkReconciled(this.state);
+    await this.live.take(wish, askedId, await this.flushAhead(steps), steps);
+  }
+
   private async freeze(change: VersionChange, askedId: string | null, steps: ChangeSteps): Promise<void> {
     const { state, requests, flusher } = this;
-    const { clock } = state.env;
-    this.checkReconciled();
+    checkReconciled(state);
     const marked = await this.flushAhead(steps);
     requests.holdBack();
     try {
-      state.unsealed.begin(marked > 0, clock.nowMs());
-      try {
-        await steps.wait(requests.writes.drained());
-        await steps.wait(flusher.flush());
-        // A write that failed on all may have left replicas different.
-        this.checkReconciled();
-        // A head that shows something else is read by nobody before all replicas know it.
-        if (change.kind === 'rollback') await this.alone(steps, () => this.record(change, askedId, steps));
-        else await this.record(change, askedId, steps);
-      } catch (error) {
-        state.unsealed.failed();
-        throw error;
-      }
-      state.unsealed.sealed();
-      state.lastSealAtMs = clock.nowMs();
+      const parts = { state, flusher, writes: requests.writes };
+      // A head that shows something else is read by nobody before all replicas know it.
+      const record = () => this.alone(steps, () => this.record(change, askedId, steps));
+      await sealBehind(parts, marked > 0, (step) => steps.wait(step), record);
     } finally {
       requests.letGo();
     }
@@ -116,7 +99,7 @@ export class VersionChanging {
     const { sizeBytes, tailBytes = 0 } = this.state.object;
     if (!hasTail(this.state.object)) return;
     // Replicas that differ there would be made alike again by what was cut off.
-    this.checkReconciled();
+    checkReconciled(this.state);
     await this.erase(sizeBytes, tailBytes, steps);
     await this.record({ kind: 'trimmed' }, null, steps);
   }
@@ -164,8 +147,14 @@ export class VersionChanging {
     const granted = new Promise<void>((resolve) => {
       isGranted = resolve;
     });
-    const all = { lockStart: 0, lockEnd: Number.MAX_SAFE_INTEGER, lockExclusive: true, lockSlot: -1 };
-    const holder: LockHolder = { ...all, lockGranted: () => isGranted() };
+    const holder: LockHolder = {
+      lockStart: 0,
+      lockEnd: Number.MAX_SAFE_INTEGER,
+      lockExclusive: true,
+      lockSlot: -1,
+      lockWritesNothing: true,
+      lockGranted: () => isGranted(),
+    };
     try {
       if (!locks.acquire(holder)) await steps.wait(granted);
       await action();
@@ -181,10 +170,5 @@ export class VersionChanging {
     };
     await steps.swap(this.recorder.changeVersions(change, askedId, hold));
     await steps.store();
-  }
-
-  private checkReconciled(): void {
-    if (this.state.unreconciled.size > 0)
-      throw new NotYet('regions are still to be reconciled', this.state.name);
   }
 }

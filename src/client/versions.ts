@@ -13,7 +13,7 @@ import { Forgetting } from './forgetting.js';
 import type { Membership } from './membership.js';
 import { Flatten } from './recovery/flatten.js';
 import type { RequestQueue } from './request-queue.js';
-import { NotYet } from './version-change.js';
+import { NotYet } from './version-steps.js';
 import type { VolumeState } from './volume-state.js';
 
 export interface VersionsOwner {
@@ -72,7 +72,7 @@ export class Versions {
     const { state } = this;
     if (state.fatal !== null) throw state.fatal;
     if (change.kind === 'flattened') await this.flatten.run();
-    else if (this.flatten.running && makesHead(change)) {
+    else if (state.flattening && makesHead(change)) {
       throw new RawstorError('BUSY', 'it is being flattened', {
         where: state.name,
         hint: 'wait until that is done: a snapshot would need the parent again',

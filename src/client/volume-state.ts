@@ -1,3 +1,4 @@
+import type { XtsCipher } from '../block/index.js';
 import type { Clock } from '../common/clock.js';
 import { RawstorError } from '../common/errors.js';
 import { LIMITS } from '../common/limits.js';
@@ -6,7 +7,7 @@ import { placeChunk, placeChunkOf } from '../common/placement.js';
 import type { Io } from '../io/types.js';
 import type { ObjectInfo } from '../protocol/object-info.js';
 import type { OstConnector } from '../protocol/ost-peer.js';
-import type { WantedMove } from '../protocol/records.js';
+import type { FileFacts, WantedMove } from '../protocol/records.js';
 import type { Member } from './member.js';
 import { RangeLocks } from './range-locks.js';
 import type { CopyThrottle } from './recovery/throttle.js';
@@ -31,6 +32,8 @@ export interface VolumeEnvironment {
   /** With policy `error`: I/O waits this long for missing replicas; an OST started again is back by then. */
   readonly degradedGraceMs: number;
   readonly seals: SealTimes;
+  /** Of an encrypted volume, where somebody needs its content. */
+  readonly cipher?: XtsCipher | null;
 }
 
 /**
@@ -52,6 +55,8 @@ export class VolumeState {
   left: readonly string[] = [];
   /** Epoch of the last change of the map, the versions or the size: members that keep an older record are to be told (I13). */
   recordEpoch = 0;
+  /** The map is another than this session was opened with. */
+  tookMap = false;
   readonly locks = new RangeLocks();
   readonly regionSizeBytes: number;
   readonly regionsPerChunk: number;
@@ -59,7 +64,13 @@ export class VolumeState {
   readonly unreconciled: RegionSet;
   /** A change of the set is recorded but not yet stored on every survivor: nothing is acknowledged (I6). */
   acksHeld = false;
+  /** The version that is written although the head on record lies over it: until the cut of a snapshot (I11). */
+  uncut: number | null = null;
+  /** What a clone shows of its parent is being copied into its head: no other head meanwhile. */
+  flattening = false;
   closing = false;
+  /** What the volume is as a file by now, where somebody writes it as one: more than is on record while it grows. */
+  fileNow: (() => FileFacts | null) | null = null;
   /** Opened for the volume's own good: whoever opens it gets it. */
   givesWay = false;
   /** Why nothing works any more: fenced, or closed. */
@@ -89,6 +100,11 @@ export class VolumeState {
     this.unsealed = new Unsealed(this.regionSizeBytes, this.regionsPerChunk, env.seals.bytes);
     this.lastSealAtMs = env.clock.nowMs();
     this.setMembers(members);
+  }
+
+  /** That a write which begins now goes to. */
+  get writeVersion(): number {
+    return this.uncut ?? this.object.headVersion;
   }
 
   get epoch(): number {

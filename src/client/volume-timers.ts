@@ -14,7 +14,7 @@ export interface VolumeTimersOwner {
   look(): void;
   fail(error: RawstorError): void;
   /** The MDS has answered a renewal. */
-  renewed(news: MoveNews & { readonly asked: AskedChange | null }): void;
+  renewed(news: MoveNews & { readonly asked: AskedChange | null; readonly handOver: boolean }): void;
   /** What is being copied, to be told with it. */
   recovery(): RecoveryProgress[];
   /** A second has passed, or less. */

@@ -13,7 +13,9 @@ import type { VersionChange } from '../protocol/version-messages.js';
 import type { ControlLink } from './control-link.js';
 import { readExtents } from './extents.js';
 import { Flusher } from './flusher.js';
+import { giveBack } from './give-back.js';
 import { IoPath } from './io-path.js';
+import { type Contents, contentsOf } from './keys/index.js';
 import { marksOf, readLayers } from './layers.js';
 import type { Member, MemberOwner } from './member.js';
 import { Membership } from './membership.js';
@@ -46,6 +48,8 @@ export class Volume implements BlockDevice, MemberOwner {
   onFatal: ((error: RawstorError) => void) | null = null;
   /** Called after each change of its size: clients of a facade may have to look again. */
   onResized: ((sizeBytes: number) => void) | null = null;
+  /** Called at each renewal: whether another process waits for this one to close the volume. */
+  onHandOver: ((asked: boolean) => void) | null = null;
   private readonly state: VolumeState;
   private readonly mds: ControlLink;
   private readonly path: IoPath;
@@ -58,6 +62,7 @@ export class Volume implements BlockDevice, MemberOwner {
   private readonly timers: VolumeTimers;
   private readonly notices: Notices;
   private readonly requests: RequestQueue;
+  private readonly contents: Contents;
   private readonly versions: Versions;
 
   constructor(state: VolumeState, mds: ControlLink, options: { readOnly: boolean; leaseMs: number }) {
@@ -98,16 +103,10 @@ export class Volume implements BlockDevice, MemberOwner {
     });
     this.repair = new Repair(state, this.requests.writes);
     const { flusher, requests } = this;
-    this.versions = new Versions(
-      state,
-      mds,
-      this.membership,
-      { flusher, requests },
-      {
-        answered: () => this.timers.renew(),
-        resized: () => this.onResized?.(this.sizeBytes),
-      },
-    );
+    const told = { answered: () => this.timers.renew(), resized: () => this.onResized?.(this.sizeBytes) };
+    this.versions = new Versions(state, mds, this.membership, { flusher, requests }, told);
+    const below = { submit: this.serve.bind(this), finishLater: requests.finishLater.bind(requests) };
+    this.contents = contentsOf(state.object, state.env.cipher, below);
     const sealer = new Sealer(state, this.requests.writes, () => this.membership.seal());
     this.flusher.onFlushed = () => sealer.look(true);
     this.flusher.onLossTold = () => this.timers.renew();
@@ -118,6 +117,7 @@ export class Volume implements BlockDevice, MemberOwner {
       renewed: (news) => {
         this.move.follow(news);
         this.versions.follow(news.asked);
+        this.onHandOver?.(news.handOver);
       },
       recovery: () => recoveryProgress(this.status()),
       lookForSeal: () => sealer.look(),
@@ -127,6 +127,10 @@ export class Volume implements BlockDevice, MemberOwner {
 
   get object(): ObjectInfo {
     return this.state.object;
+  }
+
+  get isIdle(): boolean {
+    return this.requests.isIdle && this.flusher.idle;
   }
 
   get sizeBytes(): number {
@@ -139,9 +143,9 @@ export class Volume implements BlockDevice, MemberOwner {
     this.membership.wake();
     this.reconcile.wake();
     this.repair.start();
-    if (!this.readOnly)
-      for (const member of this.state.members) if (!member.inSync) this.resync.start(member);
-    if (!this.readOnly) this.move.follow(news);
+    if (this.readOnly) return;
+    for (const member of this.state.members) if (!member.inSync) this.resync.start(member);
+    this.move.follow(news);
   }
 
   status(): VolumeStatus {
@@ -157,11 +161,14 @@ export class Volume implements BlockDevice, MemberOwner {
   }
 
   /** Waits a while for replicas to be done with what removed snapshots left. */
-  settleVersions(waitMs: number): Promise<void> {
-    return this.versions.settle(waitMs);
-  }
+  readonly settleVersions = (waitMs: number): Promise<void> => this.versions.settle(waitMs);
 
   submit(block: BlockRequest): void {
+    this.contents.submit(block);
+  }
+
+  /** As `submit`, of bytes as replicas have them. */
+  serve(block: BlockRequest): void {
     if (this.state.fatal !== null || this.state.closing) return this.requests.finishLater(block, this.gone());
     if (block.op === BlockOp.FLUSH) return this.flusher.add(block);
     if (block.op === BlockOp.CACHE) return this.requests.finishLater(block, null);
@@ -169,6 +176,9 @@ export class Volume implements BlockDevice, MemberOwner {
     if (refused !== null) return this.requests.finishLater(block, refused);
     this.requests.add(block);
   }
+
+  /** As a FLUSH that nobody asked for: a loss is still told to the next that is (I8). @throws RawstorError */
+  readonly flush = () => this.flusher.flush();
 
   extents(offset: number, length: number): Promise<Extent[]> {
     return readExtents(this.state, offset, length);
@@ -182,42 +192,35 @@ export class Volume implements BlockDevice, MemberOwner {
     return readLayers(this.state, since, offset, length);
   }
 
-  /** Answers what is in flight, flushes, seals where that is possible and gives the lease back. */
-  async close(): Promise<void> {
-    if (this.state.closing) return;
-    if (!this.readOnly) await this.versions.beforeClose();
-    if (this.state.closing) return;
-    this.state.closing = true;
+  /** Answers what is in flight, flushes, seals where possible, gives the lease back. `awaited`: the next one tidies up. */
+  async close(awaited = false): Promise<void> {
+    const { state } = this;
+    if (state.closing) return;
+    if (!this.readOnly && !awaited) await this.versions.beforeClose();
+    await this.contents.settled();
+    if (state.closing) return;
+    state.closing = true;
     this.stopTimers();
     this.requests.failStarved();
     let clean = false;
-    if (this.state.fatal === null && !this.readOnly) {
+    if (state.fatal === null && !this.readOnly) {
       try {
         await Promise.all([this.requests.drainAll(), this.repair.settled()]);
         await this.flusher.flush();
-        if (this.state.unreconciled.size === 0) {
+        if (state.unreconciled.size === 0) {
           // One on its way may wait for the MDS: it is not on record before it is answered.
-          if (this.state.unsealed.pending) await this.membership.seal();
+          if (state.unsealed.pending) await this.membership.seal();
           clean = true;
         }
       } catch (error) {
-        this.state.env.log.warn(
-          { volume: this.state.name, reason: asRawstorError(error).message },
-          'unclean close',
-        );
+        state.env.log.warn({ volume: state.name, reason: asRawstorError(error).message }, 'unclean close');
       }
     }
-    this.state.fatal ??= this.gone();
-    const { id } = this.state.object;
-    if (!this.readOnly) {
-      await this.mds
-        .call('mds.close', { id, sessionEpoch: this.state.sessionEpoch, clean }, 3000)
-        .catch((error) =>
-          this.state.env.log.warn({ reason: asRawstorError(error).message }, 'lease not given back'),
-        );
-    }
-    for (const member of this.state.members) member.end(false);
-    this.path.failAll(this.state.fatal);
+    state.fatal ??= this.gone();
+    const { object, sessionEpoch } = state;
+    if (!this.readOnly) await giveBack(this.mds, state.env.log, { id: object.id, sessionEpoch, clean });
+    for (const member of state.members) member.end(false);
+    this.path.failAll(state.fatal);
     this.membership.wake();
   }
 
@@ -227,9 +230,9 @@ export class Volume implements BlockDevice, MemberOwner {
   }
 
   private async join(member: Member): Promise<boolean> {
-    const joined = await this.membership.join(member);
-    if (joined) this.move.stored();
-    return joined;
+    if (!(await this.membership.join(member))) return false;
+    this.move.stored();
+    return true;
   }
 
   memberEnded(member: Member): void {
@@ -240,9 +243,8 @@ export class Volume implements BlockDevice, MemberOwner {
       if (state.closing && state.fatal === null) this.membership.wake();
       return;
     }
-    if (member.inSync || member.counts) {
-      this.membership.wake();
-    } else {
+    if (member.inSync || member.counts) this.membership.wake();
+    else {
       member.receiving = false;
       this.path.giveUp(member);
       if (!this.readOnly && state.member(member.ostId) === member) this.resync.start(member);

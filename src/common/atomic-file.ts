@@ -7,10 +7,10 @@ import { asRawstorError } from './errors.js';
  * this has returned, the new one, also after a power loss. One writer a path at a time.
  * @throws RawstorError of the system, naming the path
  */
-export async function writeFileAtomic(path: string, text: string): Promise<void> {
+export async function writeFileAtomic(path: string, text: string, mode = 0o644): Promise<void> {
   const temporary = `${path}.tmp`;
   try {
-    const file = await open(temporary, 'w', 0o644);
+    const file = await open(temporary, 'w', mode);
     try {
       await file.writeFile(text);
       await file.sync();

@@ -80,6 +80,12 @@ const nbdSection = z.strictObject({
   listen: addresses.optional().describe('addresses to listen on for NBD clients'),
   control: path.optional().describe('path of the Unix socket for `rawstor-volume detach`'),
   'recovery-rate': copyRate.optional().describe('most that resyncs and moves of its volumes copy a second'),
+  standby: z
+    .boolean()
+    .optional()
+    .describe(
+      'for guests that are moved: reads volumes that another gateway has, and takes them with the first write',
+    ),
 });
 const gatewaySection = z.strictObject({
   nbd: addresses.optional().describe('where the NBD gateway of this machine listens'),

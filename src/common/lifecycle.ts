@@ -26,6 +26,10 @@ export interface RunOptions<S extends Service> {
   readonly stopTimeoutMs?: number;
   /** Resolved by the service when it cannot go on. */
   failed?(service: S): Promise<Error>;
+  /** Resolved, with the reason, when there is nothing left for it to do. */
+  done?(service: S): Promise<string>;
+  /** Goes on when the process that forked this one ends: that one only wanted to know whether it is ready. */
+  readonly outlivesParent?: boolean;
 }
 
 const STOP_TIMEOUT_MS = 20_000;
@@ -42,7 +46,7 @@ export async function runService<S extends Service>(
   options: RunOptions<S>,
 ): Promise<number> {
   const { log } = options;
-  const stop = stopRequest(log);
+  const stop = stopRequest(log, options.outlivesParent === true);
   const limitMs = options.stopTimeoutMs ?? STOP_TIMEOUT_MS;
   const deadline = () =>
     setTimeout(() => {
@@ -76,8 +80,9 @@ export async function runService<S extends Service>(
   tellParent({ type: 'ready', facts });
   notifySystemd('READY=1', log);
   const failed = options.failed?.(service).then((error) => ({ error })) ?? new Promise<never>(() => {});
-  const end = await Promise.race([stop.asked, failed]);
-  if (typeof end !== 'string') deadline();
+  const done = options.done?.(service) ?? new Promise<never>(() => {});
+  const end = await Promise.race([stop.asked, failed, done]);
+  if (!stopping.signal.aborted) deadline();
   log.info({ reason: typeof end === 'string' ? end : String(end.error) }, 'stopping');
   notifySystemd('STOPPING=1', log);
   await service.close();
@@ -93,7 +98,7 @@ interface StopRequest {
   dispose(): void;
 }
 
-function stopRequest(log: Logger): StopRequest {
+function stopRequest(log: Logger, outlivesParent: boolean): StopRequest {
   let ask!: (reason: string) => void;
   let askedBefore = false;
   const asked = new Promise<string>((resolve) => {
@@ -114,8 +119,8 @@ function stopRequest(log: Logger): StopRequest {
   process.on('SIGTERM', onSignal);
   process.on('SIGHUP', forked ? onInterrupt : onSignal);
   process.on('SIGINT', onInterrupt);
-  process.on('disconnect', onParentGone);
-  if (forked && !process.connected) onParentGone();
+  if (!outlivesParent) process.on('disconnect', onParentGone);
+  if (forked && !process.connected && !outlivesParent) onParentGone();
   return {
     asked,
     dispose() {

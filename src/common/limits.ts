@@ -26,6 +26,8 @@ export const LIMITS = {
   framePayloadBytes: MiB,
   /** Body of one control message. */
   controlBytes: MiB,
+  /** What an answer that lists things may hold of them: the rest of its message is for what is around. */
+  answerBytes: MiB - 64 * KiB,
   /** Longest range of a zero, erase or copy in one frame. */
   rangeBytes: GiB,
   /** Operations in flight on one volume, all connections together. */

@@ -1,7 +1,7 @@
 import { statfsSync } from 'node:fs';
 
 /** Less than one commit may take. */
-const CUT_SHORT_BYTES = 256 * 1024;
+const CUT_SHORT_BYTES = 1024 * 1024;
 
 /**
  * Whether a commit of LMDB failed, by its message, because the disk is full. A write that the disk had only room for a part of

@@ -1,6 +1,11 @@
+import { readlinkSync } from 'node:fs';
+import { RawstorError } from '../common/errors.js';
 import { loadNative, type NativeHandle } from '../native/index.js';
 import { EAGAIN, errnoError } from './errno.js';
-import { openListening, stopListening } from './listen.js';
+import { handedOn, type Listening, openListening, stopListening } from './listen.js';
+
+/** Pause after the process ran out of descriptors. */
+const EXHAUSTED_MS = 100;
 
 /** Calls back in the event loop while a descriptor is readable. Close it before the descriptor. */
 export class ReadableWatch {
@@ -35,6 +40,16 @@ export class EventFd {
     if (this.fd < 0) throw errnoError(this.fd, 'eventfd', '');
   }
 
+  /** Of one that was passed to us: writing to anything else could wait, or end up anywhere. */
+  static isOne(fd: number): boolean {
+    try {
+      return readlinkSync(`/proc/self/fd/${fd}`) === 'anon_inode:[eventfd]';
+    } catch {
+      return false;
+    }
+  }
+
+  /** Not told where it would wait: a count that cannot rise any more has told already. */
   signal(): void {
     loadNative().eventfdWrite(this.fd, 1);
   }
@@ -53,14 +68,7 @@ export class EventFd {
   }
 }
 
-/** What came in one message; the receiver owns the descriptors. */
-export interface Received {
-  /** Fewer than asked for only at the end of the connection. */
-  bytes: Buffer;
-  fds: number[];
-}
-
-/** A Unix socket that passes descriptors along with bytes: control channels such as vhost-user's. */
+/** A Unix socket that passes descriptors along with bytes: control channels such as vhost-user's. Never waits. */
 export class DescriptorSocket {
   readonly fd: number;
   private watch: ReadableWatch | null = null;
@@ -76,25 +84,39 @@ export class DescriptorSocket {
     return new DescriptorSocket(fd);
   }
 
+  /** Of a socket that this process was started with: null when it listens instead of being connected. */
+  static inherited(fd: number): DescriptorSocket | null {
+    return loadNative().socketName(fd, true) === '' ? null : new DescriptorSocket(fd);
+  }
+
   static pair(): [DescriptorSocket, DescriptorSocket] {
     const fds = loadNative().socketPair();
     if (typeof fds === 'number') throw errnoError(fds, 'socketpair', '');
     return [new DescriptorSocket(fds[0]), new DescriptorSocket(fds[1])];
   }
 
-  /** Sends all bytes, the descriptors with the first; waits while the other side's buffer is full. */
+  /**
+   * Sends all bytes, the descriptors with the first.
+   * @throws RawstorError LIMIT when the other side's buffer is full: it reads nothing
+   */
   send(bytes: Uint8Array, fds: number[] = []): void {
     const result = loadNative().sendDescriptors(this.fd, bytes, 0, bytes.length, fds);
+    if (result === -EAGAIN || (result >= 0 && result < bytes.length)) {
+      throw new RawstorError('LIMIT', 'the other side of a control socket takes nothing');
+    }
     if (result < 0) throw errnoError(result, 'sendmsg', 'descriptor socket');
   }
 
-  /** Exactly `lengthBytes`; null when nothing has come yet. Once a first byte is there, the rest is waited for. */
-  receive(lengthBytes: number): Received | null {
-    const bytes = Buffer.alloc(lengthBytes);
-    const result = loadNative().receiveDescriptors(this.fd, bytes, 0, lengthBytes, false);
+  /**
+   * Receives what is there into `bytes`, at most `lengthBytes`; descriptors that come along are added to `fds` and are
+   * the caller's. @returns bytes received, 0 at the end of the connection, null when nothing has come yet
+   */
+  receive(bytes: Buffer, offset: number, lengthBytes: number, fds: number[]): number | null {
+    const result = loadNative().receiveDescriptors(this.fd, bytes, offset, lengthBytes);
     if (result === -EAGAIN) return null;
     if (typeof result === 'number') throw errnoError(result, 'recvmsg', 'descriptor socket');
-    return { bytes: bytes.subarray(0, result.bytes), fds: result.fds };
+    fds.push(...result.fds);
+    return result.bytes;
   }
 
   /** Calls back while there is something to receive, or the connection has ended. */
@@ -103,30 +125,89 @@ export class DescriptorSocket {
     this.watch = new ReadableWatch(this.fd, callback);
   }
 
+  pause(paused: boolean): void {
+    this.watch?.pause(paused);
+  }
+
   close(): void {
     this.watch?.close();
+    this.watch = null;
     loadNative().closeFd(this.fd);
   }
 }
 
-export interface DescriptorListener {
-  close(): void;
+/** Gives back a descriptor that was passed to us. */
+export function closeDescriptor(fd: number): void {
+  loadNative().closeFd(fd);
 }
 
-/** @throws RawstorError BUSY when somebody listens on the path; a stale one is replaced */
+/** A memfd of zeros, to be shared. @throws RawstorError OS_ERROR */
+export function createMemfd(name: string, sizeBytes: number): number {
+  const fd = loadNative().memfdCreate(name, sizeBytes);
+  if (fd < 0) throw errnoError(fd, 'memfd_create', name);
+  return fd;
+}
+
+export interface DescriptorListener {
+  readonly fd: number;
+  /** Of its socket file; null where somebody else has made that. */
+  readonly path: string | null;
+  /** Who connects meanwhile is accepted later. */
+  pause(paused: boolean): void;
+  close(): void;
+  /** Another process goes on with it: the socket file stays. */
+  release(): void;
+}
+
+/** `path` may be `fd:N`. @throws RawstorError BUSY when somebody listens on the path; a stale one is replaced */
 export async function listenDescriptors(
   path: string,
   onSocket: (socket: DescriptorSocket) => void,
 ): Promise<DescriptorListener> {
-  const listening = await openListening(`unix:${path}`);
+  return acceptFrom(await openListening(path.startsWith('fd:') ? path : `unix:${path}`), onSocket);
+}
+
+/** A socket that another process has listened on, and its file from here on. Takes the descriptor over. */
+export function listenOn(
+  fd: number,
+  path: string | null,
+  onSocket: (socket: DescriptorSocket) => void,
+): DescriptorListener {
+  return acceptFrom(handedOn(fd, path), onSocket);
+}
+
+function acceptFrom(listening: Listening, onSocket: (socket: DescriptorSocket) => void): DescriptorListener {
+  let paused = false;
+  let exhausted: NodeJS.Timeout | null = null;
   const watch = new ReadableWatch(listening.fd, () => {
     const fd = loadNative().socketAccept(listening.fd);
-    if (fd >= 0) onSocket(new DescriptorSocket(fd));
+    if (fd >= 0) return onSocket(new DescriptorSocket(fd));
+    if (fd === -EAGAIN) return;
+    // Who connects stays in the queue, and would be told of again and again.
+    watch.pause(true);
+    exhausted = setTimeout(() => {
+      exhausted = null;
+      watch.pause(paused);
+    }, EXHAUSTED_MS);
   });
+  const end = () => {
+    if (exhausted !== null) clearTimeout(exhausted);
+    watch.close();
+  };
   return {
+    fd: listening.fd,
+    path: listening.path,
+    pause: (wanted) => {
+      paused = wanted;
+      if (exhausted === null) watch.pause(paused);
+    },
     close: () => {
-      watch.close();
+      end();
       stopListening(listening);
+    },
+    release: () => {
+      end();
+      closeDescriptor(listening.fd);
     },
   };
 }

@@ -4,16 +4,20 @@ export { formatTcp, parseAddress } from './address.js';
 export { crc32c, crc32cAgrees } from './crc32c.js';
 export { type CreateIoOptions, createIo } from './create.js';
 export {
+  closeDescriptor,
+  createMemfd,
   type DescriptorListener,
   DescriptorSocket,
   EventFd,
   listenDescriptors,
+  listenOn,
   ReadableWatch,
-  type Received,
 } from './descriptors.js';
+export { removeStaleSocket } from './listen.js';
 export { type DirectoryLock, lockDirectory } from './lock.js';
-export { Mapping, mapAnonymous, mapDescriptor } from './mapping.js';
+export { Mapping, mapAnonymous, mapDescriptor, mapShared, tornPages } from './mapping.js';
 export { heapMemory, type Memory, type Releasable, SliceList } from './memory.js';
+export { type MessageDevice, openMessageDevice } from './message-device.js';
 export { BufferPool, LARGEST_BUFFER_BYTES, PoolBuffer } from './pool.js';
 export { PoolAccount } from './pool-account.js';
 export { type PoolShareLimits, PoolShares, type Shareholder } from './pool-shares.js';

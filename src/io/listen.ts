@@ -1,6 +1,6 @@
 import { lstatSync, unlinkSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { RawstorError } from '../common/errors.js';
+import { asRawstorError, RawstorError } from '../common/errors.js';
 import { loadNative } from '../native/index.js';
 import { formatTcp, parseAddress, resolveHost } from './address.js';
 import { EADDRINUSE, ENAMETOOLONG, ENOENT, errnoError } from './errno.js';
@@ -66,11 +66,16 @@ function adopt(fd: number, where: Address): Listening {
   return { fd, address, path: null, inode: 0 };
 }
 
+/** What another process has listened on: its socket file, where it has one, is ours from here on. */
+export function handedOn(fd: number, path: string | null): Listening {
+  return { fd, address: `unix:${path ?? ''}`, path, inode: path === null ? 0 : inodeOf(path) };
+}
+
 function listenUnix(path: string, address: Address): Listening {
   const native = loadNative();
   let fd = native.socketListen(path, 0, BACKLOG);
   if (fd === -EADDRINUSE) {
-    removeStale(path, address);
+    removeStaleSocket(path, address);
     fd = native.socketListen(path, 0, BACKLOG);
   }
   if (fd === -ENOENT) {
@@ -89,9 +94,14 @@ function listenUnix(path: string, address: Address): Listening {
   return { fd, address, path, inode: inodeOf(path) };
 }
 
-/** A socket file that nobody listens on was left behind by a process that was killed. */
-function removeStale(path: string, address: Address): void {
-  if (!lstatSync(path).isSocket()) {
+/**
+ * A socket file that nobody listens on was left behind by a process that was killed; nothing else is removed.
+ * @throws RawstorError EXISTS where it is another kind of file, BUSY where somebody listens, DENIED
+ */
+export function removeStaleSocket(path: string, address: Address): void {
+  const found = lstatSync(path, { throwIfNoEntry: false });
+  if (found === undefined) return;
+  if (!found.isSocket()) {
     throw new RawstorError('EXISTS', 'a file that is no socket is in the way', {
       where: path,
       hint: 'remove it, or choose another path',
@@ -106,7 +116,11 @@ function removeStale(path: string, address: Address): void {
       hint: `stop that program (\`ss -lxp src ${path}\` names it), or choose another path`,
     });
   }
-  unlinkSync(path);
+  try {
+    unlinkSync(path);
+  } catch (error) {
+    throw asRawstorError(error, path);
+  }
 }
 
 function inodeOf(path: string): number {

@@ -7,9 +7,18 @@ export class Mapping implements Memory {
   readonly bytes: Buffer;
   readonly address: number;
 
-  constructor(mapped: Mapped) {
+  /** Of one that others may shrink; -1: of none. */
+  private readonly guard: number;
+
+  constructor(mapped: Mapped, guard = -1) {
+    this.guard = guard;
     this.bytes = Buffer.from(mapped.bytes);
     this.address = mapped.address;
+  }
+
+  /** Memory of it was gone when it was touched, and reads as zeros. */
+  get isTorn(): boolean {
+    return this.guard >= 0 && tornFlags()[1 + this.guard] !== 0;
   }
 
   /** Every view of it is empty from here on. */
@@ -31,4 +40,26 @@ export function mapDescriptor(fd: number, offset: number, sizeBytes: number, wri
 function checked(mapped: Mapped | number, where: string): Mapping {
   if (typeof mapped === 'number') throw errnoError(mapped, 'mmap', where);
   return new Mapping(mapped);
+}
+
+/**
+ * As `mapDescriptor`, of memory that another process may shrink under us: that one's doing must not end this process.
+ * @param pageBytes of the file
+ */
+export function mapShared(fd: number, offset: number, sizeBytes: number, pageBytes: number): Mapping {
+  const mapped = loadNative().mapShared(fd, offset, sizeBytes, pageBytes);
+  if (typeof mapped === 'number') throw errnoError(mapped, 'mmap', `descriptor ${fd}`);
+  return new Mapping(mapped, mapped.guard);
+}
+
+let torn: Int32Array | null = null;
+
+function tornFlags(): Int32Array {
+  torn ??= new Int32Array(loadNative().tornMemory());
+  return torn;
+}
+
+/** Rises when memory of some mapping turns out to be gone. */
+export function tornPages(): number {
+  return tornFlags()[0]!;
 }

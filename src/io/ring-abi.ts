@@ -21,6 +21,8 @@ export const SQ_CQ_OVERFLOW = 2;
 export const SQ_TASKRUN = 4;
 export const CQ_EVENTFD_DISABLED = 1;
 export const FSYNC_DATASYNC = 1;
+/** Of ASYNC_CANCEL: everything on the descriptor. */
+export const CANCEL_ALL_OF_FD = 3;
 
 export const SETUP_COOP_TASKRUN = 1 << 8;
 export const SETUP_DEFER_TASKRUN = 1 << 13;

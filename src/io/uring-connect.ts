@@ -3,12 +3,11 @@ import { loadNative } from '../native/index.js';
 import { parseAddress, resolveHost } from './address.js';
 import { ECANCELED, errnoError } from './errno.js';
 import type { Ring, RingUser } from './ring.js';
-import { RingOp } from './ring-abi.js';
+import { CANCEL_ALL_OF_FD, RingOp } from './ring-abi.js';
 import type { Address } from './types.js';
 
 const CONNECT = 0;
 const CANCEL = 1;
-const CANCEL_ALL_OF_FD = 3;
 const SOCKADDR_MAX_BYTES = 128;
 
 /** One attempt to connect on the ring. */

@@ -1,9 +1,9 @@
-import { assert } from '../common/assert.js';
 import { EAGAIN, EINTR, EIO } from './errno.js';
 import { FileBase } from './file-base.js';
 import type { Ring, RingUser } from './ring.js';
 import * as abi from './ring-abi.js';
 import { RingOp } from './ring-abi.js';
+import { fillTransfer, READING, TRANSFER_MAX_BYTES, WRITING } from './ring-transfer.js';
 import type { FileOp } from './types.js';
 import type { WriteBatch } from './write-batch.js';
 
@@ -14,8 +14,6 @@ const PUNCH = 3;
 const WRITEBACK = 4;
 
 const SECTOR_BYTES = 512;
-/** Longest transfer of one system call (MAX_RW_COUNT), and longest range in a 32-bit length, rounded down. */
-const TRANSFER_MAX_BYTES = 0x7ffff000;
 
 /** A file on the ring, its buffered writes in the batch. `progress` of an operation is what it has done so far. */
 export class UringFile extends FileBase implements RingUser {
@@ -66,10 +64,10 @@ export class UringFile extends FileBase implements RingUser {
     const op = context as FileOp;
     switch (kind) {
       case READ:
-        this.transfer(ring, op, progress, RingOp.READ, RingOp.READV);
+        fillTransfer(ring, this.fd, op.slices, op.fileOffset, progress, READING);
         break;
       case WRITE:
-        this.transfer(ring, op, progress, RingOp.WRITE, RingOp.WRITEV);
+        fillTransfer(ring, this.fd, op.slices, op.fileOffset, progress, WRITING);
         break;
       case SYNC:
         ring.fill(RingOp.FSYNC, this.fd, 0, 0, 0, abi.FSYNC_DATASYNC);
@@ -116,38 +114,5 @@ export class UringFile extends FileBase implements RingUser {
     // Past an odd count a direct read cannot go on, and need not: it is the end of the file.
     else if (this.direct && kind === READ && result % SECTOR_BYTES !== 0) op.owner.fileDone(op, done);
     else this.ring.queue(this, kind, op, done);
-  }
-
-  private transfer(ring: Ring, op: FileOp, progress: number, single: number, gather: number): void {
-    const { slices } = op;
-    const position = op.fileOffset + progress;
-    if (slices.count === 1) {
-      const memory = slices.memory[0]!;
-      assert(memory.address !== 0, 'file operation on memory that is not mapped');
-      const length = Math.min(slices.length[0]! - progress, TRANSFER_MAX_BYTES);
-      ring.fill(single, this.fd, position, memory.address + slices.offset[0]! + progress, length, 0);
-      return;
-    }
-    if (slices.lengthBytes === 0) {
-      ring.fill(RingOp.NOP, -1, 0, 0, 0, 0);
-      return;
-    }
-    const pieces = Math.min(slices.count, abi.IOVECS_MAX);
-    const { scratch } = ring;
-    const iovecs = scratch.reserveIovecs(pieces);
-    let skip = progress;
-    let used = 0;
-    for (let i = 0; i < slices.count && used < pieces; i++) {
-      const length = slices.length[i]!;
-      if (skip >= length) {
-        skip -= length;
-        continue;
-      }
-      const memory = slices.memory[i]!;
-      assert(memory.address !== 0, 'file operation on memory that is not mapped');
-      scratch.setIovec(iovecs, used++, memory.address + slices.offset[i]! + skip, length - skip);
-      skip = 0;
-    }
-    ring.fill(gather, this.fd, position, iovecs, used, 0);
   }
 }

@@ -2,12 +2,11 @@ import { loadNative } from '../native/index.js';
 import { ECANCELED, EINVAL, EMFILE, ENFILE } from './errno.js';
 import { type Listening, stopListening } from './listen.js';
 import type { Ring, RingUser } from './ring.js';
-import { RingOp, SOCK_CLOEXEC } from './ring-abi.js';
+import { CANCEL_ALL_OF_FD, RingOp, SOCK_CLOEXEC } from './ring-abi.js';
 import type { Listener } from './types.js';
 
 const ACCEPT = 0;
 const CANCEL = 1;
-const CANCEL_ALL_OF_FD = 3;
 const SHUT_RDWR = 2;
 /** Pause after the process ran out of descriptors. */
 const EXHAUSTED_MS = 100;

@@ -3,13 +3,12 @@ import { loadNative } from '../native/index.js';
 import { streamError } from './connection-lost.js';
 import { EAGAIN, ECANCELED, EINTR, ENOBUFS, EPIPE } from './errno.js';
 import type { Ring, RingUser } from './ring.js';
-import { IOVECS_MAX, MSG_NOSIGNAL, MSG_WAITALL, RingOp } from './ring-abi.js';
+import { CANCEL_ALL_OF_FD, IOVECS_MAX, MSG_NOSIGNAL, MSG_WAITALL, RingOp } from './ring-abi.js';
 import { Phase, StreamBase, type StreamHost } from './stream-base.js';
 
 const RECEIVE = 0;
 const SEND = 1;
 const CANCEL = 2;
-const CANCEL_ALL_OF_FD = 3;
 const SHUT_WR = 1;
 const SHUT_RDWR = 2;
 const GATHER_PIECES_MAX = 512;

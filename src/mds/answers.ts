@@ -9,8 +9,6 @@ import {
 } from '../protocol/index.js';
 import { isLossUntold, type StoredObject } from './stored-object.js';
 
-/** Room left in an answer for what stands around its list. */
-const ANSWER_BYTES = LIMITS.controlBytes - 64 * 1024;
 /** An id in msgpack: two bytes of header and 36 characters. */
 const ID_BYTES = 38;
 
@@ -20,7 +18,7 @@ export function fitting<T>(items: readonly T[]): T[] {
   let bytes = 0;
   for (const item of items) {
     bytes += encodeBody(item).length;
-    if (taken.length > 0 && bytes > ANSWER_BYTES) break;
+    if (taken.length > 0 && bytes > LIMITS.answerBytes) break;
     taken.push(item);
   }
   return taken;
@@ -29,7 +27,7 @@ export function fitting<T>(items: readonly T[]): T[] {
 /** Replicas of `count` chunks, or of as many as there are and one message holds. */
 export function placements(object: ObjectRecord, fromChunk: number, count: number): string[][] {
   const total = Math.ceil(object.sizeBytes / object.chunkSizeBytes);
-  const held = Math.floor(ANSWER_BYTES / (object.replicas * ID_BYTES + 1));
+  const held = Math.floor(LIMITS.answerBytes / (object.replicas * ID_BYTES + 1));
   const end = Math.min(total, fromChunk + Math.min(count, held));
   const chunks: string[][] = [];
   for (let chunk = fromChunk; chunk < end; chunk++) {

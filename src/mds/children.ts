@@ -1,18 +1,24 @@
 import { z } from 'zod';
-import { encodeBody, idSchema } from '../protocol/index.js';
+import { encodeBody, idSchema, type Parent } from '../protocol/index.js';
 import { follow } from './follow.js';
 import { type MetadataStore, prefixRange } from './store.js';
 import { CHILD_PREFIX, decodeAs, type StoredObject } from './stored-object.js';
 
 /**
  * `child/<parent>/<clone>`, put, changed and deleted by the transactions that make, change and end a clone: which version
- * it lies over, and the OSTs whose copy of the parent it may need.
+ * it lies over, and the OSTs whose copy of the parent it may need. `name`: of a clone that stayed out of a rebuild.
  */
-export const childSchema = z.object({ version: z.number().int(), ostIds: z.array(idSchema) });
+export const childSchema = z.object({
+  version: z.number().int(),
+  ostIds: z.array(idSchema),
+  name: z.string().optional(),
+});
 
 export interface Child {
   readonly id: string;
   readonly version: number;
+  /** There is no such object at this MDS, but some OST may still have it. */
+  readonly absentName: string | null;
 }
 
 interface ChildChange {
@@ -38,16 +44,22 @@ function entryOf({ object, left }: StoredObject): { key: string; value: Uint8Arr
   return { key: keyOf(parent.objectId, id), value: encodeBody({ version: parent.version, ostIds }) };
 }
 
+/** The entry of a clone that stays out of a rebuild: what it lies over is kept for it. */
+export function absentChild(id: string, name: string, parent: Parent): { key: string; value: Uint8Array } {
+  const { objectId, version, ostIds } = parent;
+  return { key: keyOf(objectId, id), value: encodeBody({ version, ostIds, name }) };
+}
+
 const keyOf = (parentId: string, childId: string) => `${CHILD_PREFIX}${parentId}/${childId}`;
 
 /** Direct ones, by id. */
 export async function childrenOf(store: MetadataStore, parentId: string, limit?: number): Promise<Child[]> {
   const prefix = keyOf(parentId, '');
   const found = await store.range({ ...prefixRange(prefix), ...(limit === undefined ? {} : { limit }) });
-  return found.map(({ key, value }) => ({
-    id: key.slice(prefix.length),
-    version: decodeAs(childSchema, key, value).version,
-  }));
+  return found.map(({ key, value }) => {
+    const { version, name = null } = decodeAs(childSchema, key, value);
+    return { id: key.slice(prefix.length), version, absentName: name };
+  });
 }
 
 /** Which OSTs must keep a copy that has moved elsewhere, because a clone there lies over it. The index is in memory. */

@@ -17,7 +17,7 @@ export function cloneRecord(
 ): ObjectRecord {
   validateName(request.name);
   const snapshot = namedSnapshot(parent, request.version);
-  const { mode, chunkSizeBytes, replicas, stripeWidth, failureDomain, map } = parent;
+  const { chunkSizeBytes, replicas, stripeWidth, failureDomain, map } = parent;
   const minReplicas = request.minReplicas ?? parent.minReplicas;
   if (minReplicas < 1 || minReplicas > replicas) {
     throw new RawstorError(
@@ -36,7 +36,7 @@ export function cloneRecord(
   return {
     id,
     name: request.name,
-    mode,
+    mode: 'mutable',
     sizeBytes: snapshot.sizeBytes,
     chunkSizeBytes,
     replicas,
@@ -55,12 +55,16 @@ export function cloneRecord(
       sizeBytes: snapshot.sizeBytes,
     },
     reachBytes: reachOf(parent),
+    ...(snapshot.fileBytes === undefined
+      ? {}
+      : { file: { sizeBytes: snapshot.fileBytes, modifiedWallMs: createdWallMs } }),
     placeAs: parent.placeAs ?? parent.id,
     map,
     epoch: 1,
     lastSeal: 0,
     members,
     createdWallMs,
+    ...(parent.encryption === undefined ? {} : { encryption: parent.encryption }),
   };
 }
 

@@ -1,3 +1,5 @@
+import { systemClock } from '../common/clock.js';
+import { CatalogRecovery } from './catalog-recovery.js';
 import { openMdsDirectory } from './directory.js';
 import { dumpPage } from './dump.js';
 
@@ -5,10 +7,12 @@ import { dumpPage } from './dump.js';
 export async function dumpDirectory(path: string): Promise<{ clusterId: string; lines: string[] }> {
   const directory = await openMdsDirectory(path, undefined, true);
   try {
+    const catalog = new CatalogRecovery(directory.store, systemClock);
+    await catalog.start();
     const lines: string[] = [];
     let after: string | null = '';
     while (after !== null) {
-      const page: { lines: string[]; next: string | null } = await dumpPage(directory.store, after);
+      const page: { lines: string[]; next: string | null } = await dumpPage(directory.store, catalog, after);
       lines.push(...page.lines);
       after = page.next;
     }

@@ -1,7 +1,16 @@
 import { z } from 'zod';
 import { RawstorError } from '../common/errors.js';
 import { LIMITS } from '../common/limits.js';
-import { crc32c, idSchema, ostInfoSchema, type Result } from '../protocol/index.js';
+import {
+  CATALOG_STATES,
+  type CatalogEntry,
+  crc32c,
+  idSchema,
+  ostInfoSchema,
+  type Result,
+} from '../protocol/index.js';
+import type { CatalogRecovery } from './catalog-recovery.js';
+import { CATALOG_PREFIX, isDerived } from './catalog-rows.js';
 import { leftSchema } from './left-copies.js';
 import { storedOstSchema } from './osts.js';
 import type { DumpedMds, DumpedOst } from './rebuild/index.js';
@@ -23,9 +32,10 @@ import { tombstoneSchema } from './tombstones.js';
  * CRC-32C of all bytes before it, so that a dump that was cut short or changed is never loaded.
  */
 const KIND = 'mds-dump';
-/** Since 2: copies that are left behind, and marks of OSTs. */
-const VERSION = 2;
+/** Since 2: copies that are left behind, and marks of OSTs. Since 3: the catalog. */
+const VERSION = 3;
 
+const count = z.number().int().nonnegative().max(Number.MAX_SAFE_INTEGER);
 const headerSchema = z.object({
   rawstor: z.literal(KIND),
   version: z.number().int(),
@@ -36,6 +46,8 @@ const entrySchema = z.discriminatedUnion('type', [
   z.object({ type: z.literal('ost'), ...storedOstSchema.shape, info: ostInfoSchema }),
   z.object({ type: z.literal('object'), stored: storedObjectSchema }),
   z.object({ type: z.literal('left'), ostId: idSchema, objectId: idSchema, ...leftSchema.shape }),
+  z.object({ type: z.literal('catalog'), state: z.enum(CATALOG_STATES), revision: count }),
+  z.object({ type: z.literal('row'), key: z.string(), revision: count, value: z.base64() }),
   z.object({ type: z.literal('removed'), objectId: idSchema, ostIds: z.array(idSchema) }),
 ]);
 type Entry = z.infer<typeof entrySchema>;
@@ -46,23 +58,36 @@ const endSchema = z.object({
 });
 
 /** What is dumped, in the order of the keys. Names follow from the objects. */
-const SECTIONS = [LEFT_PREFIX, OBJECT_PREFIX, OST_PREFIX, TOMBSTONE_PREFIX];
+const SECTIONS = [CATALOG_PREFIX, LEFT_PREFIX, OBJECT_PREFIX, OST_PREFIX, TOMBSTONE_PREFIX];
 const PAGE = 256;
-const PAGE_BYTES = LIMITS.controlBytes - 64 * 1024;
+/** Keys of rows that hold secrets of S3. */
+const SECRETS = 'access/';
 
 /** Lines for the records after the key `after` ('' for the first), as many as one message holds. */
-export async function dumpPage(store: MetadataStore, after: string): Promise<Result<'mds.dump'>> {
+export async function dumpPage(
+  store: MetadataStore,
+  catalog: CatalogRecovery,
+  after: string,
+): Promise<Result<'mds.dump'>> {
   const lines: string[] = [];
   let bytes = 0;
+  if (after === '') {
+    // Of a catalog that is not recovered yet there is nothing to dump: whoever loads it asks the OSTs.
+    const { state, revision } = await catalog.tell({ mark: true });
+    // Without a mark where a journal may come back: what that says is then the truth, whatever is here.
+    const marked = state === 'whole' ? (revision ?? 0) : 0;
+    lines.push(JSON.stringify({ type: 'catalog', state, revision: marked }));
+  }
   for (const section of SECTIONS) {
     const { from, to } = prefixRange(section);
     if (after >= to) continue;
     const start = after > from ? `${after} ` : from;
     const found = await store.range({ from: start, to, limit: PAGE });
-    for (const [i, { key, value }] of found.entries()) {
-      const line = JSON.stringify(entryOf(key, value));
+    for (const [i, { key, value, version }] of found.entries()) {
+      if (isDerived(key.slice(CATALOG_PREFIX.length)) && section === CATALOG_PREFIX) continue;
+      const line = JSON.stringify(entryOf(key, value, catalog.revisionOf(version)));
       bytes += Buffer.byteLength(line) + 8;
-      if (lines.length > 0 && bytes > PAGE_BYTES) return { lines, next: found[i - 1]?.key ?? after };
+      if (lines.length > 0 && bytes > LIMITS.answerBytes) return { lines, next: found[i - 1]?.key ?? after };
       lines.push(line);
     }
     const last = found.at(-1)?.key;
@@ -72,7 +97,11 @@ export async function dumpPage(store: MetadataStore, after: string): Promise<Res
   return { lines, next: null };
 }
 
-function entryOf(key: string, value: Uint8Array): Entry {
+function entryOf(key: string, value: Uint8Array, revision: number): Entry {
+  if (key.startsWith(CATALOG_PREFIX)) {
+    const row = key.slice(CATALOG_PREFIX.length);
+    return { type: 'row', key: row, revision, value: Buffer.from(value).toString('base64') };
+  }
   if (key.startsWith(OBJECT_PREFIX)) return { type: 'object', stored: decodeStored(key, value) };
   if (key.startsWith(OST_PREFIX)) return { type: 'ost', ...decodeAs(storedOstSchema, key, value) };
   if (key.startsWith(LEFT_PREFIX)) {
@@ -81,6 +110,18 @@ function entryOf(key: string, value: Uint8Array): Entry {
   }
   const objectId = key.slice(TOMBSTONE_PREFIX.length);
   return { type: 'removed', objectId, ...decodeAs(tombstoneSchema, key, value) };
+}
+
+/**
+ * Without the rows of access keys. It is then no complete catalog, so that one that is made of it looks for them elsewhere.
+ * @param lines of a dump
+ */
+export function withoutSecrets(lines: readonly string[]): string[] {
+  return lines.flatMap((line) => {
+    const entry = JSON.parse(line) as Entry;
+    if (entry.type === 'row' && entry.key.startsWith(SECRETS)) return [];
+    return entry.type === 'catalog' ? JSON.stringify({ ...entry, revision: 0 }) : line;
+  });
 }
 
 /** The whole dump around its lines. */
@@ -127,6 +168,8 @@ export function parseDump(bytes: Uint8Array, where: string): DumpedMds & { taken
   const left: DumpedMds['left'][number][] = [];
   const objects: StoredObject[] = [];
   const removed: { objectId: string; ostIds: string[] }[] = [];
+  const rows: CatalogEntry[] = [];
+  let catalogRevision: number | null = null;
   let number = 1;
   for (let at = firstEnd + 1; at < lastStart; ) {
     const lineEnd = text.indexOf(10, at);
@@ -138,11 +181,16 @@ export function parseDump(bytes: Uint8Array, where: string): DumpedMds & { taken
       const { info, draining, removed } = entry.data;
       osts.push({ ...info, draining, removed });
     } else if (entry.data.type === 'left') left.push(entry.data);
-    else if (entry.data.type === 'object') objects.push(entry.data.stored);
+    else if (entry.data.type === 'catalog') catalogRevision = entry.data.revision;
+    else if (entry.data.type === 'row') {
+      const { key, revision, value } = entry.data;
+      rows.push({ key, version: revision, value: Buffer.from(value, 'base64') });
+    } else if (entry.data.type === 'object') objects.push(entry.data.stored);
     else removed.push({ objectId: entry.data.objectId, ostIds: entry.data.ostIds });
     at = lineEnd + 1;
   }
   if (number + 1 !== end.data.lines) throw bad(`the dump has ${number + 1} lines, not ${end.data.lines}`);
   const { clusterId, takenWallMs } = header.data;
-  return { clusterId, takenWallMs, osts, objects, removed, left };
+  const catalog = catalogRevision === null ? null : { revision: catalogRevision, rows };
+  return { clusterId, takenWallMs, osts, objects, removed, left, catalog };
 }

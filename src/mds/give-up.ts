@@ -54,7 +54,9 @@ export function withoutCopy(
     });
     return { ...next, object: { ...object, epoch, lastSeal, lossEpoch: epoch, members } };
   }
-  const target = chooseTarget(object, { from: ostId, to: null }, osts, excluded);
+  const refused = (to: string) =>
+    stored.left.includes(to) ? 'has an older copy of it to delete first' : excluded(to);
+  const target = chooseTarget(object, { from: ostId, to: null }, osts, refused);
   const members = object.members.map(
     (member): Member =>
       member.ostId === ostId
@@ -65,5 +67,7 @@ export function withoutCopy(
   const parent = parentOn(object.parent, newMap);
   const moved = { ...object, epoch, lossEpoch: epoch, members, map: newMap, parent };
   const dropped = stored.wanted === null ? [] : [stored.wanted.to];
-  return { ...next, wanted: null, left: [...stored.left, ...dropped], object: moved };
+  // Where it lives now nothing is to be deleted.
+  const left = [...stored.left, ...dropped].filter((id) => id !== target.ostId);
+  return { ...next, wanted: null, left, object: moved };
 }

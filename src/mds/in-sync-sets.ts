@@ -1,6 +1,7 @@
 import { RawstorError } from '../common/errors.js';
 import { chunkWithout } from '../common/whole-copies.js';
 import {
+  type ChunkMap,
   type Member,
   type ObjectRecord,
   type ObjectVersions,
@@ -63,10 +64,9 @@ function adoptMap(stored: StoredObject, request: Params<'mds.changeMembers'>): C
   }
   if (request.loss) throw new RawstorError('INVALID', 'no move goes with a loss', { where });
   const { map, to } = wanted;
-  const moved = { ...object, map, parent: parentOn(object.parent, map) };
-  const pool = new Set(map.pool.map(({ ostId }) => ostId));
-  const staying = object.members.filter(({ ostId }) => pool.has(ostId));
-  checkKnown({ ...moved, members: staying }, request.members);
+  const { object: moved, pool } = onMap(object, map);
+  const staying = moved.members;
+  checkKnown(moved, request.members);
   const wished = new Map(request.members.map((m) => [m.ostId, m]));
   const none: Member = { ostId: to, state: 'stale', bootId: null, staleSince: 0 };
   const joined = nextMember(none, wished.get(to), object.lastSeal);
@@ -92,7 +92,8 @@ export function seal(stored: StoredObject, request: Params<'mds.seal'>): Change 
   const before = answeredBefore(stored, 'seal', request);
   if (before !== null) return before;
   checkSession(stored, request);
-  const { object } = asWriterKnows(stored, request);
+  const known = asWriterKnows(stored, request);
+  const { object } = known;
   if (request.seal > object.epoch || request.seal < object.lastSeal) {
     throw new RawstorError(
       'INVALID',
@@ -103,7 +104,7 @@ export function seal(stored: StoredObject, request: Params<'mds.seal'>): Change 
     );
   }
   const members = isRebuilt(stored) ? membersOfSeal(object, request.members) : object.members;
-  return record({ ...stored, object: { ...object, members, lastSeal: request.seal } }, 'seal', request);
+  return record({ ...known, object: { ...object, members, lastSeal: request.seal } }, 'seal', request);
 }
 
 /** The set of a rebuilt object may be older than the one that the writer sealed. @throws RawstorError CONFLICT, INVALID */
@@ -117,15 +118,37 @@ export function membersOfSeal(object: ObjectRecord, sealed: readonly Member[] | 
   return members;
 }
 
-/** Versions of a rebuilt object may be older than those that the writer has made since: they are as it says. */
+/** Versions and map of a rebuilt object may be older than what the writer has made since: they are as it says. */
 export function asWriterKnows(
   stored: StoredObject,
-  { versions }: { readonly versions?: ObjectVersions | undefined },
+  { versions, map }: { readonly versions?: ObjectVersions | undefined; readonly map?: ChunkMap | undefined },
 ): StoredObject {
+  if (!isRebuilt(stored)) return stored;
   const { object } = stored;
-  if (!isRebuilt(stored) || versions === undefined || versions.headVersion < object.headVersion)
-    return stored;
-  return { ...stored, object: { ...object, ...versionsOf(versions) } };
+  const outdated = versions === undefined || versions.headVersion < object.headVersion;
+  const known = outdated ? stored : { ...stored, object: { ...object, ...versionsOf(versions) } };
+  return map === undefined ? known : movedSince(known, map);
+}
+
+/** As after the end of a move that the lost MDS had recorded; what was wished since was wished of another map. */
+function movedSince(stored: StoredObject, map: ChunkMap): StoredObject {
+  const { object, wanted } = stored;
+  const { object: moved, pool } = onMap(object, map);
+  const before = [...object.map.pool, ...object.members].map(({ ostId }) => ostId);
+  const left = [...stored.left, ...before, ...(wanted === null ? [] : [wanted.to])];
+  return {
+    ...stored,
+    wanted: null,
+    left: [...new Set(left)].filter((ostId) => !pool.has(ostId)),
+    object: moved,
+  };
+}
+
+/** With a new map, without members that have no place in it; `pool`: who has. */
+function onMap(object: ObjectRecord, map: ChunkMap): { object: ObjectRecord; pool: ReadonlySet<string> } {
+  const pool = new Set(map.pool.map(({ ostId }) => ostId));
+  const members = object.members.filter(({ ostId }) => pool.has(ostId));
+  return { object: { ...object, map, parent: parentOn(object.parent, map), members }, pool };
 }
 
 export type Swap = Pick<Params<'mds.seal'>, 'requestId' | 'sessionEpoch' | 'expectedEpoch'>;

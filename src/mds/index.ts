@@ -11,7 +11,7 @@ import { Mds } from './mds.js';
 import { MdsServer } from './server.js';
 
 export { allocate } from './allocate.js';
-export { dumpText, parseDump } from './dump.js';
+export { dumpText, parseDump, withoutSecrets } from './dump.js';
 export { dumpDirectory } from './dump-directory.js';
 export { DEFAULT_LEASE_TIMES, type LeaseTimes } from './leases.js';
 export { Mds, type MdsOptions } from './mds.js';

@@ -2,17 +2,19 @@ import type { Clock } from '../common/clock.js';
 import type { Logger } from '../common/log.js';
 import type { Random } from '../common/random.js';
 import type { Notice, ObjectInfo, Params, Result } from '../protocol/index.js';
-import { allocate } from './allocate.js';
 import { fitting, objectInfo, openedAnswer, placements } from './answers.js';
+import { Catalog } from './catalog.js';
 import { Collect } from './collect.js';
 import { dumpPage } from './dump.js';
-import { type Change, changeMembers, checkCurrent, isRebuilt, nextEpoch, seal } from './in-sync-sets.js';
+import { HandOvers } from './hand-overs.js';
+import { type Change, changeMembers, checkCurrent, isRebuilt, seal } from './in-sync-sets.js';
 import { type Caller, DEFAULT_LEASE_TIMES, Leases, type LeaseTimes } from './leases.js';
 import { Moves } from './moves.js';
+import { Naming } from './naming.js';
 import { everywhere, newObjectId, Objects } from './objects.js';
-import { busy, checkNoneSince, checkNothingOver } from './open-checks.js';
+import { busy, checkNoneSince, isOthers, withSession } from './open-checks.js';
 import { Osts } from './osts.js';
-import { rename } from './rename.js';
+import { place } from './place.js';
 import { Serial } from './serial.js';
 import type { MetadataStore } from './store.js';
 import { newObjectRecord, type StoredObject, withoutLoss } from './stored-object.js';
@@ -39,6 +41,7 @@ export interface MdsOptions {
 
 /** Removed objects told an OST at a time. */
 const TOMBSTONES_PER_ANSWER = 1000;
+
 /**
  * The metadata server without its sockets: one method for each call of MDS_METHODS, named like it. All that
  * must survive is in the store before a method answers. `caller` stands for the connection of who asks.
@@ -48,7 +51,8 @@ export class Mds {
   /** Draining, replacing, rebalancing. */
   readonly moves: Moves;
   readonly collect: Collect;
-  /** Snapshots, clones, sizes. */
+  /** What facades keep. */
+  readonly catalog: Catalog;
   readonly versions: VersionCalls;
   private readonly clock: Clock;
   private readonly random: Random;
@@ -57,7 +61,9 @@ export class Mds {
   private readonly osts: Osts;
   private readonly tombstones: Tombstones;
   private readonly leases: Leases;
+  private readonly handOvers: HandOvers;
   private readonly serial = new Serial();
+  private readonly naming: Naming;
   private readonly onRemoved: (objectId: string, ostIds: readonly string[]) => void;
   private readonly loopStallMaxMs: () => number;
   private readonly onNotice: (caller: Caller, notice: Notice) => void;
@@ -75,10 +81,14 @@ export class Mds {
     const { objects, osts, leases, serial } = this;
     const info = (stored: StoredObject) => this.info(stored);
     const look = (id: string, reason: string) => this.notify(id, 'look', reason);
+    this.handOvers = new HandOvers(options.clock, look);
     this.moves = new Moves({ ...options, objects, osts, leases, serial, info, look, onLeft: this.onRemoved });
     const { moves, tombstones, onRemoved } = this;
     this.collect = new Collect({ objects, tombstones, moves, serial, onLeft: onRemoved });
-    this.versions = new VersionCalls({ ...options, objects, leases, serial, info, look });
+    const catalog = (this.catalog = new Catalog({ ...options, objects, serial }));
+    const gone = (removed: StoredObject) => this.gone(removed);
+    this.naming = new Naming({ ...options, objects, serial, leases, catalog, gone });
+    this.versions = new VersionCalls({ ...options, catalog, objects, leases, serial, info, look });
     this.loopStallMaxMs = options.loopStallMaxMs ?? (() => 0);
     this.onNotice = options.onNotice ?? (() => {});
   }
@@ -86,10 +96,8 @@ export class Mds {
   /** Reads what earlier runs left in the store. @throws RawstorError BAD_DATA */
   static async start(options: MdsOptions): Promise<Mds> {
     const mds = new Mds(options);
-    await mds.objects.start();
-    await mds.osts.start();
-    await mds.tombstones.start();
-    await mds.moves.start();
+    const { objects, osts, tombstones, moves, catalog } = mds;
+    for (const part of [objects, osts, tombstones, moves, catalog.recovery]) await part.start();
     return mds;
   }
 
@@ -127,7 +135,7 @@ export class Mds {
     validateCreate(spec);
     await this.objects.checkNameFree(spec.name);
     const id = newObjectId(this.clock, this.random);
-    const map = allocate(spec, this.osts.candidates(), id);
+    const map = await place(spec, this.osts, id);
     const object = newObjectRecord(id, spec, map, this.clock.wallMs());
     return this.info(await this.objects.create(object));
   }
@@ -149,25 +157,22 @@ export class Mds {
   }
 
   /** @throws RawstorError NOT_FOUND, EXISTS, INVALID, BUSY */
-  async rename({ ref, name }: Params<'mds.rename'>): Promise<Result<'mds.rename'>> {
-    return this.info(await rename(this.objects, this.serial, ref, name));
+  async rename(params: Params<'mds.rename'>): Promise<Result<'mds.rename'>> {
+    return this.info(await this.naming.rename(params));
   }
 
   /** @throws RawstorError NOT_FOUND, BUSY */
-  async remove({ ref, force }: Params<'mds.remove'>): Promise<Result<'mds.remove'>> {
-    const id = await this.objects.resolve(ref);
-    await this.serial.run(id, async () => {
-      const removed = await this.objects.remove(id, this.clock.wallMs(), (stored, clones) => {
-        checkNothingOver(stored, clones);
-        const inUse = this.leases.isHeld(stored) && !stored.session.yields;
-        if (!force && inUse) throw busy(stored, 'remove it all the same');
-      });
-      this.notify(id, 'fenced', 'the object was removed');
-      this.leases.release(id);
-      this.versions.released(id);
-      this.onRemoved(id, everywhere(removed));
-    });
+  async remove(params: Params<'mds.remove'>): Promise<Result<'mds.remove'>> {
+    await this.naming.remove(params);
     return {};
+  }
+
+  private gone(removed: StoredObject): void {
+    const { id } = removed.object;
+    this.notify(id, 'fenced', 'the object was removed');
+    this.leases.release(id);
+    this.versions.released(id);
+    this.onRemoved(id, everywhere(removed));
   }
 
   /**
@@ -183,24 +188,17 @@ export class Mds {
     return this.serial.run(id, async () => {
       let wasClean = false;
       const next = await this.objects.update(id, (stored) => {
-        const { session, object } = stored;
         checkNoneSince(stored, params.after);
-        const yields = params.yields === true;
-        const gives = session.yields && !yields;
-        const other = this.leases.isHeld(stored) && session.holder !== params.holder && !gives;
-        if (other && !params.force) throw busy(stored, 'take it over');
+        if (isOthers(stored, params, this.leases.isHeld(stored)) && !params.force) {
+          if (params.handOver === true) this.handOvers.ask(id, params.holder);
+          throw busy(stored, 'take it over');
+        }
         wasClean = stored.clean;
-        const epoch = nextEpoch(object);
-        const sinceWallMs = this.clock.wallMs();
-        return {
-          ...stored,
-          clean: false,
-          session: { epoch, open: true, holder: params.holder, sinceWallMs, yields },
-          object: { ...object, epoch },
-        };
+        return withSession(stored, params, this.clock.wallMs());
       });
       this.notify(id, 'fenced', `'${params.holder}' opened it (session ${next.session.epoch})`);
       this.leases.take(id, next.session.epoch, caller);
+      this.handOvers.taken(id);
       return this.opened(next, wasClean);
     });
   }
@@ -224,7 +222,8 @@ export class Mds {
       this.moves.progressed(id, recovery);
       const { wanted, left } = stored;
       const asked = this.versions.first(id);
-      return { osts: this.osts.pick(everywhere(stored)), wanted, left, asked };
+      const handOver = this.handOvers.isAsked(id);
+      return { osts: this.osts.pick(everywhere(stored)), wanted, left, asked, handOver };
     });
   }
 
@@ -263,7 +262,7 @@ export class Mds {
 
   /** Records change meanwhile: each line is of one moment, the whole is not. */
   dump({ after }: Params<'mds.dump'>): Promise<Result<'mds.dump'>> {
-    return dumpPage(this.store, after);
+    return dumpPage(this.store, this.catalog.recovery, after);
   }
 
   async stat(): Promise<Result<'mds.stat'>> {

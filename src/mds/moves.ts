@@ -7,7 +7,7 @@ import type { ObjectInfo, Params, RecoveryProgress, Result, WantedMove } from '.
 import { fitting } from './answers.js';
 import { Children } from './children.js';
 import { withoutCopy } from './give-up.js';
-import { checkCurrent } from './in-sync-sets.js';
+import { checkCurrent, isRebuilt } from './in-sync-sets.js';
 import type { Leases } from './leases.js';
 import { LeftCopies, putLeft } from './left-copies.js';
 import { everywhere, type Objects } from './objects.js';
@@ -213,6 +213,8 @@ export class Moves {
         id,
         (stored) => {
           checkCurrent(stored, sessionEpoch);
+          // The writer may have moved it since the records that it was rebuilt from: its next change says so.
+          if (isRebuilt(stored)) return null;
           const { object, left } = stored;
           const gone = left.filter((ostId) => ostIds.includes(ostId));
           puts = gone.map((ostId) => putLeft(ostId, id, object.epoch));

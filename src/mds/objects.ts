@@ -1,10 +1,10 @@
 import type { Clock } from '../common/clock.js';
-import { RawstorError } from '../common/errors.js';
 import { isId, newId } from '../common/ids.js';
 import type { Random } from '../common/random.js';
 import { decodeBody, encodeBody, type ObjectRecord } from '../protocol/index.js';
 import { type Child, childChange, childrenOf } from './children.js';
-import { type MetadataStore, prefixRange } from './store.js';
+import { contended, nameTaken, notFound } from './object-errors.js';
+import { type MetadataStore, prefixRange, type StoreTransaction } from './store.js';
 import {
   decodeStored,
   encodeStored,
@@ -21,7 +21,19 @@ export interface Loaded {
   readonly version: number;
 }
 
-export interface NamedChild extends Child {
+export interface NamedChild extends Omit<Child, 'absentName'> {
+  readonly name: string;
+}
+
+export interface Removal {
+  readonly id: string;
+  readonly nowWallMs: number;
+  /** Refuses by throwing. */
+  readonly check: (stored: StoredObject, children: readonly NamedChild[]) => void;
+}
+
+interface RemovedObject extends Required<StoreTransaction> {
+  readonly stored: StoredObject;
   readonly name: string;
 }
 
@@ -40,9 +52,12 @@ export class Objects {
   /** Counts what earlier runs left and follows the store from here. */
   async start(): Promise<void> {
     this.total = (await this.store.range(prefixRange(NAME_PREFIX))).length;
-    // A name is put once, by a creation or a renaming, and deleted once.
+    // A creation puts names alone; a renaming deletes one as well, whether it replaces another object or not.
     this.store.watch(NAME_PREFIX, (events) => {
-      for (const event of events) this.total += event.value === null ? -1 : 1;
+      if (events.every((event) => event.value !== null)) this.total += events.length;
+    });
+    this.store.watch(OBJECT_PREFIX, (events) => {
+      for (const event of events) if (event.value === null) this.total--;
     });
   }
 
@@ -154,11 +169,12 @@ export class Objects {
   /** Clones of its snapshots, with their present names. */
   async children(id: string, limit?: number): Promise<NamedChild[]> {
     const found = await childrenOf(this.store, id, limit);
-    const named = found.map(async (child): Promise<NamedChild[]> => {
-      const key = OBJECT_PREFIX + child.id;
+    const named = found.map(async ({ id, version, absentName }): Promise<NamedChild[]> => {
+      const key = OBJECT_PREFIX + id;
       const entry = await this.store.get(key);
-      // Null: removed meanwhile.
-      return entry === null ? [] : [{ ...child, name: decodeStored(key, entry.value).object.name }];
+      // Null: removed meanwhile, or left out of a rebuild.
+      const name = entry === null ? absentName : decodeStored(key, entry.value).object.name;
+      return name === null ? [] : [{ id, version, name }];
     });
     return (await Promise.all(named)).flat();
   }
@@ -190,52 +206,58 @@ export class Objects {
 
   /**
    * @param change answers the record with the new name; refuses by throwing
+   * @param replaced has the name until then, and is removed by the same transaction
    * @throws RawstorError NOT_FOUND, EXISTS
    */
   async rename(
     id: string,
     name: string,
     change: (stored: StoredObject) => ObjectRecord,
+    replaced: Removal | null = null,
   ): Promise<StoredObject> {
-    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
-      const { stored, version } = await this.load(id);
+    return this.attempt(id, async ({ stored, version }) => {
       if (stored.object.name === name) return stored;
       const next = { ...stored, object: change(stored) };
-      await this.checkNameFree(name);
+      const removed = replaced === null ? null : await this.removed(replaced);
+      // It has got another name meanwhile.
+      if (removed !== null && removed.name !== name) throw contended(removed.name);
+      if (removed === null) await this.checkNameFree(name);
       const outcome = await this.store.transact({
         checks: [
           { key: OBJECT_PREFIX + id, version },
-          { key: NAME_PREFIX + name, version: 0 },
+          ...(removed?.checks ?? [{ key: NAME_PREFIX + name, version: 0 }]),
         ],
         puts: [
           { key: OBJECT_PREFIX + id, value: encodeStored(next) },
           { key: NAME_PREFIX + name, value: encodeBody(id) },
+          ...(removed?.puts ?? []),
         ],
-        deletes: [NAME_PREFIX + stored.object.name],
+        deletes: [NAME_PREFIX + stored.object.name, ...(removed?.deletes ?? [])],
       });
-      if (outcome.committed) return next;
-    }
-    throw contended(id);
+      return outcome.committed ? next : null;
+    });
   }
 
-  /**
-   * Removes the object and its name and leaves a tombstone for its OSTs.
-   * @param check refuses by throwing
-   */
-  async remove(
-    id: string,
-    nowWallMs: number,
-    check: (stored: StoredObject, children: readonly NamedChild[]) => void,
-  ): Promise<StoredObject> {
-    return this.attempt(id, async ({ stored, version }) => {
-      check(stored, await this.children(id, 10));
-      const outcome = await this.store.transact({
-        checks: [{ key: OBJECT_PREFIX + id, version }],
-        puts: [putTombstone(id, everywhere(stored), nowWallMs)],
-        deletes: [OBJECT_PREFIX + id, NAME_PREFIX + stored.object.name, ...childChange(stored, null).deletes],
-      });
+  /** Removes the object and its name and leaves a tombstone for its OSTs. */
+  async remove(removal: Removal): Promise<StoredObject> {
+    return this.attempt(removal.id, async () => {
+      const { stored, name, checks, puts, deletes } = await this.removed(removal);
+      const outcome = await this.store.transact({ checks, puts, deletes: [...deletes, NAME_PREFIX + name] });
       return outcome.committed ? stored : null;
     });
+  }
+
+  /** What removes an object, but for its name. */
+  private async removed({ id, nowWallMs, check }: Removal): Promise<RemovedObject> {
+    const { stored, version } = await this.load(id);
+    check(stored, await this.children(id, 10));
+    return {
+      stored,
+      name: stored.object.name,
+      checks: [{ key: OBJECT_PREFIX + id, version }],
+      puts: [putTombstone(id, everywhere(stored), nowWallMs)],
+      deletes: [OBJECT_PREFIX + id, ...childChange(stored, null).deletes],
+    };
   }
 
   /** At least one object after the name, in the order of names, unless there is none; at most `limit`. */
@@ -273,18 +295,4 @@ export function newObjectId(clock: Clock, random: Random): string {
   const bytes = new Uint8Array(10);
   for (let i = 0; i < bytes.length; i++) bytes[i] = random.below(256);
   return newId(clock.wallMs(), bytes);
-}
-
-function nameTaken(name: string): RawstorError {
-  return new RawstorError('EXISTS', `'${name}' exists already`, {
-    hint: 'choose another name, or remove the existing object first',
-  });
-}
-
-function notFound(ref: string): RawstorError {
-  return new RawstorError('NOT_FOUND', `there is no object '${ref}'`, { hint: 'names are case-sensitive' });
-}
-
-function contended(id: string): RawstorError {
-  return new RawstorError('CONFLICT', 'the object is being changed by others all the time', { where: id });
 }

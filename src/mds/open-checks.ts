@@ -1,6 +1,9 @@
 import { RawstorError } from '../common/errors.js';
+import type { Params } from '../protocol/index.js';
+import { nextEpoch } from './in-sync-sets.js';
 import type { NamedChild } from './objects.js';
 import type { StoredObject } from './stored-object.js';
+import { abandoned } from './version-tree.js';
 
 /**
  * An open names the session before it. Where another came in between, its asker did not know of that one: a process
@@ -11,6 +14,29 @@ export function checkNoneSince({ session, object }: StoredObject, after: number 
   throw new RawstorError('CONFLICT', `'${session.holder}' has opened it since (session ${session.epoch})`, {
     where: object.name,
   });
+}
+
+/** Whether another holder has the object as far as the asker is concerned. @param isHeld its lease has not lapsed */
+export function isOthers(
+  { session }: StoredObject,
+  { holder, yields, ifClosed }: Params<'mds.open'>,
+  isHeld: boolean,
+): boolean {
+  const gives = session.yields && yields !== true;
+  const held = isHeld || (ifClosed === true && session.open);
+  return held && session.holder !== holder && !gives;
+}
+
+/** The object as its new writer gets it. */
+export function withSession(
+  stored: StoredObject,
+  { holder, yields = false }: Params<'mds.open'>,
+  sinceWallMs: number,
+): StoredObject {
+  const { object } = stored;
+  const epoch = nextEpoch(object);
+  const session = { epoch, open: true, holder, sinceWallMs, yields };
+  return { ...stored, clean: false, session, object: { ...object, ...abandoned(object), epoch } };
 }
 
 export function busy(stored: StoredObject, what: string): RawstorError {
@@ -33,7 +59,7 @@ export function checkClosed({ session, object }: StoredObject): void {
 
 /** @throws RawstorError BUSY while something of it is still wanted: snapshots, or clones of one */
 export function checkNothingOver({ object }: StoredObject, clones: readonly NamedChild[]): void {
-  const { name: where, snapshots } = object;
+  const { name: where, snapshots, mode } = object;
   const listed = (names: readonly string[]) =>
     names.slice(0, 5).join(', ') + (names.length > 5 ? ', ...' : '');
   if (clones.length > 0) {
@@ -42,6 +68,8 @@ export function checkNothingOver({ object }: StoredObject, clones: readonly Name
       hint: 'flatten them first, `rawstor-volume flatten`, or remove them',
     });
   }
+  // A sealed object is its snapshot: nobody but its collector removes it.
+  if (mode === 'immutable') return;
   const names = snapshots.flatMap((one) => one.name ?? []);
   if (names.length === 0) return;
   throw new RawstorError('BUSY', `it has snapshots: ${listed(names)}`, {

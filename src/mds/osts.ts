@@ -20,6 +20,8 @@ export const storedOstSchema = z.object({
 export const ALIVE_MS = 10_000;
 /** And this long after its connection was lost: it may only be restarting. */
 const LOST_GRACE_MS = 3_000;
+/** After a start of this process, what it knows from before has so long to come back. */
+const RETURN_MS = 5_000;
 /** Free space and last-seen times alone are not worth a write more often than this. */
 const PERSIST_MS = 60_000;
 
@@ -40,10 +42,15 @@ export class Osts {
   private readonly store: MetadataStore;
   private readonly clock: Clock;
   private readonly known = new Map<string, Known>();
+  /** Known from before the start and not heard since. */
+  private readonly missing = new Set<string>();
+  private readonly waiting = new Set<() => void>();
+  private readonly backByMs: number;
 
   constructor(store: MetadataStore, clock: Clock) {
     this.store = store;
     this.clock = clock;
+    this.backByMs = clock.nowMs() + RETURN_MS;
   }
 
   async start(): Promise<void> {
@@ -58,7 +65,27 @@ export class Osts {
         persistedAtMs: never,
         caller: null,
       });
+      if (!kept.removed) this.missing.add(info.ostId);
     }
+  }
+
+  /** Whether what this process has not heard of since its start may be called dead. */
+  get allBack(): boolean {
+    return this.missing.size === 0 || this.clock.nowMs() >= this.backByMs;
+  }
+
+  /** Until every OST known from before the start was heard, or has had its time. */
+  untilBack(): Promise<void> {
+    if (this.allBack) return Promise.resolve();
+    return new Promise((resolve) => {
+      const timer = this.clock.after(this.backByMs - this.clock.nowMs(), () => back());
+      const back = () => {
+        this.waiting.delete(back);
+        timer.cancel();
+        resolve();
+      };
+      this.waiting.add(back);
+    });
   }
 
   get count(): number {
@@ -107,6 +134,7 @@ export class Osts {
       await this.persist(known);
     }
     this.known.set(info.ostId, known);
+    if (this.missing.delete(info.ostId) && this.missing.size === 0) for (const back of this.waiting) back();
     return known;
   }
 

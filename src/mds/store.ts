@@ -1,3 +1,5 @@
+import { prefixEnd } from '../common/prefix-end.js';
+
 /**
  * Where the MDS keeps what it knows: ordered keys, compare-and-swap transactions, watch. The interface is what
  * an embedded store and a distributed one (etcd: mod revisions, txn, watch) can both give.
@@ -58,7 +60,8 @@ export interface MetadataStore {
 }
 
 export const STORE_LIMITS = {
-  keyBytes: 512,
+  /** Of LMDB, with its page of 4 KiB, less what the store puts before. */
+  keyBytes: 1900,
   /** Puts, deletes and checks of one transaction, each: what etcd takes unless told otherwise. */
   operations: 128,
   valueBytes: 1024 * 1024,
@@ -66,6 +69,5 @@ export const STORE_LIMITS = {
 
 /** The range of all keys that begin with a prefix. */
 export function prefixRange(prefix: string): { from: string; to: string } {
-  const last = prefix.charCodeAt(prefix.length - 1);
-  return { from: prefix, to: prefix.slice(0, -1) + String.fromCharCode(last + 1) };
+  return { from: prefix, to: prefixEnd(prefix) };
 }

@@ -79,7 +79,7 @@ export function newObjectRecord(
   return {
     id,
     name,
-    mode: 'mutable',
+    mode: spec.mode ?? 'mutable',
     sizeBytes,
     chunkSizeBytes,
     replicas,
@@ -95,7 +95,9 @@ export function newObjectRecord(
     epoch: 1,
     lastSeal: 0,
     members: map.pool.map(({ ostId }) => ({ ostId, state: 'in-sync', bootId: null, staleSince: 0 })),
+    ...(spec.file === undefined ? {} : { file: spec.file }),
     createdWallMs,
+    ...(spec.encryption === undefined ? {} : { encryption: spec.encryption }),
   };
 }
 

@@ -26,6 +26,8 @@ export function validateCreate(spec: CreateSpec): void {
       );
     }
   }
+  if (spec.file !== undefined && spec.file.sizeBytes > spec.sizeBytes)
+    refuse('the file is longer than the volume');
   if (spec.failureDomain === '') refuse('the failure domain is empty', `name a label, such as 'host'`);
 }
 

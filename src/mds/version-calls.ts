@@ -1,8 +1,16 @@
 import type { Clock } from '../common/clock.js';
 import { ERROR_CODES, type ErrorCode, RawstorError } from '../common/errors.js';
 import type { Random } from '../common/random.js';
-import type { AskedChange, ObjectInfo, ObjectRecord, Params, Result } from '../protocol/index.js';
+import type {
+  AskedChange,
+  ObjectInfo,
+  ObjectRecord,
+  Params,
+  Result,
+  VersionChange,
+} from '../protocol/index.js';
 import { AskedChanges } from './asked-changes.js';
+import type { Catalog } from './catalog.js';
 import { checkDepth, cloneRecord } from './clone.js';
 import { checkCurrent } from './in-sync-sets.js';
 import type { Caller, Leases } from './leases.js';
@@ -16,6 +24,7 @@ export interface VersionCallsParts {
   readonly clock: Clock;
   readonly random: Random;
   readonly objects: Objects;
+  readonly catalog: Catalog;
   readonly leases: Leases;
   readonly serial: Serial;
   /** Tells the object's holder that there is something new. */
@@ -51,8 +60,9 @@ export class VersionCalls {
   /** @throws RawstorError NOT_FOUND, FENCED, CONFLICT, EXISTS, BUSY, LIMIT, INVALID */
   async change(params: Params<'mds.changeVersions'>): Promise<Result<'mds.changeVersions'>> {
     const { id, askedId } = params;
-    const { objects, serial, info } = this.parts;
+    const { objects, serial, info, catalog } = this.parts;
     return serial.run(id, async () => {
+      if (params.change.kind === 'remove') await catalog.checkUnreferenced(id, id, params.change.version);
       let recorded: ObjectInfo | null = null;
       let epoch = 0;
       try {
@@ -79,8 +89,8 @@ export class VersionCalls {
     const { objects, leases } = this.parts;
     const id = await objects.resolve(params.ref);
     const { stored } = await objects.load(id);
-    if (change.kind === 'forget') {
-      throw new RawstorError('INVALID', 'only the writer knows which versions can be forgotten');
+    if (isWritersOwn(change)) {
+      throw new RawstorError('INVALID', `only the writer knows when a version is ${change.kind}`);
     }
     // What cannot be is said at once; the change itself is checked again, when what was cut off before is erased.
     changedVersions({ ...stored.object, tailBytes: 0 }, change, this.facts(await objects.children(id)));
@@ -139,3 +149,9 @@ export class VersionCalls {
 }
 
 const CHILDREN_TOLD = 10_000;
+
+/** Steps of what somebody asks for, or of a clean-up: nobody asks for them. */
+function isWritersOwn(change: VersionChange): boolean {
+  if (change.kind === 'snapshot') return change.ahead === true;
+  return change.kind === 'forget' || change.kind === 'sealed' || change.kind === 'abandoned';
+}

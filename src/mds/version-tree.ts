@@ -2,8 +2,11 @@ import { RawstorError } from '../common/errors.js';
 import { LIMITS } from '../common/limits.js';
 import { everyChunkOn, reachOf } from '../common/whole-copies.js';
 import {
+  type FileFacts,
   hasTail,
+  isNameless,
   type ObjectRecord,
+  pendingOf,
   type Snapshot,
   type SnapshotOrigin,
   type VersionChange,
@@ -27,7 +30,15 @@ export interface TreeFacts {
 
 type Versions = Pick<
   ObjectRecord,
-  'headVersion' | 'headOver' | 'snapshots' | 'parent' | 'sizeBytes' | 'tailBytes' | 'reachBytes'
+  | 'headVersion'
+  | 'headOver'
+  | 'snapshots'
+  | 'parent'
+  | 'sizeBytes'
+  | 'tailBytes'
+  | 'reachBytes'
+  | 'file'
+  | 'encryption'
 >;
 /** What OSTs can tell apart: one a second for 17 years. */
 const VERSION_MAX = 2 ** 29 - 1;
@@ -40,7 +51,16 @@ export function changedVersions(object: ObjectRecord, change: VersionChange, fac
 function apply(object: ObjectRecord, change: VersionChange, facts: TreeFacts): Partial<Versions> {
   switch (change.kind) {
     case 'snapshot':
-      return { ...newHead(object, change.name, facts, change.origin), headOver: object.headVersion };
+      return { ...newHead(object, change.name, facts, change), headOver: object.headVersion };
+    case 'sealed': {
+      const { pendingName, ...frozen } = pending(object, change.version);
+      checkFile(object, change.file ?? null, frozen.sizeBytes);
+      const file = change.file === undefined ? {} : { fileBytes: change.file.sizeBytes };
+      return replaced(object, { ...frozen, ...file, name: pendingName! });
+    }
+    case 'abandoned':
+      pending(object, change.version);
+      return abandoned(object);
     case 'rollback': {
       const to = named(object, change.to);
       const reachBytes = reachOf(object);
@@ -49,6 +69,7 @@ function apply(object: ObjectRecord, change: VersionChange, facts: TreeFacts): P
         headOver: to.version,
         sizeBytes: to.sizeBytes,
         reachBytes,
+        file: fileOf(to, facts.nowWallMs),
       };
     }
     case 'remove':
@@ -62,10 +83,22 @@ function apply(object: ObjectRecord, change: VersionChange, facts: TreeFacts): P
       validateNewSize(object, change.sizeBytes);
       checkTrimmed(object);
       checkHeld(object, change.sizeBytes);
+      checkFile(object, change.file ?? null, change.sizeBytes);
       // Recorded before anything is erased: what is cut short leaves all of the old or the new size (docs/snapshots.md).
-      return { sizeBytes: change.sizeBytes, tailBytes: object.sizeBytes, reachBytes: reachOf(object) };
+      return {
+        sizeBytes: change.sizeBytes,
+        tailBytes: object.sizeBytes,
+        reachBytes: reachOf(object),
+        file: change.file ?? null,
+      };
+    case 'file':
+      checkFile(object, change.file, object.sizeBytes);
+      return { file: change.file };
     case 'trimmed':
       return { tailBytes: 0 };
+    case 'rekey':
+      checkEncrypted(object);
+      return { encryption: change.encryption };
     case 'flattened':
       return flattened(object);
     case 'forget':
@@ -73,18 +106,27 @@ function apply(object: ObjectRecord, change: VersionChange, facts: TreeFacts): P
   }
 }
 
+function checkEncrypted({ encryption, name }: ObjectRecord): void {
+  if (encryption !== undefined) return;
+  throw new RawstorError('INVALID', 'the volume is not encrypted: it has no key', { where: name });
+}
+
 function newHead(
   object: ObjectRecord,
   name: string | null,
   { nowWallMs }: TreeFacts,
-  origin?: SnapshotOrigin,
+  { origin, ahead = false }: { origin?: SnapshotOrigin | undefined; ahead?: boolean | undefined } = {},
 ): Partial<Versions> {
-  const { headVersion, headOver, snapshots, sizeBytes, name: where } = object;
+  const { headVersion, headOver, snapshots, sizeBytes, file, name: where } = object;
   if (name !== null) checkFree(object, name);
+  const before = pendingOf(object);
+  if (before !== null) {
+    throw new RawstorError('BUSY', `the snapshot '${before.pendingName}' is still being taken`, { where });
+  }
   // It would stay in a version that is written no more.
   checkTrimmed(object);
   if (snapshots.length >= LIMITS.snapshotsPerVolume) {
-    const waiting = snapshots.filter((one) => one.name === null).length;
+    const waiting = snapshots.filter(isNameless).length;
     throw new RawstorError('LIMIT', `it has ${snapshots.length} frozen versions, the most there may be`, {
       where,
       hint: `remove snapshots; ${waiting} that were removed are still being merged`,
@@ -96,13 +138,40 @@ function newHead(
   const frozen: Snapshot = {
     version: headVersion,
     over: headOver,
-    name,
+    name: ahead ? null : name,
+    ...(ahead && name !== null ? { pendingName: name } : {}),
     sizeBytes,
+    ...(file == null ? {} : { fileBytes: file.sizeBytes }),
     createdWallMs: nowWallMs,
     protected: false,
     ...(origin === undefined ? {} : { origin }),
   };
   return { headVersion: headVersion + 1, snapshots: [...snapshots, frozen] };
+}
+
+/** @throws RawstorError NOT_FOUND */
+function pending(object: ObjectRecord, version: number): Snapshot {
+  const found = pendingOf(object);
+  if (found?.version === version) return found;
+  throw new RawstorError('NOT_FOUND', `version ${version} is not being frozen`, { where: object.name });
+}
+
+/** What was being frozen is no snapshot: its session has ended, or nobody wants it any more. */
+export function abandoned({ snapshots }: ObjectRecord): Pick<Versions, 'snapshots'> {
+  return { snapshots: snapshots.map(({ pendingName, ...one }) => one) };
+}
+
+/** What a snapshot was as a file, which has changed now. */
+function fileOf({ fileBytes }: Snapshot, modifiedWallMs: number): Versions['file'] {
+  return fileBytes === undefined ? null : { sizeBytes: fileBytes, modifiedWallMs };
+}
+
+/** @throws RawstorError INVALID */
+function checkFile(object: ObjectRecord, file: FileFacts | null, sizeBytes: number): void {
+  if (file === null || file.sizeBytes <= sizeBytes) return;
+  throw new RawstorError('INVALID', `a file of ${file.sizeBytes} bytes is longer than the volume`, {
+    where: object.name,
+  });
 }
 
 /** Nobody could write to a new chunk of which all replicas are away. */
@@ -135,7 +204,8 @@ function named(object: ObjectRecord, version: number): Snapshot {
 }
 
 function checkFree({ snapshots, name: where }: ObjectRecord, name: string, of: number | null = null): void {
-  if (!snapshots.some((one) => one.name === name && one.version !== of)) return;
+  const has = (one: Snapshot) => one.name === name || one.pendingName === name;
+  if (!snapshots.some((one) => has(one) && one.version !== of)) return;
   throw new RawstorError('EXISTS', `there is a snapshot '${name}' already`, {
     where,
     hint: 'choose another name, or remove that one first',
@@ -183,8 +253,9 @@ function forget(object: ObjectRecord, versions: readonly number[]): Partial<Vers
     const gone = snapshots.find((one) => one.version === version);
     const where = object.name;
     if (gone === undefined) throw new RawstorError('NOT_FOUND', `there is no version ${version}`, { where });
-    if (gone.name !== null) {
-      throw new RawstorError('INVALID', `version ${version} is the snapshot '${gone.name}'`, { where });
+    if (!isNameless(gone)) {
+      const name = gone.name ?? gone.pendingName;
+      throw new RawstorError('INVALID', `version ${version} is the snapshot '${name}'`, { where });
     }
     const over = versionsOver({ ...object, snapshots, headOver }, version).length;
     if (over > 1) throw new RawstorError('BUSY', `${over} versions lie over version ${version}`, { where });

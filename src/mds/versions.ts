@@ -1,4 +1,4 @@
-import { makesHead, type Params } from '../protocol/index.js';
+import { isSeal, type Params } from '../protocol/index.js';
 import {
   answeredBefore,
   asWriterKnows,
@@ -24,12 +24,13 @@ export function changeVersions(
   const before = answeredBefore(stored, 'changeVersions', request);
   if (before !== null) return before;
   checkSession(stored, request);
-  const { object } = asWriterKnows(stored, request);
+  const known = asWriterKnows(stored, request);
+  const { object } = known;
   // A rebuilt MDS may know an older set than the writer does.
   const members = isRebuilt(stored) ? membersOfSeal(object, request.members) : object.members;
-  const lastSeal = makesHead(request.change)
+  const lastSeal = isSeal(request.change)
     ? Math.max(object.lastSeal, request.expectedEpoch)
     : object.lastSeal;
   const changed = changedVersions({ ...object, members, lastSeal }, request.change, facts);
-  return record({ ...stored, object: changed }, 'changeVersions', request);
+  return record({ ...known, object: changed }, 'changeVersions', request);
 }

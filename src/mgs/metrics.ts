@@ -1,8 +1,10 @@
 import { collectDefaultMetrics, Gauge, Registry as Metrics } from 'prom-client';
 import type { Clock } from '../common/clock.js';
-import type { Registry, ServerStatus } from './registry.js';
+import { type Registry, ROLES, type ServerStatus } from './registry.js';
 
 const PREFIX = 'rawstor_mgs_';
+
+type Mount = NonNullable<ServerStatus['mount']>;
 
 /** What the registry knows, as Prometheus reads it. */
 export function createMetrics(registry: Registry, clock: Clock, version: string): Metrics {
@@ -21,8 +23,7 @@ export function createMetrics(registry: Registry, clock: Clock, version: string)
     registers: [metrics],
     collect() {
       this.reset();
-      for (const role of ['mds', 'ost', 'nbd'])
-        for (const health of ['up', 'late', 'down']) this.set({ role, health }, 0);
+      for (const role of ROLES) for (const health of ['up', 'late', 'down']) this.set({ role, health }, 0);
       for (const { role, health } of registry.servers()) this.inc({ role, health });
     },
   });
@@ -43,6 +44,13 @@ export function createMetrics(registry: Registry, clock: Clock, version: string)
     (s) => s.damagedBlocks ?? 0,
     'ost',
   );
+  const ofMount = (name: keyof Mount, help: string, metric: string) =>
+    perServer(metric, help, ({ mount }) => (mount?.[name] as number | undefined) ?? 0, 'mount');
+  ofMount('openFiles', 'Volumes that are open as files.', 'mount_open_files');
+  ofMount('inFlight', 'Requests of the kernel that are under way.', 'mount_requests_in_flight');
+  ofMount('readBytes', 'Bytes read from files since the mount.', 'mount_read_bytes_total');
+  ofMount('writtenBytes', 'Bytes written to files since the mount.', 'mount_written_bytes_total');
+  ofMount('errors', 'Reads and writes of files that failed since the mount.', 'mount_errors_total');
   return metrics;
 
   function perServer(name: string, help: string, value: (server: ServerStatus) => number, role?: string) {

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { formatSizeBytes } from '../common/units.js';
-import type { Health, ServerStatus } from './registry.js';
+import { type Health, ROLES, type ServerStatus } from './registry.js';
 
 /** All that the status page shows. */
 export interface ClusterView {
@@ -59,10 +59,11 @@ export const PAGE_POLICY = [
 ].join('; ');
 
 const SIGNS: Record<Health, string> = { up: '●', late: '◐', down: '○' };
-const ROLES: Record<string, string> = {
+const TITLES: Record<string, string> = {
   mds: 'Metadata servers',
   ost: 'Storage targets',
   nbd: 'NBD gateways',
+  mount: 'Mounts',
 };
 
 export function renderPage(view: ClusterView): string {
@@ -80,7 +81,7 @@ export function renderPage(view: ClusterView): string {
 <h1>Rawstor cluster: ${escapeHtml(summary)}</h1>
 <p class="sub">Cluster <code>${escapeHtml(view.clusterId || 'not known yet: no metadata server has registered')}</code></p>
 ${figures(view)}
-${['mds', 'ost', 'nbd'].map((role) => section(view, role)).join('\n')}
+${ROLES.map((role) => section(view, role)).join('\n')}
 <footer>As of <time datetime="${iso(view.nowWallMs)}">${iso(view.nowWallMs)}</time>, rawstor ${escapeHtml(view.version)}.
 Also as <a href="status.json">JSON</a> and <a href="metrics">metrics</a>.</footer>
 </main>
@@ -116,8 +117,8 @@ function figures(view: ClusterView): string {
 
 function section(view: ClusterView, role: string): string {
   const servers = view.servers.filter((s) => s.role === role);
-  if (servers.length === 0 && role === 'nbd') return '';
-  const title = ROLES[role]!;
+  if (servers.length === 0 && (role === 'nbd' || role === 'mount')) return '';
+  const title = TITLES[role]!;
   if (servers.length === 0) return `<h2>${title}</h2><p>None has registered.</p>`;
   const space = role === 'ost';
   const heads = ['Health', 'Host', 'Id', ...(space ? ['Used', 'Free'] : []), 'Addresses', 'Last heard'];
@@ -133,7 +134,7 @@ ${rows}
 }
 
 function row(server: ServerStatus, nowWallMs: number, space: boolean): string {
-  const { health, labels, addresses, waitsFor } = server;
+  const { health, labels, addresses, waitsFor, mount } = server;
   const waits = waitsFor === undefined || health === 'down' ? '' : `, waits for ${escapeHtml(waitsFor)}`;
   const others = Object.entries(labels).filter(([name]) => name !== 'host');
   const host = [labels.host ?? '–', ...others.map(([name, value]) => `${name}=${value}`)].join(' ');
@@ -142,7 +143,7 @@ function row(server: ServerStatus, nowWallMs: number, space: boolean): string {
     `<td>${escapeHtml(host)}</td>`,
     `<th scope="row"><code>${escapeHtml(server.id)}</code></th>`,
     ...(space ? spaceCells(server) : []),
-    `<td><code>${addresses.map(escapeHtml).join('<br>')}</code></td>`,
+    `<td><code>${(mount === undefined ? addresses : [mount.directory]).map(escapeHtml).join('<br>')}</code></td>`,
     `<td><time datetime="${iso(server.lastSeenWallMs)}">${ago(nowWallMs - server.lastSeenWallMs)}</time></td>`,
   ];
   return `<tr>${cells.join('')}</tr>`;

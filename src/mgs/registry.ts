@@ -28,7 +28,12 @@ interface Known {
   seenWallMs: number;
 }
 
-const ROLE_ORDER = ['mds', 'ost', 'nbd'];
+export const ROLES = ['mds', 'ost', 'nbd', 'mount'] as const;
+
+/** It comes and goes: nobody has to look for one that is not there any more. */
+export function isGateway({ role }: Pick<ServerInfo, 'role'>): boolean {
+  return role === 'nbd' || role === 'mount';
+}
 
 /** Who is in the cluster and when they were last heard; health is by the monotonic clock. */
 export class Registry {
@@ -44,7 +49,7 @@ export class Registry {
     const seenMs = this.clock.nowMs() - LATE_MS;
     for (const { info, lastSeenWallMs } of servers) {
       const silentMs = this.clock.wallMs() - lastSeenWallMs;
-      if (info.role === 'nbd' && silentMs > GATEWAY_FORGOTTEN_MS) continue;
+      if (isGateway(info) && silentMs > GATEWAY_FORGOTTEN_MS) continue;
       this.known.set(keyOf(info), { info, seenMs, seenWallMs: lastSeenWallMs });
     }
   }
@@ -73,21 +78,20 @@ export class Registry {
       health: healthOf(nowMs - seenMs),
       lastSeenWallMs: seenWallMs,
     }));
-    return all.sort(
-      (a, b) => ROLE_ORDER.indexOf(a.role) - ROLE_ORDER.indexOf(b.role) || (a.id < b.id ? -1 : 1),
-    );
+    return all.sort((a, b) => ROLES.indexOf(a.role) - ROLES.indexOf(b.role) || (a.id < b.id ? -1 : 1));
   }
 
   remembered(): RememberedServer[] {
     return this.servers().map(({ health: _, lastSeenWallMs, ...info }) => ({ info, lastSeenWallMs }));
   }
 
-  /** A gateway has a new id at each start: one at the address of another has taken its place. */
+  /** A gateway has a new id at each start: one at the address, or on the directory, of another has taken its place. */
   private supersede(info: ServerInfo): void {
-    if (info.role !== 'nbd') return;
+    if (!isGateway(info)) return;
     for (const [key, { info: other }] of this.known) {
-      const sameHost = other.role === 'nbd' && other.labels.host === info.labels.host;
-      if (sameHost && other.addresses.some((address) => info.addresses.includes(address))) {
+      if (other.role !== info.role || other.labels.host !== info.labels.host) continue;
+      const sameMount = info.mount !== undefined && other.mount?.directory === info.mount.directory;
+      if (sameMount || other.addresses.some((address) => info.addresses.includes(address))) {
         this.known.delete(key);
       }
     }
@@ -96,7 +100,7 @@ export class Registry {
   private forgetGateways(): void {
     const beforeMs = this.clock.nowMs() - GATEWAY_FORGOTTEN_MS;
     for (const [key, { info, seenMs }] of this.known) {
-      if (info.role === 'nbd' && seenMs < beforeMs) this.known.delete(key);
+      if (isGateway(info) && seenMs < beforeMs) this.known.delete(key);
     }
   }
 }

@@ -2,7 +2,7 @@ import { createRequire } from 'node:module';
 import { RawstorError } from '../common/errors.js';
 
 /** Raised with every change of what the addon offers; addon.cc has the same. */
-const ABI = 2;
+const ABI = 6;
 
 /**
  * The addon. System calls answer their result, or a negative errno. Addresses, sizes and offsets are numbers,
@@ -31,6 +31,18 @@ export interface Native {
   mapAnonymous(sizeBytes: number): Mapped | number;
   /** At most 4 GiB at a time: no ArrayBuffer is larger. */
   mapFd(fd: number, offset: number, sizeBytes: number, writable: boolean): Mapped | number;
+  /**
+   * As `mapFd`, writable, of memory that others may shrink: what is gone then reads as zeros, a page of `pageBytes` at a
+   * time, instead of ending the process by SIGBUS, and `tornMemory` tells.
+   */
+  mapShared(
+    fd: number,
+    offset: number,
+    sizeBytes: number,
+    pageBytes: number,
+  ): (Mapped & { readonly guard: number }) | number;
+  /** int32s: [0] counts the pages that were gone when touched, [1 + guard] is 1 for a mapping with such a page. */
+  tornMemory(): ArrayBuffer;
   /** Detaches the buffer first, so that no view is left on memory that is gone. */
   unmap(bytes: ArrayBuffer): void;
   adviseHugePages(address: number, sizeBytes: number): number;
@@ -49,9 +61,50 @@ export interface Native {
   lockExclusive(fd: number): number;
   closeFd(fd: number): number;
 
+  mountFileSystem(source: string, target: string, type: string, flags: number, data: string): number;
+  /** Off the loop: what the kernel asks of the file system meanwhile can be served. */
+  unmountFileSystem(target: string, flags: number): Promise<number>;
+
   crc32c(bytes: Uint8Array, offset: number, length: number, before: number, software: boolean): number;
   crc32cAt(address: number, length: number, before: number): number;
   crc32cAgrees(address: number, blockBytes: number, blocks: number, sums: Uint32Array, first: number): number;
+
+  /** Whether the library of a codec is on this machine; 1: zstd, 2: LZ4. */
+  codecHas(method: number): boolean;
+  /**
+   * On another thread, which keeps both buffers until the callback.
+   * @param callback bytes written to `to`; -1 where they do not fit, or `from` is no such data
+   */
+  codecRunLater(
+    method: number,
+    compressing: boolean,
+    level: number,
+    from: Uint8Array,
+    to: Uint8Array,
+    callback: (length: number) => void,
+  ): void;
+
+  /** AES-256-XTS over sectors of 512 bytes; -EINVAL for a key that is none. */
+  xtsCreate(key: Uint8Array): NativeHandle | number;
+  /** `from` and `to` are addresses, and may be the same; false when it could not be done. A sector of zeros is opened as zeros. */
+  xtsRun(
+    handle: NativeHandle,
+    sealing: boolean,
+    from: number,
+    to: number,
+    sectors: number,
+    firstSector: number,
+  ): boolean;
+  /** The same on another thread; the memory must stay until the callback. */
+  xtsRunLater(
+    handle: NativeHandle,
+    sealing: boolean,
+    from: number,
+    to: number,
+    sectors: number,
+    firstSector: number,
+    callback: (done: boolean) => void,
+  ): void;
 
   /** `host` is a numeric IP address, or an absolute path (then a Unix socket, and `port` means nothing). */
   socketListen(host: string, port: number, backlog: number): number;
@@ -63,14 +116,14 @@ export interface Native {
   socketShutdown(fd: number, how: number): number;
   socketNoDelay(fd: number): number;
   socketBuffers(fd: number, sendBytes: number, receiveBytes: number): number;
+  /** What the other side's buffer takes at once; the descriptors go with the first byte. */
   sendDescriptors(fd: number, bytes: Uint8Array, offset: number, length: number, fds: number[]): number;
-  /** Exactly `length` bytes, fewer only at the end of the stream; -EAGAIN if none is there and `wait` is not set. */
+  /** What is there of `length` bytes; 0 at the end of the stream, -EAGAIN if nothing is there yet. */
   receiveDescriptors(
     fd: number,
     bytes: Uint8Array,
     offset: number,
     length: number,
-    wait: boolean,
   ): { bytes: number; fds: number[] } | number;
 }
 
@@ -113,7 +166,9 @@ let loaded: Native | null = null;
 export function loadNative(): Native {
   if (loaded === null) {
     // The same distance from src/native (tsx) and dist/native.
-    const path = new URL('../../build/Release/rawstor_native.node', import.meta.url).pathname;
+    const built = new URL('../../build/Release/rawstor_native.node', import.meta.url).pathname;
+    // scripts/test-asan has another build of it.
+    const path = process.env.RAWSTOR_NATIVE_ADDON ?? built;
     let addon: Native;
     try {
       addon = createRequire(import.meta.url)(decodeURIComponent(path)) as Native;

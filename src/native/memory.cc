@@ -5,6 +5,7 @@
 #include <mutex>
 #include <unordered_map>
 
+#include "guard.h"
 #include "napi_util.h"
 
 namespace rawstor {
@@ -14,6 +15,7 @@ struct Mapping {
   void* data;
   size_t length;
   bool mapped;
+  int guard = -1;
 };
 
 // Workers load the addon too, hence the lock.
@@ -27,6 +29,7 @@ void Unmap(Mapping* mapping) {
     std::lock_guard<std::mutex> guard(registry_lock);
     registry.erase(mapping->data);
   }
+  RemoveGuard(mapping->guard);
   munmap(mapping->data, mapping->length);
 }
 
@@ -62,6 +65,27 @@ napi_value MapFd(napi_env env, napi_callback_info info) {
   int protection = PROT_READ | (writable ? PROT_WRITE : 0);
   void* data = mmap(nullptr, length, protection, MAP_SHARED, Int(env, args[0]), Long(env, args[1]));
   return Mapped(env, data, length);
+}
+
+// mapShared(fd, offset, bytes, pageBytes) -> { bytes, address, guard } | -errno. Guarded: see guard.cc
+napi_value MapShared(napi_env env, napi_callback_info info) {
+  Args<4> args(env, info);
+  const size_t length = static_cast<size_t>(Long(env, args[2]));
+  void* data = mmap(nullptr, length, PROT_READ | PROT_WRITE, MAP_SHARED, Int(env, args[0]), Long(env, args[1]));
+  if (data == MAP_FAILED) return Number(env, -errno);
+  const int guard = AddGuard(data, length, static_cast<size_t>(Long(env, args[3])));
+  if (guard < 0) {
+    munmap(data, length);
+    return Number(env, guard);
+  }
+  napi_value object = Mapped(env, data, length);
+  {
+    std::lock_guard<std::mutex> lock(registry_lock);
+    auto found = registry.find(data);
+    if (found != registry.end()) found->second->guard = guard;
+  }
+  Set(env, object, "guard", static_cast<int64_t>(guard));
+  return object;
 }
 
 // unmap(arrayBuffer)
@@ -125,13 +149,17 @@ void UnmapArrayBuffer(napi_env env, napi_value array_buffer) {
     registry.erase(data);
     mapping->mapped = false;
   }
+  // Finalized, it is deleted.
+  const int guard = mapping->guard;
   napi_detach_arraybuffer(env, array_buffer);
+  RemoveGuard(guard);
   munmap(data, length);
 }
 
 void RegisterMemory(napi_env env, napi_value exports) {
   Function(env, exports, "mapAnonymous", MapAnonymous);
   Function(env, exports, "mapFd", MapFd);
+  Function(env, exports, "mapShared", MapShared);
   Function(env, exports, "unmap", UnmapCall);
   Function(env, exports, "adviseHugePages", AdviseHugePages);
   Function(env, exports, "memfdCreate", MemfdCreate);

@@ -90,12 +90,16 @@ inline void Function(napi_env env, napi_value exports, const char* name, napi_ca
   Set(env, exports, name, function);
 }
 
+void RegisterCodec(napi_env env, napi_value exports);
 void RegisterCrc32c(napi_env env, napi_value exports);
 void RegisterFiles(napi_env env, napi_value exports);
+void RegisterGuard(napi_env env, napi_value exports);
 void RegisterMemory(napi_env env, napi_value exports);
+void RegisterMounts(napi_env env, napi_value exports);
 void RegisterRing(napi_env env, napi_value exports);
 void RegisterSockets(napi_env env, napi_value exports);
 void RegisterWatch(napi_env env, napi_value exports);
+void RegisterXts(napi_env env, napi_value exports);
 
 // Makes an ArrayBuffer over a mapping that `unmap` (or its collection) gives back.
 napi_value MappedArrayBuffer(napi_env env, void* data, size_t length);

@@ -191,13 +191,8 @@ napi_value SocketBuffers(napi_env env, napi_callback_info info) {
   return Outcome(env, result);
 }
 
-// A descriptor in an event loop does not block; here it has to.
-void WaitFor(int fd, short events) {
-  pollfd ready = {fd, events, 0};
-  poll(&ready, 1, -1);
-}
-
-// sendDescriptors(fd, bytes, offset, length, fds: number[]) -> bytes sent | -errno. Sends all; waits if it must.
+// sendDescriptors(fd, bytes, offset, length, fds: number[]) -> bytes sent | -errno. Never waits: what the other side's
+// buffer does not take is left, the descriptors go with the first byte.
 napi_value SendDescriptors(napi_env env, napi_callback_info info) {
   Args<5> args(env, info);
   const int fd = Int(env, args[0]);
@@ -229,12 +224,9 @@ napi_value SendDescriptors(napi_env env, napi_callback_info info) {
   }
   size_t done = 0;
   while (done < length) {
-    ssize_t result = sendmsg(fd, &message, MSG_NOSIGNAL);
+    ssize_t result = sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
     if (result < 0 && errno == EINTR) continue;
-    if (result < 0 && errno == EAGAIN) {
-      WaitFor(fd, POLLOUT);
-      continue;
-    }
+    if (result < 0 && errno == EAGAIN && done > 0) break;
     if (result < 0) return Outcome(env, result);
     done += static_cast<size_t>(result);
     piece.iov_base = span.data + offset + done;
@@ -245,18 +237,15 @@ napi_value SendDescriptors(napi_env env, napi_callback_info info) {
   return Number(env, static_cast<int64_t>(done));
 }
 
-// receiveDescriptors(fd, bytes, offset, length, wait) -> { bytes, fds } | -errno. Exactly `length` bytes, or fewer
-// at the end of the stream; descriptors that came with them. Without `wait` -EAGAIN when nothing is there yet;
-// once a byte is there the rest is waited for.
+// receiveDescriptors(fd, bytes, offset, length) -> { bytes, fds } | -errno. As many of `length` bytes as are there, and
+// the descriptors that came with them; 0 at the end of the stream, -EAGAIN when nothing is there yet. Never waits.
 napi_value ReceiveDescriptors(napi_env env, napi_callback_info info) {
-  Args<5> args(env, info);
+  Args<4> args(env, info);
   const int fd = Int(env, args[0]);
   Span span = Bytes(env, args[1]);
   const size_t offset = static_cast<size_t>(Long(env, args[2]));
   const size_t length = static_cast<size_t>(Long(env, args[3]));
   if (offset > span.length || length > span.length - offset) return Number(env, -EINVAL);
-  bool wait = false;
-  napi_get_value_bool(env, args[4], &wait);
   alignas(cmsghdr) uint8_t control[CMSG_SPACE(kDescriptorsMax * sizeof(int))];
   napi_value fds;
   napi_create_array(env, &fds);
@@ -272,10 +261,6 @@ napi_value ReceiveDescriptors(napi_env env, napi_callback_info info) {
     message.msg_controllen = sizeof(control);
     ssize_t result = recvmsg(fd, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
     if (result < 0 && errno == EINTR) continue;
-    if (result < 0 && errno == EAGAIN && (wait || done > 0)) {
-      WaitFor(fd, POLLIN);
-      continue;
-    }
     if (result < 0) {
       error = errno;
       break;

@@ -1,5 +1,7 @@
 // A descriptor in Node's own event loop: calls a function when it is readable.
+#include <poll.h>
 #include <sys/eventfd.h>
+#include <sys/uio.h>
 #include <unistd.h>
 #include <uv.h>
 
@@ -7,6 +9,21 @@
 
 namespace rawstor {
 namespace {
+
+// Whoever else has the descriptor can make it one that waits, and take a count away at any time.
+bool IsReady(int fd, short events) {
+  pollfd ready = {fd, events, 0};
+  return poll(&ready, 1, 0) == 1;
+}
+
+ssize_t ReadCount(int fd, uint64_t* count) {
+  iovec into = {count, sizeof(*count)};
+  ssize_t result = preadv2(fd, &into, 1, -1, RWF_NOWAIT);
+  if (result >= 0 || (errno != EOPNOTSUPP && errno != ESPIPE && errno != ENOSYS)) return result;
+  if (IsReady(fd, POLLIN)) return read(fd, count, sizeof(*count));
+  errno = EAGAIN;
+  return -1;
+}
 
 struct Watch {
   uv_poll_t poll;
@@ -53,7 +70,7 @@ void OnReady(uv_poll_t* poll, int, int) {
   if (watch->closing) return;
   if (watch->drain) {
     uint64_t count;
-    if (read(watch->fd, &count, sizeof(count)) < 0) {
+    if (ReadCount(watch->fd, &count) < 0) {
       // Somebody was faster; the callback is harmless.
     }
   }
@@ -151,14 +168,15 @@ napi_value EventfdCreate(napi_env env, napi_callback_info) {
 napi_value EventfdRead(napi_env env, napi_callback_info info) {
   Args<1> args(env, info);
   uint64_t count = 0;
-  ssize_t result = read(Int(env, args[0]), &count, sizeof(count));
+  ssize_t result = ReadCount(Int(env, args[0]), &count);
   return result < 0 ? Outcome(env, result) : Number(env, static_cast<int64_t>(count));
 }
 
-// eventfdWrite(fd, count) -> 0 | -errno
+// eventfdWrite(fd, count) -> 0 | -errno; -EAGAIN where it would wait
 napi_value EventfdWrite(napi_env env, napi_callback_info info) {
   Args<2> args(env, info);
   uint64_t count = static_cast<uint64_t>(Long(env, args[1]));
+  if (!IsReady(Int(env, args[0]), POLLOUT)) return Number(env, -EAGAIN);
   ssize_t result = write(Int(env, args[0]), &count, sizeof(count));
   return Outcome(env, result < 0 ? result : 0);
 }

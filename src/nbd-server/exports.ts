@@ -100,6 +100,9 @@ export class Exports {
         this.leave(entry);
         continue;
       }
+      device.rest?.(false);
+      // Of what may fail nothing is needed: the size stays what it was.
+      await device.refresh?.().catch(() => {});
       return new Lease(device, this.factsOf(name, device), this.stats(name), () => this.leave(entry));
     }
   }
@@ -166,6 +169,8 @@ export class Exports {
     opening.then(
       (device) => {
         entry.device = device;
+        // Who comes next finds it BUSY, instead of a device that only waits.
+        device.onWanted = () => void this.end(name);
       },
       () => {
         this.entries.delete(name);
@@ -177,6 +182,7 @@ export class Exports {
 
   private leave(entry: Entry): void {
     if (--entry.users > 0) return;
+    entry.device?.rest?.(true);
     if (entry.ending !== null) this.closeEntry(entry);
     else entry.linger = this.options.clock.after(this.options.lingerMs, () => void this.end(entry.name));
   }

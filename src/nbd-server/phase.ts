@@ -83,6 +83,7 @@ export class TransmissionPhase implements RecordOwner, IntakeHost, Shareholder, 
       cut.started = cut.length;
       if (cut.live === 0) this.retire(cut);
     }
+    this.context.device.withdraw?.((request) => this.records.some((record) => record.request === request));
     this.reads.pump();
     for (let record = this.ranges.abandon(); record !== null; record = this.ranges.abandon()) {
       this.retire(record);
@@ -204,6 +205,8 @@ export class TransmissionPhase implements RecordOwner, IntakeHost, Shareholder, 
     stats.inFlight--;
     record.failure = null;
     record.chunk = null;
+    record.span?.end();
+    record.span = null;
     this.inFlight--;
     this.ranges.retired(record);
     this.giveBack(record);

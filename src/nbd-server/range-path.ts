@@ -4,7 +4,7 @@ import { LIMITS } from '../common/limits.js';
 import { ChunkFlag, Command, CommandFlag } from './constants.js';
 import { type MetaContext, runsEach, type StatusRun } from './contexts.js';
 import type { Replies } from './replies.js';
-import { RecordRing, type RequestRecord } from './request-record.js';
+import { Mark, RecordRing, type RequestRecord } from './request-record.js';
 import { blockStatusChunk } from './transmission.js';
 
 /** BLOCK_STATUS of one connection that are worked on or not yet taken. */
@@ -72,6 +72,7 @@ export class RangePath {
     request.slices.clear();
     record.started += length;
     record.live = 1;
+    record.span?.mark(Mark.SUBMITTED);
     this.device.submit(request);
   }
 

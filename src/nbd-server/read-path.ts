@@ -6,7 +6,7 @@ import type { PoolAccount } from '../io/index.js';
 import type { PoolBuffer } from '../io/pool.js';
 import { CommandFlag } from './constants.js';
 import type { Replies } from './replies.js';
-import { RecordRing, type RequestRecord } from './request-record.js';
+import { Mark, RecordRing, type RequestRecord } from './request-record.js';
 
 export interface ReadHost {
   /** The stream is gone: nothing more is to be read or sent. */
@@ -198,6 +198,7 @@ export class ReadPath {
     }
     request.slices.clear();
     request.slices.add(buffer.memory, buffer.offset, length);
+    piece.span?.mark(Mark.SUBMITTED);
     this.device.submit(request);
   }
 

@@ -1,12 +1,18 @@
 import { type BlockOwner, BlockRequest } from '../block/device.js';
 import type { RawstorError } from '../common/errors.js';
+import { type Span, TRACE, TraceKind, TraceSite } from '../common/trace.js';
 import type { Releasable } from '../io/memory.js';
 import type { PoolBuffer } from '../io/pool.js';
+import { Command } from './constants.js';
 import type { Cookie, RequestHeader } from './transmission.js';
 
 /** Which reply a record waits to send while another one has the output to itself. */
 export const Emission = { NONE: 0, REPLY: 1, PIECE: 2, ORDERED: 3 } as const;
 export type Emission = (typeof Emission)[keyof typeof Emission];
+
+/** From a request being received to its reply being with the kernel. */
+const TRACED = new TraceSite('nbd', ['request to volume', 'volume', 'answer to kernel']);
+export const Mark = { SUBMITTED: 1, DONE: 2 } as const;
 
 export interface RecordOwner {
   pieceDone(piece: RequestRecord, error: RawstorError | null): void;
@@ -53,6 +59,8 @@ export class RequestRecord implements BlockOwner, Releasable, Cookie {
   statusOut = false;
   /** A reply made on the spot that waits for its turn. */
   chunk: Buffer | null = null;
+  /** While somebody looks where time goes. */
+  span: Span | null = null;
   /** Pieces of an ordered reply, oldest first. */
   firstPiece: RequestRecord | null = null;
   lastPiece: RequestRecord | null = null;
@@ -95,9 +103,11 @@ export class RequestRecord implements BlockOwner, Releasable, Cookie {
     this.firstPiece = null;
     this.lastPiece = null;
     this.parent = this;
+    this.span = TRACE.on ? TRACED.begin(traceKindOf(header.command)) : null;
   }
 
   blockDone(_request: BlockRequest, error: RawstorError | null): void {
+    this.span?.mark(Mark.DONE);
     this.owner.pieceDone(this, error);
   }
 
@@ -119,6 +129,12 @@ export class RequestRecord implements BlockOwner, Releasable, Cookie {
     this.firstPiece = this.firstPiece?.nextPiece ?? null;
     if (this.firstPiece === null) this.lastPiece = null;
   }
+}
+
+function traceKindOf(command: number): TraceKind {
+  if (command === Command.READ) return TraceKind.READ;
+  if (command === Command.WRITE) return TraceKind.WRITE;
+  return command === Command.FLUSH ? TraceKind.FLUSH : TraceKind.OTHER;
 }
 
 /** A queue of records that never allocates: at most `capacity` of them at once. */

@@ -4,7 +4,7 @@ import { LIMITS } from '../common/limits.js';
 import type { PoolAccount } from '../io/index.js';
 import type { PoolBuffer } from '../io/pool.js';
 import { CommandFlag } from './constants.js';
-import type { RequestRecord } from './request-record.js';
+import { Mark, type RequestRecord } from './request-record.js';
 
 export interface WriteHost {
   fail(parent: RequestRecord, error: RawstorError): void;
@@ -62,6 +62,7 @@ export class WritePath {
     request.length = length;
     request.slices.clear();
     request.slices.add(buffer.memory, memoryOffset, length);
+    piece.span?.mark(Mark.SUBMITTED);
     this.device.submit(request);
   }
 

@@ -24,16 +24,18 @@ export class Attaching {
   }
 
   /**
-   * For another OST that copies from here on the word of the writer attached here (I3): of no other.
+   * For another OST that copies from here on the word of the writer attached here (I3), and for who reads what that one writes: of no
+   * other. Epoch 0: of what nobody has opened yet.
    * @throws RawstorError FENCED, STALE_SESSION, NOT_FOUND
    */
   async attachReader(objectId: string, epoch: number, holder: SessionHolder): Promise<Session> {
     await this.core.boot.settled();
     const object = this.core.object(objectId, null);
     const { fence } = object;
-    if (fence !== null && epoch < fence.sessionEpoch) throw this.fenced(object);
-    if (fence === null || epoch > fence.sessionEpoch) {
-      throw new RawstorError('STALE_SESSION', 'the writer that ordered the copy has not attached here', {
+    const attached = fence?.sessionEpoch ?? 0;
+    if (epoch < attached) throw this.fenced(object);
+    if (epoch > attached) {
+      throw new RawstorError('STALE_SESSION', 'the writer of that session has not attached here', {
         where: `${object.record.name} on OST ${this.core.ostId}`,
       });
     }

@@ -143,9 +143,12 @@ export class ChunkCache {
       await file?.close();
       await work(allocatedBytes);
       chunk.handedOver = false;
-    } finally {
+    } catch (error) {
       this.openFile(chunk, false);
+      throw error;
     }
+    // Nothing is opened to learn that: where descriptors are short that could fail.
+    if (chunk.state === ChunkState.OPENING) this.openBelow(chunk);
   }
 
   /** Closes one of the next few if it can; while those are busy there are more than the limit. */
@@ -154,9 +157,7 @@ export class ChunkCache {
       if (this.hand >= this.entries.length) this.hand = 0;
       const chunk = this.entries[this.hand]!;
       if (!chunk.used && chunk.idle) {
-        this.drop(chunk).catch((error) =>
-          this.parts.env.log.warn({ error: String(error) }, 'a file could not be closed'),
-        );
+        this.drop(chunk).catch((error) => this.notClosed(error));
         return;
       }
       chunk.used = false;
@@ -185,11 +186,11 @@ export class ChunkCache {
   }
 
   private closeRetired(chunk: ChunkFile): void {
-    for (const file of chunk.retired.splice(0)) {
-      file.close().catch((error) => {
-        this.parts.env.log.warn({ error: String(error) }, 'a file could not be closed');
-      });
-    }
+    for (const file of chunk.retired.splice(0)) file.close().catch((error) => this.notClosed(error));
+  }
+
+  private notClosed(error: unknown): void {
+    this.parts.env.log.warn({ error: String(error) }, 'a file could not be closed');
   }
 
   private remove(chunk: ChunkFile): void {
@@ -262,7 +263,9 @@ export class ChunkCache {
     const failure = asRawstorError(error);
     const { log } = this.parts.env;
     log.error({ chunk: chunk.where, reason: failure.message }, 'a chunk file cannot be opened');
-    if (chunk.state === ChunkState.CREATING) chunk.state = ChunkState.READY;
+    // Emptied, and between others: those over it have all that it had, and still need what lies below it.
+    const isBetween = chunk.below !== null && [...chunk.above].some(({ ready }) => ready);
+    if (chunk.state === ChunkState.CREATING || isBetween) chunk.state = ChunkState.READY;
     else if (chunk.state !== ChunkState.CLOSED) {
       const { below, file } = chunk;
       this.remove(chunk);

@@ -1,4 +1,5 @@
 import { RawstorError } from '../common/errors.js';
+import { traceFor } from '../common/trace.js';
 import type { MethodName, ObjectRecord, OstInfo, Params } from '../protocol/index.js';
 import { integrityCall, integrityFigures } from './checksums/integrity-calls.js';
 import { setDamaged } from './checksums/set-damaged.js';
@@ -7,6 +8,7 @@ import type { CopyEngine } from './copy.js';
 import type { OstCore } from './core.js';
 import { extents } from './extents.js';
 import { KeptObjects } from './kept-objects.js';
+import { markRecent } from './mark-recent.js';
 import { objectChange, setChange } from './record-changes.js';
 import type { SetRecord } from './records.js';
 import { listRegions } from './region-list.js';
@@ -48,7 +50,8 @@ export class OstControl {
       case 'ost.attachReader': {
         const { objectId, sessionEpoch } = params as Params<'ost.attachReader'>;
         const session = await this.core.attaching.attachReader(objectId, sessionEpoch, holder);
-        return { handle: session.handle, bootId: this.core.bootId };
+        const writer = session.object.writer !== null;
+        return { handle: session.handle, bootId: this.core.bootId, writer };
       }
       case 'ost.detach': {
         const session = this.core.session((params as Params<'ost.detach'>).handle, holder);
@@ -64,10 +67,7 @@ export class OstControl {
       }
       case 'ost.mark': {
         const { handle, tag } = params as Params<'ost.mark'>;
-        const { object } = this.core.session(handle, holder);
-        const { headVersion } = object.record;
-        const heads = [...object.chunks.values()].filter(({ version }) => version === headVersion);
-        return { regions: await this.core.intents.mark(heads, tag) };
+        return { regions: await markRecent(this.core, this.core.session(handle, holder), tag) };
       }
       case 'ost.storeSet': {
         const { handle, object, ...record } = params as Params<'ost.storeSet'>;
@@ -110,6 +110,8 @@ export class OstControl {
       case 'ost.scrubStatus':
       case 'ost.scrubCancel':
         return integrityCall(this.core, method, params, holder);
+      case 'ost.trace':
+        return { stages: traceFor((params as Params<'ost.trace'>).forMs) };
       case 'ost.stat':
         return {
           ...this.self.info(),

@@ -6,6 +6,7 @@ import { checkClusterId, readIdentityFile, writeIdentityFile } from '../common/i
 import { newId } from '../common/ids.js';
 import { inDatabase } from '../common/lmdb-check.js';
 import { type Io, lockDirectory } from '../io/index.js';
+import { checkExactHoles } from './layers/index.js';
 import { Records } from './records.js';
 import type { ChunkStorage } from './storage.js';
 import { DirectoryStorage } from './storage-directory.js';
@@ -36,7 +37,7 @@ export interface OstDirectory {
 
 /**
  * Locks the directory and opens what is in it; an empty one becomes an OST's.
- * @throws RawstorError BUSY, CONFIG, BAD_DATA, VERSION, or the system's
+ * @throws RawstorError BUSY, CONFIG, BAD_DATA, VERSION, NOT_SUPPORTED, or the system's
  */
 export async function openOstDirectory(io: Io, path: string, wallMs: number): Promise<OstDirectory> {
   try {
@@ -63,7 +64,9 @@ async function openLocked(io: Io, path: string, wallMs: number, release: () => v
   try {
     const records = new Records(store);
     const ostId = await records.claim(found?.serverId ?? null, newId(wallMs), recordsPath);
-    await openChunks(join(path, CHUNKS_DIRECTORY), found === null);
+    const chunksPath = join(path, CHUNKS_DIRECTORY);
+    await openChunks(chunksPath, found === null);
+    await checkExactHoles(io, chunksPath);
     // Last, so that a directory with an identity has its records and chunks too.
     if (found === null) await writeIdentityFile(path, ROLE, { clusterId, serverId: ostId });
     return {
@@ -71,7 +74,7 @@ async function openLocked(io: Io, path: string, wallMs: number, release: () => v
       get clusterId() {
         return clusterId;
       },
-      storage: new DirectoryStorage(io, join(path, CHUNKS_DIRECTORY)),
+      storage: new DirectoryStorage(io, chunksPath),
       records,
       joinCluster: async (joined) => {
         checkClusterId(joined, clusterId, path);

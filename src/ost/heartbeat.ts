@@ -29,6 +29,8 @@ export class Heartbeat {
   private connection: Connection | null = null;
   private running: Promise<void> | null = null;
   private failure = '';
+  /** Why, by object, as logged last. */
+  private readonly undeleted = new Map<string, string>();
 
   constructor(
     env: OstEnvironment,
@@ -105,12 +107,9 @@ export class Heartbeat {
     if (answer.draining !== undefined) await this.owner.draining(answer.draining);
     await this.leave(connection, info.ostId, answer.leftObjects);
     if (answer.deletedObjects.length === 0) return;
-    for (const id of answer.deletedObjects) await this.owner.deleteObject(id);
-    await connection.call(
-      'mds.confirmDeleted',
-      { ostId: info.ostId, objects: answer.deletedObjects },
-      TIMEOUT_MS,
-    );
+    const objects = await this.deleted(answer.deletedObjects, (id) => this.owner.deleteObject(id));
+    if (objects.length === 0) return;
+    await connection.call('mds.confirmDeleted', { ostId: info.ostId, objects }, TIMEOUT_MS);
   }
 
   /** What lives elsewhere by now. */
@@ -120,8 +119,30 @@ export class Heartbeat {
     left: readonly { id: string; epoch: number }[],
   ): Promise<void> {
     if (left.length === 0) return;
-    for (const { id, epoch } of left) await this.owner.leaveObject(id, epoch);
-    const objects = left.map(({ id }) => id);
+    const epochs = new Map(left.map(({ id, epoch }) => [id, epoch]));
+    const objects = await this.deleted([...epochs.keys()], (id) =>
+      this.owner.leaveObject(id, epochs.get(id)!),
+    );
+    if (objects.length === 0) return;
     await connection.call('mds.confirmLeft', { ostId, objects }, TIMEOUT_MS);
+  }
+
+  /** @returns those that are gone: one that cannot be deleted keeps no other from it, and comes with the next answer */
+  private async deleted(ids: readonly string[], remove: (id: string) => Promise<void>): Promise<string[]> {
+    const gone: string[] = [];
+    for (const id of ids) {
+      try {
+        await remove(id);
+        gone.push(id);
+        this.undeleted.delete(id);
+      } catch (error) {
+        const reason = asRawstorError(error).toUserText();
+        if (this.undeleted.get(id) !== reason) {
+          this.env.log.error({ object: id, reason }, 'an object cannot be deleted');
+        }
+        this.undeleted.set(id, reason);
+      }
+    }
+    return gone;
   }
 }

@@ -1,7 +1,7 @@
 import { ERROR_CODES } from '../common/errors.js';
 import { LIMITS } from '../common/limits.js';
 import { type ChunkOp, Opcode, OpScope, STATUS_STALE_SESSION } from '../protocol/index.js';
-import { hasVersion, sizeOfVersion } from './layers/lineage.js';
+import { hasVersion, isWritten, sizeOfVersion } from './layers/lineage.js';
 import type { Session, SessionHolder } from './session.js';
 
 /** Whether a data operation may begin: 0, or the wire status of its refusal. */
@@ -43,6 +43,6 @@ function endFor({ opcode, chunkVersion, scope }: ChunkOp, { object, readOnly, ve
 function mayTouch({ opcode, chunkVersion, scope }: ChunkOp, { object, version }: Session): boolean {
   const { record } = object;
   if (version !== 0) return opcode === Opcode.READ && chunkVersion === version;
-  if (chunkVersion === record.headVersion) return true;
+  if (isWritten(record, chunkVersion)) return true;
   return (opcode === Opcode.READ || scope === OpScope.COPY) && hasVersion(record, chunkVersion);
 }

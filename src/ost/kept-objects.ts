@@ -4,9 +4,8 @@ import { encodeBody, type KeptObject, type ObjectRecord, type Result } from '../
 import type { OstCore } from './core.js';
 import { objectChange } from './record-changes.js';
 
-/** Objects looked at for one answer, and the bytes it may have: the rest of a message is for what is around. */
+/** Objects looked at for one answer. */
 const OBJECTS_PER_ANSWER = 1024;
-const ANSWER_BYTES = LIMITS.controlBytes - 64 * 1024;
 /** Pages of regions read before others get a turn. */
 const REGION_PAGES_AT_ONCE = 64;
 
@@ -45,7 +44,7 @@ export class KeptObjects {
       if (records.tombstone(id)?.leaving === true) continue;
       const kept = await this.kept(id, removed.get(id) ?? null);
       bytes += encodeBody(kept).length;
-      if (objects.length > 0 && bytes > ANSWER_BYTES) return { objects, next: objects.at(-1)!.id };
+      if (objects.length > 0 && bytes > LIMITS.answerBytes) return { objects, next: objects.at(-1)!.id };
       objects.push(kept);
     }
     return { objects, next: ids.length === OBJECTS_PER_ANSWER ? ids.at(-1)! : null };

@@ -8,6 +8,7 @@ import {
   type Params,
   type Result,
   STATUS_CONNECTION_LOST,
+  traceServed,
 } from '../protocol/index.js';
 import type { OstControl } from './control.js';
 import type { OstCore } from './core.js';
@@ -55,6 +56,7 @@ class LocalPeer implements OstPeer, SessionHolder {
   submit(op: ChunkOp): void {
     const { io, clock } = this.core.env;
     op.sentAtMs = clock.nowMs();
+    traceServed(op, true);
     if (!this.gone) return this.core.submit(op, this);
     this.refused.push(op);
     io.schedule(this);

@@ -1,4 +1,4 @@
-import { RawstorError } from '../common/errors.js';
+import { asRawstorError, RawstorError } from '../common/errors.js';
 import { parseId } from '../common/ids.js';
 import type { Io } from '../io/types.js';
 import type { ObjectRecord } from '../protocol/index.js';
@@ -84,9 +84,9 @@ class DirectorySync extends SyncPoint {
     const EIO = -5;
     this.storage.syncDirectory(this.objectId).then(
       () => this.finished(0),
-      () => {
+      (error) => {
         // First: the loss must be known before anyone is told that the sync is over.
-        this.onFailed();
+        if (asRawstorError(error).code !== 'BUSY') this.onFailed();
         this.dirty = true;
         this.finished(EIO);
       },

@@ -1,13 +1,14 @@
 import { asRawstorError, ERROR_CODES, wireOfErrno } from '../common/errors.js';
 import { SliceList } from '../io/memory.js';
-import { FileOp, type FileOpOwner } from '../io/types.js';
-import { type ChunkOp, Opcode, OpScope } from '../protocol/index.js';
+import { FileOp, type FileOpOwner, type IoFile } from '../io/types.js';
+import { type ChunkOp, Mark, Opcode, OpScope } from '../protocol/index.js';
 import type { RecheckOwner } from './checksums/recheck.js';
 import type { ChunkFile, ChunkWaiter } from './chunk-file.js';
 import type { OstCore } from './core.js';
 import type { HeldWrite } from './dirty.js';
 import type { IntentWaiter } from './intents.js';
 import { isLayered, LayeredChange, MixedRead, NOBODY, SEVERAL } from './layers/index.js';
+import { statusOfFailure, unverified } from './operation-status.js';
 import type { Session } from './session.js';
 import type { SyncWaiter } from './sync-point.js';
 
@@ -67,21 +68,24 @@ export class Operation
   }
 
   intentDone(status: number): void {
-    if (status !== 0) return this.finish(status);
-    this.advance();
+    this.chunkReady(status);
   }
 
   fileDone(_fileOp: FileOp, result: number): void {
     const op = this.op!;
     const chunk = this.chunk!;
+    op.span?.mark(Mark.FILE_DONE);
     if (op.opcode === Opcode.READ) {
       if (result < 0) return this.finish(wireOfErrno(result));
       if (result < op.length) op.slices.zeroFill(result, op.length - result);
       return this.finishRead();
     }
+    if (op.opcode === Opcode.WRITE) this.core.space.settled(op.length);
     // Even a failed write may have left something behind.
     chunk.sync.dirty = true;
     this.core.checksums?.endChange(chunk, op.offset, op.length);
+    // Opened while this was on its way, it may have looked before there was anything.
+    if (chunk.above.size > 0) this.core.layers.maps.forget(chunk, op.offset, op.length);
     if (result < 0) return this.finish(wireOfErrno(result));
     if (op.opcode === Opcode.WRITE) this.core.dirty.wrote(chunk, op.offset, op.length);
     this.healing = this.core.damage.isHealedBy(chunk, op.offset, op.length);
@@ -113,6 +117,14 @@ export class Operation
   }
 
   private advance(): void {
+    try {
+      this.step();
+    } catch (error) {
+      this.core.later(this, statusOfFailure(this.core.env.log, this.chunk!, error));
+    }
+  }
+
+  private step(): void {
     const op = this.op!;
     const chunk = this.chunk!;
     const { ended } = this.session!;
@@ -150,6 +162,7 @@ export class Operation
       return this.core.later(this, ERROR_CODES.NO_SPACE.wire);
     }
     this.core.checksums?.beginChange(chunk, op.offset, op.length);
+    op.span?.mark(Mark.FILE_ASKED);
     if (isWrite) {
       this.fileOp.slices.addRange(op.slices, 0, op.length);
       chunk.file!.write(this.fileOp);
@@ -175,21 +188,26 @@ export class Operation
       op.tag = this.core.regions.highest(chunk, op.offset, op.length);
       // Checksums of something else than zeros: the file is lost.
       const { checksums } = this.core;
-      if (checksums === null) return this.core.later(this, this.unverified());
+      if (checksums === null) return this.core.later(this, unverified(this.core.damage, chunk, op));
       if (checksums.check(chunk, op)) return this.core.later(this, 0);
       return checksums.recheck(chunk, op, this);
     }
+    this.readFile(op, chunk.file);
+  }
+
+  private readFile(op: ChunkOp, file: IoFile): void {
     this.fileOp.fileOffset = op.offset;
     this.fileOp.slices.clear();
     this.fileOp.slices.addRange(op.slices, 0, op.length);
-    chunk.file.read(this.fileOp);
+    op.span?.mark(Mark.FILE_ASKED);
+    file.read(this.fileOp);
   }
 
   private readLayers(op: ChunkOp, chunk: ChunkFile): void {
     const { maps } = this.core.layers;
     const owner = maps.soleOwner(chunk, op.offset, op.length);
     // What this version is known to have lost is not what lies below.
-    const lost = this.unverified();
+    const lost = unverified(this.core.damage, chunk, op);
     if (lost !== 0) return this.core.later(this, lost);
     if (owner === NOBODY || owner === SEVERAL) {
       op.tag = this.core.regions.highest(chunk, op.offset, op.length);
@@ -205,10 +223,7 @@ export class Operation
     const source = maps.file(chunk, owner);
     this.source = source;
     source.holders++;
-    this.fileOp.fileOffset = op.offset;
-    this.fileOp.slices.clear();
-    this.fileOp.slices.addRange(op.slices, 0, op.length);
-    source.file!.read(this.fileOp);
+    this.readFile(op, source.file!);
   }
 
   private finishRead(): void {
@@ -216,22 +231,12 @@ export class Operation
     op.tag = this.core.regions.highest(this.chunk!, op.offset, op.length);
     const chunk = this.source ?? this.chunk!;
     const { checksums } = this.core;
-    if (checksums === null) this.finish(this.unverified(chunk));
+    if (checksums === null) this.finish(unverified(this.core.damage, chunk, op));
     else if (checksums.check(chunk, op)) this.finish(0);
     else checksums.recheck(chunk, op, this);
   }
 
-  /** Without checksums only what is on record is known to be bad. */
-  private unverified(chunk = this.chunk!): number {
-    const op = this.op!;
-    const badOffset = this.core.damage.firstIn(chunk, op.offset, op.length);
-    if (badOffset < 0) return 0;
-    op.tag = badOffset;
-    return ERROR_CODES.CHECKSUM.wire;
-  }
-
   rechecked(status: number, badOffset: number): void {
-    // The answer says where.
     if (status === ERROR_CODES.CHECKSUM.wire) this.op!.tag = badOffset;
     this.finish(status);
   }
@@ -277,21 +282,19 @@ export class Operation
     this.op = null;
     this.session = null;
     this.chunk = null;
-    if (this.source !== null) {
-      const { source } = this;
-      this.source = null;
-      source.holders--;
-      this.core.chunks.settled(source);
-    }
-    if (chunk !== null) {
-      chunk.holders--;
-      this.core.chunks.settled(chunk);
-    }
+    this.letGo(this.source);
+    this.source = null;
+    this.letGo(chunk);
     this.core.free(this, op.scope);
-    // Nothing of an ended session succeeds: not a read that a newer attach overtook (I4), nor a flush that found
-    // clean what an earlier one had failed to write (I10).
+    // Nothing of an ended session succeeds: no read that a newer attach overtook (I4), no flush after one that failed (I10).
     op.status = status === 0 ? session.ended : status;
     session.answered();
     op.owner.chunkDone(op);
+  }
+
+  private letGo(chunk: ChunkFile | null): void {
+    if (chunk === null) return;
+    chunk.holders--;
+    this.core.chunks.settled(chunk);
   }
 }

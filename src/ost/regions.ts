@@ -103,15 +103,26 @@ export class RegionMirror {
    */
   wantRecent(chunk: ChunkFile, tag: number, into: RegionPage[]): number {
     let count = 0;
+    for (const [page, i] of this.writtenLately(chunk)) {
+      if (page.durable[i]! >= tag) continue;
+      this.wantOne(page, i, tag, into);
+      count++;
+    }
+    return count;
+  }
+
+  /** Regions of a chunk that were written lately, rising. */
+  recent(chunk: ChunkFile): number[] {
+    return Array.from(this.writtenLately(chunk), ([page, i]) => page.number * REGIONS_PER_PAGE + i);
+  }
+
+  private *writtenLately(chunk: ChunkFile): Generator<[RegionPage, number], undefined> {
     for (const page of chunk.pages) {
       if (page === undefined) continue;
       for (let i = 0; i < REGIONS_PER_PAGE; i++) {
-        if (page.lastWritten[i]! < this.tick - RECENT_TICKS || page.durable[i]! >= tag) continue;
-        this.wantOne(page, i, tag, into);
-        count++;
+        if (page.lastWritten[i]! >= this.tick - RECENT_TICKS) yield [page, i];
       }
     }
-    return count;
   }
 
   /** The commit is done: what was wanted is durable, or, after a failure, is not wanted any more. */

@@ -31,7 +31,7 @@ export class Removal {
     return this.running.has(id) || this.core.records.isDeleted(id);
   }
 
-  /** Finishes what the last process began; of finished removals only the tombstone is read. */
+  /** Finishes what the last process began, where that is possible: what is not is tried again later. Of finished removals only the tombstone is read. */
   async open(): Promise<void> {
     await this.sweep();
     this.timer = this.core.env.clock.every(FORGET_PERIOD_MS, () => {
@@ -99,7 +99,13 @@ export class Removal {
     do {
       page = records.tombstones(after, PAGE);
       after = page.at(-1)?.id ?? null;
-      for (const { id, done, leaving } of page) if (!done) await this.begin(id, leaving);
+      for (const { id, done, leaving } of page) {
+        if (done) continue;
+        await this.begin(id, leaving).catch((error) => {
+          const reason = asRawstorError(error).toUserText();
+          env.log.error({ object: id, reason }, 'a removed object cannot be deleted yet');
+        });
+      }
       const old = page.filter((one) => one.done && one.wallMs < beforeMs);
       if (old.length > 0) await this.core.commit(old.map(({ id }) => tombstoneChange(id, null)));
     } while (page.length === PAGE);

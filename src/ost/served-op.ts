@@ -8,7 +8,10 @@ import {
   FRAME_HEADER_BYTES,
   FrameFlag,
   FrameHeader,
+  Mark,
   Opcode,
+  traceEnd,
+  traceServed,
 } from '../protocol/index.js';
 
 /** The connection that an operation came over. */
@@ -51,6 +54,7 @@ export class ServedOp implements ChunkOpOwner, Releasable {
     op.offset = header.offset;
     op.length = header.length;
     op.requestId = header.requestId;
+    traceServed(op, false);
     op.slices.clear();
     if (buffer !== null) {
       // Written from where it was received.
@@ -71,6 +75,7 @@ export class ServedOp implements ChunkOpOwner, Releasable {
 
   chunkDone(op: ChunkOp): void {
     const { connection } = this.client;
+    op.span?.mark(Mark.ANSWERED);
     if (this.client.gone || connection === null || connection.closed) {
       this.release();
       return;
@@ -101,6 +106,7 @@ export class ServedOp implements ChunkOpOwner, Releasable {
 
   /** The kernel has all of the answer. */
   release(): void {
+    traceEnd(this.op);
     this.letGo();
     this.client.answered(this);
   }

@@ -6,13 +6,20 @@ import type { ChunkStorage, SpaceFigures } from './storage.js';
  * Refuses writes that would take the last of the disk: the records need room to say what happened, and a file
  * system that is full to the last block fails in worse places. Writes over blocks that are already there pass.
  *
- * What is left is estimated downwards by every byte written and looked up again when the estimate runs out.
+ * What is left is estimated downwards by every byte written. It is looked up again when the estimate runs out, and
+ * before so much is written that what others put on the disk meanwhile (records, an MDS) could take the reserve.
  */
 export class SpaceGuard {
   private readonly storage: ChunkStorage;
   private readonly capacityLimitBytes: number | null;
   private readonly reserveBytes: number;
+  /** So much may be written unseen. */
+  private readonly lookUpBytes: number;
+  /** Allowed, and maybe not on the disk yet. */
+  private onTheWayBytes = 0;
   private leftBytes = 0;
+  /** Allowed since it was looked up. */
+  private unseenBytes = 0;
   /** Occupied by all chunks, kept only for an artificial limit. */
   private occupiedBytes = 0;
   private readonly grown = new Set<ChunkFile>();
@@ -20,7 +27,8 @@ export class SpaceGuard {
   constructor(storage: ChunkStorage, capacityLimitBytes: number | null, reserveBytes: number | null) {
     this.storage = storage;
     this.capacityLimitBytes = capacityLimitBytes;
-    this.reserveBytes = reserveBytes ?? Math.min(64 * MiB, Math.floor(storage.space().capacityBytes / 100));
+    this.reserveBytes = reserveBytes ?? defaultReserveBytes(storage.space().capacityBytes);
+    this.lookUpBytes = Math.max(MiB, this.reserveBytes / 4);
   }
 
   async open(): Promise<void> {
@@ -43,18 +51,23 @@ export class SpaceGuard {
     };
   }
 
+  /** Where it does, `settled` is to follow. */
   allows(chunk: ChunkFile, offset: number, length: number): boolean {
     if (this.capacityLimitBytes !== null) this.grown.add(chunk);
-    if (this.leftBytes >= length) {
+    if (this.leftBytes < length || this.unseenBytes >= this.lookUpBytes) this.refresh();
+    if (this.leftBytes < length) {
+      if (!isAllocated(chunk, offset, length)) return false;
+    } else {
       this.leftBytes -= length;
-      return true;
+      this.unseenBytes += length;
     }
-    this.refresh();
-    if (this.leftBytes >= length) {
-      this.leftBytes -= length;
-      return true;
-    }
-    return isAllocated(chunk, offset, length);
+    this.onTheWayBytes += length;
+    return true;
+  }
+
+  /** A write that was allowed has ended. */
+  settled(length: number): void {
+    this.onTheWayBytes -= length;
   }
 
   opened(chunk: ChunkFile): void {
@@ -75,7 +88,8 @@ export class SpaceGuard {
   }
 
   refresh(): void {
-    this.leftBytes = this.storage.space().freeBytes - this.reserveBytes;
+    this.unseenBytes = 0;
+    this.leftBytes = this.storage.space().freeBytes - this.reserveBytes - this.onTheWayBytes;
     if (this.capacityLimitBytes === null) return;
     for (const chunk of this.grown) this.account(chunk);
     this.grown.clear();
@@ -88,6 +102,11 @@ export class SpaceGuard {
     this.occupiedBytes += now - chunk.allocatedBytes;
     chunk.allocatedBytes = now;
   }
+}
+
+/** A hundredth of the disk; at least what some commits of the records take, at most what it never needs more of. */
+function defaultReserveBytes(capacityBytes: number): number {
+  return Math.min(64 * MiB, Math.max(4 * MiB, Math.floor(capacityBytes / 100)));
 }
 
 function isAllocated(chunk: ChunkFile, offset: number, length: number): boolean {

@@ -3,6 +3,7 @@ import { closeSync, existsSync, openSync, statfsSync } from 'node:fs';
 import { mkdir, open, readdir, rename, rm, rmdir, stat, unlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
+import { systemClock } from '../common/clock.js';
 import { asRawstorError, RawstorError } from '../common/errors.js';
 import { isId } from '../common/ids.js';
 import type { Io, IoFile } from '../io/types.js';
@@ -28,14 +29,16 @@ export class DirectoryStorage implements ChunkStorage {
 
   async open(objectId: string, name: ChunkName, create: boolean): Promise<IoFile | null> {
     const path = this.path(objectId, name);
+    const openIt = (mayCreate: boolean) =>
+      whenThereAreDescriptors(() => this.io.openFile(path, { create: mayCreate }));
     try {
-      return await this.io.openFile(path, { create });
+      return await openIt(create);
     } catch (error) {
       if (asRawstorError(error).code !== 'NOT_FOUND') throw error;
       if (!create) return null;
     }
     await mkdir(dirname(path), { recursive: true });
-    return await this.io.openFile(path, { create: true });
+    return await openIt(true);
   }
 
   async openDirect(objectId: string, name: ChunkName): Promise<IoFile | null> {
@@ -188,9 +191,40 @@ function parseChunkName(entry: string): ChunkName | null {
   return match === null ? null : { chunk: Number(match[1]), version: Number(match[2]) };
 }
 
-/** fsync of a directory: the entries in it are durable afterwards. */
+/** Time for descriptors to come free. */
+const RETRY_MS = 100;
+const TRIES = 20;
+const SHORT = new Set(['EMFILE', 'ENFILE', 'ENOMEM']);
+
+/** Opens something, again where descriptors are short, which may pass. @throws as `work` does */
+async function whenThereAreDescriptors<T>(work: () => Promise<T>): Promise<T> {
+  for (let left = TRIES; ; left--) {
+    try {
+      return await work();
+    } catch (error) {
+      if (left === 0 || !SHORT.has(codeOf(error))) throw error;
+      await systemClock.sleep(RETRY_MS);
+    }
+  }
+}
+
+/** Of the system, also where it has become an error of ours. */
+function codeOf(error: unknown): string {
+  const { code, cause } = error as NodeJS.ErrnoException;
+  return (cause as NodeJS.ErrnoException | undefined)?.code ?? code ?? '';
+}
+
+/**
+ * fsync of a directory: the entries in it are durable afterwards.
+ * @throws RawstorError BUSY when nothing was tried, because it could not be opened; else what the system says of the fsync
+ */
 export async function syncPath(path: string): Promise<void> {
-  const handle = await open(path, 'r');
+  const handle = await whenThereAreDescriptors(() => open(path, 'r')).catch((cause) => {
+    throw new RawstorError('BUSY', `it cannot be opened to be synced: ${(cause as Error).message}`, {
+      where: path,
+      cause,
+    });
+  });
   try {
     await handle.sync();
   } finally {
@@ -212,5 +246,5 @@ function unlessMissing(error: unknown): void {
 }
 
 function isMissing(error: unknown): boolean {
-  return (error as NodeJS.ErrnoException)?.code === 'ENOENT';
+  return codeOf(error) === 'ENOENT';
 }

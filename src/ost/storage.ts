@@ -29,7 +29,10 @@ export interface ChunkStorage {
    * done. Left out where there is no such way.
    */
   openDirect?(objectId: string, name: ChunkName): Promise<IoFile | null>;
-  /** Makes the directory entries of an object's chunk files durable. */
+  /**
+   * Makes the directory entries of an object's chunk files durable. @throws RawstorError BUSY when nothing was tried; any other:
+   * they may be lost
+   */
   syncDirectory(objectId: string): Promise<void>;
   /** Removes one file; one that is not there is already removed. Durable with the next `syncDirectory`. */
   removeChunk(objectId: string, name: ChunkName): Promise<void>;

@@ -1,4 +1,8 @@
+import { type Span, TRACE, TraceKind, TraceSite } from '../common/trace.js';
 import type { BatchTask, Io } from '../io/types.js';
+
+/** Of files and directories, however many wait for it. */
+const TRACED = new TraceSite('ost', ['sync']);
 
 /** Someone who waits until what is dirty now is durable. */
 export interface SyncWaiter {
@@ -17,6 +21,7 @@ export abstract class SyncPoint implements BatchTask {
   private current: SyncWaiter[] = [];
   private next: SyncWaiter[] = [];
   private scheduled = false;
+  private span: Span | null = null;
   private readonly io: Pick<Io, 'schedule'>;
 
   constructor(io: Pick<Io, 'schedule'>) {
@@ -54,6 +59,7 @@ export abstract class SyncPoint implements BatchTask {
     this.running = true;
     if (this.dirty) {
       this.dirty = false;
+      this.span = TRACE.on ? TRACED.begin(TraceKind.FLUSH) : null;
       this.start();
     } else {
       this.finished(0);
@@ -66,6 +72,8 @@ export abstract class SyncPoint implements BatchTask {
   /** To be called once for each `start`. */
   protected finished(errno: number): void {
     this.running = false;
+    this.span?.end();
+    this.span = null;
     const waiters = this.current;
     for (let i = 0; i < waiters.length; i++) waiters[i]!.syncDone(errno);
     waiters.length = 0;

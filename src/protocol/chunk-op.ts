@@ -1,3 +1,4 @@
+import type { Span } from '../common/trace.js';
 import { SliceList } from '../io/memory.js';
 
 /** Who an operation is of: of a session, of a copy (I9), which may change frozen versions, or part of another one. */
@@ -38,6 +39,8 @@ export class ChunkOp {
   /** For the link that carries it: its slot, and when it was sent. */
   requestId = 0;
   sentAtMs = 0;
+  /** On the OST's side, while somebody looks where time goes. */
+  span: Span | null = null;
   constructor(owner: ChunkOpOwner) {
     this.owner = owner;
   }

@@ -13,6 +13,8 @@ const packr = new Packr({
   variableMapSize: true,
   encodeUndefinedAsNil: true,
   int64AsType: 'number',
+  // What a message was received into is used for the next one.
+  copyBuffers: true,
 });
 
 export function encodeBody(value: unknown): Buffer {

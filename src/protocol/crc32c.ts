@@ -22,12 +22,13 @@ function buildTables(): Int32Array {
   return tables;
 }
 
-export function crc32c(bytes: Buffer, at: number, lengthBytes: number): number {
-  return crc32cOfView(viewOf(bytes), at, lengthBytes);
+/** @param before the sum of what comes before these bytes */
+export function crc32c(bytes: Buffer, at: number, lengthBytes: number, before = 0): number {
+  return crc32cOfView(viewOf(bytes), at, lengthBytes, before);
 }
 
-export function crc32cOfView(view: DataView, at: number, lengthBytes: number): number {
-  let crc = -1;
+export function crc32cOfView(view: DataView, at: number, lengthBytes: number, before = 0): number {
+  let crc = ~before;
   const end = at + lengthBytes;
   let i = at;
   for (; i + 8 <= end; i += 8) {

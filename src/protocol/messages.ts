@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { RawstorError } from '../common/errors.js';
 import { LIMITS } from '../common/limits.js';
+import { CATALOG_METHODS } from './catalog-messages.js';
 import { MDS_COLLECT_METHODS } from './collect-messages.js';
 import { INTEGRITY_METHODS } from './integrity-messages.js';
 import { DUMP_METHODS } from './kept-messages.js';
@@ -9,7 +10,14 @@ import { MOVE_METHODS } from './move-messages.js';
 import { objectInfoSchema, recoveryProgressSchema } from './object-info.js';
 import { OBJECT_METHODS, objectRef } from './object-messages.js';
 import { OST_METHODS } from './ost-messages.js';
-import { idSchema, memberSchema, objectVersionsSchema, ostInfoSchema, wantedMoveSchema } from './records.js';
+import {
+  chunkMapSchema,
+  idSchema,
+  memberSchema,
+  objectVersionsSchema,
+  ostInfoSchema,
+  wantedMoveSchema,
+} from './records.js';
 import { askedChangeSchema, MDS_VERSION_METHODS } from './version-messages.js';
 
 /**
@@ -87,6 +95,10 @@ export const MDS_METHODS = {
       force: z.boolean(),
       /** Only to repair: whoever else opens gets the lease at once. */
       yields: z.boolean().optional(),
+      /** Where it is held: BUSY all the same, but its holder is told, and gives way when its front-end has stopped. */
+      handOver: z.boolean().optional(),
+      /** BUSY also where another's lease has lapsed and it was not closed: its holder may only be cut off. */
+      ifClosed: z.boolean().optional(),
       /** `sessionEpoch` of the object as the asker knows it; absent: whatever it is. */
       after: epoch.optional(),
     }),
@@ -118,6 +130,8 @@ export const MDS_METHODS = {
       left: z.array(idSchema).default([]),
       /** A change of the versions that somebody waits for. */
       asked: askedChangeSchema.nullable().default(null),
+      /** Somebody waits for the lease: to be given back when the front-end has stopped. */
+      handOver: z.boolean().default(false),
     }),
   },
   /**
@@ -133,6 +147,8 @@ export const MDS_METHODS = {
       adopt: z.string().max(64).optional(),
       /** As the writer knows them: a rebuilt MDS may know older ones. */
       versions: objectVersionsSchema.optional(),
+      /** Where the writer's session took another than it was opened with. */
+      map: chunkMapSchema.optional(),
     }),
     result: z.object({ epoch }),
   },
@@ -143,6 +159,7 @@ export const MDS_METHODS = {
       seal: epoch,
       members: memberList.optional(),
       versions: objectVersionsSchema.optional(),
+      map: chunkMapSchema.optional(),
     }),
     result: z.object({ epoch }),
   },
@@ -152,6 +169,7 @@ export const MDS_METHODS = {
     result: nothing,
   },
   ...DUMP_METHODS,
+  ...CATALOG_METHODS,
   ...MDS_VERSION_METHODS,
   ...MDS_COLLECT_METHODS,
   'mds.stat': {

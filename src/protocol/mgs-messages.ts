@@ -6,9 +6,20 @@ import { addressSchema, labelsSchema } from './records.js';
 const count = z.number().int().nonnegative().max(Number.MAX_SAFE_INTEGER);
 const nothing = z.object({});
 
+/** Of volumes that are mounted as files: where, and what was done there since. */
+export const mountInfoSchema = z.object({
+  directory: z.string().max(4096),
+  openFiles: count,
+  inFlight: count,
+  readBytes: count,
+  writtenBytes: count,
+  errors: count,
+  interrupted: count,
+});
+
 /** A server as the MGS knows it. */
 export const serverInfoSchema = z.object({
-  role: z.enum(['ost', 'mds', 'nbd']),
+  role: z.enum(['ost', 'mds', 'nbd', 'mount']),
   id: z.string().max(64),
   addresses: z.array(addressSchema).max(8),
   labels: labelsSchema,
@@ -20,6 +31,7 @@ export const serverInfoSchema = z.object({
   loopStallMaxMs: z.number().nonnegative().optional(),
   /** What it waits for before it serves, for people; absent: it serves. */
   waitsFor: z.string().max(64).optional(),
+  mount: mountInfoSchema.optional(),
 });
 export type ServerInfo = z.infer<typeof serverInfoSchema>;
 

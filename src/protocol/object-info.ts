@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { LIMITS } from '../common/limits.js';
-import { idSchema, nameSchema, objectRecordSchema, wantedMoveSchema } from './records.js';
+import { encryptionSchema } from './encryption.js';
+import { fileFactsSchema, idSchema, nameSchema, objectRecordSchema, wantedMoveSchema } from './records.js';
 
 /** An object as the MDS tells of it: its record, and what changes without an epoch. */
 
@@ -48,5 +49,10 @@ export const createSpecSchema = z.object({
   /** Host label that the first replica should be on, null for no wish. */
   near: z.string().max(255).nullable(),
   onDegraded: z.enum(['pause', 'error']),
+  /** `mutable`, a volume, unless said otherwise. */
+  mode: z.enum(['mutable', 'immutable']).optional(),
+  /** Of one that is made as a file: it may have fewer bytes than the volume. */
+  file: fileFactsSchema.optional(),
+  encryption: encryptionSchema.optional(),
 });
 export type CreateSpec = z.infer<typeof createSpecSchema>;

@@ -24,7 +24,11 @@ export const OBJECT_METHODS = {
     result: z.object({ objects: z.array(objectInfoSchema) }),
   },
   /** BUSY while a lease is held, EXISTS when the name is taken. */
-  'mds.rename': { params: objectRef.extend({ name: nameSchema }), result: objectInfoSchema },
+  /** `replaces`: an object that has the name, and that is removed in the same step, as `mds.remove` does without force. */
+  'mds.rename': {
+    params: objectRef.extend({ name: nameSchema, replaces: idSchema.optional() }),
+    result: objectInfoSchema,
+  },
   /** Refused while a lease is held, unless forced. */
   'mds.remove': { params: objectRef.extend({ force: z.boolean() }), result: nothing },
   /** Somebody has seen that acknowledged data was lost. */

@@ -30,6 +30,16 @@ const regionListSchema = z.object({
   copiedSince: epoch,
 });
 
+const stageSchema = z.object({
+  site: z.string().max(64),
+  kind: z.enum(['read', 'write', 'flush', 'other']),
+  stage: z.string().max(64),
+  count,
+  meanUs: z.number(),
+  p50Us: z.number(),
+  p99Us: z.number(),
+});
+
 const trafficSchema = z.object({
   reads: count,
   writes: count,
@@ -49,7 +59,8 @@ export const OST_METHODS = {
   /** For another OST that copies from here: reads only, under the copying session's fence. */
   'ost.attachReader': {
     params: z.object({ objectId: idSchema, sessionEpoch: epoch }),
-    result: z.object({ handle, bootId: bootIdSchema }),
+    /** `writer`: that session's own connection is there, as far as this OST knows. */
+    result: z.object({ handle, bootId: bootIdSchema, writer: z.boolean() }),
   },
   'ost.detach': { params: z.object({ handle }), result: nothing },
   /** Regions whose epoch is at least `since`, in order, a page at a time. */
@@ -134,6 +145,11 @@ export const OST_METHODS = {
   },
   ...OST_VERSION_METHODS,
   ...OST_COLLECT_METHODS,
+  /** Follows operations for so long from now (0: no more), and tells what was seen since the last time. */
+  'ost.trace': {
+    params: z.object({ forMs: count }),
+    result: z.object({ stages: z.array(stageSchema).max(256) }),
+  },
   'ost.stat': {
     params: nothing,
     result: ostInfoSchema.extend({

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { LIMITS } from '../common/limits.js';
 import { reachOf } from '../common/whole-copies.js';
+import { encryptionSchema } from './encryption.js';
 
 /** Shapes that several servers keep and send: object records, maps, members. Checked wherever they enter. */
 
@@ -92,10 +93,14 @@ export const snapshotSchema = z.object({
   name: snapshotNameSchema.nullable(),
   /** Of the volume when it was taken. */
   sizeBytes: count.max(LIMITS.volumeSizeBytes),
+  /** Of the volume as a file, where it was less. */
+  fileBytes: count.max(LIMITS.volumeSizeBytes).optional(),
   createdWallMs: z.number(),
   /** Not removed before that is taken back. */
   protected: z.boolean(),
   origin: snapshotOriginSchema.optional(),
+  /** Of one that is still being frozen: the head lies over it already, and it gets this name with its seal (I11). */
+  pendingName: snapshotNameSchema.optional(),
 });
 export type Snapshot = z.infer<typeof snapshotSchema>;
 
@@ -114,6 +119,13 @@ export const parentSchema = z.object({
   sizeBytes: count.max(LIMITS.volumeSizeBytes),
 });
 export type Parent = z.infer<typeof parentSchema>;
+
+/** A volume as a file: how much of it is the file, whose last bytes need be no whole sector, and when it was last changed. */
+export const fileFactsSchema = z.object({
+  sizeBytes: count.max(LIMITS.volumeSizeBytes),
+  modifiedWallMs: z.number(),
+});
+export type FileFacts = z.infer<typeof fileFactsSchema>;
 
 /** What every OST of an object also holds, so that the map can be rebuilt from them: I13. */
 export const objectRecordSchema = z.object({
@@ -147,8 +159,12 @@ export const objectRecordSchema = z.object({
   tailBytes: count.optional(),
   /** The largest size it ever had: no chunk up to there is left without a replica in sync. Absent: the present one. */
   reachBytes: count.optional(),
+  /** Null or absent: the file is the whole of it, as it was made. */
+  file: fileFactsSchema.nullable().optional(),
   members: z.array(memberSchema).max(LIMITS.poolMembers),
   createdWallMs: z.number(),
+  /** Absent: its data lies as it was written. A clone has its parent's. */
+  encryption: encryptionSchema.optional(),
 });
 export type ObjectRecord = z.infer<typeof objectRecordSchema>;
 
@@ -168,13 +184,25 @@ export const objectVersionsSchema = objectRecordSchema.pick({
   sizeBytes: true,
   tailBytes: true,
   reachBytes: true,
+  file: true,
+  encryption: true,
 });
 export type ObjectVersions = z.infer<typeof objectVersionsSchema>;
 
 export function versionsOf(record: ObjectVersions): ObjectVersions {
-  const { headVersion, headOver, snapshots, parent, sizeBytes, tailBytes = 0 } = record;
+  const {
+    headVersion,
+    headOver,
+    snapshots,
+    parent,
+    sizeBytes,
+    tailBytes = 0,
+    file = null,
+    encryption,
+  } = record;
   const reachBytes = reachOf(record);
-  return { headVersion, headOver, snapshots, parent, sizeBytes, tailBytes, reachBytes };
+  const versions = { headVersion, headOver, snapshots, parent, sizeBytes, tailBytes, reachBytes, file };
+  return encryption === undefined ? versions : { ...versions, encryption };
 }
 
 /** [ost id, boot id] pairs of a set and the epoch that made it: what survivors store before acks go out (I6). */

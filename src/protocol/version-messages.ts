@@ -1,9 +1,12 @@
 import { z } from 'zod';
 import { LIMITS } from '../common/limits.js';
+import { encryptionSchema } from './encryption.js';
 import { objectInfoSchema } from './object-info.js';
 import { objectRef } from './object-messages.js';
 import {
   bootIdSchema,
+  chunkMapSchema,
+  fileFactsSchema,
   idSchema,
   memberSchema,
   nameSchema,
@@ -27,15 +30,33 @@ export const versionChangeSchema = z.discriminatedUnion('kind', [
     kind: z.literal('snapshot'),
     name: snapshotNameSchema,
     origin: snapshotOriginSchema.optional(),
+    /** The new head is recorded ahead: what was the head is written on until a cut, and is no snapshot before `sealed`. */
+    ahead: z.boolean().optional(),
   }),
+  /**
+   * What was written to a version with a new head ahead of it is durable, and it is written no more: it is a snapshot. `file`: what it
+   * is as a file, which may have grown since the new head was recorded.
+   */
+  z.object({ kind: z.literal('sealed'), version, file: fileFactsSchema.optional() }),
+  /** It is written no more either, but no snapshot: it has no name. */
+  z.object({ kind: z.literal('abandoned'), version }),
   /** A new head lies over `to`; the old one stays as the snapshot `keepAs`, or (null) without a name. */
   z.object({ kind: z.literal('rollback'), to: version, keepAs: snapshotNameSchema.nullable() }),
   z.object({ kind: z.literal('remove'), version }),
   z.object({ kind: z.literal('rename'), version, name: snapshotNameSchema }),
   z.object({ kind: z.literal('protect'), version, protected: z.boolean() }),
-  z.object({ kind: z.literal('resize'), sizeBytes: count.max(LIMITS.volumeSizeBytes) }),
+  /** `file`: what it is as a file then; absent: as such it is the whole of it. */
+  z.object({
+    kind: z.literal('resize'),
+    sizeBytes: count.max(LIMITS.volumeSizeBytes),
+    file: fileFactsSchema.optional(),
+  }),
+  /** Nothing but what it is as a file, which is no longer than the volume. */
+  z.object({ kind: z.literal('file'), file: fileFactsSchema }),
   /** What a smaller size has cut off is erased on every OST in sync. */
   z.object({ kind: z.literal('trimmed') }),
+  /** The data key is wrapped by another key, or passphrase. */
+  z.object({ kind: z.literal('rekey'), encryption: encryptionSchema }),
   /** Every OST in sync has copied what the clone had of its parent. */
   z.object({ kind: z.literal('flattened') }),
   /** Nameless versions of which no OST of the object has anything left. */
@@ -46,6 +67,16 @@ export type VersionChange = z.infer<typeof versionChangeSchema>;
 /** Whether it makes a new head: what was written before stays as it is from then on. */
 export function makesHead(change: VersionChange): boolean {
   return change.kind === 'snapshot' || change.kind === 'rollback';
+}
+
+/** Whether it is a seal at the epoch that it expects: all with that tag or below is durable (I11). */
+export function isSeal(change: VersionChange): boolean {
+  return change.kind === 'sealed' || (makesHead(change) && !(change.kind === 'snapshot' && change.ahead));
+}
+
+/** The version below the head that is still written; null: only the head is. */
+export function pendingOf({ snapshots }: Pick<ObjectRecord, 'snapshots'>): Snapshot | null {
+  return snapshots.find((one) => one.pendingName !== undefined) ?? null;
 }
 
 /** Whether something that was cut off is still to be erased. */
@@ -76,9 +107,14 @@ export function snapshotsBelow({ snapshots, headOver }: Tree, version: number | 
   return below;
 }
 
+/** Removed, or frozen for nobody. */
+export function isNameless({ name, pendingName }: Snapshot): boolean {
+  return name === null && pendingName === undefined;
+}
+
 /** Nameless versions that OSTs delete, or merge into the version over them. */
 export function mergeable(tree: Tree): number[] {
-  const nameless = tree.snapshots.filter((one) => one.name === null);
+  const nameless = tree.snapshots.filter(isNameless);
   return nameless.map((one) => one.version).filter((version) => versionsOver(tree, version).length <= 1);
 }
 
@@ -106,6 +142,7 @@ export const MDS_VERSION_METHODS = {
       members: z.array(memberSchema).max(LIMITS.poolMembers).optional(),
       /** Before the change, as the writer knows them. */
       versions: objectVersionsSchema.optional(),
+      map: chunkMapSchema.optional(),
     }),
     result: z.object({ object: objectInfoSchema }),
   },

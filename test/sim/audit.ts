@@ -32,7 +32,7 @@ export class Audit {
   private readonly cluster: Cluster;
   private readonly swaps = new Map<string, Swap>();
   private readonly sets = new WeakMap<Buffer, StoredSet>();
-  private keys: string[] = [];
+  private readonly keys = new Map<number, string>();
   /** What was recorded last of a set or an open, by an MDS that may be lost since. */
   private latest: ObjectRecord | null = null;
 
@@ -42,6 +42,7 @@ export class Audit {
 
   /** A client sends a change, perhaps again. */
   asked(method: string, params: unknown): void {
+    if (method === 'mds.changeVersions') this.cluster.cutAudit?.asked(params as Params<'mds.changeVersions'>);
     if (method !== 'mds.changeMembers' && method !== 'mds.seal') return;
     const { requestId, loss, seal } = params as Params<'mds.changeMembers'> & Params<'mds.seal'>;
     const { world, oracle } = this.cluster;
@@ -81,7 +82,7 @@ export class Audit {
   /** At an acknowledgement under `known`: the newest set that any OST keeps is no wider. */
   checkStoredSets(known: readonly Member[]): void {
     const { nodes, world } = this.cluster;
-    const newest = this.newestKept();
+    const newest = this.newestKept([RecordType.SET, RecordType.OBJECT]);
     if (newest === null) return;
     const inForce = inSync(known).map((one) => one.ostId);
     for (const { ostId } of inSync(newest.members)) {
@@ -107,18 +108,14 @@ export class Audit {
     }
   }
 
-  /** By any OST, in the record of an attach or since. */
-  private newestKept(): StoredSet | null {
+  /** By any OST, as stored, or in the record of an attach as well. */
+  private newestKept(types: readonly number[]): StoredSet | null {
     const { object, nodes } = this.cluster;
-    if (this.keys.length === 0) {
-      const id = parseId(object!.id);
-      this.keys = [RecordType.SET, RecordType.OBJECT].map((type) =>
-        Buffer.from([type, ...id]).toString('hex'),
-      );
-    }
+    const id = parseId(object!.id);
+    const keys = types.map((type) => this.keyOf(type, id));
     let newest: StoredSet | null = null;
     for (const node of nodes.values()) {
-      for (const key of this.keys) {
+      for (const key of keys) {
         const bytes = node.disk.records.get(key);
         if (bytes === undefined) continue;
         const set = this.decodeSet(bytes);
@@ -126,6 +123,15 @@ export class Audit {
       }
     }
     return newest;
+  }
+
+  private keyOf(type: number, id: Uint8Array): string {
+    let key = this.keys.get(type);
+    if (key === undefined) {
+      key = Buffer.from([type, ...id]).toString('hex');
+      this.keys.set(type, key);
+    }
+    return key;
   }
 
   private decodeSet(bytes: Buffer): StoredSet {
@@ -140,13 +146,14 @@ export class Audit {
 
   /**
    * Of who asks. A writer that lives on over a rebuild goes by the set that the lost MDS had recorded for it, which may be
-   * on no OST yet. Whoever took over goes by what OSTs have, and that may have come to them after the rebuild.
+   * on no OST yet. Whoever took over goes by what OSTs have stored, and that may have come to them after the rebuild; not by
+   * what an attach brought, which has no word of a loss: one that only an attach knows of is recorded once more, and told (I8).
    */
   private setInForce(before: StoredObject, known: ObjectRecord | null): readonly Member[] {
     const { object, rebuiltFrom, session } = before;
     if (!isRebuilt(before)) return object.members;
     if (session.holder === REBUILT_HOLDER && known !== null) return known.members;
-    const kept = this.newestKept();
+    const kept = this.newestKept([RecordType.SET]);
     return kept !== null && kept.epoch > rebuiltFrom! ? kept.members : object.members;
   }
 

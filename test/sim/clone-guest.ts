@@ -187,16 +187,20 @@ export class CloneGuest {
   }
 
   private async finish(process: SimProcess, volume: Volume): Promise<void> {
-    const { cluster } = this;
+    const { mds } = this.cluster;
     const whole = () => {
       const { unreconciledRegions, members } = volume.status();
       return unreconciledRegions === 0 && members.every((member) => member.state === 'in-sync');
     };
-    while (!whole()) {
+    const isMoving = () => {
+      const { wanted = null, left = [] } = mds.find(this.id) ?? {};
+      return wanted !== null || left.length > 0;
+    };
+    while (!whole() || isMoving()) {
       if (process !== this.process || this.volume !== volume) return;
       await process.clock.sleep(100);
     }
-    for (const block of cluster.blocksIn(this.sizeBytes)) await this.read(volume, block);
+    for (const block of this.cluster.blocksIn(this.sizeBytes)) await this.read(volume, block);
     this.closed = true;
     await volume.close();
     this.volume = null;

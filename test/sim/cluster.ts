@@ -1,13 +1,17 @@
 import { createVolume } from '../../src/client/create.js';
+import type { Volume } from '../../src/client/index.js';
 import { asRawstorError } from '../../src/common/errors.js';
 import { MiB } from '../../src/common/units.js';
-import type { ObjectInfo, ObjectRecord } from '../../src/protocol/index.js';
+import { type ObjectInfo, type ObjectRecord, pendingOf } from '../../src/protocol/index.js';
 import { Audit } from './audit.js';
 import { Clones } from './clones.js';
+import { CutAudit } from './cut-audit.js';
+import { CutFaults } from './cut-faults.js';
 import { Guest } from './guest.js';
 import { type Load, newLoad } from './load.js';
 import { MdsLink, MdsNode } from './mds-node.js';
 import { Moves } from './moves.js';
+import { MovingGuest } from './moving-guest.js';
 import { Network } from './network.js';
 import { Next } from './next.js';
 import { BLOCK_BYTES, Oracle } from './oracle.js';
@@ -34,6 +38,8 @@ export interface ClusterPlan {
   readonly steps: number;
   readonly snapshots: boolean;
   readonly asksChanged: boolean;
+  /** Its guests move from gateway to gateway all along. */
+  readonly handOvers: boolean;
 }
 
 /** The simulated cluster with its one volume, and the guests that come and go on it. */
@@ -62,6 +68,7 @@ export class Cluster {
   private warm = 0;
   private guests = 0;
   readonly audit: Audit;
+  readonly cutAudit: CutAudit | null;
   readonly snapshots: Snapshots | null;
   readonly clones: Clones | null;
   /** A loss is on record that its writer does not know of yet. */
@@ -80,9 +87,14 @@ export class Cluster {
     this.audit = new Audit(this);
     this.snapshots = plan.snapshots ? new Snapshots(this) : null;
     this.clones = plan.snapshots ? new Clones(this) : null;
+    this.cutAudit = plan.snapshots ? new CutAudit(this) : null;
+    const cutFaults = plan.snapshots ? new CutFaults(this) : null;
     this.mds = new MdsNode(world, (before, after) => {
-      if (after.object.id === this.object?.id) this.audit.committed(before, after);
-      else this.clones?.committed(before, after);
+      if (after.object.id === this.object?.id) {
+        this.audit.committed(before, after);
+        this.cutAudit?.committed(before, after);
+        cutFaults?.committed(before, after);
+      } else this.clones?.committed(before, after);
     });
     this.blockCount = plan.chunks * BLOCKS_PER_CHUNK;
     this.load = newLoad(world);
@@ -170,7 +182,8 @@ export class Cluster {
 
   newGuest(takesOver: boolean): Guest {
     const number = this.guests++;
-    const guest = new Guest(this, `host${number % 2}`, `guest${number}`, takesOver);
+    const Kind = this.plan.handOvers ? MovingGuest : Guest;
+    const guest = new Kind(this, `host${number % 2}`, `guest${number}`, takesOver);
     this.guest = guest;
     return guest;
   }
@@ -190,16 +203,14 @@ export class Cluster {
     this.newGuest(true).open();
   }
 
-  opened(guest: Guest): void {
-    const { epoch } = guest.volume!.object;
+  opened(guest: Guest, { object: { epoch } }: Volume): void {
     // An open that was overtaken by a later one may end all the same; it is fenced as soon as it does something.
     if (epoch < this.openedEpoch) return guest.supersede();
     this.openedEpoch = epoch;
     this.next.tellOpened();
     for (const old of this.former) {
       // One that is still at its open may have the later session: its turn to be judged is when it has opened.
-      if (old !== guest && old.alive && old.volume !== null && old.volume.object.epoch < epoch)
-        old.supersede();
+      if (old !== guest && old.alive && old.wasBefore(epoch)) old.supersede();
     }
     this.lossKnown();
   }
@@ -289,6 +300,7 @@ export class Cluster {
   /** A call of an OST arrives. */
   called(method: string, node: OstNode): void {
     if (method === 'ost.regions') this.next.tell('list', node);
+    if (method === 'ost.mark') this.next.tell('mark', node);
     if (method !== 'ost.copy') return;
     this.world.count('copies');
     this.next.tell('copy', node);
@@ -335,8 +347,14 @@ export class Cluster {
     const placed = this.mds.placement(object, chunk);
     for (const [index, node] of this.osts.entries()) {
       if (!placed.includes(node.ostId)) continue;
-      const file = node.disk.files.get(`${object.id}/${chunk}.${object.headVersion}`);
-      visit(file?.[view].get(inChunk) ?? NO_BYTES, node, index);
+      const of = (version: number) => {
+        const file = node.disk.files.get(`${object.id}/${chunk}.${version}`);
+        return file?.[view].get(inChunk);
+      };
+      // Until the cut of a snapshot what is below the head is written.
+      const below = pendingOf(object)?.version;
+      const bytes = of(object.headVersion) ?? (below === undefined ? undefined : of(below));
+      visit(bytes ?? NO_BYTES, node, index);
     }
   }
 

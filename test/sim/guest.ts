@@ -1,4 +1,4 @@
-import { BlockFlag, BlockOp } from '../../src/block/device.js';
+import { BlockFlag, BlockOp, type BlockRequest } from '../../src/block/device.js';
 import type { Volume } from '../../src/client/index.js';
 import { type OpenVolumeOptions, openVolume } from '../../src/client/open.js';
 import { asRawstorError, type RawstorError } from '../../src/common/errors.js';
@@ -17,11 +17,11 @@ const OPEN_RETRY_MS = 300;
 /** A virtual machine and the gateway that serves its disk. */
 export class Guest {
   /** Of the machine it runs on. */
-  readonly name: string;
-  readonly holder: string;
+  name: string;
+  /** Who has the lease for it. */
+  holder: string;
   readonly cluster: Cluster;
   process: SimProcess;
-  volume: Volume | null = null;
   alive = true;
   /** Another guest has opened the volume since: nothing of this one may succeed any more. */
   superseded = false;
@@ -29,14 +29,15 @@ export class Guest {
   /** Since when a loss is known that no flush has told the guest of. */
   private lossUntoldMs = Number.POSITIVE_INFINITY;
   /** A takeover is one until it has succeeded, also when its gateway is started again meanwhile. */
-  private hasOpened = false;
-  private takesOver: boolean;
-  private attempt = 0;
-  private readonly outstanding = new Set<GuestRequest>();
+  protected hasOpened = false;
+  protected takesOver: boolean;
+  protected attempt = 0;
+  protected readonly outstanding = new Set<GuestRequest>();
   /** By offset, of the last write: one at a time is on its way. */
   private readonly sentTags = new Map<number, number>();
-  private readonly busyBlocks = new Map<number, number>();
-  private stopping = false;
+  protected readonly busyBlocks = new Map<number, number>();
+  protected stopping = false;
+  private opened: Volume | null = null;
 
   constructor(cluster: Cluster, name: string, holder: string, takesOver: boolean) {
     this.takesOver = takesOver;
@@ -50,14 +51,59 @@ export class Guest {
     return this.outstanding.size === 0;
   }
 
+  /** Of the gateway that serves it. */
+  get volume(): Volume | null {
+    return this.opened;
+  }
+
+  /** Whether it had the volume before that epoch. */
+  wasBefore(epoch: number): boolean {
+    return this.opened !== null && this.opened.object.epoch < epoch;
+  }
+
+  /** Whether its disk takes requests. */
+  protected get ready(): boolean {
+    return this.opened !== null;
+  }
+
+  /** Whether it stays where it is. */
+  get settled(): boolean {
+    return true;
+  }
+
+  protected send(block: BlockRequest): void {
+    this.opened!.submit(block);
+  }
+
+  /** To the end of a history. */
+  async close(): Promise<void> {
+    await this.opened!.close();
+  }
+
   /** Opens the volume, again and again until it works, and begins (or goes on) with the load. */
   open(): void {
     // Whose turn it is has been decided since: no tug of war.
     if (this.cluster.former.includes(this) && !this.hasOpened) return this.die();
     const options: OpenVolumeOptions = { mode: 'write', force: this.takesOver && !this.hasOpened };
-    const { cluster, process } = this;
-    const { world, network, mds } = cluster;
+    const { process } = this;
     this.opening = true;
+    const { env, link } = this.client(process);
+    openVolume(env, link as never, 'v', { ...options, timeoutMs: 5000 }, this.holder).then(
+      (volume) => {
+        if (!process.alive || process !== this.process) return;
+        this.opened = volume;
+        volume.onFatal = (error) => this.fatal(error);
+        this.hasVolume(volume);
+        this.begin();
+      },
+      (error) => this.cannotOpen(process, error),
+    );
+  }
+
+  /** What a gateway of this guest runs on. */
+  protected client(process: SimProcess): { env: ReturnType<typeof clientEnvironment>; link: MdsLink } {
+    const { cluster } = this;
+    const { world, network, mds } = cluster;
     const link = new MdsLink(world, network, process, mds);
     link.onAsked = (method, params) => cluster.audit.asked(method, params);
     link.onLossAnswered = () => {
@@ -67,30 +113,34 @@ export class Guest {
     const env = clientEnvironment(cluster, process, (op) =>
       this.sentTags.set(op.chunk * CHUNK_BYTES + op.offset, op.tag),
     );
-    openVolume(env, link as never, 'v', { ...options, timeoutMs: 5000 }, this.holder).then(
-      (volume) => {
-        if (!process.alive || process !== this.process) return;
-        this.opening = false;
-        this.volume = volume;
-        this.hasOpened = true;
-        volume.onFatal = (error) => this.fatal(error);
-        world.trace(`${this.name} has opened, epoch ${volume.object.epoch}`);
-        cluster.opened(this);
-        this.attempt++;
-        for (const request of this.outstanding) this.submit(request);
-        this.load();
-      },
-      (error) => {
-        if (!process.alive || process !== this.process) return;
-        const failure = asRawstorError(error);
-        world.trace(`${this.name} cannot open: ${failure.code}`);
-        if (failure.code === 'INTERNAL') world.fail(`open: ${failure.cause ?? failure.message}`);
-        world.count(`open ${failure.code}`);
-        // By one that came later, whose turn it is.
-        if (cluster.former.includes(this)) return this.die();
-        process.later(OPEN_RETRY_MS, 'opens again', () => this.open());
-      },
-    );
+    return { env, link };
+  }
+
+  /** Its gateway is the writer. */
+  protected hasVolume(volume: Volume): void {
+    this.hasOpened = true;
+    this.cluster.world.trace(`${this.name} has opened, epoch ${volume.object.epoch}`);
+    this.cluster.opened(this, volume);
+  }
+
+  /** What was not answered is sent to the gateway that is there now; then the load goes on. */
+  protected begin(): void {
+    this.opening = false;
+    this.attempt++;
+    for (const request of this.outstanding) this.submit(request);
+    this.load();
+  }
+
+  protected cannotOpen(process: SimProcess, error: unknown): void {
+    if (!process.alive || process !== this.process) return;
+    const { world, former } = this.cluster;
+    const failure = asRawstorError(error);
+    world.trace(`${this.name} cannot open: ${failure.code}`);
+    if (failure.code === 'INTERNAL') world.fail(`open: ${failure.cause ?? failure.message}`);
+    world.count(`open ${failure.code}`);
+    // By one that came later, whose turn it is.
+    if (former.includes(this)) return this.die();
+    process.later(OPEN_RETRY_MS, 'opens again', () => this.open());
   }
 
   /** The gateway is killed and started again; the guest waits and sends again what was not answered. */
@@ -114,7 +164,7 @@ export class Guest {
     this.forgetWrites();
   }
 
-  private forgetWrites(): void {
+  protected forgetWrites(): void {
     for (const { write } of this.outstanding) if (write !== null) this.cluster.oracle.forgotten(write);
   }
 
@@ -135,14 +185,14 @@ export class Guest {
     }
   }
 
-  private killGateway(): void {
-    this.volume = null;
+  protected killGateway(): void {
+    this.opened = null;
     this.opening = false;
     this.attempt++;
     this.process.kill();
   }
 
-  private fatal(error: RawstorError): void {
+  protected fatal(error: RawstorError): void {
     if (error.code === 'FENCED' && this.superseded) {
       this.cluster.world.count('fenced');
       return this.die();
@@ -168,11 +218,18 @@ export class Guest {
     this.cluster.world.fail(`${this.name} was ended by ${error.code}: ${error.message} ${error.cause ?? ''}`);
   }
 
-  private load(): void {
-    if (this.stopping || this.volume === null) return;
+  /** As much as it has under way at a time, now. */
+  burst(): void {
+    const { cluster, outstanding } = this;
+    if (this.stopping || !this.ready || cluster.quietUntilMs > cluster.world.nowMs) return;
+    while (outstanding.size < DEPTH && cluster.takeStep()) this.issue();
+  }
+
+  protected load(): void {
+    if (this.stopping || this.opening) return;
     const { process, cluster } = this;
+    this.burst();
     const quietMs = cluster.quietUntilMs - cluster.world.nowMs;
-    while (quietMs <= 0 && this.outstanding.size < DEPTH && cluster.takeStep()) this.issue();
     if (cluster.loadOver) return;
     process.later(Math.max(quietMs, this.thinkMs()), '', () => {
       if (process === this.process && this.alive) this.load();
@@ -207,7 +264,7 @@ export class Guest {
     this.submit(request);
   }
 
-  private submit(request: GuestRequest): void {
+  protected submit(request: GuestRequest): void {
     const { block } = request;
     request.attempt = this.attempt;
     request.submittedAtMs = this.cluster.world.nowMs;
@@ -216,7 +273,7 @@ export class Guest {
     // A request of an earlier gateway may still be named by its buffers: a new one gets its own.
     block.slices.clear();
     if (carries) block.slices.add(request.memory, 0, BLOCK_BYTES);
-    this.volume!.submit(block);
+    this.send(block);
   }
 
   done(request: GuestRequest, attempt: number, error: RawstorError | null): void {

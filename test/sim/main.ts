@@ -15,6 +15,7 @@ const { values } = parseArgs({
     jobs: { type: 'string', default: '1' },
     snapshots: { type: 'boolean', default: false },
     changed: { type: 'boolean', default: false },
+    'hand-overs': { type: 'boolean', default: false },
     trace: { type: 'boolean', default: false },
     keep: { type: 'boolean', default: false },
     help: { type: 'boolean', default: false },
@@ -24,15 +25,15 @@ const { values } = parseArgs({
 if (values.help) {
   process.stdout.write(
     'npm run sim -- [--from N] [--seeds COUNT | --hours H] [--steps OPERATIONS] [--jobs PROCESSES | --jobs all]\n' +
-      '               [--keep] [--snapshots [--changed]]    many histories; --keep goes on after five that fail\n' +
-      'npm run sim -- --seed N [--steps OPERATIONS] [--snapshots [--changed]] [--trace]      one, event by event\n',
+      '               [--keep] [--snapshots [--changed] | --hand-overs]    many histories; --keep goes on after five that fail\n' +
+      'npm run sim -- --seed N [--steps OPERATIONS] [--snapshots [--changed] | --hand-overs] [--trace]      one, event by event\n',
   );
   process.exit(0);
 }
 
 const steps = Number(values.steps);
-const { snapshots, changed: asksChanged } = values;
-const more = `${snapshots ? ' --snapshots' : ''}${asksChanged ? ' --changed' : ''}`;
+const { snapshots, changed: asksChanged, 'hand-overs': handOvers } = values;
+const more = `${snapshots ? ' --snapshots' : ''}${asksChanged ? ' --changed' : ''}${handOvers ? ' --hand-overs' : ''}`;
 const out = (text: string) => process.stdout.write(`${text}\n`);
 
 async function one(seed: number): Promise<boolean> {
@@ -41,6 +42,7 @@ async function one(seed: number): Promise<boolean> {
     steps,
     snapshots,
     asksChanged,
+    handOvers,
     ...(values.trace ? { onTrace: out } : {}),
   });
   const { violation, ...rest } = result;
@@ -66,7 +68,7 @@ async function many(): Promise<boolean> {
     const from = Number(values.from) + given;
     const size = Math.min(perBatch, total - given);
     given += size;
-    return { from, count: size, steps, snapshots, asksChanged };
+    return { from, count: size, steps, snapshots, asksChanged, handOvers };
   };
   const work = async (run: (batch: Batch) => ReturnType<typeof runBatch>) => {
     for (let batch = next(); batch !== null; batch = next()) {

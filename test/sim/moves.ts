@@ -8,7 +8,7 @@ const REFUSED = ['BUSY', 'UNSATISFIABLE', 'INVALID', 'NOT_FOUND'];
 const LOST = ['TIMEOUT', 'CONNECTION_LOST', 'UNAVAILABLE'];
 
 /**
- * Somebody wants the volume's copies elsewhere, again and again, as a drain or a rebalance does; now and then the wish is
+ * Somebody wants the volume's copies elsewhere, or those of its clones, again and again, as a drain or a rebalance does; now and then the wish is
  * taken back. With a random of its own: histories without moves are the same as ever.
  */
 export class Moves {
@@ -43,8 +43,8 @@ export class Moves {
   }
 
   private async ask(): Promise<void> {
-    const { world, mds, nodes, object } = this.cluster;
-    const { id } = object!;
+    const { world, mds, nodes } = this.cluster;
+    const id = this.pick();
     const { pool } = mds.peek(id).object.map;
     const spare = [...nodes.keys()].filter((ostId) => !pool.some((target) => target.ostId === ostId));
     const from = pool[this.random.below(pool.length)]!.ostId;
@@ -54,8 +54,18 @@ export class Moves {
       await this.link.call('mds.cancelMove', { id });
       return;
     }
-    world.trace(`MOVE from ${nodes.get(from)!.name} to ${nodes.get(to)!.name}`);
+    world.trace(
+      `MOVE ${id === this.cluster.object!.id ? '' : 'a clone '}from ${nodes.get(from)!.name} to ${nodes.get(to)!.name}`,
+    );
     await this.link.call('mds.move', { id, from, to, dryRun: false });
-    world.count('movesWanted');
+    world.count(id === this.cluster.object!.id ? 'movesWanted' : 'cloneMovesWanted');
+  }
+
+  /** The volume, or one of its clones where there are some. */
+  private pick(): string {
+    const { object, clones } = this.cluster;
+    const known = (clones?.promised() ?? []).filter((id) => this.cluster.mds.find(id) !== null);
+    const volumes = [object!.id, ...known];
+    return volumes.length === 1 ? volumes[0]! : volumes[this.random.below(volumes.length)]!;
   }
 }

@@ -1,7 +1,7 @@
 import type { OstNode } from './ost-node.js';
 
 /** Things that arrive at an OST and that a fault may wait for. */
-export type Arrival = 'copy' | 'write' | 'flush' | 'list';
+export type Arrival = 'copy' | 'write' | 'flush' | 'list' | 'mark';
 
 type Told = ((node: OstNode) => void) | null;
 
@@ -13,6 +13,8 @@ export class Next {
   flush: Told = null;
   /** An OST is asked for its newer regions. */
   list: Told = null;
+  /** An OST is asked to make regions ready for the next tag. */
+  mark: Told = null;
   /** A guest has opened the volume. */
   opened: (() => void) | null = null;
 
@@ -42,6 +44,7 @@ export class Next {
     this.write = null;
     this.flush = null;
     this.list = null;
+    this.mark = null;
     this.opened = null;
   }
 }

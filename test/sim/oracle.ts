@@ -164,12 +164,7 @@ export class Oracle {
     if (before === undefined) {
       for (let sector = 0; sector < SECTORS; sector++) {
         const value = bytes.readUInt32LE(sector * SECTOR_BYTES);
-        if (this.mayShow(cut, block, sector, value)) continue;
-        const { from, end } = this.rangeOf(cut, block, sector);
-        this.world.fail(
-          `${where} has in block ${block} sector ${sector} write ${value} (index ${this.lastOf(block, sector, value)}), ` +
-            `legal from index ${from} to ${end - 1}`,
-        );
+        if (!this.mayShow(cut, block, sector, value)) this.failCut(cut, block, sector, value, where);
       }
       cut.read.set(block, Buffer.from(bytes));
     } else if (!before.equals(bytes)) {
@@ -177,6 +172,22 @@ export class Oracle {
         `${where} has in block ${block} write ${bytes.readUInt32LE(0)}, and was read as ${before.readUInt32LE(0)}`,
       );
     }
+  }
+
+  /** What a disk has of a snapshot that nobody has read: it may be, and what was acknowledged is there. */
+  checkFrozen(cut: Cut, block: number, bytes: Buffer, where: string): void {
+    for (let sector = 0; sector < SECTORS; sector++) {
+      const value = bytes.readUInt32LE(sector * SECTOR_BYTES);
+      if (!this.mayShow(cut, block, sector, value)) this.failCut(cut, block, sector, value, where);
+    }
+  }
+
+  private failCut(cut: Cut, block: number, sector: number, value: number, where: string): void {
+    const { from, end } = this.rangeOf(cut, block, sector);
+    this.world.fail(
+      `${where} has in block ${block} sector ${sector} write ${value} (index ${this.lastOf(block, sector, value)}), ` +
+        `legal from index ${from} to ${end - 1}`,
+    );
   }
 
   /** Blocks that surely are not what a snapshot has: whatever write they may have of those since `floors` was issued after it was there. */
@@ -240,6 +251,12 @@ export class Oracle {
 
   readDone(check: ReadCheck, bytes: Buffer, who: string): void {
     const problem = this.judge(check, bytes, true);
+    if (problem !== null) this.world.fail(`${who} read ${problem}`);
+  }
+
+  /** Somebody reads who does not write: what was acknowledged before that is there, and nothing more is known of it. */
+  peeked(check: ReadCheck, bytes: Buffer, who: string): void {
+    const problem = this.judge(check, bytes, false);
     if (problem !== null) this.world.fail(`${who} read ${problem}`);
   }
 

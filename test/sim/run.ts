@@ -1,4 +1,5 @@
 import { seededRandom } from '../../src/common/random.js';
+import { isRebuilt } from '../../src/mds/in-sync-sets.js';
 import { Cluster } from './cluster.js';
 import { findLeaks } from './leaks.js';
 import { loseMds } from './rebuild.js';
@@ -14,6 +15,8 @@ export interface RunOptions {
   readonly snapshots?: boolean;
   /** With them: guests ask all along what has changed since one. */
   readonly asksChanged?: boolean;
+  /** Guests move from gateway to gateway all along. Not with snapshots. */
+  readonly handOvers?: boolean;
   readonly onTrace?: (line: string) => void;
 }
 
@@ -60,7 +63,10 @@ export function runSeed(options: RunOptions): Promise<RunResult> {
   });
 }
 
-function history(world: World, { steps, snapshots = false, asksChanged = false }: RunOptions): void {
+function history(
+  world: World,
+  { steps, snapshots = false, asksChanged = false, handOvers = false }: RunOptions,
+): void {
   const { random } = world;
   const osts = 2 + random.below(2);
   const replicas = Math.min(osts, world.chance(0.1) ? 1 : world.chance(0.7) ? 2 : 3);
@@ -77,6 +83,7 @@ function history(world: World, { steps, snapshots = false, asksChanged = false }
     steps,
     snapshots,
     asksChanged,
+    handOvers,
   });
   cluster.start();
   cluster.snapshots?.begin();
@@ -125,7 +132,7 @@ function calm(world: World, cluster: Cluster): void {
   world.run(up, CALM_LIMIT_MS, 'every server');
   world.run(() => cluster.loadOver, LOAD_LIMIT_MS, 'the rest of the load');
   guest.stop();
-  world.run(() => guest.volume !== null && guest.idle, CALM_LIMIT_MS, 'the last requests');
+  world.run(() => guest.volume !== null && guest.idle && guest.settled, CALM_LIMIT_MS, 'the last requests');
   const whole = () => {
     const status = guest.volume?.status();
     return status?.unreconciledRegions === 0 && status.members.every((member) => member.state === 'in-sync');
@@ -151,14 +158,20 @@ function calm(world: World, cluster: Cluster): void {
     rot.scrub();
   }
   world.run(() => rot === null || rot.repaired, CALM_LIMIT_MS, 'the repair of what changed by itself');
-  if (cluster.snapshots !== null) endOfVersions(world, cluster);
+  if (cluster.snapshots !== null) {
+    endOfVersions(world, cluster);
+    // A tool may have had the volume meanwhile, and the gateway has opened it again.
+    world.run(() => guest.idle && whole(), CALM_LIMIT_MS, 'all replicas in sync at the end');
+  }
   let closed = false;
-  volume.close().then(() => {
+  guest.close().then(() => {
     closed = true;
   });
   world.run(() => closed, CALM_LIMIT_MS, 'close');
-  const { object, clean } = mds.peek(cluster.object!.id);
-  if (!clean) world.fail('the last close was not clean');
+  const stored = mds.peek(cluster.object!.id);
+  const { object } = stored;
+  // A writer that has changed nothing since the MDS was rebuilt may speak of a seal which that does not know.
+  if (!stored.clean && !isRebuilt(stored)) world.fail('the last close was not clean');
   if (cluster.snapshots !== null) checkVersions(world, cluster);
   else {
     cluster.compareDisks(object, 'cached');

@@ -6,6 +6,7 @@ export interface Batch {
   readonly steps: number;
   readonly snapshots?: boolean;
   readonly asksChanged?: boolean;
+  readonly handOvers?: boolean;
   /** Ends with the first that fails. */
   readonly firstOnly?: boolean;
 }
@@ -27,11 +28,12 @@ export async function runBatch({
   steps,
   snapshots = false,
   asksChanged = false,
+  handOvers = false,
   firstOnly,
 }: Batch): Promise<BatchDone> {
   const done: BatchDone = { count, failures: [], counts: {} };
   for (let seed = from; seed < from + count; seed++) {
-    const { violation, counts } = await runSeed({ seed, steps, snapshots, asksChanged });
+    const { violation, counts } = await runSeed({ seed, steps, snapshots, asksChanged, handOvers });
     addCounts(done.counts, counts);
     if (violation === null) continue;
     done.failures.push({ seed, violation });

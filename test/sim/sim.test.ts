@@ -20,18 +20,21 @@ const FOUND = [
 
 /** The same of histories with snapshots and clones. */
 const SNAPSHOT_FOUND = [1348, 20_010];
+/** The same of histories whose guests move. */
+const MOVING_FOUND = [16, 25, 29, 174];
+const MOVING_SEEDS = Array.from({ length: LONG ? 1000 : 40 }, (_, i) => i + 1);
 const SNAPSHOT_SEEDS = Array.from({ length: LONG ? 600 : 30 }, (_, i) => i + 1);
 
 async function run(
   seeds: readonly number[],
-  { snapshots = false, asksChanged = false } = {},
+  { snapshots = false, asksChanged = false, handOvers = false } = {},
 ): Promise<Record<string, number>> {
   const totals: Record<string, number> = {};
   const failed: string[] = [];
   for (const seed of seeds) {
-    const { violation, counts } = await runSeed({ seed, steps: STEPS, snapshots, asksChanged });
+    const { violation, counts } = await runSeed({ seed, steps: STEPS, snapshots, asksChanged, handOvers });
     addCounts(totals, counts);
-    const more = `${snapshots ? ' --snapshots' : ''}${asksChanged ? ' --changed' : ''}`;
+    const more = `${snapshots ? ' --snapshots' : ''}${asksChanged ? ' --changed' : ''}${handOvers ? ' --hand-overs' : ''}`;
     if (violation !== null)
       failed.push(`npm run sim -- --seed ${seed} --steps ${STEPS}${more}: ${violation}`);
   }
@@ -75,6 +78,20 @@ describe('the simulated cluster', () => {
       const totals = await run([...SNAPSHOT_FOUND, ...SNAPSHOT_SEEDS], { snapshots: true });
       for (const what of ['snapshot', 'remove', 'versionsRead', 'changedAsked']) {
         expect(totals[what], what).toBeGreaterThan(SNAPSHOT_SEEDS.length);
+      }
+    },
+    LONG ? 60 * MINUTES : 8 * MINUTES,
+  );
+
+  it(
+    'hands a volume over with its guest through all of it, and to nobody else',
+    async () => {
+      const totals = await run([...MOVING_FOUND, ...MOVING_SEEDS], { handOvers: true });
+      for (const what of ['handOvers', 'standbyReads']) {
+        expect(totals[what], what).toBeGreaterThan(MOVING_SEEDS.length);
+      }
+      for (const what of ['failedMoves', 'movesBack']) {
+        expect(totals[what], what).toBeGreaterThan(MOVING_SEEDS.length / 4);
       }
     },
     LONG ? 60 * MINUTES : 8 * MINUTES,

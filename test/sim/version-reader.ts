@@ -1,3 +1,4 @@
+import { asRawstorError } from '../../src/common/errors.js';
 import { heapMemory } from '../../src/io/memory.js';
 import { ChunkOp, type ObjectRecord, Opcode, type OstPeer } from '../../src/protocol/index.js';
 import { type Contents, checkChanged } from './changed.js';
@@ -78,9 +79,25 @@ export class VersionReader {
   ): Promise<Reader> {
     const { handle } =
       session === null
-        ? await peer.call('ost.attachSnapshot', { objectId, version })
+        ? await this.attachSnapshot(peer, objectId, version)
         : await peer.call('ost.attachReader', { objectId, sessionEpoch: session });
     return { peer, handle, version, sessionEpoch: session ?? 0 };
+  }
+
+  /** The MDS answers who wants one before the writer has told the OSTs, which are asked again, as readers do. */
+  private async attachSnapshot(
+    peer: OstPeer,
+    objectId: string,
+    version: number,
+  ): Promise<{ handle: number }> {
+    for (let left = 20; ; left--) {
+      try {
+        return await peer.call('ost.attachSnapshot', { objectId, version });
+      } catch (error) {
+        if (asRawstorError(error).code !== 'NOT_FOUND' || left === 0) throw error;
+        await this.process.clock.sleep(100);
+      }
+    }
   }
 
   private read(reader: Reader, block: number, node: OstNode): Promise<Buffer> {

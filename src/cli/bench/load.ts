@@ -1,9 +1,9 @@
 import { randomBytes } from 'node:crypto';
 import { type BlockDevice, BlockOp, type BlockOwner, BlockRequest } from '../../block/index.js';
 import { RawstorError } from '../../common/errors.js';
+import { Histogram } from '../../common/histogram.js';
 import type { Random } from '../../common/random.js';
 import type { Io, PoolBuffer } from '../../io/index.js';
-import { Histogram } from './histogram.js';
 
 export interface LoadSpec {
   /** Part of the operations that are writes, 0 to 1. */

@@ -44,8 +44,9 @@ export type LayeredDevice = BlockDevice & Required<Pick<BlockDevice, 'layers'>>;
 export async function* changedRanges(
   device: LayeredDevice,
   since: Mark,
+  begin = 0,
 ): AsyncGenerator<{ from: number; until: number }, undefined> {
-  let offset = 0;
+  let offset = begin;
   while (offset < device.sizeBytes) {
     const asked = Math.min(device.sizeBytes - offset, LIMITS.rangeBytes);
     for (const { lengthBytes, depth } of await device.layers(since, offset, asked)) {
@@ -57,8 +58,13 @@ export async function* changedRanges(
 }
 
 /** The steps over what is not as it was. @throws as `changedRanges` */
-export async function* changedPieces(device: LayeredDevice, since: Mark): AsyncGenerator<Piece, undefined> {
-  for await (const { from, until } of changedRanges(device, since)) yield* piecesOf(device, from, until);
+export async function* changedPieces(
+  device: LayeredDevice,
+  since: Mark,
+  begin = 0,
+): AsyncGenerator<Piece, undefined> {
+  for await (const { from, until } of changedRanges(device, since, begin))
+    yield* piecesOf(device, from, until);
 }
 
 /** One after another however many ask. */

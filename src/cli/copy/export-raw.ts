@@ -2,20 +2,34 @@ import type { Writable } from 'node:stream';
 import { type BlockDevice, BlockOp } from '../../block/index.js';
 import { asRawstorError, RawstorError } from '../../common/errors.js';
 import type { IoFile } from '../../io/index.js';
-import { piecesOf, type ReadOptions, readInOrder, taking } from './device-pieces.js';
+import { type Piece, piecesOf, type ReadOptions, readInOrder, taking } from './device-pieces.js';
 import { inLanes, Lane, PIECE_BYTES } from './lane.js';
+import type { Checkpoints } from './resumable-file.js';
 import { zeroRuns } from './zero-runs.js';
 
 export interface ExportOptions extends ReadOptions {
   onProgress(doneBytes: number): void;
 }
 
-/** Copies a device to an empty file of its size; what is zero stays a hole. */
-export async function exportToFile(device: BlockDevice, file: IoFile, options: ExportOptions): Promise<void> {
+/** A copy that can be gone on with: everything before `fromBytes` is in the file. */
+export interface Resuming {
+  readonly fromBytes: number;
+  readonly checkpoints: Checkpoints;
+}
+
+/** Copies a device to a file, an empty one or one with a part of it; what is zero stays a hole. */
+export async function exportToFile(
+  device: BlockDevice,
+  file: IoFile,
+  options: ExportOptions,
+  resuming?: Resuming,
+): Promise<void> {
   const { io, signal, pace } = options;
+  const { fromBytes = 0, checkpoints } = resuming ?? {};
   await file.truncate(device.sizeBytes);
-  let doneBytes = 0;
-  const next = taking(piecesOf(device));
+  let doneBytes = fromBytes;
+  const order = new RisingOrder(fromBytes);
+  const next = order.of(taking(piecesOf(device, fromBytes)));
   await inLanes(io, signal, next, async (lane, piece) => {
     if (!piece.zero) {
       await pace?.(piece.length);
@@ -24,14 +38,49 @@ export async function exportToFile(device: BlockDevice, file: IoFile, options: E
         if (!zero) await lane.writeFile(file, piece.offset + from, from, to - from);
       }
     }
+    order.done(piece);
     doneBytes += piece.length;
     options.onProgress(doneBytes);
+    if (checkpoints?.due() !== true) return;
+    // Looked at first: the sync covers what was written before it.
+    const { doneUntil } = order;
+    await lane.syncFile(file);
+    await checkpoints.save(doneUntil);
   });
   const lane = new Lane(io);
   try {
     await lane.syncFile(file);
   } finally {
     lane.release();
+  }
+}
+
+/** How far everything is done, of steps that begin in rising order and end in any. */
+class RisingOrder {
+  private readonly begun = new Set<number>();
+  private reached: number;
+
+  constructor(from: number) {
+    this.reached = from;
+  }
+
+  of(next: () => Promise<Piece | null>): () => Promise<Piece | null> {
+    return async () => {
+      const piece = await next();
+      if (piece !== null) {
+        this.begun.add(piece.offset);
+        this.reached = piece.offset + piece.length;
+      }
+      return piece;
+    };
+  }
+
+  done({ offset }: Piece): void {
+    this.begun.delete(offset);
+  }
+
+  get doneUntil(): number {
+    return this.begun.size === 0 ? this.reached : Math.min(...this.begun);
   }
 }
 

@@ -13,6 +13,8 @@ export interface ImportOptions {
   /** The device reads as zeros everywhere: holes need nothing. */
   readonly deviceIsEmpty: boolean;
   readonly signal: AbortSignal;
+  /** Bounds how fast is written. */
+  readonly pace?: (bytes: number) => Promise<void>;
   onProgress(doneBytes: number): void;
 }
 
@@ -34,8 +36,10 @@ export async function importRaw(file: IoFile, device: BlockDevice, options: Impo
     return done === true ? null : value;
   };
   await inLanes(io, signal, next, async (lane, piece) => {
-    if (!piece.hole) await copyPiece(lane, file, device, piece, deviceIsEmpty);
-    else if (!deviceIsEmpty) await zero(lane, device, piece.offset, piece.length);
+    if (!piece.hole) {
+      await options.pace?.(piece.length);
+      await copyPiece(lane, file, device, piece, deviceIsEmpty);
+    } else if (!deviceIsEmpty) await zero(lane, device, piece.offset, piece.length);
     doneBytes += piece.length;
     options.onProgress(doneBytes);
   });

@@ -33,7 +33,7 @@ export class Lane implements BlockOwner, FileOpOwner {
   private where = '';
 
   /** @throws RawstorError LIMIT when the pool is used up */
-  constructor(io: Io) {
+  constructor(io: Pick<Io, 'pool'>) {
     const buffer = io.pool.acquire(PIECE_BYTES);
     if (buffer === null) throw new RawstorError('LIMIT', 'no memory is left for I/O buffers');
     this.buffer = buffer;

@@ -55,6 +55,11 @@ function notInstalled(error: Error): RawstorError {
   });
 }
 
+/** To copy a raw image out: qemu-img's own cache mode for what it writes is unsafe, which promises no flush. */
+export function exportArgs(format: string, from: string, to: string, more: readonly string[] = []): string[] {
+  return ['convert', '-p', ...more, '-t', 'writeback', '-f', 'raw', '-O', format, from, to];
+}
+
 /** Size of the disk inside an image. */
 export async function virtualSizeBytes(path: string, format: string, signal: AbortSignal): Promise<number> {
   const text = await qemuImg(['info', '--output=json', '-f', format, path], { signal });

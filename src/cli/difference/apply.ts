@@ -3,16 +3,23 @@ import type { Volume } from '../../client/index.js';
 import { RawstorError } from '../../common/errors.js';
 import { LIMITS } from '../../common/limits.js';
 import { type ReadOptions, taking } from '../copy/device-pieces.js';
+import { DifferingWrites } from '../copy/differing-writes.js';
 import { inLanes } from '../copy/lane.js';
 import type { NamedSnapshot } from '../snapshots.js';
 import type { DifferenceItem } from './decoder.js';
 import type { DifferenceHead } from './format.js';
+import { canGoOn } from './go-on.js';
+import type { RangeSet } from './range-set.js';
 import { headOfStream } from './read.js';
 import { baseOf, checkNew, markName, marksOfApplies, standingOf } from './target.js';
 
 export interface ApplyOptions extends ReadOptions {
   /** Takes back what the volume has become since; it is kept as a snapshot of this name. */
   readonly keepAs: string | null;
+  /** Goes on with what an earlier one has left half done, and leaves what it has done when it fails. */
+  readonly resume: boolean;
+  /** Where the whole stream has something, null where that is not known. */
+  readonly ranges: RangeSet | null;
   onHead(head: DifferenceHead): void;
   onProgress(offset: number): void;
   note(text: string): void;
@@ -22,6 +29,8 @@ export interface Applied {
   readonly head: DifferenceHead;
   readonly dataBytes: number;
   readonly zeroBytes: number;
+  /** Of the data, what was there already. */
+  readonly foundBytes: number;
   /** A snapshot of what was taken back. */
   readonly keptAs: string | null;
 }
@@ -42,23 +51,27 @@ export async function applyDifference(
   const base = baseOf(volume.object, head);
   checkNew(volume.object, head);
   options.onHead(head);
-  const keptAs = await returnTo(volume, base, options);
   const { objectId, version } = head.to;
   const origin = { objectId, version };
-  await volume.change({ kind: 'snapshot', name: markName(head.to.name), origin });
+  const goesOn = options.resume && (await canGoOn(volume, base, head, options.ranges, options.io));
+  if (goesOn) options.note(`going on with what is done of @${head.to.name}`);
+  const keptAs = goesOn ? null : await returnTo(volume, base, options);
+  if (!goesOn) await volume.change({ kind: 'snapshot', name: markName(head.to.name), origin });
+  const differing = goesOn ? new DifferingWrites(volume, options.io.pool) : null;
   let counted: Pick<Applied, 'dataBytes' | 'zeroBytes'>;
   try {
     const { sizeBytes } = head.to;
     if (sizeBytes !== volume.sizeBytes) await volume.change({ kind: 'resize', sizeBytes });
-    counted = await write(volume, items, options);
+    counted = await write(differing ?? volume, items, options);
     await volume.change({ kind: 'snapshot', name: head.to.name, origin });
   } catch (error) {
-    await takeBack(volume, base, options);
+    if (options.resume) options.note(`${volume.object.name} has half of it: go on with --resume`);
+    else await takeBack(volume, base, options);
     throw error;
   }
   // It is applied: a mark that stays is in nobody's way, and goes with the next one.
   await removeMarks(volume).catch(() => options.note(`@${markName(head.to.name)} is left: remove it`));
-  return { head, ...counted, keptAs };
+  return { head, ...counted, foundBytes: differing?.sameBytes ?? 0, keptAs };
 }
 
 /** @throws RawstorError CONFLICT when it is another than at its snapshot, and may not be taken back */

@@ -48,6 +48,11 @@ export class DifferenceDecoder {
   private atByte = 0;
   /** Where the next range may begin. */
   private nextOffset = 0;
+  /** Where the last whole record ends, END left out: how much of a stream that was cut short is one. */
+  wholeBytes = 0;
+  wholeRecords = 0;
+  /** Ranges after the last whole record begin here at the earliest. */
+  wholeUntil = 0;
 
   /** @param name of the stream, for messages */
   constructor(name: string) {
@@ -82,6 +87,11 @@ export class DifferenceDecoder {
     else if (this.awaited === 'header') item = this.header(bytes);
     else item = this.payload(bytes);
     this.atByte += bytes.length;
+    if (item !== null && item.kind !== 'end') {
+      this.wholeBytes = this.atByte;
+      this.wholeRecords = this.records;
+      this.wholeUntil = this.nextOffset;
+    }
     return item;
   }
 

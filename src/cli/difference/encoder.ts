@@ -27,6 +27,11 @@ export class DifferenceEncoder {
   private zeroFrom = 0;
   private zeroUntil = 0;
 
+  /** Goes on behind what another one made. */
+  adopt(bytes: Buffer): void {
+    this.hash.update(bytes);
+  }
+
   begin(head: DifferenceHead): Buffer[] {
     const preamble = Buffer.alloc(PREAMBLE_BYTES);
     MAGIC.copy(preamble);

@@ -34,6 +34,13 @@ export function headOf(
   };
 }
 
+/** What is in the stream already. */
+export interface BegunDifference {
+  readonly encoder: DifferenceEncoder;
+  /** In the volume: everything before is told. */
+  readonly fromOffset: number;
+}
+
 /** Writes what changed to a device, a snapshot, since an older one. @throws RawstorError NOT_FOUND when that goes meanwhile */
 export async function makeDifference(
   device: LayeredDevice,
@@ -41,13 +48,15 @@ export async function makeDifference(
   head: DifferenceHead,
   stream: Writable,
   options: MakeOptions,
+  begun?: BegunDifference,
 ): Promise<DifferenceTotals> {
-  const encoder = new DifferenceEncoder();
+  const encoder = begun?.encoder ?? new DifferenceEncoder();
   const write = async (buffers: readonly Buffer[]) => {
     for (const bytes of buffers) await writeTo(stream, bytes);
   };
-  await write(encoder.begin(head));
-  await readInOrder(device, changedPieces(device, since), options, async ({ offset, length, zero }, lane) => {
+  if (begun === undefined) await write(encoder.begin(head));
+  const pieces = changedPieces(device, since, begun?.fromOffset);
+  await readInOrder(device, pieces, options, async ({ offset, length, zero }, lane) => {
     if (zero) await write(encoder.zero(offset, length));
     else {
       for (const run of zeroRuns(lane.bytes(0, length))) {

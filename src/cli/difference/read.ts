@@ -4,6 +4,7 @@ import { asRawstorError, RawstorError } from '../../common/errors.js';
 import { MiB } from '../../common/units.js';
 import { DifferenceDecoder, type DifferenceItem } from './decoder.js';
 import type { DifferenceHead } from './format.js';
+import { RangeSet } from './range-set.js';
 
 /** The items of a stream, END left out; when the last one has come, all was there. @throws RawstorError BAD_DATA, CHECKSUM, VERSION, NOT_FOUND */
 export async function* readDifference(
@@ -38,6 +39,12 @@ export async function headOfStream(
 }
 
 /** Reads a stream from end to end, so that a damaged one is known of before anything is changed. @throws as above */
-export async function checkDifference(path: string, signal: AbortSignal): Promise<void> {
-  for await (const _ of readDifference(path, signal)) signal.throwIfAborted();
+export async function checkDifference(path: string, signal: AbortSignal): Promise<RangeSet> {
+  const ranges = new RangeSet();
+  for await (const item of readDifference(path, signal)) {
+    signal.throwIfAborted();
+    if (item.kind === 'data') ranges.add(item.offset, item.bytes.length);
+    if (item.kind === 'zero') ranges.add(item.offset, item.length);
+  }
+  return ranges;
 }

@@ -1,12 +1,14 @@
 import { createWriteStream } from 'node:fs';
-import { open } from 'node:fs/promises';
+import { truncate } from 'node:fs/promises';
+import type { Writable } from 'node:stream';
 import { finished } from 'node:stream/promises';
 import { RawstorError } from '../../common/errors.js';
 import { formatSizeBytes } from '../../common/units.js';
 import type { Context } from '../context.js';
 import { withPartialFile } from '../copy/partial-file.js';
 import { findSnapshot, namedSnapshot, splitSnapshotRef } from '../snapshots.js';
-import { headOf, makeDifference } from './make.js';
+import { begunDifference } from './begun.js';
+import { type BegunDifference, headOf, makeDifference } from './make.js';
 
 export interface DifferenceRequest {
   /** `VOLUME@SNAPSHOT`. */
@@ -15,6 +17,8 @@ export interface DifferenceRequest {
   readonly since: string;
   /** `-` for stdout. */
   readonly file: string;
+  /** Goes on with what an earlier one has left of the same, and leaves what it has made when it fails. */
+  readonly resume: boolean;
   readonly signal: AbortSignal;
   readonly pace?: (bytes: number) => Promise<void>;
 }
@@ -22,7 +26,7 @@ export interface DifferenceRequest {
 /** What `rawstor-volume export VOLUME@SNAPSHOT --since OLDER` does. @throws RawstorError USAGE, NOT_FOUND, INVALID, ... */
 export async function exportDifference(
   context: Context,
-  { ref, since, file, signal, pace }: DifferenceRequest,
+  { ref, since, file, resume, signal, pace }: DifferenceRequest,
 ): Promise<void> {
   if (splitSnapshotRef(ref) === null) {
     throw new RawstorError('USAGE', 'what a volume is now changes while it is read: name a snapshot of it', {
@@ -40,10 +44,22 @@ export async function exportDifference(
   const onProgress = (offset: number) => progress.update(offset);
   const options = { io: context.io(), signal, onProgress, ...(pace === undefined ? {} : { pace }) };
   try {
-    const make = (stream: NodeJS.WritableStream) =>
-      makeDifference(device, from, head, stream as typeof process.stdout, options);
-    const totals = file === '-' ? await make(process.stdout) : await toFile(file, make);
-    if (file === '-') return;
+    const make = (stream: Writable, begun?: BegunDifference) =>
+      makeDifference(device, from, head, stream, options, begun);
+    if (file === '-') {
+      await make(process.stdout);
+      return;
+    }
+    const totals = await withPartialFile(
+      file,
+      async (partial) => {
+        const begun = resume ? await begunDifference(partial, head) : undefined;
+        const at = begun?.encoder.totals.streamBytes ?? 0;
+        if (at > 0) context.note(`${context.program}: going on at ${formatSizeBytes(at)} of ${partial}`);
+        return await toFile(partial, at, (stream) => make(stream, begun));
+      },
+      { keep: resume },
+    );
     const result = { name, id: volume.id, since, sizeBytes, file, format: 'difference', ...totals };
     context.output.one(result, () => [
       `exported what changed in ${name} since ${since} to ${file}: ${formatSizeBytes(totals.dataBytes)} of data, ` +
@@ -55,20 +71,21 @@ export async function exportDifference(
   }
 }
 
-async function toFile<T>(file: string, make: (stream: NodeJS.WritableStream) => Promise<T>): Promise<T> {
-  return await withPartialFile(file, async (partial) => {
-    const stream = createWriteStream(partial, { flags: 'r+' });
-    let made: T;
-    try {
-      made = await make(stream);
-    } catch (error) {
-      stream.destroy();
-      throw error;
-    }
-    stream.end();
-    await finished(stream);
-    const handle = await open(partial, 'r+');
-    await handle.sync().finally(() => handle.close());
-    return made;
-  });
+async function toFile<T>(
+  partial: string,
+  atByte: number,
+  make: (stream: Writable) => Promise<T>,
+): Promise<T> {
+  await truncate(partial, atByte);
+  const stream = createWriteStream(partial, { flags: 'r+', start: atByte });
+  let made: T;
+  try {
+    made = await make(stream);
+  } catch (error) {
+    stream.destroy();
+    throw error;
+  }
+  stream.end();
+  await finished(stream);
+  return made;
 }

@@ -1,5 +1,6 @@
 import { hostname } from 'node:os';
 import { type ControlLink, findMds, type Patience } from '../../client/index.js';
+import type { ServerInfo } from '../../protocol/index.js';
 import type { Context } from '../context.js';
 import { processName } from '../process-name.js';
 import { type RoleEnvironment, reachable } from '../roles/environment.js';
@@ -9,14 +10,23 @@ import { Registration } from './registration.js';
 const USUAL_WAIT_MS = 10_000;
 
 export interface AwaitedMds {
-  /** Of the gateway, now and when it serves. */
-  readonly id: string;
   readonly addresses: readonly string[];
   /** Told meanwhile that a gateway is coming. */
   readonly mgs: ControlLink | null;
-  /** Where it will listen; sockets that it was started with have no address yet. */
-  readonly listen: readonly string[];
-  readonly labels: Record<string, string> | undefined;
+  /** As what. */
+  readonly registered: Registered | null;
+}
+
+export type Registered = Pick<ServerInfo, 'role' | 'id' | 'addresses' | 'labels'>;
+
+/** An NBD gateway that is to listen there. Sockets that it was started with have no address yet. */
+export function nbdGateway(
+  id: string,
+  listen: readonly string[],
+  labels: Record<string, string> | undefined,
+): Registered {
+  const addresses = reachable(listen).filter((each) => !each.startsWith('fd:'));
+  return { role: 'nbd', id, addresses, labels: { host: hostname(), ...labels } };
 }
 
 /**
@@ -27,21 +37,14 @@ export interface AwaitedMds {
 export async function awaitMds(
   context: Context,
   { io, clock, log }: RoleEnvironment,
-  { id, addresses, mgs, listen, labels }: AwaitedMds,
+  { addresses, mgs, registered }: AwaitedMds,
   stopping: AbortSignal,
 ): Promise<void> {
-  const info = {
-    role: 'nbd' as const,
-    id,
-    addresses: reachable(listen).filter((each) => !each.startsWith('fd:')),
-    labels: { host: hostname(), ...labels },
-    capacityBytes: 0,
-    freeBytes: 0,
-    waitsFor: 'the MDS',
-  };
   let told: Registration | null = null;
-  const patience = serverPatience(context, { io, clock, log }, stopping, () => {
-    if (mgs !== null) told = new Registration(mgs, () => info, { clock, log });
+  const patience = serverPatience(context, { clock, log }, stopping, () => {
+    if (mgs === null || registered === null) return;
+    const info = { ...registered, capacityBytes: 0, freeBytes: 0, waitsFor: 'the MDS' };
+    told = new Registration(mgs, () => info, { clock, log });
   });
   const identity = { role: 'client' as const, clusterId: '', name: processName(context.program) };
   try {
@@ -54,7 +57,7 @@ export async function awaitMds(
 /** Of a server at its start. */
 export function serverPatience(
   context: Context,
-  { clock, log }: RoleEnvironment,
+  { clock, log }: Pick<RoleEnvironment, 'clock' | 'log'>,
   stopping: AbortSignal,
   onWaiting: () => void = () => {},
 ): Patience {

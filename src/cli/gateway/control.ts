@@ -1,17 +1,21 @@
-import { chmodSync, unlinkSync } from 'node:fs';
+import { chmodSync } from 'node:fs';
 import { createConnection, createServer, type Server, type Socket } from 'node:net';
 import { asRawstorError, ERROR_CODES, type ErrorCode, RawstorError } from '../../common/errors.js';
+import { removeStaleSocket } from '../../io/index.js';
 
 /**
  * A gateway's own small control channel: one JSON object a line over a Unix socket, one answer a line.
  *
  *     {"method": "status"}                                    -> {"result": {...}}
+ *     {"method": "trace", "forMs": 5000}                      -> {"result": {"stages": [...]}}
  *     {"method": "detach", "export": "vm1", "force": false}   -> {"result": {}} or {"error": {...}}
  */
 export interface ControlRequest {
   readonly method: string;
   readonly export?: string;
   readonly force?: boolean;
+  /** Of `trace`: how long from now operations are followed. */
+  readonly forMs?: number;
 }
 
 export type ControlHandler = (request: ControlRequest) => Promise<object>;
@@ -22,15 +26,13 @@ const PATIENCE_MS = 10_000;
 
 export class ControlServer {
   private readonly server: Server;
-  private readonly path: string;
   private readonly sockets = new Set<Socket>();
 
-  private constructor(server: Server, path: string) {
+  private constructor(server: Server) {
     this.server = server;
-    this.path = path;
   }
 
-  /** @throws RawstorError BUSY when another process answers there */
+  /** @throws RawstorError BUSY when another process answers there, EXISTS when a file that is no socket is in the way */
   static async listen(
     path: string,
     handler: ControlHandler,
@@ -42,10 +44,10 @@ export class ControlServer {
         hint: 'stop it first, or give another path with --control',
       });
     }
-    removeSocket(path);
+    removeStaleSocket(path, path);
     // A client that has sent its line may end its side; the answer still goes to it.
     const server = createServer({ allowHalfOpen: true });
-    const control = new ControlServer(server, path);
+    const control = new ControlServer(server);
     server.maxConnections = CONNECTIONS;
     server.on('connection', (socket) => control.serve(socket, handler, patienceMs));
     await new Promise<void>((resolve, reject) => {
@@ -58,8 +60,8 @@ export class ControlServer {
 
   async close(): Promise<void> {
     for (const socket of this.sockets) socket.destroy();
+    // Its socket file goes with it.
     await new Promise<void>((resolve) => this.server.close(() => resolve()));
-    removeSocket(this.path);
   }
 
   private serve(socket: Socket, handler: ControlHandler, patienceMs: number): void {
@@ -157,12 +159,4 @@ export function answers(path: string): Promise<boolean> {
     });
     probe.on('error', () => resolve(false));
   });
-}
-
-function removeSocket(path: string): void {
-  try {
-    unlinkSync(path);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw asRawstorError(error, path);
-  }
 }

@@ -5,10 +5,12 @@ import { RawstorError } from '../../common/errors.js';
 import { newId } from '../../common/ids.js';
 import type { Logger } from '../../common/log.js';
 import { LoopStall } from '../../common/loop-stall.js';
+import { traceFor } from '../../common/trace.js';
 import type { Io } from '../../io/index.js';
 import { NbdServer } from '../../nbd-server/index.js';
 import { reachable } from '../roles/environment.js';
 import { type ControlRequest, ControlServer } from './control.js';
+import { holderAt } from './holder.js';
 import { Registration } from './registration.js';
 import { VolumeExports } from './volume-exports.js';
 
@@ -30,6 +32,8 @@ export interface GatewayOptions {
   readonly id?: string;
   /** Only this volume. */
   readonly only?: string;
+  /** For guests that are moved: volumes that another process has are waited for, and given where their guests go. */
+  readonly standby?: boolean;
 }
 
 /** An NBD server over the volumes of a cluster. */
@@ -65,9 +69,9 @@ export class Gateway {
     const exports = new VolumeExports({
       cluster,
       clock,
-      // An address is listened on by one process only: after a crash the next one on it is the same holder, which takes
-      // its volumes back at once.
-      holder: () => `rawstor-nbd@${hostname()} ${addresses[0]}`,
+      holder: () => holderAt('rawstor-nbd', addresses[0]!),
+      standby: options.standby ?? false,
+      tellsStops: false,
       onFatal: (_name, error) => fail(error),
       // They come back, and find it opened anew.
       onResized: (name) => void server.drain(name),
@@ -121,9 +125,12 @@ export class Gateway {
         return {
           pid: process.pid,
           addresses: this.addresses,
+          holder: holderAt('rawstor-nbd', this.addresses[0]!),
           loopStallMaxMs: this.stall.maxMs,
           ...this.server.stats(),
         };
+      case 'trace':
+        return { stages: traceFor(request.forMs ?? 0) };
       case 'detach':
         return await this.detach(request.export ?? '', request.force === true);
       default:

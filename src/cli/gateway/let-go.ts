@@ -33,7 +33,7 @@ export async function withoutGateway<T>(
 export async function openVolume(
   context: Context,
   ref: string,
-  { hint, ...more }: { force?: boolean; acceptLoss?: boolean; hint?: string } = {},
+  { hint, ...more }: { force?: boolean; acceptLoss?: boolean; content?: boolean; hint?: string } = {},
 ): Promise<Volume> {
   checkVolumeRef(ref);
   const cluster = await context.cluster();
@@ -62,4 +62,23 @@ async function askToLetGo(context: Context, ref: string): Promise<boolean> {
 
 function isBusy(error: unknown): error is RawstorError {
   return error instanceof RawstorError && error.code === 'BUSY';
+}
+
+/** Longer than a lease goes on for after its holder was killed. */
+const LEASE_RUNS_OUT_MS = 30_000;
+
+/** As `openVolume`, where whoever was killed may still hold the lease: waited for. @throws RawstorError as above */
+export async function openAfterKill(context: Context, ref: string, signal: AbortSignal): Promise<Volume> {
+  const { clock } = context;
+  const untilMs = clock.nowMs() + LEASE_RUNS_OUT_MS;
+  for (let told = false; ; told = true) {
+    try {
+      return await openVolume(context, ref);
+    } catch (error) {
+      if (!isBusy(error) || clock.nowMs() > untilMs) throw error;
+      if (!told) context.note(`${context.program}: waiting for whoever had ${ref} open to be gone`);
+    }
+    await clock.sleep(1000);
+    signal.throwIfAborted();
+  }
 }

@@ -20,7 +20,7 @@ export function uriOf(place: ExportPlace): string {
  * that is started again, instead of seeing errors.
  */
 export function qemuCommand(place: ExportPlace, accelerator: Accelerator): string {
-  const usable = accelerator === 'auto' ? (hasKvm() ? 'kvm:tcg' : 'tcg') : accelerator;
+  const usable = acceleratorOf(accelerator);
   const server = serverOf(place.address);
   const where =
     server.kind === 'unix'
@@ -37,6 +37,11 @@ export function qemuCommand(place: ExportPlace, accelerator: Accelerator): strin
     `file.reconnect-delay=${RECONNECT_S}`,
   ].join(',');
   return `qemu-system-x86_64 -machine q35,accel=${usable} -cpu max -smp 2 -m 2G -drive ${shellWord(drive)}`;
+}
+
+/** As `-machine accel=` has it. */
+export function acceleratorOf(accelerator: Accelerator): string {
+  return accelerator === 'auto' ? (hasKvm() ? 'kvm:tcg' : 'tcg') : accelerator;
 }
 
 /** A `<disk>` for a domain of libvirt. */
@@ -83,7 +88,7 @@ function hasKvm(): boolean {
 }
 
 /** QEMU's option lists: a comma in a value is doubled. */
-function escaped(value: string): string {
+export function escaped(value: string): string {
   return value.replaceAll(',', ',,');
 }
 
@@ -91,7 +96,7 @@ export function shellWord(text: string): string {
   return /^[A-Za-z0-9_@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
 }
 
-function xml(text: string): string {
+export function xml(text: string): string {
   return text
     .replaceAll('&', '&amp;')
     .replaceAll('<', '&lt;')

@@ -49,8 +49,9 @@ export class Registration {
 export function mgsLink(
   addresses: readonly string[],
   env: { io: Io; clock: Clock; log: Logger },
+  name = 'rawstor-nbd',
 ): ControlLink | null {
   if (addresses.length === 0) return null;
-  const identity = { role: 'client' as const, clusterId: '', name: processName('rawstor-nbd') };
+  const identity = { role: 'client' as const, clusterId: '', name: processName(name) };
   return new ControlLink({ ...env, identity }, 'mgs', addresses);
 }

@@ -2,6 +2,7 @@ import type { ObjectInfo } from '../../protocol/index.js';
 import type { Context } from '../context.js';
 import { callControl } from './control.js';
 import type { FoundGateway } from './find.js';
+import { holderAt } from './holder.js';
 import { openVolume } from './let-go.js';
 
 export interface TakeOverOptions {
@@ -33,15 +34,21 @@ export async function takeOver(
   if (acceptLoss) {
     await context.confirm(`Give up for good what only replicas that are away have of ${name}?`, yes || force);
   }
-  const opened = await openVolume(context, name, { force, acceptLoss });
+  const opened = await openVolume(context, name, { force, acceptLoss, content: false });
   await opened.close();
   if (force && lease !== null) context.note(`taken from ${lease.holder}, which is shut out`);
 }
 
 /** Whether that holder is this gateway. */
 async function has(context: Context, gateway: FoundGateway, holder: string): Promise<boolean> {
-  if (holder.endsWith(` ${gateway.address}`)) return true;
-  if (gateway.control === undefined) return false;
-  const { addresses } = await callControl(gateway.control, { method: 'status' }, context.globals.timeout);
-  return (addresses as string[]).some((address) => holder.endsWith(` ${address}`));
+  const { address } = gateway;
+  if (gateway.control === undefined) {
+    // A TCP address is one gateway's wherever it is asked from, a socket's path is not.
+    return (
+      holder === holderAt('rawstor-nbd', address) ||
+      (!address.startsWith('unix:') && holder.endsWith(` ${address}`))
+    );
+  }
+  const status = await callControl(gateway.control, { method: 'status' }, context.globals.timeout);
+  return status.holder === holder;
 }

@@ -14,6 +14,12 @@ export interface VolumeExportsOptions {
   readonly clock: Clock;
   /** Whom the metadata server knows as the user of the volumes. */
   readonly holder: () => string;
+  /** A volume that another process has is waited for, to go over with its guest; else it is BUSY. */
+  readonly standby: boolean;
+  /** As `MovableOptions` has it. */
+  readonly tellsStops: boolean;
+  /** As `MovableOptions` has it. */
+  readonly after?: number;
   /** Only this volume; default: all of the cluster. */
   readonly only?: string;
   /** A volume can serve no more: it was fenced, for instance. */
@@ -67,17 +73,18 @@ export class VolumeExports implements ExportSource {
   }
 
   async open(name: string): Promise<BlockDevice> {
-    const { cluster, clock, holder } = this.options;
+    const { cluster, clock, holder, standby, tellsStops, after } = this.options;
     const { id, snapshot } = await this.find(name);
     if (snapshot !== null) {
       const reader = await cluster.openSnapshot(id, snapshot);
       reader.onFatal = (error) => this.options.onFatal?.(name, error);
       return reader;
     }
+    const how = { holder: holder(), standby, tellsStops, ...(after === undefined ? {} : { after }) };
     const giveUpMs = clock.nowMs() + BUSY_PATIENCE_MS;
     for (;;) {
       try {
-        const volume = await cluster.openVolume(id, { mode: 'write', holder: holder() });
+        const volume = await cluster.openMovable(id, how);
         volume.onFatal = (error) => this.options.onFatal?.(name, error);
         volume.onResized = () => this.options.onResized?.(name);
         return volume;

@@ -1,5 +1,5 @@
 import { hostname } from 'node:os';
-import { type Patience, patiently } from '../../client/index.js';
+import { type KeyRing, type Patience, patiently } from '../../client/index.js';
 import type { Clock } from '../../common/clock.js';
 import { type ClusterConfig, resolveLocation } from '../../common/config.js';
 import { RawstorError } from '../../common/errors.js';
@@ -19,6 +19,7 @@ export interface RoleEnvironment {
   readonly io: Io;
   readonly clock: Clock;
   readonly log: Logger;
+  readonly keys: KeyRing;
 }
 
 export function openEnvironment(
@@ -33,7 +34,7 @@ export function openEnvironment(
     warn: (text) => log.warn(text),
     ...(poolBytes === undefined ? {} : { poolBytes }),
   });
-  return { io, clock: context.clock, log };
+  return { io, clock: context.clock, log, keys: context.keys };
 }
 
 const POOL_MIN_BYTES = 16 * MiB;
@@ -156,6 +157,11 @@ export function required<T>(value: T | undefined, flag: string, inFile?: string)
   if (value !== undefined) return value;
   const file = inFile === undefined ? '' : `, or write ${inFile} in the configuration file`;
   throw new RawstorError('USAGE', `${flag} is missing`, { hint: `give ${flag}${file}` });
+}
+
+/** The MDS must be known. @throws RawstorError USAGE when nothing says it */
+export function knownMds({ mds }: Pick<KnownCluster, 'mds'>): readonly string[] {
+  return required(mds.length > 0 ? mds : undefined, '--mds', '`mds = [...]`');
 }
 
 /** What an OST tells others; undefined where only it will know its port. */

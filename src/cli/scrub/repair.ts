@@ -18,7 +18,12 @@ export async function repairObject(
 ): Promise<void> {
   const cluster = await context.cluster();
   const volume = await cluster
-    .openVolume(objectId, { mode: 'write', timeoutMs: context.globals.timeout })
+    .openVolume(objectId, {
+      mode: 'write',
+      immutable: true,
+      content: false,
+      timeoutMs: context.globals.timeout,
+    })
     .catch((error) => {
       const failure = asRawstorError(error);
       if (failure.code !== 'BUSY')

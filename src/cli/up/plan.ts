@@ -4,7 +4,7 @@ import { z } from 'zod';
 import { CLUSTER_FILE } from '../../common/config.js';
 import { asRawstorError, RawstorError } from '../../common/errors.js';
 import { reachable } from '../roles/environment.js';
-import { MDS_PORT, MGS_PORT, OST_PORT, STATUS_PORT } from '../verbs/serve/ports.js';
+import { MDS_PORT, MGS_PORT, OST_PORT, S3_PORT, STATUS_PORT } from '../verbs/serve/ports.js';
 import { choosePorts, type PortWish } from './ports.js';
 import type { ChildSpec } from './supervisor.js';
 
@@ -32,6 +32,8 @@ export interface UpPlan {
   readonly nbdTcp: string | null;
   readonly ostListen: readonly string[];
   readonly http: string;
+  readonly s3: string;
+  readonly s3Url: string;
   readonly state: UpState;
 }
 
@@ -120,8 +122,14 @@ export async function makePlan(options: {
       hint: `leave --osts out, or give ${present} or more`,
     });
   }
-  const names = ['mgs', 'mds', 'http', ...Array.from({ length: osts }, (_, i) => `ost-${i + 1}`)];
-  const usual = [MGS_PORT, MDS_PORT, STATUS_PORT, ...Array.from({ length: osts }, (_, i) => OST_PORT + i)];
+  const names = ['mgs', 'mds', 'http', 's3', ...Array.from({ length: osts }, (_, i) => `ost-${i + 1}`)];
+  const usual = [
+    MGS_PORT,
+    MDS_PORT,
+    STATUS_PORT,
+    S3_PORT,
+    ...Array.from({ length: osts }, (_, i) => OST_PORT + i),
+  ];
   const wishes = names.map((name, i): PortWish => {
     if (options.port !== undefined) return { name, demanded: options.port + usual[i]! - MGS_PORT, liked: [] };
     const last = before?.ports[name];
@@ -140,11 +148,13 @@ export async function makePlan(options: {
     mgs: addresses[0]!,
     mds: addresses[1]!,
     http: addresses[2]!,
+    s3: addresses[3]!,
+    s3Url: reachable([addresses[3]!])[0]!.replace(/^tcp:/, 'http:'),
     statusUrl: `${reachable([addresses[2]!])[0]!.replace(/^tcp:/, 'http:')}/`,
     nbdSocket,
     controlSocket,
     nbdTcp: options.nbdPort === undefined ? null : `tcp://${shown}:${options.nbdPort}`,
-    ostListen: addresses.slice(3),
+    ostListen: addresses.slice(4),
     state: { format: 1, osts, ports: Object.fromEntries(names.map((name, i) => [name, chosen[i]!])) },
   };
 }
@@ -186,7 +196,16 @@ function hasCluster({ dir, osts }: UpPlan): boolean {
 }
 
 /** The servers in the order in which they are started. */
-export function childSpecs(plan: UpPlan): { first: ChildSpec[]; osts: ChildSpec[]; gateway: ChildSpec } {
+/** @param keys options of the gateways that open encrypted volumes and buckets */
+export function childSpecs(
+  plan: UpPlan,
+  keys: readonly string[] = [],
+): {
+  first: ChildSpec[];
+  osts: ChildSpec[];
+  gateway: ChildSpec;
+  s3: ChildSpec;
+} {
   const { dir } = plan;
   const location = ['--config', join(dir, CLUSTER_FILE)];
   const spec = (name: string, args: string[]): ChildSpec => ({
@@ -212,8 +231,20 @@ export function childSpecs(plan: UpPlan): { first: ChildSpec[]; osts: ChildSpec[
       return spec(name, args);
     }),
     gateway: {
-      ...spec('nbd', ['nbd', '--listen', `unix:${plan.nbdSocket}`, ...nbd, '--control', plan.controlSocket]),
+      ...spec('nbd', [
+        'nbd',
+        '--listen',
+        `unix:${plan.nbdSocket}`,
+        ...nbd,
+        '--control',
+        plan.controlSocket,
+        ...keys,
+      ]),
       // However long the MDS is away: started again and again, it would come later than guests wait for it.
+      againArgs: ['--timeout', '500h'],
+    },
+    s3: {
+      ...spec('s3', ['s3', '--listen', plan.s3, '--replicas', String(Math.min(2, plan.osts)), ...keys]),
       againArgs: ['--timeout', '500h'],
     },
   };

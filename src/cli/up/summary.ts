@@ -6,6 +6,7 @@ import type { ObjectInfo } from '../../protocol/index.js';
 import { qemuCommand, shellWord } from '../gateway/print.js';
 import { factLines } from '../output.js';
 import type { UpPlan } from './plan.js';
+import { s3EnvFile } from './s3-key.js';
 
 /** What people read when a cluster is up. */
 export function upSummary(
@@ -20,6 +21,7 @@ export function upSummary(
   const facts: [string, string][] = [
     ['data', `${plan.dir} (kept when this ends; logs in logs/)`],
     ['status page', plan.statusUrl],
+    ['S3', `${plan.s3Url} (access key in ${s3EnvFile(plan)})`],
     ['location', found ? `${file} (found by itself from here)` : file],
   ];
   for (const one of volumes) {
@@ -27,13 +29,18 @@ export function upSummary(
     facts.push(['volume', `${one.name}, ${formatSizeBytes(one.sizeBytes)}, ${copies}`]);
   }
   const lines = [
-    `rawstor is up: ${plan.osts} ${plan.osts === 1 ? 'OST' : 'OSTs'}, MDS, MGS and NBD gateway, ${Object.keys(pids).length} processes.`,
+    `rawstor is up: ${plan.osts} ${plan.osts === 1 ? 'OST' : 'OSTs'}, MDS, MGS, NBD and S3 gateway, ${Object.keys(pids).length} processes.`,
     '',
     ...factLines(facts, '  '),
     '',
     'Another volume:',
     `  ${volume} create vm2 --size 20G${flag}`,
   ];
+  lines.push('', 'A bucket, and a disk of an image in it:');
+  lines.push(`  . ${shellWord(s3EnvFile(plan))}`);
+  lines.push(`  ${invocation('rawstor')} s3 bucket set images --image on${flag}`);
+  lines.push(`  aws --endpoint-url ${plan.s3Url} s3 cp debian.raw s3://images/debian.raw`);
+  lines.push(`  ${volume} create web1 --from s3://images/debian.raw${flag}`);
   const first = volumes[0];
   if (first !== undefined) {
     const address = `unix:${plan.nbdSocket}`;

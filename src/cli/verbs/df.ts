@@ -1,6 +1,6 @@
 import { formatSizeBytes } from '../../common/units.js';
 import { defineVerb } from '../command.js';
-import { allOsts, allVolumes } from '../volumes.js';
+import { allObjects, allOsts } from '../volumes.js';
 
 interface Row {
   name: string;
@@ -20,7 +20,7 @@ export const df = defineVerb({
   async run(context) {
     const cluster = await context.cluster();
     const { timeout } = context.globals;
-    const [osts, volumes] = await Promise.all([allOsts(cluster, timeout), allVolumes(cluster, timeout)]);
+    const [osts, volumes] = await Promise.all([allOsts(cluster, timeout), allObjects(cluster, timeout)]);
     const rows = osts.map((ost): Row => row(ost.ostId, ost.alive ? 'up' : 'down', [ost]));
     rows.push(row('total', '', osts));
     context.output.list(rows, [

@@ -5,7 +5,7 @@ import { damagedPlaces, damageText } from '../damaged-places.js';
 import { EXIT } from '../exit-codes.js';
 import { interruptible } from '../interrupt.js';
 import { RATE_OPTION, type RecoveryOptions, recoverAll, recoveryCluster } from '../recovery/run.js';
-import { allOsts, allVolumes, volumeInfo } from '../volumes.js';
+import { allObjects, allOsts, volumeInfo } from '../volumes.js';
 
 export const recover = defineVerb<RecoveryOptions>({
   name: 'recover',
@@ -28,7 +28,7 @@ export const recover = defineVerb<RecoveryOptions>({
     const { timeout } = context.globals;
     const asked =
       refs.length === 0
-        ? (await allVolumes(cluster, timeout)).filter(needsRecovery)
+        ? (await allObjects(cluster, timeout)).filter(needsRecovery)
         : await Promise.all(refs.map((ref) => volumeInfo(cluster, ref, timeout)));
     const outcomes = await interruptible((signal) => recoverAll(context, cluster, asked, signal));
     const osts = (await allOsts(cluster, timeout)).filter(({ damagedBlocks }) => (damagedBlocks ?? 0) > 0);

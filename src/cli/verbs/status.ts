@@ -6,7 +6,7 @@ import { type DamagedPlace, damagedPlaces, damageLines } from '../damaged-places
 import { EXIT } from '../exit-codes.js';
 import { factLines, tableLines } from '../output.js';
 import { rowOf, type VolumeRow } from '../volume-row.js';
-import { allOsts, allVolumes, type KnownOst } from '../volumes.js';
+import { allObjects, allOsts, type KnownOst } from '../volumes.js';
 
 /** In a table; `--output json` has all. */
 const DAMAGED_SHOWN = 20;
@@ -66,6 +66,7 @@ async function gather(context: Context): Promise<Status> {
   const { stat, osts, volumes } = judged;
   const alive = new Set(osts.filter((ost) => ost.alive).map((ost) => ost.ostId));
   const rows = volumes.map((volume) => rowOf(volume, (id) => alive.has(id)));
+  const made = volumes.filter(({ mode }) => mode === 'mutable');
   const unwell = rows.filter((row) => row.health !== 'ok');
   const damaged = osts.filter((ost) => (ost.damagedBlocks ?? 0) > 0);
   const answering = damaged.filter(({ alive }) => alive);
@@ -78,8 +79,8 @@ async function gather(context: Context): Promise<Status> {
     servers,
     capacityBytes: osts.reduce((sum, ost) => sum + ost.capacityBytes, 0),
     freeBytes: osts.reduce((sum, ost) => sum + ost.freeBytes, 0),
-    volumes: volumes.length,
-    inUse: volumes.filter((volume) => volume.lease !== null).length,
+    volumes: made.length,
+    inUse: made.filter((volume) => volume.lease !== null).length,
     unwell,
     recovering: rows.filter((row) => row.doing !== ''),
     damaged: await damagedPlaces(context, answering, volumes),
@@ -99,7 +100,7 @@ async function askMds(context: Context) {
     const [stat, osts, volumes] = await Promise.all([
       cluster.mds.call('mds.stat', {}, timeout),
       allOsts(cluster, timeout),
-      allVolumes(cluster, timeout),
+      allObjects(cluster, timeout),
     ]);
     return { stat, osts, volumes };
   } catch (error) {
@@ -156,7 +157,7 @@ async function askRegistry(context: Context): Promise<Registry> {
       id: server.id,
       health: server.health === 'up' && server.waitsFor !== undefined ? WAITING : server.health,
       host: server.labels.host ?? '',
-      addresses: server.addresses,
+      addresses: server.mount === undefined ? server.addresses : [server.mount.directory],
       loopStallMaxMs: server.loopStallMaxMs ?? null,
     }));
     const notes = servers

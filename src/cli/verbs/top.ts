@@ -1,10 +1,12 @@
+import { RawstorError } from '../../common/errors.js';
 import { formatSizeBytes } from '../../common/units.js';
 import { defineVerb } from '../command.js';
 import type { Context } from '../context.js';
 import { interruptible } from '../interrupt.js';
-import { durationMs } from '../options.js';
+import { durationMs, list } from '../options.js';
 import { OstLinks } from '../ost-links.js';
 import { tableLines } from '../output.js';
+import { pause } from '../top/pause.js';
 import {
   type Look,
   type OstRates,
@@ -13,11 +15,14 @@ import {
   recoveryRows,
   type Traffic,
 } from '../top/rates.js';
+import { watchStages } from '../top/stages.js';
 import { allOsts, allVolumes, type KnownOst, shortId } from '../volumes.js';
 
 interface Options {
   once: boolean;
   interval: number;
+  trace: boolean;
+  control?: string[];
 }
 
 interface OstRow {
@@ -43,6 +48,16 @@ export const top = defineVerb<Options>({
     'Each view is of the time between two looks. Rates are those of the OSTs, so a write counts once a replica; ' +
     'how far copies are is told by whoever has the volume open, every few seconds.',
   options: [
+    {
+      flags: '--trace',
+      help: 'where the time of operations goes, stage by stage, instead of rates',
+      default: false,
+    },
+    {
+      flags: '--control <path>',
+      help: 'with --trace: control socket of a gateway to ask too; repeatable (default: that of the configuration)',
+      parse: list((text) => text),
+    },
     { flags: '--once', help: 'one view, then the end; also with --output json', default: false },
     {
       flags: '--interval <time>',
@@ -59,7 +74,9 @@ export const top = defineVerb<Options>({
       what: 'what is being copied, for programs',
     },
   ],
-  async run(context, _args, { once, interval }) {
+  async run(context, _args, { once, interval, trace, control }) {
+    if (trace) return await watchStages(context, { once, intervalMs: interval, controls: control });
+    if (control !== undefined) throw new RawstorError('USAGE', '--control is for --trace');
     const { format } = context.output;
     await interruptible(async (signal) => {
       let before = await look(context);
@@ -77,18 +94,6 @@ export const top = defineVerb<Options>({
     return 0;
   },
 });
-
-function pause(context: Context, ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const over = () => {
-      timer.cancel();
-      signal.removeEventListener('abort', over);
-      resolve();
-    };
-    const timer = context.clock.after(ms, over);
-    signal.addEventListener('abort', over);
-  });
-}
 
 /** Connections are made anew each time: an OST that was away is asked again. */
 async function look(context: Context): Promise<Look & { osts: readonly KnownOst[] }> {

@@ -12,10 +12,12 @@ import { type DirectoryLock, lockDirectory } from '../../io/index.js';
 import type { CreateSpec, ObjectInfo } from '../../protocol/index.js';
 import { defineVerb } from '../command.js';
 import type { Context } from '../context.js';
+import { KEY_OPTIONS, type KeyOptions, keyArguments } from '../keys.js';
 import { openLog } from '../logging.js';
 import { checkNewName } from '../new-name.js';
 import { port, wholeNumber } from '../options.js';
 import { checkDirectory, childSpecs, clusterFile, makePlan, stateFile, type UpPlan } from '../up/plan.js';
+import { ensureS3Key, s3EnvFile } from '../up/s3-key.js';
 import { upSummary } from '../up/summary.js';
 import { Supervisor } from '../up/supervisor.js';
 import { allOsts, findVolume, makeVolume } from '../volumes.js';
@@ -27,7 +29,7 @@ interface VolumeWish {
   replicas?: number;
 }
 
-interface Options {
+interface Options extends KeyOptions {
   osts?: number;
   dir: string;
   listen: string;
@@ -58,7 +60,7 @@ export const up = defineVerb<Options>({
     { flags: '--listen <host>', help: 'IP address that all servers listen on', default: '127.0.0.1' },
     {
       flags: '--port <base>',
-      help: 'MGS on it, MDS +1, status page +2, OSTs +7 and up (7770: OSTs on 7777)',
+      help: 'MGS on it, MDS +1, status page +2, S3 +3, OSTs +7 and up (7770: OSTs on 7777)',
       parse: port,
     },
     {
@@ -72,6 +74,7 @@ export const up = defineVerb<Options>({
       parse: volumeWish,
     },
     { flags: '--no-volume', help: 'create no volume' },
+    ...KEY_OPTIONS,
   ],
   examples: [
     { command: 'rawstor up', what: 'three OSTs and a volume vm1, data in ./.rawstor' },
@@ -105,11 +108,11 @@ async function start(context: Context, options: Options) {
     const { osts, listen, port: base, nbdPort } = options;
     const plan = await makePlan({ dir, osts, host: listen, port: base, nbdPort });
     for (const file of [stateFile(plan), clusterFile(plan)]) await writeFileAtomic(file.path, file.text);
-    const specs = childSpecs(plan);
+    const specs = childSpecs(plan, keyArguments(options));
     for (const spec of specs.first) await supervisor.start(spec);
     await Promise.all(specs.osts.map((spec) => supervisor.start(spec)));
     const volumes = await prepare(context, plan, wishes(plan));
-    await supervisor.start(specs.gateway);
+    await Promise.all([specs.gateway, specs.s3].map((spec) => supervisor.start(spec)));
     tell(context, plan, volumes, supervisor);
     return { close };
   } catch (error) {
@@ -204,6 +207,7 @@ async function prepare(context: Context, plan: UpPlan, specs: readonly CreateSpe
       const found = await findVolume(cluster, spec.name, timeout);
       volumes.push(found ?? (await makeVolume(context, cluster, spec)));
     }
+    await ensureS3Key(plan, cluster, context);
     return volumes;
   } finally {
     await cluster.close();
@@ -241,6 +245,8 @@ function tell(context: Context, plan: UpPlan, volumes: readonly ObjectInfo[], su
     mds: plan.mds,
     statusUrl: plan.statusUrl,
     nbd: [`unix:${plan.nbdSocket}`, ...(plan.nbdTcp === null ? [] : [plan.nbdTcp])],
+    s3: plan.s3Url,
+    s3Env: s3EnvFile(plan),
     osts: plan.ostListen,
     volumes: volumes.map((volume) => volume.name),
     pids,

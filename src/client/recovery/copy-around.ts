@@ -65,7 +65,7 @@ async function keepDamaged(
     try {
       const { damaged } = await peer.call(
         'ost.setDamaged',
-        { handle: target.handle, chunk, chunkVersion: state.object.headVersion, offset, tag: state.tag, sum },
+        { handle: target.handle, chunk, chunkVersion: state.writeVersion, offset, tag: state.tag, sum },
         CALL_TIMEOUT_MS,
       );
       const facts = { volume: state.name, ostId: target.ostId, chunk, offset };

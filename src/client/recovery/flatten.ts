@@ -20,7 +20,6 @@ export class Flatten {
   private readonly state: VolumeState;
   private readonly flusher: Flusher;
   private readonly requests: RequestQueue;
-  running = false;
 
   constructor(state: VolumeState, flusher: Flusher, requests: RequestQueue) {
     this.state = state;
@@ -39,8 +38,8 @@ export class Flatten {
         hint: 'remove them, wait until they are merged, then flatten',
       });
     }
-    if (this.running) throw new RawstorError('BUSY', 'it is being flattened already', { where });
-    this.running = true;
+    if (state.flattening) throw new RawstorError('BUSY', 'it is being flattened already', { where });
+    state.flattening = true;
     try {
       const regions = new RegionSet(state.regionsPerChunk);
       for (const member of state.inSyncMembers()) await listRegions(member, 0, regions);
@@ -48,7 +47,7 @@ export class Flatten {
       await this.sweep(regions);
       await this.flusher.flush();
     } finally {
-      this.running = false;
+      state.flattening = false;
     }
   }
 

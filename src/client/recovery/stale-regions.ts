@@ -25,7 +25,8 @@ export async function staleRegions(state: VolumeState, member: Member): Promise<
   const copied = new RegionSet(regionsPerChunk);
   const sure = Math.min(object.lastSeal, sessionEpoch - 1);
   let since = 0;
-  state.locks.forEachExclusive((start, end) => {
+  state.locks.forEachExclusive((start, end, holder) => {
+    if (holder.lockWritesNothing === true) return;
     for (const set of [regions, unsure, touched]) set.addRange(start, end, regionSizeBytes);
   });
   const take = (rows: readonly number[]) => {

@@ -7,17 +7,20 @@ import {
   type Mark,
   USUAL_LIMITS,
 } from '../../block/device.js';
+import type { XtsCipher } from '../../block/index.js';
 import { asRawstorError, RawstorError } from '../../common/errors.js';
 import { LIMITS } from '../../common/limits.js';
 import type { Io } from '../../io/types.js';
 import { ChunkOp, type ChunkOpOwner } from '../../protocol/chunk-op.js';
-import { errorOfStatus } from '../../protocol/control.js';
+import { errorOfStatus, STATUS_CHECKSUM } from '../../protocol/control.js';
 import { Opcode } from '../../protocol/frame.js';
+import type { ObjectInfo } from '../../protocol/object-info.js';
 import { type ChunkRange, chunkMap, extentsOf } from '../extents.js';
+import { type Contents, contentsOf } from '../keys/index.js';
 import { layerRunsOf, UNKNOWN_DEPTH } from '../layers.js';
 import { isSessionLoss } from '../piece-outcome.js';
 import { chunkOf, pieceLength } from '../slicing.js';
-import type { ReplicaSession, SnapshotEnvironment, SnapshotReplicas } from './replicas.js';
+import type { ReadReplicas, ReplicaSession, SnapshotEnvironment } from './replicas.js';
 
 const RETRY_MS = 200;
 /** How long a read waits for some replica. */
@@ -41,27 +44,47 @@ interface SnapshotRequest {
   error: RawstorError | null;
 }
 
+export interface ReaderEnvironment extends SnapshotEnvironment {
+  readonly io: Io;
+  /** Of an encrypted volume. */
+  readonly cipher?: XtsCipher | null;
+}
+
 /** A snapshot as a block device to read: from the nearest replica, from the next where one fails. */
 export class SnapshotReader implements BlockDevice, ChunkOpOwner {
   readonly readOnly = true;
   readonly multiConnection = true;
   readonly limits = USUAL_LIMITS;
-  readonly sizeBytes: number;
   /** Called once when it can serve no more: the snapshot was removed. */
   onFatal: ((error: RawstorError) => void) | null = null;
-  private readonly env: SnapshotEnvironment & { readonly io: Io };
-  private readonly replicas: SnapshotReplicas;
+  /** A replica has a block with a wrong checksum; the read goes on with another. */
+  onDamaged: (() => void) | null = null;
+  protected readonly env: ReaderEnvironment;
+  private readonly contents: Contents;
+  private readonly replicas: ReadReplicas;
   private readonly free: SnapshotPiece[] = [];
   /** Done in submit already: answered at the end of the turn. */
   private readonly early: { block: BlockRequest; error: RawstorError | null }[] = [];
-  private fatal: RawstorError | null = null;
+  protected fatal: RawstorError | null = null;
   private inFlight = 0;
   private drained: (() => void) | null = null;
 
-  constructor(env: SnapshotEnvironment & { readonly io: Io }, replicas: SnapshotReplicas) {
+  constructor(env: ReaderEnvironment, replicas: ReadReplicas) {
     this.env = env;
     this.replicas = replicas;
-    this.sizeBytes = replicas.snapshot.sizeBytes;
+    this.contents = contentsOf(replicas.record, env.cipher, {
+      submit: (block) => this.serve(block),
+      finishLater: (block, error) => this.finishLater(block, error),
+    });
+  }
+
+  get sizeBytes(): number {
+    return this.replicas.sizeBytes;
+  }
+
+  /** The volume, as far as it is known. */
+  get object(): ObjectInfo {
+    return this.replicas.record;
   }
 
   get name(): string {
@@ -69,6 +92,10 @@ export class SnapshotReader implements BlockDevice, ChunkOpOwner {
   }
 
   submit(block: BlockRequest): void {
+    this.contents.submit(block);
+  }
+
+  private serve(block: BlockRequest): void {
     if (this.fatal !== null) return this.finishLater(block, this.fatal);
     if (block.op === BlockOp.FLUSH || block.op === BlockOp.CACHE) return this.finishLater(block, null);
     if (block.op !== BlockOp.READ) {
@@ -86,7 +113,6 @@ export class SnapshotReader implements BlockDevice, ChunkOpOwner {
       piece.request = request;
       piece.opcode = Opcode.READ;
       piece.chunk = chunkOf(offset, chunkSizeBytes);
-      piece.chunkVersion = this.replicas.snapshot.version;
       piece.offset = offset % chunkSizeBytes;
       piece.length = length;
       piece.slices.addRange(block.slices, done, length);
@@ -106,6 +132,7 @@ export class SnapshotReader implements BlockDevice, ChunkOpOwner {
     session.inFlight--;
     session.answeredAtMs = this.env.clock.nowMs();
     if (piece.status === 0) return this.pieceDone(piece, null);
+    if (piece.status === STATUS_CHECKSUM) this.onDamaged?.();
     if (isSessionLoss(piece.status)) this.replicas.drop(piece.ostId, session);
     this.failedOn(piece, errorOfStatus(piece.status, `${this.name} on OST ${piece.ostId}`));
   }
@@ -115,7 +142,7 @@ export class SnapshotReader implements BlockDevice, ChunkOpOwner {
   }
 
   async extents(offset: number, length: number): Promise<Extent[]> {
-    const chunkVersion = this.replicas.snapshot.version;
+    const chunkVersion = this.replicas.version;
     const ask = async ({ peer, handle }: ReplicaSession, range: ChunkRange) =>
       (await peer.call('ost.extents', { handle, chunkVersion, ...range })).runs;
     // "All data" is always true, only less useful.
@@ -127,7 +154,7 @@ export class SnapshotReader implements BlockDevice, ChunkOpOwner {
   }
 
   async layers(since: Mark | null, offset: number, length: number): Promise<LayerRun[]> {
-    const of = this.replicas.snapshot.version;
+    const of = this.replicas.version;
     if (since !== null) this.replicas.checkMark(since);
     const ask = async ({ peer, handle }: ReplicaSession, range: ChunkRange) =>
       (await peer.call('ost.changed', { handle, of, since: since?.version ?? 0, ...range })).runs;
@@ -142,6 +169,7 @@ export class SnapshotReader implements BlockDevice, ChunkOpOwner {
   }
 
   async close(): Promise<void> {
+    await this.contents.settled();
     this.fatal ??= new RawstorError('UNAVAILABLE', `${this.name} is closed`);
     if (this.inFlight > 0) {
       await new Promise<void>((resolve) => {
@@ -155,6 +183,7 @@ export class SnapshotReader implements BlockDevice, ChunkOpOwner {
     const ostId = this.replicas.choose(piece.chunk, piece.tried);
     if (ostId === null) return void this.lookAgain(piece);
     piece.ostId = ostId;
+    piece.chunkVersion = this.replicas.version;
     const session = this.replicas.session(ostId);
     if (session !== null) return this.submitOn(piece, session);
     this.replicas.open(ostId).then(
@@ -167,6 +196,7 @@ export class SnapshotReader implements BlockDevice, ChunkOpOwner {
     if (session.inFlight++ === 0) session.answeredAtMs = this.env.clock.nowMs();
     piece.session = session;
     piece.handle = session.handle;
+    piece.sessionEpoch = session.epoch;
     session.peer.submit(piece);
   }
 
@@ -195,6 +225,7 @@ export class SnapshotReader implements BlockDevice, ChunkOpOwner {
       const none = new RawstorError('UNAVAILABLE', 'no replica can be read', { where: this.name });
       return this.pieceDone(piece, last ?? none);
     }
+    if (last?.code === 'NOT_FOUND') await this.replicas.tellOsts();
     await clock.sleep(RETRY_MS);
     piece.tried.length = 0;
     piece.refusal = null;
@@ -243,7 +274,11 @@ export class SnapshotReader implements BlockDevice, ChunkOpOwner {
     }
   }
 
-  private fail(error: RawstorError): void {
+  protected refuse(block: BlockRequest, error: unknown): void {
+    this.finishLater(block, asRawstorError(error));
+  }
+
+  protected fail(error: RawstorError): void {
     if (this.fatal !== null) return;
     this.fatal = error;
     this.onFatal?.(error);

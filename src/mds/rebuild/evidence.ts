@@ -1,4 +1,11 @@
-import type { KeptObject, Member, ObjectRecord, ObjectVersions, OstInfo } from '../../protocol/index.js';
+import type {
+  CatalogEntry,
+  KeptObject,
+  Member,
+  ObjectRecord,
+  ObjectVersions,
+  OstInfo,
+} from '../../protocol/index.js';
 import type { StoredObject } from '../stored-object.js';
 
 /** What one OST said when it was asked for all it knows. */
@@ -23,6 +30,8 @@ export interface DumpedMds {
   readonly removed: readonly { readonly objectId: string; readonly ostIds: readonly string[] }[];
   /** Copies that OSTs were still to delete, the object living elsewhere. */
   readonly left: readonly { readonly ostId: string; readonly objectId: string; readonly epoch: number }[];
+  /** Rows that facades keep: all below the revision. Null: of a version that had none. */
+  readonly catalog: { readonly revision: number; readonly rows: readonly CatalogEntry[] } | null;
 }
 
 /** Everything said about one object. */

@@ -18,11 +18,14 @@ export interface Finding {
   /** '' where no record is left. */
   readonly name: string;
   readonly sizeBytes: number;
+  readonly mode: ObjectRecord['mode'];
   readonly fate: Fate;
   /** Why it is not simply restored. */
   readonly why: string;
   /** OSTs that hold something of it. */
   readonly heldBy: readonly string[];
+  /** What it lies over by its newest record, for one that stays out too. */
+  readonly parent: ObjectRecord['parent'];
   /** As it would come back; null where it cannot. */
   readonly stored: StoredObject | null;
 }
@@ -51,14 +54,16 @@ export function judge(evidence: Evidence, answered: ReadonlySet<string>, nowWall
   const records = recordsOf(evidence);
   const heldBy = [...kept.keys()].sort();
   const record = newestRecord(evidence);
-  const { name = '', sizeBytes = 0 } = record ?? {};
+  const { name = '', sizeBytes = 0, mode = 'mutable' } = record ?? {};
   const finding = (fate: Fate, why: string, stored: StoredObject | null = null): Finding => ({
     id,
     name,
     sizeBytes,
+    mode,
     fate,
     why,
     heldBy,
+    parent: record?.parent ?? null,
     stored,
   });
   if (record === null) return finding('removed', '');

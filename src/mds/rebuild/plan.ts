@@ -28,6 +28,8 @@ export interface RebuildPlan {
   readonly tombstones: readonly { readonly objectId: string; readonly ostIds: readonly string[] }[];
   /** Of the dump's, those of OSTs that did not answer; what the others still have is with the objects. */
   readonly left: DumpedMds['left'];
+  /** What facades kept: to be recovered from the OSTs, and from rows of the dump. Null: they kept nothing. */
+  readonly lostCatalog: NonNullable<DumpedMds['catalog']> | null;
 }
 
 /**
@@ -81,12 +83,20 @@ export function makePlan(
     osts: [...osts.values()],
     objects: objects.map((stored) => withName(stored, renamed.get(stored.object.id))),
     tombstones,
+    lostCatalog: lostCatalog(findings, dump),
     left: (dump?.left ?? []).filter(({ ostId, objectId }) => {
       const object = objects.find((stored) => stored.object.id === objectId);
       const placed = object?.object.map.pool.some((target) => target.ostId === ostId) === true;
       return !answered.has(ostId) && !placed && object?.left.includes(ostId) !== true;
     }),
   };
+}
+
+/** Who keeps anything in the catalog has its journal in immutable objects, those that stay out included. */
+function lostCatalog(findings: readonly Finding[], dump: DumpedMds | null): RebuildPlan['lostCatalog'] {
+  const dumped = dump?.catalog ?? { revision: 0, rows: [] };
+  const kept = findings.some(({ mode, fate }) => mode === 'immutable' && fate !== 'removed');
+  return kept || dumped.rows.length > 0 ? dumped : null;
 }
 
 /** One scan a server, however many of its addresses were asked. @throws RawstorError BAD_DATA */

@@ -5,7 +5,8 @@ import { writeIdentityFile } from '../../common/identity-file.js';
 import { newId } from '../../common/ids.js';
 import { lockDirectory } from '../../io/index.js';
 import { encodeBody } from '../../protocol/index.js';
-import { childChange } from '../children.js';
+import { putCatalogRecord, putDumpedRow } from '../catalog-rows.js';
+import { absentChild, childChange } from '../children.js';
 import { CLUSTER_KEY, ROLE, STORE_DIRECTORY } from '../directory.js';
 import { putLeft } from '../left-copies.js';
 import { type MetadataStore, STORE_LIMITS } from '../store.js';
@@ -82,8 +83,19 @@ export async function fillStore(store: MetadataStore, plan: RebuildPlan, nowWall
     puts.push({ key: NAME_PREFIX + name, value: encodeBody(id) });
     puts.push(...childChange(null, stored).puts);
   }
+  // What a clone that stays out lies over is kept for the day when its OST comes back.
+  const returned = new Set(plan.objects.map(({ object }) => object.id));
+  for (const { id, name, fate, parent } of plan.findings) {
+    if (parent !== null && fate !== 'removed' && !returned.has(id)) puts.push(absentChild(id, name, parent));
+  }
   for (const { objectId, ostIds } of plan.tombstones) puts.push(putTombstone(objectId, ostIds, nowWallMs));
   for (const { ostId, objectId, epoch } of plan.left) puts.push(putLeft(ostId, objectId, epoch));
+  if (plan.lostCatalog !== null) {
+    const { revision, rows } = plan.lostCatalog;
+    const dumpedRevision = rows.length === 0 ? null : revision;
+    puts.push(putCatalogRecord({ state: 'lost', life: 0, dumpedRevision }));
+    puts.push(...rows.map(putDumpedRow));
+  }
   for (let at = 0; at < puts.length; at += STORE_LIMITS.operations) {
     await store.transact({ checks: [], puts: puts.slice(at, at + STORE_LIMITS.operations) });
   }

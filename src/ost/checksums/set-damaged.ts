@@ -4,7 +4,7 @@ import { errorOfStatus, Opcode, type Params, type Result } from '../../protocol/
 import type { ChunkFile } from '../chunk-file.js';
 import type { OstCore } from '../core.js';
 import { withChunk } from '../held-chunk.js';
-import { isLayered } from '../layers/index.js';
+import { isLayered, isWritten } from '../layers/index.js';
 import type { Session } from '../session.js';
 import { readInto, takeBuffer } from './quiet-access.js';
 import { SUM_BLOCK_BYTES } from './sum-record.js';
@@ -21,13 +21,14 @@ export async function setDamaged(
 ): Promise<Result<'ost.setDamaged'>> {
   if (session.readOnly) throw new RawstorError('READ_ONLY', 'a reading session cannot do that');
   const { chunk, chunkVersion, offset, tag, sum } = asked;
-  const { headVersion, chunkSizeBytes, sizeBytes, id } = session.object.record;
+  const { record } = session.object;
+  const { chunkSizeBytes, sizeBytes, id } = record;
   const length = Math.min(
     SUM_BLOCK_BYTES,
     chunkSizeBytes - offset,
     sizeBytes - chunk * chunkSizeBytes - offset,
   );
-  if (length <= 0 || offset % SUM_BLOCK_BYTES !== 0 || chunkVersion !== headVersion || tag < 1) {
+  if (length <= 0 || offset % SUM_BLOCK_BYTES !== 0 || !isWritten(record, chunkVersion) || tag < 1) {
     throw new RawstorError('INVALID', 'there is no such block in the object', { where: id });
   }
   const block = offset / SUM_BLOCK_BYTES;

@@ -1,4 +1,5 @@
 export { BlockMover } from './block-mover.js';
+export { checkExactHoles } from './check-exact-holes.js';
 export { forEachData } from './data-runs.js';
 export { ITSELF, isLayered, LayerMaps, NOBODY, SEVERAL } from './layer-maps.js';
 export { LayeredChange } from './layered-change.js';

@@ -1,4 +1,4 @@
-import { ERROR_CODES, wireOfErrno } from '../../common/errors.js';
+import { asRawstorError, ERROR_CODES, wireOfErrno } from '../../common/errors.js';
 import { SliceList } from '../../io/memory.js';
 import type { PoolBuffer } from '../../io/pool.js';
 import { FileOp, type FileOpOwner } from '../../io/types.js';
@@ -50,12 +50,17 @@ export class LayeredChange implements FileOpOwner {
     // Whatever is waited for before the file is told: no checksums are signed meanwhile of what is there now.
     const { from, length } = this.blocks();
     this.core.checksums?.beginChange(chunk, from, length);
-    const work = op.opcode === Opcode.WRITE ? this.write() : op.revert ? this.revert() : this.zero();
-    work?.catch((error) => this.finish((error as Failed).status ?? ERROR_CODES.INTERNAL.wire));
+    try {
+      const work = op.opcode === Opcode.WRITE ? this.write() : op.revert ? this.revert() : this.zero();
+      work?.catch((error) => this.finish(statusOf(error)));
+    } catch (error) {
+      this.fail(statusOf(error));
+    }
   }
 
   fileDone(_op: FileOp, result: number): void {
     const { chunk, core, from, length } = this;
+    if (!this.punching) core.space.settled(length);
     chunk.sync.dirty = true;
     this.buffer?.release();
     this.buffer = null;
@@ -108,9 +113,9 @@ export class LayeredChange implements FileOpOwner {
 
   private put(from: number, length: number): void {
     const { core, chunk } = this;
-    if (!core.space.allows(chunk, from, length)) return this.fail(ERROR_CODES.NO_SPACE.wire);
     const { ended } = this.session;
     if (ended !== 0) return this.fail(ended);
+    if (!core.space.allows(chunk, from, length)) return this.fail(ERROR_CODES.NO_SPACE.wire);
     this.from = from;
     this.length = length;
     this.punching = false;
@@ -232,3 +237,6 @@ class Failed extends Error {
     this.status = status;
   }
 }
+
+const statusOf = (error: unknown): number =>
+  error instanceof Failed ? error.status : asRawstorError(error).wire;

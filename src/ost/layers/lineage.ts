@@ -1,4 +1,4 @@
-import { type ObjectRecord, versionsOver } from '../../protocol/index.js';
+import { isNameless, type ObjectRecord, pendingOf, versionsOver } from '../../protocol/index.js';
 
 /** What lies over what (docs/snapshots.md), from an object's record. */
 
@@ -11,6 +11,11 @@ export function overOf(record: ObjectRecord, version: number): number {
 /** Whether the object has this version, named or not. */
 export function hasVersion(record: ObjectRecord, version: number): boolean {
   return version === record.headVersion || record.snapshots.some((one) => one.version === version);
+}
+
+/** The head, and until its seal the one below that is being frozen. */
+export function isWritten(record: ObjectRecord, version: number): boolean {
+  return version === record.headVersion || version === pendingOf(record)?.version;
 }
 
 /** Bytes of the volume that a version may have something of. */
@@ -29,10 +34,7 @@ export function heirOf(record: ObjectRecord, version: number): number | null {
     if (over.length > 1) return at === version ? null : at;
     if (over.length === 0) return 0;
     at = over[0]!;
-    if (
-      at === record.headVersion ||
-      record.snapshots.some((one) => one.version === at && one.name !== null)
-    ) {
+    if (at === record.headVersion || record.snapshots.some((one) => one.version === at && !isNameless(one))) {
       return at;
     }
   }
@@ -40,13 +42,13 @@ export function heirOf(record: ObjectRecord, version: number): number | null {
 
 /** Removed snapshots whose data may still be here: oldest first. */
 export function namelessVersions(record: ObjectRecord): number[] {
-  const nameless = record.snapshots.filter((one) => one.name === null);
+  const nameless = record.snapshots.filter(isNameless);
   return nameless.map((one) => one.version).sort((a, b) => a - b);
 }
 
 /** Versions that stay, oldest first, without the head: others are parts of these, merged already or not yet. */
 export function lastingVersions(record: ObjectRecord): number[] {
-  const lasting = record.snapshots.filter((one) => one.name !== null || heirOf(record, one.version) === null);
+  const lasting = record.snapshots.filter((one) => !isNameless(one) || heirOf(record, one.version) === null);
   return lasting.map((one) => one.version).sort((a, b) => a - b);
 }
 

@@ -21,14 +21,19 @@ export class MixedRead {
     this.onDone = onDone;
   }
 
-  /** Never answers from within. */
+  /** Never answers from within. @throws RawstorError when a file does not tell where it has data; nothing is begun then */
   start(op: ChunkOp, chunk: ChunkFile): void {
     const { maps } = this.core.layers;
     const parts: Part[] = [];
-    maps.forEachRun(chunk, op.offset, op.length, (owner, offset, length) => {
-      if (owner === NOBODY) op.slices.zeroFill(offset - op.offset, length);
-      else parts.push(new Part(this.core, this, maps.file(chunk, owner), op, offset, length));
-    });
+    try {
+      maps.forEachRun(chunk, op.offset, op.length, (owner, offset, length) => {
+        if (owner === NOBODY) op.slices.zeroFill(offset - op.offset, length);
+        else parts.push(new Part(this.core, this, maps.file(chunk, owner), op, offset, length));
+      });
+    } catch (error) {
+      for (const part of parts) part.letGo();
+      throw error;
+    }
     this.pending = parts.length;
     if (parts.length === 0) return this.core.env.io.schedule({ runBatch: () => this.onDone(0, 0) });
     for (const part of parts) part.start();
@@ -85,9 +90,13 @@ class Part implements FileOpOwner, RecheckOwner {
     this.done(status, badOffset);
   }
 
-  private done(status: number, badOffset: number): void {
+  letGo(): void {
     this.file.holders--;
     this.core.chunks.settled(this.file);
+  }
+
+  private done(status: number, badOffset: number): void {
+    this.letGo();
     this.whole.partDone(status, badOffset);
   }
 }

@@ -1,7 +1,7 @@
 import { LIMITS } from '../../common/limits.js';
-import { SliceList } from '../../io/memory.js';
-import { FileOp, type IoFile } from '../../io/types.js';
+import type { IoFile } from '../../io/types.js';
 import { forEachData } from './data-runs.js';
+import { punchHole } from './punch.js';
 
 /**
  * Makes what the file system calls a hole into one, in these regions. After a power loss there may be extents that were
@@ -19,17 +19,6 @@ export async function settleHoles(file: IoFile, regions: Iterable<number>): Prom
       return true;
     });
     if (at < end) holes.push({ offset: at, length: end - at });
-    for (const { offset, length } of holes) await punch(file, offset, length);
+    for (const { offset, length } of holes) await punchHole(file, offset, length);
   }
-}
-
-function punch(file: IoFile, offset: number, length: number): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const fileDone = (_op: FileOp, result: number) =>
-      result < 0 ? reject(new Error(`holes cannot be punched: errno ${-result}`)) : resolve();
-    const op = new FileOp({ fileDone }, new SliceList());
-    op.fileOffset = offset;
-    op.lengthBytes = length;
-    file.punch(op);
-  });
 }

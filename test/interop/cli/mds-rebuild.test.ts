@@ -52,7 +52,7 @@ it('volumes survive the MDS, byte for byte: rebuild, and load of an old dump', a
   await servers.serveOst(stale);
 
   const offline = await done(rawstor('mds', 'dump', '-', '--dir', 'mds'));
-  expect(JSON.parse(offline.stdout.split('\n')[0]!)).toMatchObject({ rawstor: 'mds-dump', version: 2 });
+  expect(JSON.parse(offline.stdout.split('\n')[0]!)).toMatchObject({ rawstor: 'mds-dump', version: 3 });
   rmSync(join(cwd, 'mds'), { recursive: true });
 
   for (const how of [['rebuild'], ['load', 'old.jsonl']]) {

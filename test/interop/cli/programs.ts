@@ -143,6 +143,14 @@ export class UpCluster {
     return run('cli/rawstor', args, { cwd: this.cwd });
   }
 
+  /** A script for bash in which `$VOLUME` is `rawstor-volume`. */
+  async shell(script: string): Promise<Outcome> {
+    const place = { cwd: this.cwd, env: { VOLUME: commandLine('cli/rawstor-volume', [], this).join(' ') } };
+    const options = { reject: false, ...cleanEnvironment(place), cwd: this.cwd, stdin: 'ignore' } as const;
+    const { exitCode, stdout, stderr } = await execa('bash', ['-c', script], options);
+    return { code: exitCode ?? -1, stdout, stderr };
+  }
+
   get uriOf(): (volume: string) => string {
     return (volume) => `nbd+unix:///${volume}?socket=${this.facts.dir}/nbd.sock`;
   }

@@ -49,7 +49,7 @@ export class Servers {
 
   async serve(name: string, ...args: string[]): Promise<void> {
     const role = name.replace(/-.*/, '');
-    const dir = role === 'nbd' ? [] : ['--dir', name];
+    const dir = role === 'nbd' || role === 's3' ? [] : ['--dir', name];
     const child = this.begin('serve', role, ...dir, ...args);
     this.children.set(name, child);
     let said = '';

@@ -2,6 +2,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { MiB } from '../../../src/common/units.js';
+import { SteadyLoad } from '../../fixtures/steady-load.js';
 import { done, imageBytes, Servers } from './servers.js';
 
 /** `rawstor top` and `rawstor status` while a copy is on its way. */
@@ -62,3 +63,31 @@ it('goes on until it is interrupted, a line a look for programs', async () => {
   expect((await running).exitCode).toBe(0);
   for (const line of said.trim().split('\n').slice(0, 3)) expect(JSON.parse(line).osts).toHaveLength(3);
 });
+
+it('tells where the time of operations goes, in the gateway of the configuration and in OSTs', async () => {
+  const nbd = `unix:${servers.cwd}/nbd.sock`;
+  await servers.serve('nbd', '--listen', nbd, '--control', `${servers.cwd}/control.sock`);
+  const lanes = { lanes: 2, blocksPerLane: 16, strideBytes: 4096, flushEvery: 8 };
+  const load = await SteadyLoad.start(nbd, 'v', lanes);
+  const asked = ['top', '--trace', '--once', '--interval', '1500ms', '--output', 'json'];
+  const { stages } = JSON.parse((await done(servers.rawstor(...asked))).stdout) as {
+    stages: { process: string; site: string; kind: string; stage: string; count: number; meanUs: number }[];
+  };
+  await load.stop();
+  const told = (site: string, kind: string) =>
+    stages.filter((one) => one.site === site && one.kind === kind && one.count > 0).map(({ stage }) => stage);
+  expect(told('nbd', 'write')).toEqual(['request to volume', 'volume', 'answer to kernel', 'all of it']);
+  expect(told('last replica', 'write')).toEqual(['sent to answered']);
+  const served = ['frame to file', 'file', 'file to answer', 'answer to kernel', 'all of it'];
+  expect(told('ost', 'write')).toEqual([...served, ...served]);
+  expect(told('ost', 'flush')).toContain('sync');
+  const mean = (site: string, stage: string) =>
+    stages.find((one) => one.site === site && one.kind === 'write' && one.stage === stage)!.meanUs;
+  // What is inside of another takes less.
+  expect(mean('ost', 'all of it')).toBeLessThan(mean('nbd', 'all of it'));
+  // A gateway that is not there is told of, and is no reason to fail.
+  await servers.kill('nbd');
+  const without = await done(servers.rawstor(...asked));
+  expect(without.stderr).toMatch(/control\.sock/);
+  expect(JSON.parse(without.stdout).stages).toEqual([]);
+}, 120_000);

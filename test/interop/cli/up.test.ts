@@ -28,7 +28,7 @@ describe('up', () => {
       const cluster = await start(['--osts', '2', '--volume', 'vm1:64M']);
       expect(cluster.facts.volumes).toEqual(['vm1']);
       const { pids } = cluster.facts;
-      expect(Object.keys(pids).sort()).toEqual(['mds', 'mgs', 'nbd', 'ost-1', 'ost-2']);
+      expect(Object.keys(pids).sort()).toEqual(['mds', 'mgs', 'nbd', 'ost-1', 'ost-2', 's3']);
       await execa('qemu-io', ['-f', 'raw', '-c', 'write -P 5 1M 64k', '-c', 'flush', cluster.uriOf('vm1')]);
       cluster.process.kill('SIGKILL');
       await until(() => Object.values(pids).every((pid) => !isAlive(pid)));

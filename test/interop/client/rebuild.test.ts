@@ -1,62 +1,25 @@
 import { existsSync, readdirSync } from 'node:fs';
-import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { Volume } from '../../../src/client/index.js';
-import { systemClock } from '../../../src/common/clock.js';
 import { seededRandom } from '../../../src/common/random.js';
 import { MiB } from '../../../src/common/units.js';
-import {
-  EPOCH_STEP,
-  makePlan,
-  type OstScan,
-  type RebuildPlan,
-  scanOst,
-  writeMdsDirectory,
-} from '../../../src/mds/index.js';
-import { ASKS_ONLY, Connection } from '../../../src/protocol/index.js';
+import { EPOCH_STEP, type RebuildPlan } from '../../../src/mds/index.js';
+import { loseMds, NOW } from './lost-mds.js';
 import { ClientRig, expectBytes, flush, readByte, states, until, write } from './rig.js';
 
 /** The MDS is lost with all it had, and made anew from what real OSTs keep (I13). */
 
-const NOW = 1_800_000_000_000;
 const BLOCK = 4096;
 
 let rig: ClientRig;
-let mdsDir: string;
 beforeEach(async () => {
   rig = await ClientRig.start(3);
-  mdsDir = join(rig.dir, 'mds');
 });
 afterEach(() => rig.end());
 
-async function scan(index: number): Promise<OstScan> {
-  const connection = await Connection.connect(rig.io, rig.ostAddress(index), {
-    identity: { role: 'client', clusterId: '', name: 'test' },
-    clock: systemClock,
-    handler: ASKS_ONLY,
-    timeoutMs: 3000,
-  });
-  const { clusterId, name } = connection.remote!;
-  const ost = { clusterId, process: name, call: connection.call.bind(connection) };
-  return scanOst(ost, 10_000).finally(() => connection.destroy());
-}
-
-/** As `rawstor mds rebuild` does it, from the OSTs of these indices. */
-async function loseAndRebuild(
-  from = [0, 1, 2],
-  restoreDoubtful = false,
-  afterScan = async () => {},
-): Promise<RebuildPlan> {
-  const scans = await Promise.all(from.map(scan));
-  await afterScan();
-  await rig.stopMds();
-  await rm(mdsDir, { recursive: true });
-  const plan = makePlan(scans, null, { silent: [], restoreDoubtful, nowWallMs: NOW });
-  await writeMdsDirectory(mdsDir, plan, NOW);
-  await rig.startMds();
-  return plan;
-}
+const loseAndRebuild = (from = [0, 1, 2], restoreDoubtful = false, afterScan = async () => {}) =>
+  loseMds(rig, { from, restoreDoubtful, afterScan });
 
 /** Random writes all over; what every block must be. */
 async function fill(volume: Volume, seed: number): Promise<Uint8Array> {

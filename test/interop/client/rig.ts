@@ -26,6 +26,8 @@ export class ClientRig {
   /** By OST id. */
   readonly watched = new Map<string, WatchedOst>();
   cluster!: Cluster;
+  /** Of the machines that OSTs are started on next; another: power was gone. */
+  kernelBootId: string | undefined = undefined;
   private tuning: Partial<OstTuning> = {};
   private mds!: RunningMds;
   private readonly osts = new Map<string, RunningOst>();
@@ -135,6 +137,7 @@ export class ClientRig {
       io,
       clock,
       log,
+      kernelBootId: this.kernelBootId,
       tuning: { heartbeatMs: 200, ...this.tuning },
     });
     this.order[index] = ost.ostId;

@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { BlockOp } from '../../../src/block/device.js';
 import type { Volume } from '../../../src/client/index.js';
+import { newId } from '../../../src/common/ids.js';
 import { MiB } from '../../../src/common/units.js';
 import { mapAnonymous } from '../../../src/io/index.js';
 import type { ObjectInfo, VersionChange } from '../../../src/protocol/index.js';
@@ -35,6 +36,32 @@ async function inSnapshot(name: string, offset: number, length = 4096): Promise<
 }
 
 describe('a snapshot', () => {
+  test('can be read, and cloned, although whoever took it was killed before it had told any OST', async () => {
+    const volume = await open();
+    await write(volume, 0, 1, MiB);
+    await volume.close();
+    // What a tool does, up to the answer of the MDS.
+    const { mds } = rig.cluster;
+    const opened = await mds.call('mds.open', {
+      ref: 'v',
+      mode: 'write',
+      holder: 'tool',
+      force: false,
+      yields: true,
+    });
+    const { id, epoch, members, sessionEpoch } = opened.object;
+    const wish: VersionChange = { kind: 'snapshot', name: 's1' };
+    const expected = { expectedEpoch: epoch, requestId: newId(Date.now()), members };
+    await mds.call('mds.changeVersions', { id, sessionEpoch, change: wish, ...expected });
+    await mds.call('mds.close', { id, sessionEpoch, clean: true });
+    const version = await versionOf('s1');
+    await rig.cluster.cloneVolume({ ref: 'v', version, name: 'c' });
+    const clone = await rig.cluster.openVolume('c', { mode: 'write' });
+    await expectBytes(clone, 4096, 1);
+    await clone.close();
+    expect(await inSnapshot('s1', 0, MiB)).toBe(1);
+  });
+
   test('has what was written before it and nothing of what came after', async () => {
     const volume = await open();
     await write(volume, 0, 1, MiB);
@@ -59,8 +86,8 @@ describe('a snapshot', () => {
   });
 
   test('is an exact cut under writes: all that was acknowledged before, nothing issued after', async () => {
-    const volume = await open();
-    const blocks = SIZE / 4096;
+    const blocks = (8 * SIZE) / 4096;
+    const volume = await open({ sizeBytes: 8 * SIZE });
     const [lanes, acknowledged] = [8, new Set<number>()];
     let next = 0;
     let stop = false;
@@ -70,7 +97,7 @@ describe('a snapshot', () => {
         const at = next++;
         expect(await submit(volume, BlockOp.WRITE, at * 4096, 4096, 7, own)).toBeNull();
         acknowledged.add(at);
-        await new Promise((resolve) => setImmediate(resolve));
+        await new Promise((resolve) => setTimeout(resolve, 1));
       }
     };
     const writing = Array.from({ length: lanes }, lane);

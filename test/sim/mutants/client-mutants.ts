@@ -127,7 +127,7 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: 'client/sealing.ts',
-        from: '      await wait(this.writes.drained());\n',
+        from: '    await wait(writes.drained());\n',
         to: '',
       },
     ],
@@ -142,8 +142,8 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
       },
       {
         file: 'client/sealing.ts',
-        from: '      await wait(this.flusher.flush());\n      // A write',
-        to: '      // A write',
+        from: '    await wait(flusher.flush());\n    // A write',
+        to: '    // A write',
       },
     ],
   },

@@ -1,5 +1,6 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
+import { type Kind, kindOf } from './mutant.js';
 import { Planted } from './planted.js';
 import { type Recorded, recordedFile } from './recorded.js';
 import { MUTANTS } from './table.js';
@@ -34,8 +35,8 @@ let missed = 0;
 const sound = await Planted.plant({ name: 'none', edits: [] });
 
 let turn: Promise<unknown> = Promise.resolve();
-function passes(seed: number, snapshots: boolean): Promise<boolean> {
-  const mine = turn.then(() => sound.firstCatch({ from: seed, count: 1, steps: STEPS, snapshots }));
+function passes(seed: number, kind: Kind): Promise<boolean> {
+  const mine = turn.then(() => sound.firstCatch({ from: seed, count: 1, steps: STEPS, ...kind }));
   turn = mine;
   return mine.then((found) => found === null);
 }
@@ -43,16 +44,16 @@ function passes(seed: number, snapshots: boolean): Promise<boolean> {
 async function work(): Promise<void> {
   for (let mutant = queue.shift(); mutant !== undefined; mutant = queue.shift()) {
     const planted = await Planted.plant(mutant);
-    const { snapshots = false } = mutant;
+    const kind = kindOf(mutant);
     try {
       let tried = 0;
       let found = null;
       while (found === null && tried < limit) {
         const count = Math.min(BATCH, limit - tried);
-        found = await planted.firstCatch({ from: from + tried, count, steps: STEPS, snapshots });
+        found = await planted.firstCatch({ from: from + tried, count, steps: STEPS, ...kind });
         tried = found === null ? tried + count : found.seed - from + 1;
         // What fails without the bug as well is no catch.
-        if (found !== null && !(await passes(found.seed, snapshots))) found = null;
+        if (found !== null && !(await passes(found.seed, kind))) found = null;
       }
       if (found === null) {
         missed++;

@@ -5,6 +5,8 @@ export interface Mutant {
   readonly edits: readonly Edit[];
   /** Looked for in histories with snapshots, clones and sizes. */
   readonly snapshots?: boolean;
+  /** Looked for in histories whose guests move from gateway to gateway. */
+  readonly handOvers?: boolean;
 }
 
 export interface Edit {
@@ -20,4 +22,11 @@ export function applyEdit(source: string, { file, from, to }: Edit, name: string
   const parts = source.split(from);
   if (parts.length === 2) return parts.join(to);
   throw new Error(`mutant '${name}': ${parts.length - 1} places in src/${file} instead of one with: ${from}`);
+}
+
+/** The histories that a mutant is looked for in. */
+export type Kind = Required<Pick<Mutant, 'snapshots' | 'handOvers'>>;
+
+export function kindOf({ snapshots = false, handOvers = false }: Mutant): Kind {
+  return { snapshots, handOvers };
 }

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { applyEdit, type Mutant } from './mutant.js';
+import { applyEdit, kindOf, type Mutant } from './mutant.js';
 import { Planted } from './planted.js';
 import { type Recorded, recordedFile } from './recorded.js';
 import { MUTANTS } from './table.js';
@@ -22,15 +22,11 @@ beforeAll(async () => {
 afterAll(() => sound.remove());
 
 /** Fails with the bug and passes without it. */
-async function caught(
-  planted: Planted,
-  from: number,
-  count: number,
-  { snapshots = false }: Mutant,
-): Promise<boolean> {
-  const found = await planted.firstCatch({ from, count, steps: STEPS, snapshots });
+async function caught(planted: Planted, from: number, count: number, mutant: Mutant): Promise<boolean> {
+  const kind = kindOf(mutant);
+  const found = await planted.firstCatch({ from, count, steps: STEPS, ...kind });
   if (found === null) return false;
-  return (await sound.firstCatch({ from: found.seed, count: 1, steps: STEPS, snapshots })) === null;
+  return (await sound.firstCatch({ from: found.seed, count: 1, steps: STEPS, ...kind })) === null;
 }
 
 async function seek(mutant: Mutant): Promise<void> {

@@ -1,4 +1,5 @@
 import { CLIENT_MUTANTS } from './client-mutants.js';
+import { HAND_OVER_MUTANTS } from './hand-over-mutants.js';
 import type { Mutant } from './mutant.js';
 import { RECOVERY_MUTANTS } from './recovery-mutants.js';
 import { SERVER_MUTANTS } from './server-mutants.js';
@@ -9,4 +10,5 @@ export const MUTANTS: readonly Mutant[] = [
   ...RECOVERY_MUTANTS,
   ...SERVER_MUTANTS,
   ...VERSION_MUTANTS,
+  ...HAND_OVER_MUTANTS,
 ];

@@ -9,9 +9,9 @@ export const VERSION_MUTANTS: readonly Mutant[] = [
     ...SNAPSHOTS,
     edits: [
       {
-        file: 'client/version-change.ts',
-        from: '        await steps.wait(requests.writes.drained());\n        await steps.wait(flusher.flush());\n',
-        to: '        await steps.wait(flusher.flush());\n',
+        file: 'client/live-snapshot.ts',
+        from: 'flusher: this.flusher, writes: this.requests.writes };',
+        to: 'flusher: this.flusher, writes: { drained: async () => {} } as never };',
       },
     ],
   },
@@ -20,9 +20,42 @@ export const VERSION_MUTANTS: readonly Mutant[] = [
     ...SNAPSHOTS,
     edits: [
       {
-        file: 'client/version-change.ts',
-        from: '        await steps.wait(requests.writes.drained());\n        await steps.wait(flusher.flush());\n',
-        to: '        await steps.wait(requests.writes.drained());\n',
+        file: 'client/live-snapshot.ts',
+        from: 'flusher: this.flusher, writes: this.requests.writes };',
+        to: 'flusher: { flush: async () => {} } as never, writes: this.requests.writes };',
+      },
+    ],
+  },
+  {
+    name: 'I11 a write that is sent again goes to another version',
+    ...SNAPSHOTS,
+    edits: [
+      {
+        file: 'client/io-path.ts',
+        from: '    op.tag = this.state.tag;\n',
+        to: '    op.tag = this.state.tag;\n    if (op.opcode !== Opcode.READ) op.chunkVersion = this.state.writeVersion;\n',
+      },
+    ],
+  },
+  {
+    name: 'I11 a cut before every replica knows the new head',
+    ...SNAPSHOTS,
+    edits: [
+      {
+        file: 'client/live-snapshot.ts',
+        from: '    if (state.recordToStore) await steps.storeAhead();\n    if (state.recordToStore) throw',
+        to: '    if (state.fatal !== null) throw',
+      },
+    ],
+  },
+  {
+    name: 'I11 a snapshot is left pending by a session that ended',
+    ...SNAPSHOTS,
+    edits: [
+      {
+        file: 'mds/open-checks.ts',
+        from: 'object: { ...object, ...abandoned(object), epoch } };',
+        to: 'object: { ...object, epoch } };',
       },
     ],
   },

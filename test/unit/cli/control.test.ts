@@ -1,4 +1,13 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import {
+  existsSync,
+  lstatSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { createConnection, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -69,4 +78,23 @@ it('is not kept from others by clients that say nothing', async () => {
   const mute = await Promise.all(Array.from({ length: 64 }, open));
   for (const socket of mute) expect(await rest(socket)).toBe('');
   expect(await callControl(path, { method: 'status' }, 5000)).toEqual({ method: 'status' });
+});
+
+it('removes no file that is not a socket, and no link, but takes the place of one who was killed', async () => {
+  const file = join(root, 'disk.img');
+  writeFileSync(file, 'kept');
+  const link = join(root, 'link');
+  symlinkSync(file, link);
+  for (const taken of [file, link]) {
+    await expect(ControlServer.listen(taken, async () => ({}))).rejects.toMatchObject({ code: 'EXISTS' });
+    expect(readFileSync(taken, 'utf8')).toBe('kept');
+  }
+  await expect(ControlServer.listen(path, async () => ({}))).rejects.toMatchObject({ code: 'BUSY' });
+  const stale = join(root, 'stale.sock');
+  const listen =
+    "require('node:net').createServer().listen(process.argv[1], () => process.kill(process.pid, 'SIGKILL'))";
+  spawnSync(process.execPath, ['-e', listen, stale]);
+  expect(lstatSync(stale).isSocket()).toBe(true);
+  await (await ControlServer.listen(stale, async () => ({}))).close();
+  expect(existsSync(stale)).toBe(false);
 });

@@ -1,10 +1,10 @@
 import { Writable } from 'node:stream';
 import { describe, expect, it } from 'vitest';
-import { Histogram } from '../../../src/cli/bench/histogram.js';
 import { libvirtDisk, qemuCommand, shellWord, uriOf } from '../../../src/cli/gateway/print.js';
 import { address, durationMs, labels, list, size, wholeNumber } from '../../../src/cli/options.js';
 import { Output, tableLines } from '../../../src/cli/output.js';
 import { Progress, progressLine } from '../../../src/cli/progress.js';
+import { Histogram } from '../../../src/common/histogram.js';
 
 const GiB = 1024 ** 3;
 

@@ -1,9 +1,11 @@
 import { afterEach, expect, test } from 'vitest';
+import { systemClock } from '../../../src/common/clock.js';
 import { RawstorError } from '../../../src/common/errors.js';
+import { CatalogRecovery } from '../../../src/mds/catalog-recovery.js';
 import { dumpPage } from '../../../src/mds/dump.js';
 import { dumpText, MemoryStore, parseDump } from '../../../src/mds/index.js';
 import { putLeft } from '../../../src/mds/left-copies.js';
-import { crc32c } from '../../../src/protocol/index.js';
+import { crc32c, firstRevision } from '../../../src/protocol/index.js';
 import { createSpec, Rig, testId } from './support.js';
 
 let rig: Rig;
@@ -92,11 +94,16 @@ test('a large one comes in pages, each record once', async () => {
   const dump = parseDump(text(dumpText(testId(0xc1), found.lines, 0)), 'x');
   expect(new Set(dump.objects.map(({ object }) => object.name)).size).toBe(40);
   expect(new Set(dump.osts.map(({ ostId }) => ostId)).size).toBe(700);
-  expect(found.lines).toHaveLength(740);
+  expect(found.lines).toHaveLength(741);
 });
 
 test('an empty store gives an empty dump', async () => {
-  expect(await dumpPage(new MemoryStore(), '')).toEqual({ lines: [], next: null });
+  const store = new MemoryStore();
+  const state = JSON.stringify({ type: 'catalog', state: 'whole', revision: firstRevision(1) + 1 });
+  expect(await dumpPage(store, new CatalogRecovery(store, systemClock), '')).toEqual({
+    lines: [state],
+    next: null,
+  });
   expect(parseDump(text(dumpText(testId(1), [], 0)), 'x').objects).toEqual([]);
 });
 
@@ -119,9 +126,9 @@ test('what is wrong is said', async () => {
   const body = whole.slice(0, whole.lastIndexOf('{"type":"end"'));
   expect(bad(text('hello\n'))).toMatch(/line 1 .* no JSON/);
   expect(bad(text('{"a":1}\n'))).toMatch(/no dump/);
-  expect(bad(resealed(body.replace('"version":2', '"version":3')))).toMatch(/version 3/);
+  expect(bad(resealed(body.replace('"version":3', '"version":4')))).toMatch(/version 4/);
   expect(bad(text(body))).toMatch(/cut short/);
   expect(bad(text(whole.replace('host1', 'host9')))).toMatch(/damaged/);
-  expect(bad(resealed(body.replace('"type":"ost"', '"type":"new"')))).toMatch(/line 2 .*malformed/);
-  expect(bad(text(whole.replace('"lines":4', '"lines":5')))).toMatch(/4 lines, not 5/);
+  expect(bad(resealed(body.replace('"type":"ost"', '"type":"new"')))).toMatch(/line 3 .*malformed/);
+  expect(bad(text(whole.replace('"lines":5', '"lines":6')))).toMatch(/5 lines, not 6/);
 });

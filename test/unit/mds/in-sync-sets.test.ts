@@ -341,6 +341,26 @@ describe('a seal that is the first word of a writer after a rebuild', () => {
     expect((await object()).epoch).toBe(1000);
   });
 
+  test('brings the map that the writer had taken, and nobody of it is told to delete', async () => {
+    await setUp(4);
+    const before = await object();
+    const to = [1, 2, 3, 4].map(testId).find((ostId) => !pool.includes(ostId))!;
+    const { wanted } = await rig.mds.moves.move({ id, from: pool[2]!, to, dryRun: false });
+    await rig.mds.moves.cancelMove({ id });
+    await rebuild();
+    expect((await object()).left).toContain(to);
+    await rig.mds.moves.moveStored({ id, sessionEpoch: session, ostIds: [to] });
+    expect((await object()).left).toContain(to);
+    const members = [inSync(pool[0]!), inSync(pool[1]!), inSync(to)];
+    await rig.mds.seal({ ...seal(members), map: wanted.map });
+    const after = await object();
+    expect(after.map.pool.map(({ ostId }) => ostId)).not.toContain(pool[2]);
+    expect(after.map).toEqual(wanted.map);
+    expect(after.left).toEqual([pool[2]]);
+    expect(after.members.map(({ ostId }) => ostId)).toEqual([pool[0], pool[1], to]);
+    expect(before.map).not.toEqual(after.map);
+  });
+
   test('takes no members at any other time', async () => {
     await rig.mds.seal({ ...seal([inSync(pool[0]!)]), expectedEpoch: 2, seal: 2 });
     expect((await object()).members.every((member) => member.state === 'in-sync')).toBe(true);

@@ -202,6 +202,17 @@ describe('who has the only copy', () => {
   });
 });
 
+test('an object that is given up while it is moved lives in one place, with nothing to delete there', async () => {
+  await setUp(2, { replicas: 1 });
+  const [only] = poolOf(object);
+  const { to } = await move(only!);
+  await rig.mds.close({ id: object.id, sessionEpoch: session, clean: true });
+  await rig.mds.moves.giveUpCopy({ id: object.id, ostId: only! });
+  const after = await info();
+  expect(poolOf(after)).toEqual([to]);
+  expect(after).toMatchObject({ left: [], wanted: null });
+});
+
 describe('a place in a pool', () => {
   const domains = ['a', 'b', 'c', 'd'];
   const pools = fc

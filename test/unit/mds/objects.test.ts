@@ -40,6 +40,38 @@ describe('rename', () => {
     expect(await rig.mds.getObj({ ref: 'other' })).toEqual(other);
   });
 
+  test('replaces what has the name in the same step: there is always one of both', async () => {
+    await rig.mds.createObject(createSpec());
+    const other = await rig.mds.createObject(createSpec({ name: 'other' }));
+    const third = await rig.mds.createObject(createSpec({ name: 'third' }));
+    const replacing = { ref: 'vol', name: 'other' };
+    await failure('CONFLICT', rig.mds.rename({ ...replacing, replaces: third.id }));
+    await rig.mds.open({ ref: 'other', mode: 'write', holder: 'a', force: false }, {});
+    await failure('BUSY', rig.mds.rename({ ...replacing, replaces: other.id }));
+    expect((await rig.mds.stat()).objects).toBe(3);
+    rig.clock.advance(600_000);
+    const seen = new Set<string>();
+    rig.store.watch('', (events) => {
+      for (const { key, value } of events) if (value !== null) seen.add(key);
+    });
+    const renamed = await rig.mds.rename({ ...replacing, replaces: other.id });
+    expect(await rig.mds.getObj({ ref: 'other' })).toEqual(renamed);
+    await failure('NOT_FOUND', rig.mds.getObj({ ref: other.id }));
+    await failure('NOT_FOUND', rig.mds.getObj({ ref: 'vol' }));
+    expect((await rig.mds.stat()).objects).toBe(2);
+    // Its OSTs are told.
+    expect([...seen].some((key) => key.endsWith(other.id))).toBe(true);
+    await failure('NOT_FOUND', rig.mds.rename({ ref: 'third', name: 'other', replaces: other.id }));
+    const crossed = [
+      { ref: 'third', name: 'other', replaces: renamed.id },
+      { ref: 'other', name: 'third', replaces: third.id },
+    ];
+    const outcomes = await Promise.allSettled(crossed.map((asked) => rig.mds.rename(asked)));
+    expect(outcomes.map(({ status }) => status)).toContain('rejected');
+    expect((await rig.mds.list({ after: '', limit: 10 })).objects).toHaveLength(1);
+    expect((await rig.mds.stat()).objects).toBe(1);
+  });
+
   test('of two to one name one wins', async () => {
     for (const name of ['a', 'b']) await rig.mds.createObject(createSpec({ name }));
     const both = await Promise.allSettled(['a', 'b'].map((ref) => rig.mds.rename({ ref, name: 'c' })));

@@ -13,7 +13,7 @@ import {
   type StoredObject,
 } from '../../../src/mds/stored-object.js';
 import type { ChunkMap, KeptObject, Member, ObjectRecord, StoredSet } from '../../../src/protocol/index.js';
-import { createSpec, ManualClock, ostInfo, testId } from './support.js';
+import { createSpec, failure as failed, ManualClock, ostInfo, Rig, testId } from './support.js';
 
 const CLUSTER = testId(0xc1);
 const NOW = 1_800_000_000_000;
@@ -252,7 +252,7 @@ describe('what cannot be one cluster', () => {
     expect(error.where).toContain(testId(2));
   });
   test('a dump of another', () => {
-    const dump = { clusterId: testId(0xc2), osts: [], objects: [], removed: [], left: [] };
+    const dump = { clusterId: testId(0xc2), osts: [], objects: [], removed: [], left: [], catalog: null };
     expect(failure(() => plan([scan(1, [])], dump)).code).toBe('BAD_DATA');
   });
   test('OSTs that were never in one', () => {
@@ -269,7 +269,7 @@ describe('a dump as one more witness', () => {
   const dumped = (change: Partial<ObjectRecord>, lossWallMs: number | null = null): DumpedMds => {
     const stored = { ...newStoredObject({ ...v, ...change }), lossWallMs };
     const osts = [ostInfo(1), ostInfo(2)];
-    return { clusterId: CLUSTER, osts, objects: [stored], removed: [], left: [] };
+    return { clusterId: CLUSTER, osts, objects: [stored], removed: [], left: [], catalog: null };
   };
   const now = { epoch: 7, members: members([1], { 2: 4 }) };
   const scans = [scan(1, [kept(v, { set: now, lastSeal: 3 })]), scan(2, [kept(v)])];
@@ -311,6 +311,7 @@ describe('moves', () => {
     objects: [{ ...newStoredObject(v), wanted, ...change }],
     removed: [],
     left: [],
+    catalog: null,
   });
   const both = [scan(1, [kept(v)]), scan(2, [kept(v)])];
 
@@ -439,4 +440,27 @@ describe('an OST that did not answer', () => {
   ])('%s', (_what, object, unreferred) => {
     expect(planOf([object])).toMatchObject({ missing: silent, unreferred });
   });
+});
+
+test('a clone that stays out keeps what it lies over from being removed', async () => {
+  const snapshot = { version: 1, over: 0, name: 's', sizeBytes: GiB, createdWallMs: 0, protected: false };
+  const golden = record(0x31, [1, 2], {
+    members: members([1, 2]),
+    headVersion: 2,
+    headOver: 1,
+    snapshots: [snapshot],
+  });
+  const over = { objectId: golden.id, version: 1, name: 'v49@s', ostIds: [testId(1), testId(2)] };
+  const clone = record(0x32, [1, 2], {
+    members: members([2], { 1: 5 }),
+    parent: { ...over, sizeBytes: GiB },
+  });
+  const found = plan([scan(1, [kept(golden), kept(clone)])]);
+  expect(found.findings.map(({ fate }) => fate)).toEqual(['loss', 'missing']);
+  const store = new MemoryStore();
+  await fillStore(store, found, NOW);
+  const rig = await Rig.start(2, store);
+  const { children } = await rig.mds.versions.children({ ref: golden.name });
+  expect(children).toEqual([{ id: clone.id, version: 1, name: clone.name }]);
+  await failed('BUSY', rig.mds.remove({ ref: golden.name, force: false }));
 });

@@ -1,27 +1,11 @@
-import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { LmdbStore } from '../../../src/mds/store-lmdb.js';
+import { smallDisk } from '../../fixtures/small-disk.js';
 import { failure } from './support.js';
 
-const disk = mkdtempSync(join(tmpdir(), 'rawstor-full-'));
-const mounted = mount();
-
-function mount(): boolean {
-  try {
-    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=2m', 'tmpfs', disk], { stdio: 'ignore' });
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-afterAll(() => {
-  if (mounted) execFileSync('umount', ['-l', disk]);
-  rmSync(disk, { recursive: true });
-});
+const { path: disk, mounted } = smallDisk('size=2m');
 
 // Only root may mount a small disk.
 test.runIf(mounted)(

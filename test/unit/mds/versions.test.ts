@@ -8,6 +8,7 @@ import {
   mergeable,
   type ObjectRecord,
   objectRecordSchema,
+  pendingOf,
   type VersionChange,
   versionsOver,
 } from '../../../src/protocol/index.js';
@@ -56,6 +57,41 @@ describe('a change of versions', () => {
     expect(taken.object).toMatchObject({ epoch: SESSION + 1, lastSeal: SESSION });
     const renamed = swap(taken, { kind: 'rename', version: 1, name: 'b' });
     expect(renamed.object).toMatchObject({ epoch: SESSION + 2, lastSeal: SESSION });
+  });
+
+  test('ahead of the cut is no seal, and no snapshot before that is recorded', () => {
+    const ahead = after({ kind: 'snapshot', name: 'a', ahead: true });
+    expect(ahead.object).toMatchObject({
+      epoch: SESSION + 1,
+      lastSeal: opened.object.lastSeal,
+      headVersion: 2,
+    });
+    expect(tree(ahead)).toEqual([
+      [1, 0, null],
+      [2, 1],
+    ]);
+    // Nobody merges what is still written, or has it for a snapshot, or takes its name.
+    expect(mergeable(ahead.object)).toEqual([]);
+    expect(codeOf(() => swap(ahead, { kind: 'forget', versions: [1] }))).toBe('INVALID');
+    expect(codeOf(() => swap(ahead, { kind: 'remove', version: 1 }))).toBe('NOT_FOUND');
+    expect(codeOf(() => swap(ahead, { kind: 'snapshot', name: 'b' }))).toBe('BUSY');
+    expect(codeOf(() => swap(ahead, { kind: 'snapshot', name: 'a' }))).toBe('EXISTS');
+    const sealed = swap(ahead, { kind: 'sealed', version: 1 });
+    expect(sealed.object.lastSeal).toBe(SESSION + 1);
+    expect(tree(sealed)).toEqual([
+      [1, 0, 'a'],
+      [2, 1],
+    ]);
+    expect(pendingOf(sealed.object)).toBeNull();
+    expect(codeOf(() => swap(sealed, { kind: 'sealed', version: 1 }))).toBe('NOT_FOUND');
+  });
+
+  test('that was given up leaves a version without a name, to be merged', () => {
+    const ahead = after({ kind: 'snapshot', name: 'a', ahead: true });
+    const given = swap(ahead, { kind: 'abandoned', version: 1 });
+    expect(pendingOf(given.object)).toBeNull();
+    expect(mergeable(given.object)).toEqual([1]);
+    expect(given.object.lastSeal).toBe(opened.object.lastSeal);
   });
 
   test('answers the same request again without a change', () => {

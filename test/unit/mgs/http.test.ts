@@ -159,6 +159,13 @@ describe('metrics', () => {
     expect(lines).toContain('rawstor_mgs_server_silence_seconds{role="ost",id="x",host="a"} 6');
     expect(text).toMatch(/rawstor_build_info\{role="mgs",version="9.8.7",node="v\d+[^}]*\} 1/);
     expect(text).not.toMatch(/server_capacity_bytes\{role="mds"/);
+    const counts = { openFiles: 3, inFlight: 0, readBytes: 5, writtenBytes: 77, errors: 1, interrupted: 0 };
+    registry.register(
+      server('m', { role: 'mount', addresses: [], mount: { directory: '/m<nt', ...counts } }),
+    );
+    expect(await body('/metrics')).toContain(
+      'rawstor_mgs_mount_written_bytes_total{role="mount",id="m",host=',
+    );
   });
 
   test('forget servers that are forgotten', async () => {

@@ -106,3 +106,19 @@ test('the answer is as the protocol has it', () => {
   const answer = { clusterId: '', servers: registry.servers() };
   expect(MGS_METHODS['mgs.cluster'].result.parse(answer)).toEqual(answer);
 });
+
+test('a mount that is there again has the place of the one that was on its directory, and is forgotten like a gateway', () => {
+  const mount = (id: string, directory: string, host = 'h') => {
+    const counts = { openFiles: 1, inFlight: 0, readBytes: 2, writtenBytes: 3, errors: 0, interrupted: 0 };
+    registry.register(
+      server(id, { role: 'mount', addresses: [], labels: { host }, mount: { directory, ...counts } }),
+    );
+  };
+  mount('a', '/mnt');
+  mount('b', '/mnt');
+  mount('c', '/mnt2');
+  mount('d', '/mnt', 'other');
+  expect(Object.keys(health())).toEqual(['b', 'c', 'd']);
+  clock.advance(3_600_001);
+  expect(health()).toEqual({});
+});

@@ -1,27 +1,11 @@
-import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { KiB, MiB } from '../../../src/common/units.js';
+import { smallDisk } from '../../fixtures/small-disk.js';
 import { failure, OstProcess, objectRecord, openIo, start, temporaryDirectory, Writer } from './support.js';
 
-const disk = mkdtempSync(join(tmpdir(), 'rawstor-full-'));
-const mounted = mount();
-
-function mount(): boolean {
-  try {
-    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=24m', 'tmpfs', disk], { stdio: 'ignore' });
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-afterAll(() => {
-  if (mounted) execFileSync('umount', ['-l', disk]);
-  rmSync(disk, { recursive: true });
-});
+const { path: disk, mounted } = smallDisk('size=24m');
 
 const record = objectRecord(1, { sizeBytes: 64 * MiB, chunkSizeBytes: 64 * MiB });
 const STEP_BYTES = 256 * KiB;

@@ -9,7 +9,7 @@ import { interruptible } from '../../interrupt.js';
 import { OstLinks } from '../../ost-links.js';
 import { type BalanceVolume, planBalance } from '../../recovery/balance.js';
 import { RATE_OPTION, type RecoveryOptions, recoverAll, recoveryCluster } from '../../recovery/run.js';
-import { allOsts, allVolumes, type KnownOst, shortId, volumeInfo } from '../../volumes.js';
+import { allObjects, allOsts, type KnownOst, shortId, volumeInfo } from '../../volumes.js';
 
 interface Options extends RecoveryOptions {
   dryRun: boolean;
@@ -42,7 +42,7 @@ export const rebalance = defineVerb<Options>({
   async run(context, _args, options) {
     const cluster = await recoveryCluster(context, options);
     const { timeout } = context.globals;
-    const [osts, volumes] = await Promise.all([allOsts(cluster, timeout), allVolumes(cluster, timeout)]);
+    const [osts, volumes] = await Promise.all([allOsts(cluster, timeout), allObjects(cluster, timeout)]);
     const rows = await plan(context, osts, volumes);
     if (!options.dryRun) {
       await interruptible(async (signal) => {

@@ -1,25 +1,20 @@
-import { hostname } from 'node:os';
 import { resolve } from 'node:path';
-import { Cluster } from '../../../client/index.js';
+import type { ClusterConfig } from '../../../common/config.js';
 import { newId } from '../../../common/ids.js';
 import { runService } from '../../../common/lifecycle.js';
 import { defineVerb } from '../../command.js';
-import { awaitMds, serverPatience } from '../../gateway/await-mds.js';
+import { nbdGateway } from '../../gateway/await-mds.js';
 import { Gateway } from '../../gateway/gateway.js';
-import { mgsLink } from '../../gateway/registration.js';
+import { openCluster } from '../../gateway/open-cluster.js';
+import { KEY_OPTIONS } from '../../keys.js';
 import { address, list } from '../../options.js';
 import { activatedSockets } from '../../roles/activation.js';
-import {
-  closeAll,
-  knownCluster,
-  openEnvironment,
-  required,
-  SERVER_OPTIONS,
-} from '../../roles/environment.js';
+import { type KnownCluster, openEnvironment, required, SERVER_OPTIONS } from '../../roles/environment.js';
 
 interface Options {
   listen?: string[];
   control?: string;
+  standby?: boolean;
   label?: Record<string, string>;
   mds?: string[];
   mgs?: string[];
@@ -43,6 +38,11 @@ export const serveNbd = defineVerb<Options>({
       parse: list(address),
     },
     { flags: '--control <path>', help: 'Unix socket for `rawstor-volume detach`' },
+    {
+      flags: '--standby',
+      help: 'for guests that are moved: where another gateway has a volume, read it, and take it with the first write',
+    },
+    ...KEY_OPTIONS,
     SERVER_OPTIONS.label,
     SERVER_OPTIONS.mds,
     SERVER_OPTIONS.mgs,
@@ -58,37 +58,33 @@ export const serveNbd = defineVerb<Options>({
   ],
   async run(context, _args, options) {
     const env = openEnvironment(context, 'nbd', options.poolSize);
+    let section: NonNullable<ClusterConfig['serve']['nbd']> = {};
+    let listen: string[] = [];
     const start = async (stopping: AbortSignal) => {
-      const known = await knownCluster(context, env, options, serverPatience(context, env, stopping));
-      const section = known.config?.serve.nbd ?? {};
-      const mds = required(known.mds.length > 0 ? known.mds : undefined, '--mds', '`mds = [...]`');
-      const listen = required(
-        options.listen ?? activatedSockets() ?? section.listen,
-        '--listen',
-        '`listen` under [serve-nbd]',
-      );
-      const mgs = mgsLink(known.mgs, env);
       const id = newId();
-      await awaitMds(context, env, { id, addresses: mds, mgs, listen, labels: options.label }, stopping);
-      const cluster = await Cluster.connect({
-        ...env,
-        location: mds.join(','),
-        name: 'rawstor-nbd',
-        recoveryBytesPerSecond: options.recoveryRate ?? section['recovery-rate'] ?? null,
-        host: options.label?.host ?? hostname(),
-      });
+      const facts = ({ config }: KnownCluster) => {
+        section = config?.serve.nbd ?? {};
+        listen = required(
+          options.listen ?? activatedSockets() ?? section.listen,
+          '--listen',
+          '`listen` under [serve-nbd]',
+        );
+        const registered = nbdGateway(id, listen, options.label);
+        return { name: 'rawstor-nbd', registered, recoveryRate: section['recovery-rate'] };
+      };
+      const { cluster, mgs, closeBehind } = await openCluster(context, env, options, facts, stopping);
       const control = options.control ?? section.control;
       const gateway = await Gateway.start({
         ...env,
         cluster,
+        standby: options.standby ?? section.standby ?? false,
         listen,
         id,
         mgs,
         ...(options.label === undefined ? {} : { labels: options.label }),
         ...(control === undefined ? {} : { controlPath: resolve(control) }),
       });
-      const close = () =>
-        closeAll([() => gateway.close(), () => mgs?.close(), () => cluster.close(), () => env.io.close()]);
+      const close = () => closeBehind(gateway);
       return { gateway, close };
     };
     const facts = ({ gateway }: Awaited<ReturnType<typeof start>>) => ({ addresses: gateway.addresses });

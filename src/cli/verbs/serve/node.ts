@@ -6,14 +6,16 @@ import { newId } from '../../../common/ids.js';
 import { runService } from '../../../common/lifecycle.js';
 import { defineVerb } from '../../command.js';
 import type { Context } from '../../context.js';
-import { awaitMds, serverPatience } from '../../gateway/await-mds.js';
+import { awaitMds, nbdGateway, serverPatience } from '../../gateway/await-mds.js';
 import { Gateway } from '../../gateway/gateway.js';
 import { mgsLink } from '../../gateway/registration.js';
+import { KEY_OPTIONS } from '../../keys.js';
 import { address, list } from '../../options.js';
 import {
   advertised,
   closeAll,
   knownCluster,
+  knownMds,
   openEnvironment,
   type RoleEnvironment,
   reachable,
@@ -37,6 +39,7 @@ interface Options {
   mdsListen?: string[];
   nbdListen?: string[];
   control?: string;
+  standby: boolean;
 }
 
 export const serveNode = defineVerb<Options>({
@@ -50,6 +53,7 @@ export const serveNode = defineVerb<Options>({
     { flags: '--dir <path>', help: 'directory; its subdirectories are ost and mds' },
     SERVER_OPTIONS.listen(OST_PORT),
     SERVER_OPTIONS.advertise,
+    ...KEY_OPTIONS,
     SERVER_OPTIONS.label,
     SERVER_OPTIONS.mds,
     SERVER_OPTIONS.mgs,
@@ -64,6 +68,7 @@ export const serveNode = defineVerb<Options>({
     },
     { flags: '--nbd-listen <address>', help: 'address for NBD clients; repeatable', parse: list(address) },
     { flags: '--control <path>', help: 'Unix socket for `rawstor-volume detach`' },
+    { flags: '--standby', help: 'of the gateway: as `serve nbd` has it', default: false },
   ],
   examples: [
     {
@@ -108,7 +113,7 @@ async function startNode(context: Context, env: RoleEnvironment, options: Option
       closers.push(() => mds.close());
       mdsAddresses = reachable(mds.addresses);
     }
-    required(mdsAddresses.length > 0 ? mdsAddresses : undefined, '--mds', '`mds = [...]`');
+    knownMds({ mds: mdsAddresses });
     const { startOst } = await import('../../../ost/index.js');
     const listen = options.listen ?? [`tcp://127.0.0.1:${OST_PORT}`];
     const ost = await startOst({
@@ -125,8 +130,8 @@ async function startNode(context: Context, env: RoleEnvironment, options: Option
     const mgs = mgsLink(known.mgs, env);
     closers.push(() => mgs?.close());
     const id = newId();
-    const awaited = { id, addresses: mdsAddresses, mgs, listen: nbdListen, labels: options.label };
-    await awaitMds(context, env, awaited, stopping);
+    const registered = nbdGateway(id, nbdListen, options.label);
+    await awaitMds(context, env, { addresses: mdsAddresses, mgs, registered }, stopping);
     const cluster = await Cluster.connect({
       ...env,
       location: mdsAddresses.join(','),
@@ -143,6 +148,7 @@ async function startNode(context: Context, env: RoleEnvironment, options: Option
     const gateway = await Gateway.start({
       ...env,
       cluster,
+      standby: options.standby,
       listen: nbdListen,
       id,
       mgs,

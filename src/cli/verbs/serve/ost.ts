@@ -9,6 +9,7 @@ import {
   advertised,
   closeAll,
   knownCluster,
+  knownMds,
   openEnvironment,
   type RoleEnvironment,
   required,
@@ -66,7 +67,7 @@ export const serveOst = defineVerb<Options>({
       const { startOst } = await import('../../../ost/index.js');
       const known = await knownCluster(context, env, options);
       const section = known.config?.serve.ost ?? {};
-      const mdsAddresses = required(known.mds.length > 0 ? known.mds : undefined, '--mds', '`mds = [...]`');
+      const mdsAddresses = knownMds(known);
       const rate = options.recoveryRate ?? section['recovery-rate'] ?? null;
       const listen = options.listen ?? section.listen ?? [`tcp://127.0.0.1:${OST_PORT}`];
       const ost = await startOst({

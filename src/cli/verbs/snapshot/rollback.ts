@@ -56,7 +56,7 @@ export const rollback = defineVerb<Options>({
 async function alone(context: Context, volume: ObjectInfo, change: VersionChange): Promise<ObjectInfo> {
   const hint =
     'a guest has parts of it in memory: end it first, or detach the volume; --force does it under its feet';
-  const opened = await openVolume(context, volume.id, { hint });
+  const opened = await openVolume(context, volume.id, { hint, content: false });
   try {
     return await opened.change(change);
   } finally {

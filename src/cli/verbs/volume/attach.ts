@@ -13,18 +13,22 @@ import { Gateway } from '../../gateway/gateway.js';
 import { openVolume } from '../../gateway/let-go.js';
 import { type Accelerator, type ExportPlace, libvirtDisk, qemuCommand, uriOf } from '../../gateway/print.js';
 import { takeOver } from '../../gateway/take-over.js';
+import { KEY_OPTIONS } from '../../keys.js';
 import { openCommandLog } from '../../logging.js';
 import { YES } from '../../options.js';
 import { namedSnapshot, type SnapshotRef, splitSnapshotRef } from '../../snapshots.js';
+import { attachVhost } from '../../vhost/attach.js';
 import { volumeInfo } from '../../volumes.js';
 
 interface Options {
   nbd: boolean;
+  vhost: boolean;
   print: 'uri' | 'qemu' | 'libvirt';
   accel: Accelerator;
   run?: string;
   foreground: boolean;
   socket?: string;
+  standby: boolean;
   force: boolean;
   acceptLoss: boolean;
   yes: boolean;
@@ -35,17 +39,23 @@ const LET_GO_RETRY_MS = 50;
 
 export const attach = defineVerb<Options>({
   name: 'attach',
-  summary: 'tell how to use a volume over NBD, or serve it from here',
+  summary: 'tell how to use a volume over NBD or vhost-user, or serve it from here',
   description:
     "A volume is an export of the cluster's NBD gateway by its name; it is opened when a client connects. " +
     'With --foreground or --socket it is served by this process, until Ctrl-C. With --run a command gets its ' +
     'address as $uri and the volume is detached when the command has ended.',
   arguments: [{ name: 'volume', help: 'name or id; VOLUME@SNAPSHOT reads a snapshot' }],
   options: [
+    ...KEY_OPTIONS,
     { flags: '--nbd', help: 'over NBD (the default)', default: true },
     {
+      flags: '--vhost',
+      help: 'over vhost-user: served by this process, until Ctrl-C, unless `rawstor vhost` does on that socket',
+      default: false,
+    },
+    {
       flags: '--print <what>',
-      help: 'what is printed: the NBD URI, a QEMU command, or the <disk> of a libvirt domain',
+      help: 'what is printed: the NBD URI (or vhost-user socket), a QEMU command, or the <disk> of a libvirt domain',
       choices: ['uri', 'qemu', 'libvirt'],
       default: 'uri',
     },
@@ -58,6 +68,11 @@ export const attach = defineVerb<Options>({
     { flags: '--run <command>', help: 'shell command to run with $uri, $socket and $export set' },
     { flags: '--foreground', help: 'serve from this process', default: false },
     { flags: '--socket <path>', help: 'Unix socket to serve on from this process' },
+    {
+      flags: '--standby',
+      help: 'with --vhost: where another process has the volume, wait until its guest is moved here',
+      default: false,
+    },
     {
       flags: '-f, --force',
       help: 'take it from whoever has it open, who is shut out and gets errors',
@@ -83,6 +98,10 @@ export const attach = defineVerb<Options>({
     if (snapshotOf !== null) return await attachSnapshot(context, cluster, snapshotOf, options);
     const volume = await volumeInfo(cluster, ref!, context.globals.timeout);
     const { name } = volume;
+    if (options.vhost) {
+      if (options.force || options.acceptLoss) await takeOver(context, volume, options, null);
+      return await attachVhost(context, name, options);
+    }
     if (options.foreground || options.socket !== undefined) {
       await takeOver(context, volume, options, null);
       return await fromHere(context, name, options);
@@ -105,6 +124,7 @@ async function attachSnapshot(
   }
   const volume = await volumeInfo(cluster, ref.volume, context.globals.timeout);
   const name = `${volume.name}@${namedSnapshot(volume, ref.snapshot).name}`;
+  if (options.vhost) return await attachVhost(context, name, options);
   if (options.foreground || options.socket !== undefined) return await fromHere(context, name, options);
   return await atGateway(context, await findGateway(context), name, options);
 }

@@ -1,12 +1,13 @@
 import { RawstorError } from '../../../common/errors.js';
+import type { Histogram } from '../../../common/histogram.js';
 import { LIMITS } from '../../../common/limits.js';
 import { systemRandom } from '../../../common/random.js';
 import { formatSizeBytes, KiB } from '../../../common/units.js';
-import type { Histogram } from '../../bench/histogram.js';
 import { Load } from '../../bench/load.js';
 import { defineVerb } from '../../command.js';
 import { openVolume } from '../../gateway/let-go.js';
 import { interruptible } from '../../interrupt.js';
+import { KEY_OPTIONS } from '../../keys.js';
 import { durationMs, size, wholeNumber, YES } from '../../options.js';
 import { tableLines } from '../../output.js';
 
@@ -30,6 +31,7 @@ export const bench = defineVerb<Options>({
     'a disk: write first. write and mix destroy the data of the volume.',
   arguments: [{ name: 'volume', help: 'name or id' }],
   options: [
+    ...KEY_OPTIONS,
     { flags: '--rw <kind>', help: 'mix is 70 % reads', choices: ['read', 'write', 'mix'], default: 'read' },
     { flags: '--sequential', help: 'block after block instead of random ones', default: false },
     {

@@ -3,9 +3,11 @@ import { LIMITS } from '../../../common/limits.js';
 import { formatSizeBytes } from '../../../common/units.js';
 import type { CreateSpec, ObjectInfo } from '../../../protocol/index.js';
 import { defineVerb, type OptionSpec } from '../../command.js';
+import { ENCRYPT_OPTION, type EncryptOptions, encryptionFor, KEY_OPTIONS } from '../../keys.js';
 import { checkNewName } from '../../new-name.js';
 import { checkVolumeSize, size, wholeNumber } from '../../options.js';
 import { makeVolume } from '../../volumes.js';
+import { createFrom } from './create-from.js';
 
 /** How a new volume is laid out; `import` takes the same options. */
 export interface LayoutOptions {
@@ -108,28 +110,43 @@ export function createSpec(
   };
 }
 
-interface Options extends LayoutOptions {
-  size: number;
+interface Options extends LayoutOptions, EncryptOptions {
+  size?: number;
+  from?: string;
 }
 
 export const create = defineVerb<Options>({
   name: 'create',
   summary: 'create a volume',
-  description: 'The volume is thin: space is taken when it is written.',
+  description:
+    'The volume is thin: space is taken when it is written. Of an object in a bucket with the setting `image`, or of a snapshot, it is made at ' +
+    'once and without copying, with the layout of that; of another object by copying it. With --encrypt its data leaves this machine as ciphertext: what opens it is asked for wherever it is used.',
   arguments: [{ name: 'name', help: 'name of the new volume' }],
-  options: [{ flags: '--size <size>', help: 'such as 10G', parse: size, required: true }, ...LAYOUT_OPTIONS],
+  options: [
+    { flags: '--size <size>', help: 'such as 10G; default with --from: as that', parse: size },
+    { flags: '--from <source>', help: 's3://BUCKET/KEY, a raw image, or VOLUME@SNAPSHOT' },
+    ENCRYPT_OPTION,
+    ...KEY_OPTIONS,
+    ...LAYOUT_OPTIONS,
+  ],
   examples: [
     { command: 'rawstor-volume create vm1 --size 10G', what: 'two copies on two hosts' },
-    {
-      command: 'rawstor-volume create db --size 1T --replicas 3 --min-replicas 2 --stripe-width all',
-      what: 'three copies over all OSTs, never fewer than two',
-    },
+    { command: 'rawstor-volume create web1 --from s3://images/debian.raw', what: 'of an image, at once' },
   ],
   async run(context, [name], options) {
     checkNewName(name!);
-    const spec = createSpec(name!, options.size, '--size', options);
-    const cluster = await context.cluster();
-    const volume = await makeVolume(context, cluster, spec);
+    if (options.from === undefined && options.size === undefined) {
+      throw new RawstorError('USAGE', '--size is missing', {
+        hint: "give it, or --from; see 'rawstor-volume create --help'",
+      });
+    }
+    const { from, size: sizeBytes } = options;
+    const encryption = await encryptionFor(options);
+    const spec = () => ({ ...createSpec(name!, sizeBytes!, '--size', options), ...encryption });
+    const volume =
+      from === undefined
+        ? await makeVolume(context, await context.cluster(), spec())
+        : await createFrom(context, name!, from, sizeBytes, { ...options, ...encryption });
     context.output.one(volume, () => [
       `created ${volume.name}: ${formatSizeBytes(volume.sizeBytes)}, ${volume.replicas} ${volume.replicas === 1 ? 'replica' : 'replicas'} (${volume.id})`,
     ]);

@@ -6,7 +6,7 @@ import type { Context } from '../../context.js';
 import { EXIT } from '../../exit-codes.js';
 import { OstLinks } from '../../ost-links.js';
 import { findEither, type NamedSnapshot } from '../../snapshots.js';
-import { allOsts, allVolumes } from '../../volumes.js';
+import { allObjects, allOsts } from '../../volumes.js';
 
 interface Row {
   name: string;
@@ -77,7 +77,7 @@ async function wanted(
   ref: string | undefined,
 ): Promise<{ volumes: readonly ObjectInfo[]; only: NamedSnapshot | null }> {
   if (ref === undefined) {
-    return { volumes: await allVolumes(cluster, context.globals.timeout), only: null };
+    return { volumes: await allObjects(cluster, context.globals.timeout), only: null };
   }
   const { volume, snapshot } = await findEither(context, cluster, ref);
   return { volumes: [volume], only: snapshot };

@@ -1,42 +1,38 @@
 import type { Cluster } from '../../../client/index.js';
 import { RawstorError } from '../../../common/errors.js';
 import { isId } from '../../../common/ids.js';
-import { LIMITS } from '../../../common/limits.js';
-import { formatSizeBytes } from '../../../common/units.js';
+import { formatSizeBytes, GiB } from '../../../common/units.js';
 import type { ObjectInfo } from '../../../protocol/index.js';
 import { defineVerb } from '../../command.js';
 import type { Context } from '../../context.js';
-import { inspectImage } from '../../copy/image-format.js';
-import { importRaw, zeroTail } from '../../copy/import-raw.js';
+import { type Filled, type FillOptions, fillVolume } from '../../copy/fill-volume.js';
+import { type ImageSource, inspectSource } from '../../copy/image-source.js';
 import { COPY_RATE_OPTION, paceOf } from '../../copy/pace.js';
-import { checkImage, qemuImg, virtualSizeBytes } from '../../copy/qemu-img.js';
-import { withTemporaryExport } from '../../copy/temporary-export.js';
+import { makeWhole } from '../../copy/partial-volume.js';
 import { importDifference } from '../../difference/verb-import.js';
-import { openVolume } from '../../gateway/let-go.js';
 import { interruptible } from '../../interrupt.js';
+import { ENCRYPT_OPTION, type EncryptOptions, encryptionFor, KEY_OPTIONS } from '../../keys.js';
 import { checkNewName, PARTIAL } from '../../new-name.js';
 import { size, YES } from '../../options.js';
-import { findVolume, makeVolume, noteUntold } from '../../volumes.js';
+import { findVolume } from '../../volumes.js';
 import { checkLayout, createSpec, LAYOUT_OPTIONS, type LayoutOptions } from './create.js';
 
-interface Options extends LayoutOptions {
+interface Options extends LayoutOptions, EncryptOptions {
   size?: number;
   format?: string;
   apply: boolean;
+  resume: boolean;
   rate?: number;
   yes: boolean;
   force: boolean;
 }
 
-interface Source {
-  readonly path: string;
-  readonly format: string;
-  /** Of the disk in it, in whole sectors. */
-  readonly sizeBytes: number;
-  /** As it is: what the last sector of a raw image lacks is filled with zeros. */
-  readonly imageBytes: number;
-  readonly isDisk: boolean;
+interface Imported extends Filled {
+  readonly volume: ObjectInfo;
 }
+
+/** A new volume begins so large when nobody knows how much will come. */
+const PIPE_SIZE_BYTES = GiB;
 
 export const importVerb = defineVerb<Options>({
   name: 'import',
@@ -45,24 +41,32 @@ export const importVerb = defineVerb<Options>({
     'The volume is created, as large as the image, when there is none of that name; until it is whole it is ' +
     `called NAME${PARTIAL}, and a failed or interrupted import removes it again. An existing one is written ` +
     'over as a whole: what is beyond the image reads as zeros. Raw images are read directly and holes stay ' +
-    'holes; other formats need qemu-img. With --apply the file is what `export --since` wrote: the volume, which ' +
+    'holes; other formats, and NBD URIs, need qemu-img. From a pipe (-) comes a raw image, and a new volume becomes as large as ' +
+    'that turns out to be, or --size. With --apply the file is what `export --since` wrote: the volume, which ' +
     'must be as it was at the snapshot where that begins, becomes what it says, and gets the next snapshot. When that ' +
     'fails it is taken back; what a killed import left, the next one takes back.',
   arguments: [
-    { name: 'file', help: 'the image, or a disk; with --apply also - for stdin' },
+    { name: 'file', help: 'the image, a disk, the NBD URI of an export, or - for stdin' },
     { name: 'volume', help: 'name of the volume' },
   ],
   options: [
     { flags: '--format <format>', help: 'raw, qcow2, vmdk, ...; default: told by its first bytes' },
     { flags: '--size <size>', help: 'size of the new volume; default: of the image', parse: size },
     { ...YES, help: 'write over an existing volume without asking; needed where there is no terminal' },
+    {
+      flags: '--resume',
+      help: 'go on where one was interrupted; when this one is, keep what it has',
+      default: false,
+    },
     { flags: '--apply', help: 'apply what changed between two snapshots', default: false },
-    { ...COPY_RATE_OPTION, help: 'with --apply: write at most this much a second' },
+    { ...COPY_RATE_OPTION, help: 'write at most this much a second' },
     {
       flags: '-f, --force',
       help: 'as --yes; with --apply: roll a volume back that has changed since, and keep what it was as a snapshot',
       default: false,
     },
+    ENCRYPT_OPTION,
+    ...KEY_OPTIONS,
     ...LAYOUT_OPTIONS,
   ],
   examples: [
@@ -76,21 +80,24 @@ export const importVerb = defineVerb<Options>({
     return await interruptible(async (signal) => {
       checkApply(options);
       if (options.apply) {
-        const { force, rate } = options;
+        const { force, rate, resume } = options;
         const pace = paceOf(context.clock, rate);
-        await importDifference(context, { file: file!, volume: name!, force, signal, ...pace });
+        await importDifference(context, { file: file!, volume: name!, force, resume, signal, ...pace });
         return 0;
       }
       // An id names a volume that is there.
       if (!isId(name!)) checkNewName(name!);
-      const source = await inspect(file!, options.format, signal);
+      const source = await inspectSource(file!, options.format, signal);
+      checkPipe(source, options);
       const cluster = await context.cluster();
       const before = await findVolume(cluster, name!, context.globals.timeout);
-      const volume = await (before === null
+      const { volume, foundBytes, sizeBytes } = await (before === null
         ? importNew(context, cluster, name!, source, options, signal)
         : importOver(context, before, source, options, signal));
-      context.output.one({ ...volume, imported: source }, () => [
-        `imported ${source.path} (${source.format}, ${formatSizeBytes(source.sizeBytes)}) into ${volume.name}`,
+      const imported = { ...source, sizeBytes };
+      context.output.one({ ...volume, imported, foundBytes }, () => [
+        `imported ${source.path} (${source.format}, ${formatSizeBytes(sizeBytes)}) into ${volume.name}` +
+          (options.resume ? `, of which ${formatSizeBytes(foundBytes)} were there` : ''),
       ]);
       return 0;
     });
@@ -98,94 +105,82 @@ export const importVerb = defineVerb<Options>({
 });
 
 /** @throws RawstorError USAGE */
-function checkApply({ apply, rate, size, format }: Options): void {
-  if (!apply && rate === undefined) return;
-  if (!apply) throw new RawstorError('USAGE', 'there is a rate for --apply only', { where: '--rate' });
-  if (size === undefined && format === undefined) return;
+function checkApply({ apply, size, format }: Options): void {
+  if (!apply || (size === undefined && format === undefined)) return;
   throw new RawstorError('USAGE', 'with --apply the stream says what the volume becomes', {
     where: size === undefined ? '--format' : '--size',
     hint: 'leave it out',
   });
 }
 
-async function inspect(path: string, wanted: string | undefined, signal: AbortSignal): Promise<Source> {
-  const facts = inspectImage(path);
-  const format = wanted ?? facts.format;
-  const bytes = format === 'raw' ? facts.sizeBytes : await virtualSizeBytes(path, format, signal);
-  const sizeBytes = Math.ceil(bytes / LIMITS.sectorBytes) * LIMITS.sectorBytes;
-  if (format !== 'raw') await checkImage(path, format, signal);
-  if (sizeBytes === 0) throw new RawstorError('BAD_DATA', 'the image is empty', { where: path });
-  return { path, format, sizeBytes, imageBytes: bytes, isDisk: facts.isDisk };
+/** @throws RawstorError USAGE */
+function checkPipe({ kind }: ImageSource, { resume }: Options): void {
+  if (kind !== 'pipe' || !resume) return;
+  throw new RawstorError('USAGE', 'what came through a pipe does not come again', {
+    where: '--resume',
+    hint: 'leave --resume out: a new volume is made anew',
+  });
 }
 
-/** Under another name until it is whole: a volume of this name never is half made, however the import ends. */
 async function importNew(
   context: Context,
   cluster: Cluster,
   name: string,
-  source: Source,
+  source: ImageSource,
   options: Options,
   signal: AbortSignal,
-): Promise<ObjectInfo> {
-  const sizeBytes = options.size ?? source.sizeBytes;
-  if (sizeBytes < source.sizeBytes) throw tooSmall(sizeBytes, source, '--size');
+): Promise<Imported> {
+  const sizeBytes = options.size ?? source.sizeBytes ?? PIPE_SIZE_BYTES;
+  if (sizeBytes < (source.sizeBytes ?? 0)) throw tooSmall(sizeBytes, source, '--size');
   if (isId(name)) throw new RawstorError('NOT_FOUND', 'there is no volume of this id', { where: name });
-  const partial = `${name.slice(0, LIMITS.nameBytes - PARTIAL.length)}${PARTIAL}`;
-  await removeLeftOver(context, cluster, partial, name);
-  const half = await makeVolume(context, cluster, createSpec(partial, sizeBytes, '--size', options));
-  try {
-    await copy(context, source, half, true, signal);
-    const renamed = await cluster.renameVolume(half.id, name, context.globals.timeout);
-    noteUntold(context, renamed);
-    return renamed.volume;
-  } catch (error) {
-    await removeHalf(context, cluster, half);
-    throw error;
-  }
-}
-
-/** What an import that was killed has left. @throws RawstorError BUSY while one is under way */
-async function removeLeftOver(
-  context: Context,
-  cluster: Cluster,
-  partial: string,
-  name: string,
-): Promise<void> {
-  const { timeout } = context.globals;
-  const left = await findVolume(cluster, partial, timeout);
-  if (left === null) return;
-  try {
-    await cluster.mds.call('mds.remove', { ref: left.id, force: false }, timeout);
-  } catch (error) {
-    if (!(error instanceof RawstorError) || error.code !== 'BUSY') throw error;
-    throw new RawstorError('BUSY', `another import into '${name}' is under way, or has just been killed`, {
-      where: partial,
-      hint: 'wait for it, or try again in half a minute',
-      cause: error,
-    });
-  }
-  context.note(`${context.program}: removed what an earlier import has left of ${name}`);
+  const { resume } = options;
+  const encryption = await encryptionFor(options);
+  const fits = options.size === undefined && source.kind === 'pipe';
+  let filled: Filled | undefined;
+  const volume = await makeWhole(context, cluster, {
+    name,
+    resume,
+    spec: (partial) => ({ ...createSpec(partial, sizeBytes, '--size', options), ...encryption }),
+    checkLeft: (left) => checkLayout(left, options),
+    fill: async (half, fresh) => {
+      filled = await fillVolume(
+        context,
+        source,
+        half,
+        filling(options, { fresh, resume: !fresh, fits }),
+        signal,
+      );
+    },
+  });
+  return { volume, ...filled! };
 }
 
 async function importOver(
   context: Context,
   volume: ObjectInfo,
-  source: Source,
+  source: ImageSource,
   options: Options,
   signal: AbortSignal,
-): Promise<ObjectInfo> {
+): Promise<Imported> {
   await checkExisting(context, volume, source, options);
-  await copy(context, source, volume, false, signal);
-  return volume;
+  const how = filling(options, { fresh: false, resume: options.resume, fits: false });
+  return { volume, ...(await fillVolume(context, source, volume, how, signal)) };
+}
+
+function filling(
+  { format, rate }: Options,
+  how: { fresh: boolean; resume: boolean; fits: boolean },
+): FillOptions {
+  return { ...how, rate, anyContent: format === 'raw' };
 }
 
 async function checkExisting(
   context: Context,
   volume: ObjectInfo,
-  source: Source,
+  source: ImageSource,
   options: Options,
 ): Promise<void> {
-  if (volume.sizeBytes < source.sizeBytes) throw tooSmall(volume.sizeBytes, source, volume.name);
+  if (volume.sizeBytes < (source.sizeBytes ?? 0)) throw tooSmall(volume.sizeBytes, source, volume.name);
   if (options.size !== undefined && options.size !== volume.sizeBytes) {
     throw new RawstorError(
       'EXISTS',
@@ -196,6 +191,9 @@ async function checkExisting(
       },
     );
   }
+  if (options.encrypt && volume.encryption === undefined) {
+    throw new RawstorError('EXISTS', 'the volume exists, and is not encrypted', { where: volume.name });
+  }
   checkLayout(volume, options);
   await context.confirmOverwrite(
     `Write over the data of volume ${volume.name}?`,
@@ -203,7 +201,7 @@ async function checkExisting(
   );
 }
 
-function tooSmall(sizeBytes: number, source: Source, where: string): RawstorError {
+function tooSmall(sizeBytes: number, source: ImageSource, where: string): RawstorError {
   return new RawstorError(
     'USAGE',
     `the image of ${source.sizeBytes} bytes does not fit in ${sizeBytes} bytes`,
@@ -212,55 +210,4 @@ function tooSmall(sizeBytes: number, source: Source, where: string): RawstorErro
       hint: 'import it into a larger volume',
     },
   );
-}
-
-async function copy(
-  context: Context,
-  source: Source,
-  volume: ObjectInfo,
-  fresh: boolean,
-  signal: AbortSignal,
-): Promise<void> {
-  const io = context.io();
-  const device = await openVolume(context, volume.id);
-  const progress = context.progress(`import ${volume.name}`, source.sizeBytes);
-  try {
-    if (source.format === 'raw') {
-      const file = await io.openFile(source.path, { readOnly: true });
-      try {
-        await importRaw(file, device, {
-          io,
-          sizeBytes: source.imageBytes,
-          holesKnown: !source.isDisk,
-          deviceIsEmpty: fresh,
-          signal,
-          onProgress: (bytes) => progress.update(bytes),
-        });
-      } finally {
-        await file.close();
-      }
-    } else {
-      const env = { io, clock: context.clock, log: context.log };
-      await withTemporaryExport(device, volume.name, env, (uri) => {
-        const args = ['convert', '-n', '-p', '-W', '-f', source.format, '-O', 'raw', source.path, uri];
-        if (fresh) args.splice(1, 0, '--target-is-zero');
-        const onPercent = (percent: number) => progress.update((percent / 100) * source.sizeBytes);
-        return qemuImg(args, { signal, onPercent });
-      });
-    }
-    if (!fresh) await zeroTail(io, device, source.sizeBytes, signal);
-  } finally {
-    progress.end();
-    // Flushes: what is reported as imported is durable.
-    await device.close();
-  }
-}
-
-async function removeHalf(context: Context, cluster: Cluster, volume: ObjectInfo): Promise<void> {
-  try {
-    await cluster.mds.call('mds.remove', { ref: volume.id, force: true }, context.globals.timeout);
-    context.note(`${context.program}: removed the half-made volume ${volume.name}`);
-  } catch {
-    context.warn(`the half-made volume ${volume.name} is still there: remove it with rawstor-volume rm`);
-  }
 }

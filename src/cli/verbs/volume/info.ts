@@ -87,6 +87,7 @@ function describe(
     ],
     ['replicas', `${volume.replicas}, at least ${volume.minReplicas} (below: ${volume.onDegraded})`],
     ['placement', `stripe width ${volume.stripeWidth}, one copy a ${volume.failureDomain}`],
+    ['encrypted', encryptedText(volume)],
     ['created', new Date(volume.createdWallMs).toISOString()],
     ['health', health],
     [
@@ -144,4 +145,9 @@ function versionFacts(volume: ObjectInfo): [string, string][] {
 function damageText(row: DamageRow | undefined): string {
   if (row === undefined || row.foundTotal === 0) return '';
   return `${row.badBlocks} bad blocks, ${row.foundTotal} found, ${row.repairedTotal} repaired`;
+}
+
+function encryptedText({ encryption }: ObjectInfo): string {
+  if (encryption === undefined) return 'no';
+  return `opened by a ${encryption.kdf.name === 'scrypt' ? 'passphrase' : 'key'}`;
 }

@@ -30,7 +30,7 @@ export const rename = defineVerb({
     const renamed = await withoutGateway(
       context,
       before.id,
-      () => cluster.renameVolume(before.id, name!, timeout),
+      () => cluster.renameVolume(before.id, name!, { timeoutMs: timeout }),
       'end who uses it; where that has died without closing it, `rawstor-volume attach` and `detach` close it',
     );
     noteUntold(context, renamed);

@@ -1,0 +1,300 @@
+import {
+  type BlockDevice,
+  BlockOp,
+  type BlockRequest,
+  type Extent,
+  type LayerRun,
+  type Mark,
+  USUAL_LIMITS,
+} from '../../block/device.js';
+import { asRawstorError, RawstorError } from '../../common/errors.js';
+import { type Contents, contentsOf } from '../keys/index.js';
+import { marksOf } from '../layers.js';
+import type { Volume } from '../volume.js';
+import { LateAnswers } from './late-answers.js';
+import type { MovableEnvironment, MovableOptions, State } from './movable-options.js';
+import { QuietFront } from './quiet-front.js';
+import { frontEndWent, isFinal, waitedFor, writtenElsewhere } from './refusals.js';
+import { StandbyReader } from './standby-reader.js';
+import { takeLease } from './take-lease.js';
+
+/**
+ * A volume that goes with its guest from process to process (docs/consistency: handing over). Who holds it gives way,
+ * asked and with a front-end that has stopped, by an ordinary close; who stands by asks with its first change, and waits.
+ */
+export class MovableVolume implements BlockDevice {
+  readonly readOnly = false;
+  readonly multiConnection = true;
+  readonly limits = USUAL_LIMITS;
+  /** Called once when it can serve no more. */
+  onFatal: ((error: RawstorError) => void) | null = null;
+  onResized: ((sizeBytes: number) => void) | null = null;
+  onWanted: (() => void) | null = null;
+  private readonly env: MovableEnvironment;
+  private readonly options: MovableOptions;
+  private readonly reader: StandbyReader;
+  private readonly standbyContents: Contents;
+  private readonly front = new QuietFront();
+  private state: State = { kind: 'stands-by' };
+  private sizeTold: number;
+  /** Until it is held. Facades bound what they have in flight. */
+  private waiting: BlockRequest[] = [];
+  private reads = 0;
+  private readsOver: (() => void) | null = null;
+  /** Of those, reads that failed here: of bytes as replicas have them, deciphered by who has asked. */
+  private readonly below = new Set<BlockRequest>();
+  private readonly late: LateAnswers;
+  /** Another process waits for it. */
+  /** Ended by itself, and still to be closed: its lease is given back by that. */
+  private failed: Volume | null = null;
+  private asked = false;
+  /** The front-end has stopped, or there is none. */
+  private resting = true;
+  /** The last asking for it, which may still be on its way when nobody here wants it any more. */
+  private taking: Promise<void> = Promise.resolve();
+
+  private constructor(env: MovableEnvironment, reader: StandbyReader, options: MovableOptions) {
+    this.env = env;
+    this.reader = reader;
+    this.options = options;
+    this.late = new LateAnswers(env.io);
+    this.sizeTold = reader.object.sizeBytes;
+    this.standbyContents = contentsOf(reader.object, env.cipher, {
+      submit: (block) => void this.readHere(block),
+      finishLater: (block, error) => this.late.finish(block, error),
+    });
+  }
+
+  /** @throws RawstorError BUSY unless it may stand by; NOT_FOUND, UNAVAILABLE, FENCED */
+  static async open(env: MovableEnvironment, ref: string, options: MovableOptions): Promise<MovableVolume> {
+    const reader = new StandbyReader(env, await env.mds.call('mds.getObj', { ref }));
+    const movable = new MovableVolume(env, reader, options);
+    try {
+      const { holder, after, standby: ifClosed } = options;
+      const more = after === undefined ? {} : { after };
+      movable.hold(await env.openVolume(ref, { mode: 'write', holder, ifClosed, ...more }));
+    } catch (error) {
+      const failure = asRawstorError(error);
+      if (!options.standby || failure.code !== 'BUSY') throw error;
+      env.log.info({ reason: failure.message }, 'standing by');
+    }
+    return movable;
+  }
+
+  /** Whether this process is the writer now. */
+  get holds(): boolean {
+    return this.state.kind === 'holds';
+  }
+
+  get sizeBytes(): number {
+    return this.state.kind === 'holds' ? this.state.volume.sizeBytes : this.reader.object.sizeBytes;
+  }
+
+  /** Who holds it may have made it larger, and a guest that comes from there knows. */
+  get endBytes(): number {
+    return this.state.kind === 'holds' ? this.state.volume.sizeBytes : Number.MAX_SAFE_INTEGER;
+  }
+
+  async refresh(): Promise<void> {
+    if (this.state.kind !== 'stands-by') return;
+    await this.reader.look().catch(() => {});
+    this.tellSize();
+  }
+
+  submit(block: BlockRequest): void {
+    const { state } = this;
+    this.front.note(block.op);
+    if (state.kind === 'holds') return state.volume.submit(block);
+    if (state.kind === 'over') return this.late.finish(block, state.error);
+    const readsHere = block.op === BlockOp.READ && !this.options.tellsStops;
+    if (state.kind === 'stands-by' && readsHere) return this.standbyContents.submit(block);
+    if (state.kind === 'stands-by' && block.op === BlockOp.CACHE) return this.late.finish(block, null);
+    this.wait(block);
+  }
+
+  /** Of a front-end that is gone: what has not begun never does, since another process may do it again by then. */
+  withdraw(isGone: (block: BlockRequest) => boolean): void {
+    const gone = this.waiting.filter(isGone);
+    this.waiting = this.waiting.filter((block) => !gone.includes(block));
+    for (const block of gone) this.late.finish(block, frontEndWent(this.reader.object.name));
+    const takes = this.state.kind === 'moves' && this.state.takes;
+    if (takes && this.waiting.length === 0) this.state = { kind: 'stands-by' };
+  }
+
+  /** The facade's front-end has stopped, or is gone; or it begins. */
+  rest(resting: boolean): void {
+    this.resting = resting;
+    if (this.state.kind === 'holds') this.review();
+    // Its guest runs here from now on: the first request needs not wait as long.
+    else if (!resting && this.options.tellsStops && this.state.kind === 'stands-by') this.take();
+  }
+
+  extents(offset: number, length: number): Promise<Extent[]> {
+    if (this.state.kind === 'holds') return this.front.during(this.state.volume.extents(offset, length));
+    // "All data" is always true.
+    const lengthBytes = Math.min(length, this.sizeBytes - offset);
+    return Promise.resolve([{ lengthBytes, hole: false, zero: false }]);
+  }
+
+  marks(): Mark[] {
+    return this.state.kind === 'holds' ? this.state.volume.marks() : marksOf(this.reader.object, 'head');
+  }
+
+  async layers(since: Mark | null, offset: number, length: number): Promise<LayerRun[]> {
+    if (this.state.kind !== 'holds') throw writtenElsewhere(this.reader.object.name);
+    return await this.front.during(this.state.volume.layers(since, offset, length));
+  }
+
+  async close(): Promise<void> {
+    const { state } = this;
+    this.end(new RawstorError('UNAVAILABLE', `volume ${this.reader.object.name} is closed`));
+    if (state.kind === 'moves') await state.done;
+    await this.taking;
+    await (state.kind === 'holds' ? state.volume : this.failed)?.close();
+    if (this.reads > 0) {
+      await new Promise<void>((resolve) => {
+        this.readsOver = resolve;
+      });
+    }
+  }
+
+  async giveWay(): Promise<number | null> {
+    if (this.state.kind === 'moves') await this.state.done;
+    await this.taking;
+    const { state } = this;
+    if (state.kind === 'over') return null;
+    if (this.asked) throw waitedFor(this.reader.object.name);
+    if (state.kind !== 'holds') return (await this.reader.look()).sessionEpoch;
+    await this.give(state.volume);
+    return state.volume.object.sessionEpoch;
+  }
+
+  abandon(): void {
+    if (this.state.kind === 'holds') this.state.volume.abandon();
+    else this.end(new RawstorError('UNAVAILABLE', 'given up', { where: this.reader.object.name }));
+  }
+
+  private hold(volume: Volume): void {
+    this.asked = false;
+    volume.onFatal = (error) => {
+      if (this.state.kind !== 'holds' || this.state.volume !== volume) return;
+      this.failed = volume;
+      this.end(error);
+      this.onFatal?.(error);
+    };
+    volume.onResized = () => this.tellSize();
+    volume.onHandOver = (asked) => {
+      this.asked = asked;
+      this.review();
+    };
+    this.state = { kind: 'holds', volume };
+    this.tellSize();
+    this.submitWaiting();
+    this.review();
+  }
+
+  /** Gives way as soon as that is asked for and the front-end has stopped. */
+  private review(): void {
+    const { state, asked } = this;
+    if (state.kind !== 'holds' || !asked) return this.front.stop();
+    const { tellsStops, standby } = this.options;
+    const { volume } = state;
+    if (this.resting) {
+      if (this.onWanted === null || tellsStops || standby) void this.give(volume);
+      else this.onWanted();
+    } else if (!tellsStops && standby) {
+      const stopped = () => void this.give(volume);
+      this.front.watch(this.env.clock, () => volume.isIdle, stopped);
+    }
+  }
+
+  private give(volume: Volume): Promise<void> {
+    this.front.stop();
+    const { log } = this.env;
+    log.info({ volume: volume.object.name }, 'giving way to another process');
+    this.reader.object = volume.object;
+    const done = volume
+      .close(true)
+      .catch((error) => log.warn({ err: error }, 'the volume was not closed in order'))
+      .then(() => this.stepAside());
+    this.state = { kind: 'moves', takes: false, done };
+    return done;
+  }
+
+  private stepAside(): void {
+    if (this.state.kind !== 'moves') return;
+    this.asked = false;
+    this.state = { kind: 'stands-by' };
+    this.submitWaiting();
+  }
+
+  private wait(block: BlockRequest): void {
+    this.waiting.push(block);
+    if (this.state.kind === 'stands-by') this.take();
+  }
+
+  private take(): void {
+    // An open that is no longer wanted would fence the next one.
+    this.taking = this.taking.then(() => this.taken(() => this.state !== state));
+    const state: State = { kind: 'moves', takes: true, done: this.taking };
+    this.state = state;
+  }
+
+  private async taken(ended: () => boolean): Promise<void> {
+    if (ended()) return;
+    try {
+      const volume = await takeLease(this.env, this.reader.object.id, this.options.holder, ended);
+      if (ended()) return await volume.close();
+      this.env.log.info({ volume: volume.object.name }, 'the volume is here now');
+      this.hold(volume);
+    } catch (error) {
+      if (ended()) return;
+      const failure = asRawstorError(error);
+      this.end(failure);
+      this.onFatal?.(failure);
+    }
+  }
+
+  private submitWaiting(): void {
+    for (const block of this.waiting.splice(0)) {
+      if (this.below.delete(block)) this.serve(block);
+      else this.submit(block);
+    }
+  }
+
+  private serve(block: BlockRequest): void {
+    if (this.state.kind === 'holds') return this.state.volume.serve(block);
+    if (this.state.kind === 'over') return this.late.finish(block, this.state.error);
+    this.below.add(block);
+    this.wait(block);
+  }
+
+  private async readHere(block: BlockRequest): Promise<void> {
+    this.reads++;
+    let failure: RawstorError | null = null;
+    try {
+      await this.reader.read(block);
+      this.tellSize();
+    } catch (error) {
+      failure = asRawstorError(error);
+    }
+    this.reads--;
+    if (failure === null || isFinal(failure)) block.owner.blockDone(block, failure);
+    // It is read by who has the volume, then, and waits for that like a write.
+    else this.serve(block);
+    if (this.reads === 0) this.readsOver?.();
+  }
+
+  private tellSize(): void {
+    if (this.sizeTold === this.sizeBytes) return;
+    this.sizeTold = this.sizeBytes;
+    this.onResized?.(this.sizeBytes);
+  }
+
+  private end(error: RawstorError): void {
+    this.state = { kind: 'over', error };
+    this.front.stop();
+    this.reader.close();
+    for (const block of this.waiting.splice(0)) this.late.finish(block, error);
+  }
+}

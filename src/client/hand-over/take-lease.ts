@@ -1,0 +1,58 @@
+import type { Clock } from '../../common/clock.js';
+import { asRawstorError, type ErrorCode, RawstorError } from '../../common/errors.js';
+import type { Logger } from '../../common/log.js';
+import type { OpenVolumeOptions } from '../open.js';
+import type { Volume } from '../volume.js';
+
+/** Its holder has not given way yet, or somebody needed for the open is away, or in trouble that passes. */
+const LATER: ReadonlySet<ErrorCode> = new Set([
+  'BUSY',
+  'CONFLICT',
+  'CONNECTION_LOST',
+  'FENCED',
+  'IO',
+  'LIMIT',
+  'NO_SPACE',
+  'TIMEOUT',
+  'UNAVAILABLE',
+]);
+const FIRST_RETRY_MS = 10;
+const RETRY_MAX_MS = 300;
+const TELL_AFTER_MS = 3000;
+
+export interface TakingEnvironment {
+  readonly clock: Clock;
+  readonly log: Logger;
+  openVolume(ref: string, options: OpenVolumeOptions): Promise<Volume>;
+}
+
+/**
+ * Asks for a volume that another process holds until it has it: as long as that one's guest runs, or until `ended`.
+ * @throws RawstorError what no waiting would change; UNAVAILABLE when it was ended
+ */
+export async function takeLease(
+  { clock, log, openVolume }: TakingEnvironment,
+  ref: string,
+  holder: string,
+  ended: () => boolean,
+): Promise<Volume> {
+  const sinceMs = clock.nowMs();
+  let told = false;
+  for (let waitMs = FIRST_RETRY_MS; !ended(); waitMs = Math.min(2 * waitMs, RETRY_MAX_MS)) {
+    try {
+      return await openVolume(ref, { mode: 'write', holder, handOver: true });
+    } catch (error) {
+      const failure = asRawstorError(error, ref);
+      if (!LATER.has(failure.code)) throw failure;
+      if (!told && clock.nowMs() - sinceMs > TELL_AFTER_MS) {
+        told = true;
+        log.warn(
+          { volume: ref, reason: failure.message },
+          'waiting for the volume: its holder has not given way',
+        );
+      }
+    }
+    await clock.sleep(waitMs);
+  }
+  throw new RawstorError('UNAVAILABLE', 'it was closed before its holder gave way', { where: ref });
+}

@@ -1,0 +1,193 @@
+import type { Clock, Timer } from '../../common/clock.js';
+import { asRawstorError, RawstorError } from '../../common/errors.js';
+import type { Logger } from '../../common/log.js';
+import { prefixEnd } from '../../common/prefix-end.js';
+import type { ObjectInfo } from '../../protocol/object-info.js';
+import type { Cluster } from '../cluster.js';
+import type { CatalogClient, Row } from './catalog.js';
+import type { Extent } from './extent.js';
+import type { OpenObjects } from './open-objects.js';
+import { PACK_BYTES } from './pack-writer.js';
+import { exchanged, type Reference, type Referring, referencesTo } from './references.js';
+import { type ImmutableLayout, NAME_PREFIX } from './written-object.js';
+
+export interface CollectorParts {
+  readonly cluster: Cluster;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly catalog: CatalogClient;
+  readonly open: OpenObjects;
+  /** Writes content anew; `release` when it is on record. */
+  copy(
+    extents: readonly Extent[],
+    layout: ImmutableLayout,
+  ): Promise<{ extents: Extent[]; release: () => void | Promise<void> }>;
+}
+
+const PERIOD_MS = 60_000;
+/** An object is younger than this between its creation and its first open. */
+const YOUNG_MS = 60_000;
+const PAGE = 200;
+const CALL_TIMEOUT_MS = 10_000;
+
+export interface Collected {
+  removed: number;
+  /** Contents that were moved out of packs that were mostly dead. */
+  moved: number;
+}
+
+/**
+ * Removes immutable objects that nothing refers to, and writes what lives in packs that are mostly dead to others. The MDS has
+ * the last word: it removes nothing that is referred to, is held by a writer or has clones.
+ */
+export class Collector {
+  private readonly parts: CollectorParts;
+  private timer: Timer | null = null;
+  private running: Promise<Collected> | null = null;
+  private closed = false;
+
+  constructor(parts: CollectorParts) {
+    this.parts = parts;
+  }
+
+  /** Of a gateway, for as long as it runs. */
+  watch(): void {
+    this.timer ??= this.parts.clock.every(PERIOD_MS, () => void this.run(YOUNG_MS).catch(() => {}));
+  }
+
+  /** These may have lost their last reference. What is in use is left for later. */
+  async released(objectIds: Iterable<string>): Promise<void> {
+    for (const id of new Set(objectIds)) {
+      if (this.closed || this.parts.open.isUsed(id)) continue;
+      await this.remove(id).catch((error) =>
+        this.parts.log.debug({ id, reason: asRawstorError(error).message }, 'not removed now'),
+      );
+    }
+  }
+
+  /** Looks at all of them. @param youngMs objects younger than this are left alone */
+  run(youngMs: number): Promise<Collected> {
+    this.running ??= this.look(youngMs).finally(() => {
+      this.running = null;
+    });
+    return this.running;
+  }
+
+  async close(): Promise<void> {
+    this.closed = true;
+    this.timer?.cancel();
+    await this.running?.catch(() => {});
+  }
+
+  /** What nothing refers to, whoever may still be writing it. Bytes as the objects are long, not as they lie on disk. */
+  async unnamed(): Promise<{ objects: number; bytes: number }> {
+    const found = { objects: 0, bytes: 0 };
+    for await (const object of this.immutable()) {
+      if (object.lease !== null || (await this.isNamed(object.id))) continue;
+      found.objects++;
+      found.bytes += object.sizeBytes;
+    }
+    return found;
+  }
+
+  private async *immutable(): AsyncGenerator<ObjectInfo, void> {
+    const { mds } = this.parts.cluster;
+    for (let after = NAME_PREFIX; ; ) {
+      const { objects } = await mds.call('mds.list', { after, limit: PAGE }, CALL_TIMEOUT_MS);
+      for (const object of objects) {
+        if (!object.name.startsWith(NAME_PREFIX)) return;
+        after = object.name;
+        if (object.mode === 'immutable') yield object;
+      }
+      if (objects.length === 0) return;
+    }
+  }
+
+  private async isNamed(id: string): Promise<boolean> {
+    const prefix = referencesTo(id);
+    const { rows } = await this.parts.catalog.range(prefix, prefixEnd(prefix), 1);
+    return rows.length > 0;
+  }
+
+  private async look(youngMs: number): Promise<Collected> {
+    const { cluster, clock, open, log } = this.parts;
+    const collected: Collected = { removed: 0, moved: 0 };
+    // Before a person has looked, what nothing refers to may be what a lost row named; the MDS would refuse it as well.
+    const { state } = await cluster.mds.call('mds.catalogState', { mark: false }, CALL_TIMEOUT_MS);
+    if (state !== 'whole') return collected;
+    for await (const object of this.immutable()) {
+      if (this.closed) break;
+      const young = clock.wallMs() - object.createdWallMs < youngMs;
+      if (object.lease !== null || young || open.isUsed(object.id)) continue;
+      try {
+        collected.moved += await this.compact(object);
+        if (await this.remove(object.id)) collected.removed++;
+      } catch (error) {
+        log.debug({ name: object.name, reason: asRawstorError(error).message }, 'not collected now');
+      }
+    }
+    return collected;
+  }
+
+  private async remove(id: string): Promise<boolean> {
+    const { cluster } = this.parts;
+    if (await this.isNamed(id)) return false;
+    try {
+      await cluster.mds.call('mds.remove', { ref: id, force: false }, CALL_TIMEOUT_MS);
+      return true;
+    } catch (error) {
+      const { code } = asRawstorError(error);
+      // Referred to, or cloned, or opened meanwhile; or somebody else was faster.
+      if (code === 'BUSY' || code === 'NOT_FOUND') return false;
+      throw error;
+    }
+  }
+
+  /** Of a pack of which most is dead. @returns how many contents were moved */
+  private async compact(object: ObjectInfo): Promise<number> {
+    const { catalog } = this.parts;
+    if (!object.name.startsWith(`${NAME_PREFIX}pack.`)) return 0;
+    const prefix = referencesTo(object.id);
+    const live: Row<Reference>[] = [];
+    let liveBytes = 0;
+    for await (const row of catalog.all<Reference>(prefix, prefixEnd(prefix))) {
+      live.push(row);
+      liveBytes += row.value.length;
+      if (liveBytes > PACK_BYTES / 2) return 0;
+    }
+    let moved = 0;
+    for (const reference of live) {
+      if (this.closed) return moved;
+      if (await this.move(object, reference)) moved++;
+    }
+    return moved;
+  }
+
+  private async move(object: ObjectInfo, { key, value }: Row<Reference>): Promise<boolean> {
+    const { id: objectId, replicas, minReplicas, stripeWidth, failureDomain } = object;
+    const { catalog, copy } = this.parts;
+    const row = await catalog.get<Referring>(value.row);
+    if (row === null || !row.value.extents.some((one) => one.objectId === objectId)) {
+      // Left by nothing that is known; the row that it was put with is gone.
+      if (row === null) await catalog.transact({ checks: [{ key: value.row, version: 0 }], deletes: [key] });
+      return false;
+    }
+    const content = row.value;
+    // As safe as it was, whoever does this.
+    const layout = { replicas, minReplicas, stripeWidth, failureDomain, near: null };
+    const copied = await copy(content.extents, layout);
+    try {
+      const moved = { ...content, extents: copied.extents };
+      const { puts, deletes } = exchanged(row.key, content, moved);
+      const failed = await catalog.transact({
+        checks: [{ key: row.key, version: row.version }],
+        puts: [{ key: row.key, value: moved }, ...puts],
+        deletes,
+      });
+      if (failed === null) return true;
+      throw new RawstorError('CONFLICT', 'the content was changed meanwhile', { where: row.key });
+    } finally {
+      await copied.release();
+    }
+  }
+}

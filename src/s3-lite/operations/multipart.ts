@@ -1,0 +1,150 @@
+import { randomUUID } from 'node:crypto';
+import { contentLength, PUT_BYTES, readBody } from '../body.js';
+import { checksumElement, checksumHeaders, checksumName } from '../checksums.js';
+import { answerEmpty, answerXml, type Call, type Operation } from '../context.js';
+import { S3Error } from '../errors.js';
+import { factsOf } from '../facts.js';
+import { checkKey } from '../names.js';
+import type { FoundUpload } from '../uploads.js';
+import { copyContent, copyRange, copySource } from './copy.js';
+
+export const PARTS = 10_000;
+
+/** CreateMultipartUpload. */
+export const createUpload: Operation = async (call) => {
+  const { request, caller, services } = call;
+  checkKey(request.key);
+  const algorithm = request.header('x-amz-checksum-algorithm');
+  const checksum = algorithm === undefined ? null : checksumName(algorithm);
+  const full = request.header('x-amz-checksum-type')?.toUpperCase() === 'FULL_OBJECT';
+  if (full && (checksum === 'SHA1' || checksum === 'SHA256')) {
+    throw new S3Error(
+      'InvalidRequest',
+      `The FULL_OBJECT checksum type cannot be used with the ${checksum.toLowerCase()} checksum algorithm.`,
+    );
+  }
+  const bucket = await services.buckets.get(request.bucket);
+  // Told now, not with the first part.
+  await services.codings.ofBucket(bucket.value);
+  const { compression, encryption } = bucket.value;
+  const id = await services.uploads.begin(request.bucket, request.key, {
+    compression: compression ?? null,
+    encrypted: encryption != null,
+    ...factsOf(request),
+    initiatedMs: services.clock.wallMs(),
+    owner: caller.access.keyId,
+    checksumName: checksum,
+    fullChecksum: full,
+  });
+  if (checksum !== null) {
+    call.response.setHeader('x-amz-checksum-algorithm', checksum);
+    call.response.setHeader('x-amz-checksum-type', full ? 'FULL_OBJECT' : 'COMPOSITE');
+  }
+  answerXml(call, 'InitiateMultipartUploadResult', {
+    Bucket: request.bucket,
+    Key: request.key,
+    UploadId: id,
+  });
+};
+
+export function findUpload({ request, services }: Call): Promise<FoundUpload> {
+  return services.uploads.find(request.bucket, request.key, request.param('uploadId') ?? '');
+}
+
+function partNumber({ request }: Call): number {
+  const number = request.number('partNumber', 1, PARTS);
+  if (number !== undefined) return number;
+  throw new S3Error('InvalidArgument', `Part number must be an integer between 1 and ${PARTS}, inclusive`);
+}
+
+/** UploadPart. */
+export const uploadPart: Operation = async (call) => {
+  const { request, caller, services } = call;
+  const number = partNumber(call);
+  const length = contentLength(request, PUT_BYTES);
+  const upload = await findUpload(call);
+  const bucket = await services.buckets.get(request.bucket);
+  const coding = await services.codings.ofUpload(bucket.value, upload.row.value);
+  const writer = await services.uploads.writer(upload.row.value.id, number, length, coding);
+  try {
+    const read = await readBody(request, caller, length, (bytes) => writer.write(bytes));
+    const wanted = upload.row.value.checksumName;
+    if (wanted !== null && read.checksum !== null && read.checksum.name !== wanted) {
+      throw new S3Error(
+        'InvalidRequest',
+        `Checksum Type mismatch occurred, expected checksum Type: ${wanted.toLowerCase()}, actual checksum Type: ${read.checksum.name.toLowerCase()}`,
+      );
+    }
+    const extents = await services.store.finish(writer);
+    const modifiedMs = services.clock.wallMs();
+    const { md5: etag, checksum } = read;
+    const row = {
+      id: randomUUID(),
+      upload: upload.row.key,
+      extents,
+      coding: writer.coding(),
+      sizeBytes: length,
+      etag,
+      modifiedMs,
+      checksum,
+      hash: writer.hash(),
+    };
+    await services.uploads.put(upload, number, row);
+    await writer.release();
+    answerEmpty(call, 200, { etag: `"${etag}"`, ...checksumHeaders(checksum) });
+  } catch (error) {
+    await writer.abort();
+    throw error;
+  }
+};
+
+/** UploadPartCopy. */
+export const uploadPartCopy: Operation = async (call) => {
+  const { services } = call;
+  const number = partNumber(call);
+  const upload = await findUpload(call);
+  const source = await copySource(call);
+  const { from, to } = copyRange(call, source.row);
+  const algorithm = upload.row.value.checksumName ?? undefined;
+  const bucket = await services.buckets.get(call.request.bucket);
+  const coding = await services.codings.ofUpload(bucket.value, upload.row.value);
+  const writer =
+    coding === null ? await services.store.writer(to - from) : services.store.codedWriter(to - from, coding);
+  const copied = await copyContent(call, source, { from, to }, writer, algorithm);
+  try {
+    const modifiedMs = services.clock.wallMs();
+    const { extents, coding, md5: etag, checksum, hash } = copied;
+    const row = {
+      id: randomUUID(),
+      upload: upload.row.key,
+      extents,
+      coding,
+      sizeBytes: to - from,
+      etag,
+      modifiedMs,
+      checksum,
+      hash,
+    };
+    await services.uploads.put(upload, number, row);
+    answerXml(call, 'CopyPartResult', {
+      LastModified: new Date(modifiedMs).toISOString(),
+      ETag: `"${etag}"`,
+      ...checksumElement(checksum),
+    });
+  } finally {
+    await copied.release();
+  }
+};
+
+/** AbortMultipartUpload. */
+export const abortUpload: Operation = async (call) => {
+  const { row } = await findUpload(call);
+  const { store, uploads } = call.services;
+  const failed = await store.catalog.transact({
+    checks: [{ key: row.key, version: row.version }],
+    deletes: [row.key],
+  });
+  if (failed !== null) throw new S3Error('NoSuchUpload', 'The specified upload does not exist.');
+  await uploads.end(row.value.id);
+  answerEmpty(call, 204);
+};

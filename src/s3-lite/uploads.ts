@@ -1,0 +1,158 @@
+import { randomUUID } from 'node:crypto';
+import {
+  type ContentSink,
+  exchanged,
+  type Grid,
+  type ImmutableStore,
+  type Row,
+  type WriteCoding,
+} from '../client/index.js';
+import { prefixEnd } from '../common/prefix-end.js';
+import type { Buckets } from './buckets.js';
+import { S3Error } from './errors.js';
+import { ROW } from './names.js';
+import type { PartRow, UploadRow } from './rows.js';
+
+/** Uploads with a grid of their own that this process keeps open; the parts of more go anywhere. */
+const GRIDS = 64;
+
+export interface FoundUpload {
+  readonly row: Row<UploadRow>;
+  readonly bucket: string;
+  readonly key: string;
+}
+
+/** Multipart uploads: rows in the catalog, and here the objects that their parts go to. */
+export class Uploads {
+  private readonly store: ImmutableStore;
+  private readonly buckets: Buckets;
+  private readonly grids = new Map<string, Promise<Grid>>();
+
+  constructor(store: ImmutableStore, buckets: Buckets) {
+    this.store = store;
+    this.buckets = buckets;
+  }
+
+  /** @throws S3Error NoSuchBucket */
+  async begin(bucket: string, key: string, upload: Omit<UploadRow, 'id'>): Promise<string> {
+    const id = randomUUID().replaceAll('-', '');
+    const owner = await this.buckets.get(bucket);
+    const failed = await this.store.catalog.transact({
+      checks: [{ key: owner.key, version: owner.version }],
+      puts: [{ key: ROW.upload(bucket, key, id), value: { ...upload, id } }],
+    });
+    if (failed !== null) throw new S3Error('SlowDown', 'The bucket is being changed. Try again.');
+    return id;
+  }
+
+  /** @throws S3Error NoSuchUpload */
+  async find(bucket: string, key: string, id: string): Promise<FoundUpload> {
+    const row = /^[0-9a-f]{32}$/.test(id)
+      ? await this.store.catalog.get<UploadRow>(ROW.upload(bucket, key, id))
+      : null;
+    if (row !== null) return { row, bucket, key };
+    throw new S3Error(
+      'NoSuchUpload',
+      'The specified upload does not exist. The upload ID may be invalid, or the upload may have been aborted or completed.',
+      { UploadId: id.slice(0, 64) },
+    );
+  }
+
+  /** Where a part goes: to its place in the whole, else anywhere. */
+  async writer(
+    id: string,
+    part: number,
+    lengthBytes: number,
+    coding: WriteCoding | null,
+  ): Promise<ContentSink> {
+    let grid = this.grids.get(id);
+    if (grid === undefined && this.grids.size < GRIDS) {
+      grid = this.store.grid();
+      this.grids.set(id, grid);
+      grid.catch(() => this.grids.delete(id));
+    }
+    const object = await grid;
+    const writer = object === undefined ? null : this.store.gridWriter(object, part, lengthBytes, coding);
+    return writer ?? (await this.anywhere(lengthBytes, coding));
+  }
+
+  private async anywhere(lengthBytes: number, coding: WriteCoding | null): Promise<ContentSink> {
+    return coding === null ? this.store.writer(lengthBytes) : this.store.codedWriter(lengthBytes, coding);
+  }
+
+  /** Records a part that is on the OSTs. @throws S3Error NoSuchUpload */
+  async put(upload: FoundUpload, part: number, row: PartRow): Promise<void> {
+    const key = ROW.part(upload.row.value.id, part);
+    for (;;) {
+      const before = await this.store.catalog.get<PartRow>(key);
+      const { puts, deletes } = exchanged(key, before?.value ?? null, row);
+      const failed = await this.store.catalog.transact({
+        checks: [
+          { key: upload.row.key, version: upload.row.version },
+          { key, version: before?.version ?? 0 },
+        ],
+        puts: [{ key, value: row }, ...puts],
+        deletes,
+      });
+      if (failed === null) return;
+      // Completed or aborted meanwhile.
+      if (failed === upload.row.key) await this.find(upload.bucket, upload.key, upload.row.value.id);
+    }
+  }
+
+  /** From a part on, in their order. */
+  async *parts(id: string, after = 0): AsyncGenerator<{ number: number; row: PartRow }, undefined> {
+    const to = prefixEnd(ROW.parts(id));
+    for await (const { key, value } of this.store.catalog.all<PartRow>(ROW.part(id, after + 1), to)) {
+      yield { number: Number(key.slice(-5)), row: value };
+    }
+  }
+
+  /** Freezes what its parts went to. @param sizeBytes of the whole, where the grid has all of it and nothing else */
+  async seal(id: string, wholeOf: (objectId: string) => number | undefined): Promise<void> {
+    const grid = await this.grids.get(id);
+    if (grid === undefined) return;
+    await grid.seal(wholeOf(grid.object.id));
+  }
+
+  /** It is completed or aborted: its parts go, and what nothing else refers to. */
+  async end(id: string): Promise<void> {
+    const grid = await this.grids.get(id)?.catch(() => undefined);
+    this.grids.delete(id);
+    await grid?.close();
+    const deletes: string[] = [];
+    const objects = new Set<string>(grid === undefined ? [] : [grid.object.id]);
+    for await (const { number, row } of this.parts(id)) {
+      const key = ROW.part(id, number);
+      deletes.push(key, ...exchanged(key, row, null).deletes);
+      for (const { objectId } of row.extents) objects.add(objectId);
+    }
+    await this.store.catalog.deleteAll(deletes);
+    await this.store.collector.released(objects);
+  }
+
+  /** Parts whose upload is gone: it ended when its process did. @returns uploads that were cleared */
+  async sweep(): Promise<number> {
+    const { catalog, keeper } = this.store;
+    let cleared = 0;
+    // After a recovery the row of the upload may be what is missing.
+    if ((await keeper.state()).state !== 'whole') return cleared;
+    for (let from = 'part/'; ; ) {
+      const { rows } = await catalog.range<PartRow>(from, prefixEnd('part/'), 1);
+      const [first] = rows;
+      if (first === undefined) return cleared;
+      const id = first.key.split('/')[1]!;
+      if ((await catalog.get(first.value.upload)) === null) {
+        await this.end(id);
+        cleared++;
+      }
+      from = prefixEnd(ROW.parts(id));
+    }
+  }
+
+  async close(): Promise<void> {
+    const grids = [...this.grids.values()];
+    this.grids.clear();
+    await Promise.allSettled(grids.map(async (grid) => (await grid).close()));
+  }
+}

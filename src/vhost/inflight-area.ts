@@ -1,0 +1,60 @@
+import { RawstorError } from '../common/errors.js';
+import { closeDescriptor, createMemfd } from '../io/index.js';
+import { type MappedPart, mapPart } from './guest-memory.js';
+import type { InflightDescription } from './messages.js';
+
+/** Every queue has room for either kind of ring: 32 and 32 bytes a descriptor. */
+export function inflightQueueBytes(queueSize: number): number {
+  return Math.ceil((32 + 32 * queueSize) / 64) * 64;
+}
+
+/**
+ * Requests in flight of all queues of a device, kept in memory that the front-end holds for us: a back-end that was
+ * killed finds there which requests it had taken and not given back.
+ */
+export class InflightArea {
+  readonly description: InflightDescription;
+  /** Ours; a copy is passed along. */
+  readonly fd: number;
+  private readonly part: MappedPart;
+
+  /** Takes the descriptor over, also when it fails. @throws RawstorError INVALID, OS_ERROR */
+  constructor(description: InflightDescription, fd: number) {
+    this.description = description;
+    this.fd = fd;
+    try {
+      this.part = mapPart(fd, description.mapOffset, description.sizeBytes);
+      if (description.mapOffset % 8 !== 0) {
+        this.part.mapping.unmap();
+        throw new RawstorError('INVALID', 'the in-flight area is not aligned');
+      }
+    } catch (error) {
+      closeDescriptor(fd);
+      throw error;
+    }
+  }
+
+  static create(queues: number, queueSize: number): InflightArea {
+    const sizeBytes = inflightQueueBytes(queueSize) * queues;
+    const fd = createMemfd('rawstor-inflight', sizeBytes);
+    return new InflightArea({ sizeBytes, mapOffset: 0, queues, queueSize }, fd);
+  }
+
+  /** Bytes of one queue; null where the area has none for it. */
+  queue(index: number, size: number): Buffer | null {
+    const { queues, queueSize, sizeBytes } = this.description;
+    const bytes = inflightQueueBytes(queueSize);
+    if (index >= queues || size > queueSize || (index + 1) * bytes > sizeBytes) return null;
+    const at = this.part.offset + index * bytes;
+    return this.part.mapping.bytes.subarray(at, at + bytes);
+  }
+
+  get isTorn(): boolean {
+    return this.part.mapping.isTorn;
+  }
+
+  close(): void {
+    this.part.mapping.unmap();
+    closeDescriptor(this.fd);
+  }
+}

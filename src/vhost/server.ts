@@ -1,0 +1,169 @@
+import type { BlockDevice } from '../block/index.js';
+import { RawstorError } from '../common/errors.js';
+import type { Logger } from '../common/log.js';
+import {
+  type DescriptorListener,
+  DescriptorSocket,
+  type Io,
+  listenDescriptors,
+  listenOn,
+} from '../io/index.js';
+import { VHOST_LIMITS } from './constants.js';
+import { exportSession, type Handable, importSession, type TakenDevice, taken } from './hand-on/index.js';
+import { Session } from './session.js';
+import { WriteCopies } from './write-copies.js';
+
+export interface VhostServerOptions {
+  readonly io: Io;
+  readonly log: Logger;
+  readonly device: BlockDevice;
+  /** What the guest sees as the disk's serial number; cut to 20 bytes. */
+  readonly serial: string;
+  /** Default 16, the most. */
+  readonly queues?: number;
+  /** The front-end that was passed is gone, and no other can come. */
+  readonly onOver?: () => void;
+}
+
+/**
+ * A vhost-user block device on a socket. One front-end at a time; one that comes while the requests of the one before
+ * are still under way waits for their end, as it may ask for the same ones again.
+ */
+export class VhostServer implements Handable {
+  private readonly options: VhostServerOptions;
+  private readonly copies: WriteCopies;
+  private listener: DescriptorListener | null = null;
+  private session: Session | null = null;
+  private next: DescriptorSocket | null = null;
+  private closing = false;
+  private thaws = 0;
+  private readonly over: (() => void)[] = [];
+
+  constructor(options: VhostServerOptions) {
+    this.options = options;
+    this.copies = new WriteCopies(options.io.pool);
+  }
+
+  /** `path` may be `fd:N`, a socket that listens. @throws RawstorError BUSY, NOT_FOUND, ... */
+  async listen(path: string): Promise<void> {
+    this.listener = await listenDescriptors(path, (socket) => this.accept(socket));
+  }
+
+  /** Serves one front-end that is connected already. */
+  accept(socket: DescriptorSocket): void {
+    if (this.closing) return socket.close();
+    const { log } = this.options;
+    if (this.session !== null) {
+      if (!this.session.ending) {
+        log.warn('a second front-end was turned away: one is connected');
+        return socket.close();
+      }
+      // The latest is the one that is still there.
+      this.next?.close();
+      this.next = socket;
+      return;
+    }
+    this.session = this.newSession(socket);
+    log.info('a front-end has connected');
+    this.session.start();
+  }
+
+  /** There is a front-end, or something of one is still in flight. */
+  get connected(): boolean {
+    return this.session !== null;
+  }
+
+  /** Tells the guest of a new size. */
+  configChanged(): void {
+    this.session?.configChanged();
+  }
+
+  /** Answers what was taken, then ends the connection. The device is not closed. */
+  async close(): Promise<void> {
+    this.closing = true;
+    this.listener?.close();
+    this.next?.close();
+    this.next = null;
+    if (this.session === null) return;
+    void this.session.end();
+    await this.whenOver();
+  }
+
+  /**
+   * Nothing is in flight and the volume is closed here when resolved; who connects waits.
+   * @throws RawstorError UNAVAILABLE when `thaw` comes first
+   */
+  async freeze() {
+    const { thaws } = this;
+    const check = () => {
+      if (this.thaws !== thaws) throw new RawstorError('UNAVAILABLE', 'it goes on here');
+    };
+    this.listener?.pause(true);
+    // What is left of a front-end that is gone may still be in flight.
+    for (let frozen = false; !frozen; ) {
+      const { session } = this;
+      if (session?.ending === true) await this.whenOver();
+      else await session?.freeze();
+      check();
+      frozen = this.session === session && session?.ending !== true;
+    }
+    const after = (await this.options.device.giveWay?.()) ?? null;
+    check();
+    const { listener, session } = this;
+    const fds: number[] = [];
+    if (listener !== null) fds.push(listener.fd);
+    if (session !== null) fds.push(session.socket.fd);
+    const state = {
+      version: 1 as const,
+      ...(listener === null ? {} : { listens: { path: listener.path } }),
+      ...(after === null ? {} : { after }),
+      session: session === null ? null : exportSession(session, fds),
+    };
+    return { state, fds };
+  }
+
+  /** Goes on after a `freeze`, also one that is not done yet, or an `adopt`. */
+  thaw(): void {
+    this.thaws++;
+    this.listener?.pause(false);
+    this.session?.thaw();
+  }
+
+  letGo(): void {
+    this.closing = true;
+    this.listener?.release();
+    this.listener = null;
+    this.next?.close();
+    void this.session?.end();
+  }
+
+  /** Takes over what another process has served, frozen. @throws RawstorError INVALID, OS_ERROR */
+  adopt({ state, fds }: TakenDevice): void {
+    if (state.listens !== undefined) {
+      this.listener = listenOn(taken(fds), state.listens.path, (socket) => this.accept(socket));
+      this.listener.pause(true);
+    }
+    if (state.session === null) return;
+    this.session = this.newSession(new DescriptorSocket(taken(fds)));
+    importSession(this.session, state.session, fds);
+  }
+
+  private newSession(socket: DescriptorSocket): Session {
+    const { io, log, device, serial, queues = VHOST_LIMITS.queues } = this.options;
+    const onOver = () => this.sessionOver();
+    return new Session(socket, { io, log, device, serial, queues, copies: this.copies, onOver });
+  }
+
+  private whenOver(): Promise<void> {
+    return new Promise((resolve) => this.over.push(resolve));
+  }
+
+  private sessionOver(): void {
+    this.session = null;
+    for (const resolve of this.over.splice(0)) resolve();
+    const next = this.next;
+    this.next = null;
+    if (next !== null) this.accept(next);
+    else if (this.listener === null && !this.closing) this.options.onOver?.();
+  }
+}

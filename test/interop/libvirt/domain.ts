@@ -1,0 +1,98 @@
+import { chmodSync, copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { execa } from 'execa';
+import { until } from '../cli/programs.js';
+import type { Libvirtd } from './libvirtd.js';
+
+const SCRIPTS = fileURLToPath(new URL('../../../scripts/qemu', import.meta.url));
+
+export interface DomainOptions {
+  readonly name: string;
+  /** A `<disk>`. */
+  readonly disk: string;
+  readonly scenario: string;
+  readonly set?: Readonly<Record<string, string | number>>;
+}
+
+/** A guest of libvirt's that runs one of the scenarios of scripts/qemu. */
+export class Domain {
+  readonly name: string;
+  private readonly libvirtd: Libvirtd;
+  private readonly console: string;
+
+  private constructor(libvirtd: Libvirtd, name: string, console: string) {
+    this.libvirtd = libvirtd;
+    this.name = name;
+    this.console = console;
+  }
+
+  static async start(libvirtd: Libvirtd, cwd: string, options: DomainOptions): Promise<Domain> {
+    const dir = join(cwd, `domain-${options.name}`);
+    mkdirSync(dir, { recursive: true });
+    for (const each of [cwd, dir]) chmodSync(each, 0o755);
+    const { stdout: kernel } = await execa(join(SCRIPTS, 'fetch-kernel'));
+    const { stdout: base } = await execa(join(SCRIPTS, 'make-initrd'));
+    copyFileSync(join(kernel, 'vmlinuz'), join(dir, 'vmlinuz'));
+    mkdirSync(join(dir, 'tree'), { recursive: true });
+    copyFileSync(join(SCRIPTS, 'scenarios', options.scenario), join(dir, 'tree/scenario'));
+    const variables = Object.entries(options.set ?? {}).map(([key, value]) => `${key}='${value}'\n`);
+    writeFileSync(join(dir, 'tree/env'), variables.join(''));
+    const pack = `{ cat ${base}; cd ${dir}/tree; find scenario env | cpio -o -H newc --quiet | gzip -1; } > ${dir}/initrd`;
+    await execa('bash', ['-ec', pack]);
+    writeFileSync(join(dir, 'console'), '');
+    chmodSync(join(dir, 'console'), 0o666);
+    writeFileSync(join(dir, 'domain.xml'), xmlOf(options, dir));
+    const domain = new Domain(libvirtd, options.name, join(dir, 'console'));
+    await libvirtd.virsh('define', join(dir, 'domain.xml'));
+    await libvirtd.virsh('start', options.name);
+    return domain;
+  }
+
+  get said(): string {
+    return existsSync(this.console) ? readFileSync(this.console, 'utf8').replaceAll('\r', '') : '';
+  }
+
+  /** The newest record that it told to be durable. */
+  get lastRecord(): number {
+    return Number([...this.said.matchAll(/^RECORD (\d+)$/gm)].at(-1)?.[1] ?? 0);
+  }
+
+  /** Waits until it has got on by some records. */
+  async getsOn(): Promise<void> {
+    const from = this.lastRecord;
+    await until(() => this.lastRecord > from + 8);
+  }
+
+  /** @returns the result of its scenario, when it has switched itself off */
+  async ends(): Promise<number> {
+    await until(async () => (await this.libvirtd.virsh('domstate', this.name)).startsWith('shut off'));
+    return Number(/^RAWSTOR-RESULT: (\d+)$/m.exec(this.said)?.[1] ?? -1);
+  }
+
+  virsh(verb: string, ...args: string[]): Promise<string> {
+    return this.libvirtd.virsh(verb, this.name, ...args);
+  }
+}
+
+function xmlOf({ name, disk }: DomainOptions, dir: string): string {
+  return `<domain type='qemu'>
+  <name>${name}</name>
+  <memory unit='MiB'>256</memory>
+  <memoryBacking><source type='memfd'/><access mode='shared'/></memoryBacking>
+  <vcpu>1</vcpu>
+  <os>
+    <type arch='x86_64' machine='q35'>hvm</type>
+    <kernel>${dir}/vmlinuz</kernel>
+    <initrd>${dir}/initrd</initrd>
+    <cmdline>console=ttyS0 quiet panic=-1</cmdline>
+  </os>
+  <cpu mode='maximum'/>
+  <on_reboot>destroy</on_reboot>
+  <devices>
+    <serial type='file'><source path='${dir}/console' append='on'/></serial>
+    ${disk}
+  </devices>
+</domain>
+`;
+}
