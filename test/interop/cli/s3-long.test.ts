@@ -121,7 +121,7 @@ it.each(WAYS)(
 );
 
 it.runIf(LONG)(
-  '100,000 objects of 4 KiB: pages cost the same everywhere, disks take at most twice the data',
+  '100,000 objects of 4 KiB (long): pages cost the same everywhere, disks take at most twice the data',
   async () => {
     const count = 100_000;
     ok(await up.rawstor('s3', 'bucket', 'set', 'many', '--retention-days', '0'));

@@ -53,10 +53,11 @@ it('keys come back with what they name after all was killed; access keys too', a
   await servers.serveMds();
   // What its writer had open is not taken over at once.
   await until(async () => (await rawstor('s3', 'catalog', 'recover')).code === 0);
+  // What it came back from stays as it is until somebody confirms: of the key, the bucket and the gateway.
   expect(await said('s3', 'catalog', 'show')).toMatchObject({
     state: 'unconfirmed',
-    checkpoints: 1,
-    journals: 0,
+    checkpoints: 0,
+    journals: 3,
   });
   const refused = await rawstor('s3', 'catalog', 'recover', '--output', 'json');
   expect(JSON.parse(refused.stdout)).toEqual({ state: 'unconfirmed', recovered: null });
@@ -69,6 +70,10 @@ it('keys come back with what they name after all was killed; access keys too', a
   }
   expect(await said('s3', 'verify')).toMatchObject({ objects: 4, withoutHash: 0, bad: [] });
   expect(await said('s3', 'bucket', 'ls')).toMatchObject([{ name: 'kept', retentionDays: 3 }]);
+  const early = await rawstor('s3', 'catalog', 'checkpoint');
+  expect([early.code === 0, early.stderr]).toEqual([false, expect.stringContaining('nobody has confirmed')]);
   expect(await said('s3', 'catalog', 'confirm')).toEqual({ state: 'whole' });
+  expect(await said('s3', 'catalog', 'checkpoint')).toMatchObject({ released: 3 });
+  expect(await said('s3', 'catalog', 'show')).toMatchObject({ checkpoints: 1, journals: 0 });
   client.destroy();
 }, 180_000);

@@ -82,7 +82,7 @@ test(
 );
 
 test.runIf(process.env.RAWSTOR_TEST_LONG === '1')(
-  'with the MDS lost as well the catalog comes back from journals that nobody had sealed',
+  'with the MDS lost as well the catalog comes back from journals that nobody had sealed (long)',
   async () => {
     await put();
     await cutPower(true, async () => {
