@@ -1,11 +1,10 @@
 import { type ChildProcess, fork } from 'node:child_process';
-import { cp, mkdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { bundleWorker, ROOT } from '../bundle.js';
 import type { Batch, BatchDone } from '../seeds.js';
 import { applyEdit, type Mutant } from './mutant.js';
 
-const ROOT = fileURLToPath(new URL('../../..', import.meta.url));
 /** A history that takes this long turns in a circle without time going by. */
 const HANGS_MS = 60_000;
 /** Those with clones take several times as long as others. */
@@ -16,33 +15,37 @@ export interface Catch {
   readonly violation: string;
 }
 
-/** A copy of the sources with one bug planted, and a process that runs histories on it. */
+/** The simulation with one bug planted, and a process that runs histories on it. */
 export class Planted {
   private readonly folder: string;
+  private readonly worker: string;
   private child: ChildProcess | null = null;
 
-  private constructor(folder: string) {
+  private constructor(folder: string, worker: string) {
     this.folder = folder;
+    this.worker = worker;
   }
 
   /** @throws Error when the text to be replaced is not in the source */
   static async plant({ name, edits }: Mutant): Promise<Planted> {
-    // Inside the repository, so that packages are found.
     const folder = join(
       ROOT,
       '.cache',
       'mutants',
       `${process.pid}-${name.replaceAll(/[^a-zA-Z0-9]+/g, '-')}`,
     );
-    await mkdir(join(folder, 'test'), { recursive: true });
-    await cp(join(ROOT, 'src'), join(folder, 'src'), { recursive: true });
-    await cp(join(ROOT, 'test', 'sim'), join(folder, 'test', 'sim'), { recursive: true });
-    await symlink(join(ROOT, 'build'), join(folder, 'build'));
+    await mkdir(folder, { recursive: true });
+    const changes = new Map<string, (source: string) => string>();
     for (const edit of edits) {
-      const path = join(folder, 'src', edit.file);
-      await writeFile(path, applyEdit(await readFile(path, 'utf8'), edit, name));
+      const before = changes.get(edit.file) ?? ((source) => source);
+      changes.set(edit.file, (source) => applyEdit(before(source), edit, name));
     }
-    return new Planted(folder);
+    try {
+      return new Planted(folder, await bundleWorker(folder, changes));
+    } catch (error) {
+      await rm(folder, { recursive: true, force: true });
+      throw error;
+    }
   }
 
   /** The first of these seeds that breaks a rule, or null. */
@@ -59,10 +62,9 @@ export class Planted {
   }
 
   private run(batch: Batch): Promise<BatchDone | 'hangs'> {
-    const worker = join(this.folder, 'test', 'sim', 'worker.ts');
-    this.child ??= fork(worker, {
+    this.child ??= fork(this.worker, {
       cwd: ROOT,
-      execArgv: ['--import', 'tsx'],
+      execArgv: [],
       stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
     });
     const { child } = this;
