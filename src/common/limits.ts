@@ -26,6 +26,12 @@ export const LIMITS = {
   framePayloadBytes: MiB,
   /** Body of one control message. */
   controlBytes: MiB,
+  /** Values in one control message, keys of maps included. */
+  controlValues: 256 * 1024,
+  /** Arrays and maps in one control message. */
+  controlContainers: 64 * 1024,
+  /** Keys of one map in a control message. */
+  controlKeys: 1024,
   /** What an answer that lists things may hold of them: the rest of its message is for what is around. */
   answerBytes: MiB - 64 * KiB,
   /** Longest range of a zero, erase or copy in one frame. */

@@ -1,8 +1,8 @@
 import type { Clock, Timer } from '../common/clock.js';
-import { RawstorError } from '../common/errors.js';
+import { asRawstorError, RawstorError } from '../common/errors.js';
 import { LIMITS } from '../common/limits.js';
-import { decodeBody, decodeError } from './control.js';
-import { METHODS, type MethodName, type Result } from './messages.js';
+import { decodeError, decodeMessage } from './control.js';
+import { FIRST_FAULT, METHODS, type MethodName, type Result } from './messages.js';
 
 interface PendingCall {
   readonly method: MethodName;
@@ -43,7 +43,7 @@ export class PendingCalls {
         reject(new RawstorError('TIMEOUT', text, { where }));
       };
       const check = (value: unknown) => {
-        const parsed = METHODS[method].result.safeParse(value);
+        const parsed = METHODS[method].result.safeParse(value, FIRST_FAULT);
         if (parsed.success) return resolve(parsed.data as Result<M>);
         const text = `the answer to ${method} is malformed`;
         reject(new RawstorError('PROTOCOL', text, { where, cause: parsed.error }));
@@ -59,8 +59,16 @@ export class PendingCalls {
     if (call === undefined) return; // It timed out here before.
     this.pending.delete(id);
     call.timer?.cancel();
-    if (status === 0) call.resolve(body === null ? null : decodeBody(body));
-    else call.reject(decodeError(status, body));
+    if (status !== 0) return call.reject(decodeError(status, body));
+    let value: unknown = null;
+    try {
+      if (body !== null) value = decodeMessage(body);
+    } catch (error) {
+      // It ends the connection, which knows of this call no more.
+      call.reject(asRawstorError(error));
+      throw error;
+    }
+    call.resolve(value);
   }
 
   failAll(error: RawstorError): void {

@@ -6,11 +6,18 @@ import type { PoolBuffer } from '../io/pool.js';
 import type { FrameHandler, Io, Stream } from '../io/types.js';
 import { PendingCalls } from './calls.js';
 import type { ConnectionHandler } from './connection-handler.js';
-import { decodeBody, decodeCall, decodeError, encodeBody, encodeError } from './control.js';
+import { decodeCall, decodeError, decodeMessage, encodeBody, encodeError } from './control.js';
 import { ControlQueue, type ControlQueueHost } from './control-queue.js';
 import { decodeFrameHeader, FRAME_HEADER_BYTES, FrameFlag, FrameHeader, Opcode } from './frame.js';
 import { helloBody, type Identity, judgeHello } from './hello.js';
-import { type Hello, helloSchema, type MethodName, type Params, type Result } from './messages.js';
+import {
+  FIRST_FAULT,
+  type Hello,
+  helloSchema,
+  type MethodName,
+  type Params,
+  type Result,
+} from './messages.js';
 import { Reading, Stop } from './reading.js';
 import type { Reception } from './reception.js';
 import { ServedCalls, type ServedCallsHost } from './served-calls.js';
@@ -179,7 +186,7 @@ export class Connection implements FrameHandler, ServedCallsHost, ControlQueueHo
   private onHello(body: Buffer | null): void {
     if (this.remote !== null) throw new RawstorError('PROTOCOL', 'a second hello', { where: this.peer });
     if (this.incoming.status !== 0) throw decodeError(this.incoming.status, body);
-    const parsed = helloSchema.safeParse(body === null ? null : decodeBody(body));
+    const parsed = helloSchema.safeParse(body === null ? null : decodeMessage(body), FIRST_FAULT);
     if (!parsed.success) {
       throw new RawstorError('PROTOCOL', 'the hello is malformed', { where: this.peer, cause: parsed.error });
     }

@@ -1,6 +1,7 @@
 import { Packr } from 'msgpackr';
 import { codeOfWire, ERROR_CODES, RawstorError } from '../common/errors.js';
-import { isWholeMsgpack } from './msgpack-check.js';
+import { LIMITS } from '../common/limits.js';
+import { faultOfMsgpack, type MsgpackBounds } from './msgpack-check.js';
 
 /**
  * Bodies of control frames: msgpack without extensions, so that any language reads and writes them. Integers
@@ -17,13 +18,30 @@ const packr = new Packr({
   copyBuffers: true,
 });
 
+/** More than any message of the protocol has; what keeps within them is decoded in some tens of milliseconds. */
+const MESSAGE_BOUNDS: MsgpackBounds = {
+  values: LIMITS.controlValues,
+  containers: LIMITS.controlContainers,
+  keys: LIMITS.controlKeys,
+};
+
 export function encodeBody(value: unknown): Buffer {
   return packr.pack(value) as Buffer;
 }
 
-/** @throws RawstorError PROTOCOL for bytes that are no msgpack, or that claim more than they hold */
+/** Of what a program has stored itself. @throws RawstorError PROTOCOL for bytes that are no msgpack, or that claim more than they hold */
 export function decodeBody(bytes: Uint8Array): unknown {
-  if (!isWholeMsgpack(bytes)) throw new RawstorError('PROTOCOL', 'a control message is not valid msgpack');
+  return decode(bytes, null);
+}
+
+/** Of what a peer has sent. @throws RawstorError PROTOCOL, also where it would take long to look at all that is in it */
+export function decodeMessage(bytes: Uint8Array): unknown {
+  return decode(bytes, MESSAGE_BOUNDS);
+}
+
+function decode(bytes: Uint8Array, bounds: MsgpackBounds | null): unknown {
+  const fault = faultOfMsgpack(bytes, bounds);
+  if (fault !== null) throw new RawstorError('PROTOCOL', `a control message ${fault}`);
   try {
     return packr.unpack(bytes);
   } catch (error) {
@@ -41,7 +59,7 @@ export function decodeError(status: number, bytes: Uint8Array | null): RawstorEr
   let body: Record<string, unknown> = {};
   if (bytes !== null && bytes.length > 0) {
     try {
-      body = (decodeBody(bytes) ?? {}) as Record<string, unknown>;
+      body = (decodeMessage(bytes) ?? {}) as Record<string, unknown>;
     } catch {
       // The status alone still says what happened.
     }
@@ -73,7 +91,7 @@ export const STATUS_CONNECTION_LOST = ERROR_CODES.CONNECTION_LOST.wire;
 
 /** Body of a call or an event: `[name, parameters]`. @throws RawstorError PROTOCOL */
 export function decodeCall(body: Buffer | null): [string, unknown] {
-  const value = body === null ? null : decodeBody(body);
+  const value = body === null ? null : decodeMessage(body);
   if (!Array.isArray(value) || value.length !== 2 || typeof value[0] !== 'string') {
     throw new RawstorError('PROTOCOL', 'a control message is not [name, parameters]');
   }

@@ -179,6 +179,25 @@ test('control messages that make no sense are answered errors', async () => {
   await broken.dropped();
 });
 
+test('a mebibyte of nils ends its connection; as many as are let in are answered one error', async () => {
+  const body = (nils: number) => {
+    const start = Buffer.from(encodeBody(['ost.keepObject', { object: { members: [] } }])).subarray(0, -1);
+    const count = Buffer.from([0xdd, 0, 0, 0, 0]);
+    count.writeUInt32BE(nils, 1);
+    return Buffer.concat([start, count, Buffer.alloc(nils, 0xc0)]);
+  };
+  const full = await Raw.open(hello(), frame({ opcode: Opcode.CALL }, body(2 ** 20 - 100)));
+  await full.dropped();
+  expect(full.statuses).toEqual([0]);
+  const some = await Raw.open(
+    hello(),
+    frame({ opcode: Opcode.CALL }, body(200_000)),
+    call(2, 'ost.stat', {}),
+  );
+  await until(() => some.statuses.length === 3);
+  expect(some.statuses.filter((status) => status === 0)).toHaveLength(2);
+});
+
 test('data frames without a session, or of another, are refused one by one', async () => {
   const raw = await Raw.open(
     hello(),
