@@ -114,4 +114,24 @@ describe('another NBD server', () => {
     },
     MINUTES,
   );
+
+  it(
+    'has an image that names a file here: it is not read unless that is said',
+    async () => {
+      const absolute = path('secret.raw');
+      writeFileSync(absolute, Buffer.alloc(MiB, 'secret'));
+      const create = ['create', '-q', '-f', 'qcow2', '-b', absolute, '-F', 'raw', path('over.qcow2')];
+      await execa('qemu-img', create);
+      const bring = (volume: string, ...more: string[]) =>
+        shell(
+          `nbdkit --exit-with-parent -U - file over.qcow2 --run '$VOLUME import "$uri" ${volume} --format qcow2 ${more.join(' ')}'`,
+        );
+      const refused = await bring('never');
+      expect([refused.code, refused.stderr]).toEqual([77, expect.stringContaining(absolute)]);
+      ok(await bring('trusted', '--backing'));
+      ok(await shell('$VOLUME export trusted trusted.raw'));
+      expect(readFileSync(path('trusted.raw')).equals(readFileSync(absolute))).toBe(true);
+    },
+    MINUTES,
+  );
 });

@@ -1,12 +1,15 @@
 import { closeSync, fstatSync, openSync, readFileSync, readSync, realpathSync } from 'node:fs';
 import { basename } from 'node:path';
 import { asRawstorError, RawstorError } from '../../common/errors.js';
+import { HEAD_BYTES } from './named-files.js';
 
 /** First bytes of formats, so that nothing is guessed from contents a guest wrote at other places. */
 const MAGIC: readonly (readonly [string, number, Buffer])[] = [
+  ['qcow', 0, Buffer.from('QFI\xfb\0\0\0\x01', 'latin1')],
   ['qcow2', 0, Buffer.from('QFI\xfb\0\0\0', 'latin1')],
   ['qed', 0, Buffer.from('QED\0', 'latin1')],
   ['vmdk', 0, Buffer.from('KDMV', 'latin1')],
+  ['vmdk', 0, Buffer.from('COWD', 'latin1')],
   ['vmdk', 0, Buffer.from('# Disk Descriptor', 'latin1')],
   ['vhdx', 0, Buffer.from('vhdxfile', 'latin1')],
   ['vpc', 0, Buffer.from('conectix', 'latin1')],
@@ -14,11 +17,14 @@ const MAGIC: readonly (readonly [string, number, Buffer])[] = [
 ];
 
 export interface ImageFacts {
+  /** As its content begins. */
   readonly format: string;
   /** Of the file; for raw images also of the disk. */
   readonly sizeBytes: number;
   /** A block device. */
   readonly isDisk: boolean;
+  /** Its first bytes, as far as they tell which other files it names. */
+  readonly head: Buffer;
 }
 
 /** @throws RawstorError NOT_FOUND, DENIED, USAGE when it is a directory */
@@ -34,10 +40,10 @@ export function inspectImage(path: string): ImageFacts {
     if (!stat.isFile() && !stat.isBlockDevice()) {
       throw new RawstorError('USAGE', 'this is neither a file nor a disk', { where: path });
     }
-    const head = Buffer.alloc(4096);
-    readSync(fd, head, 0, head.length, 0);
+    const space = Buffer.alloc(HEAD_BYTES);
+    const head = space.subarray(0, readSync(fd, space, 0, space.length, 0));
     const isDisk = stat.isBlockDevice();
-    return { format: formatOf(head), sizeBytes: isDisk ? diskSizeBytes(path) : stat.size, isDisk };
+    return { format: formatOf(head), sizeBytes: isDisk ? diskSizeBytes(path) : stat.size, isDisk, head };
   } finally {
     closeSync(fd);
   }

@@ -1,7 +1,8 @@
 import { RawstorError } from '../../common/errors.js';
 import { LIMITS } from '../../common/limits.js';
 import { inspectImage } from './image-format.js';
-import { checkImage, virtualSizeBytes } from './qemu-img.js';
+import { checkAlone, FORMATS, mayNameFiles } from './named-files.js';
+import { checkImage, headOf, isNbdUri, virtualSizeBytes } from './qemu-img.js';
 
 /** A file's holes are known; a disk has none to tell; what a pipe will bring is known at its end. */
 export type SourceKind = 'file' | 'disk' | 'nbd' | 'pipe';
@@ -20,22 +21,57 @@ export interface ImageSource {
 
 export const STANDARD_STREAM = '-';
 
-/** URI of an export, as NBD programs take it. */
-export function isNbdUri(text: string): boolean {
-  return /^nbds?(\+unix|\+tcp)?:\/\//.test(text);
+export interface SourceOptions {
+  /** As the user says; else it is told by the first bytes where that is safe. */
+  readonly format?: string;
+  /** Other files that it names may be read. */
+  readonly backing: boolean;
 }
 
-/** @throws RawstorError NOT_FOUND, DENIED, USAGE, BAD_DATA when it is damaged or empty */
+/**
+ * Who wrote an image may have been a guest: which other files of this machine are read for it is not for the image to
+ * say, nor is a disk's format.
+ * @throws RawstorError NOT_FOUND, DENIED where it names other files, USAGE, BAD_DATA when it is damaged or empty
+ */
 export async function inspectSource(
   path: string,
-  format: string | undefined,
+  { format, backing }: SourceOptions,
   signal: AbortSignal,
 ): Promise<ImageSource> {
+  checkFormat(format);
   if (path === STANDARD_STREAM) return pipeSource(format);
-  if (isNbdUri(path)) return await measured('nbd', path, format ?? 'raw', null, signal);
-  const facts = inspectImage(path);
-  const rawBytes = facts.sizeBytes;
-  return await measured(facts.isDisk ? 'disk' : 'file', path, format ?? facts.format, rawBytes, signal);
+  if (isNbdUri(path)) {
+    const said = format ?? 'raw';
+    if (!backing && mayNameFiles(said)) checkAlone(path, said, await headOf(path, signal));
+    return await measured('nbd', path, said, null, signal);
+  }
+  const { format: found, sizeBytes, isDisk, head } = inspectImage(path);
+  if (format === undefined) checkGuess(path, found, isDisk);
+  const settled = format ?? found;
+  if (!backing) checkAlone(path, settled, head);
+  return await measured(isDisk ? 'disk' : 'file', path, settled, sizeBytes, signal);
+}
+
+/** @throws RawstorError USAGE */
+function checkFormat(format: string | undefined): void {
+  if (format === undefined || FORMATS.includes(format)) return;
+  throw new RawstorError('USAGE', `unknown format '${format}'`, {
+    where: '--format',
+    hint: `one of ${FORMATS.join(', ')}; make one of them of others with qemu-img convert`,
+  });
+}
+
+/**
+ * What may well be a guest's own disk, by its name or its kind, is not taken for an image because its content begins
+ * like one: the guest may have written that. @throws RawstorError USAGE
+ */
+function checkGuess(path: string, found: string, isDisk: boolean): void {
+  if (found === 'raw' || !(isDisk || path.endsWith('.raw'))) return;
+  const what = isDisk ? 'this disk' : 'this file, raw by its name,';
+  throw new RawstorError('USAGE', `${what} begins like a ${found} image`, {
+    where: path,
+    hint: `say what it is: --format raw takes it as it is, --format ${found} takes the disk in the image`,
+  });
 }
 
 function pipeSource(format = 'raw'): ImageSource {

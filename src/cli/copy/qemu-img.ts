@@ -1,5 +1,9 @@
 import { spawn } from 'node:child_process';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
 import { type ErrorCode, RawstorError } from '../../common/errors.js';
+import { HEAD_BYTES } from './named-files.js';
 
 /**
  * Runs qemu-img and gives its stdout. `passing`: exit codes that are no failure.
@@ -60,12 +64,33 @@ export function exportArgs(format: string, from: string, to: string, more: reado
   return ['convert', '-p', ...more, '-t', 'writeback', '-f', 'raw', '-O', format, from, to];
 }
 
+/** URI of an export, as NBD programs take it. */
+export function isNbdUri(text: string): boolean {
+  return /^nbds?(\+unix|\+tcp)?:\/\//.test(text);
+}
+
+/** An image as qemu-img is to be told of it: nothing in a file's name is taken for one of its protocols. */
+export const nameForQemu = (image: string): string => (isNbdUri(image) ? image : resolve(image));
+
 /** Size of the disk inside an image. */
 export async function virtualSizeBytes(path: string, format: string, signal: AbortSignal): Promise<number> {
-  const text = await qemuImg(['info', '--output=json', '-f', format, path], { signal });
+  const text = await qemuImg(['info', '--output=json', '-f', format, nameForQemu(path)], { signal });
   const size = (JSON.parse(text) as { 'virtual-size'?: number })['virtual-size'];
   if (typeof size === 'number') return size;
   throw new RawstorError('BAD_DATA', 'qemu-img tells no size of this image', { where: path });
+}
+
+/** First bytes of an export, as they are. */
+export async function headOf(uri: string, signal: AbortSignal): Promise<Buffer> {
+  const directory = await mkdtemp(join(tmpdir(), 'rawstor-'));
+  const file = join(directory, 'head');
+  try {
+    const much = ['count=1', `bs=${HEAD_BYTES}`];
+    await qemuImg(['dd', '-f', 'raw', '-O', 'raw', ...much, `if=${uri}`, `of=${file}`], { signal });
+    return await readFile(file);
+  } finally {
+    await rm(directory, { recursive: true, force: true });
+  }
 }
 
 /** Exit codes of `qemu-img check`: corruptions were found; leaked clusters only; a format without checks. */
@@ -79,7 +104,10 @@ const NO_CHECK = 63;
  */
 export async function checkImage(path: string, format: string, signal: AbortSignal): Promise<void> {
   const passing = [0, CORRUPT, LEAKS, NO_CHECK];
-  const text = await qemuImg(['check', '--output=json', '-f', format, path], { signal, passing });
+  const text = await qemuImg(['check', '--output=json', '-f', format, nameForQemu(path)], {
+    signal,
+    passing,
+  });
   // A format without checks answers nothing.
   if (text.trim() === '') return;
   const { corruptions = 0 } = JSON.parse(text) as { corruptions?: number };

@@ -19,6 +19,8 @@ beforeAll(async () => {
   );
   truncateSync(path('half.qcow2'), Math.floor(statSync(path('half.qcow2')).size / 2));
   truncateSync(path('head.qcow2'), 300);
+  const over = ['-b', 'disk.raw', '-F', 'raw'];
+  await execa('qemu-img', ['create', '-f', 'qcow2', ...over, 'over.qcow2'], { cwd: cluster.cwd });
   // The size of a cluster, as a power of two.
   overwrite(path('header.qcow2'), 20, Buffer.alloc(4, 0xff));
 }, 120_000);
@@ -83,6 +85,12 @@ describe('an image that cannot be imported leaves no volume', () => {
     ['qcow2 cut in half', ['half.qcow2'], 65, /cut short[\s\S]*half\.qcow2[\s\S]*qemu-img check/],
     ['qcow2 cut in its tables', ['head.qcow2'], 65, /cut short[\s\S]*head\.qcow2/],
     ['qcow2 with a damaged header', ['header.qcow2'], 65, /header\.qcow2[\s\S]*cluster size/],
+    [
+      'qcow2 over another file',
+      ['over.qcow2'],
+      77,
+      /other files: "disk\.raw" \(over\.qcow2\)[\s\S]*--backing/,
+    ],
     ['another format than it is', ['disk.raw', '--format', 'vmdk'], 65, /disk\.raw/],
     ['larger than --size', ['whole.qcow2', '--size', '16M'], 64, /20971520[\s\S]*16777216/],
     ['on more hosts than there are', ['disk.raw', '--replicas', '3'], 73, /UNSATISFIABLE/],

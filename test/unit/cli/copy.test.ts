@@ -172,6 +172,7 @@ describe('formats', () => {
       return buffer;
     };
     expect(formatOf(head(0, 0x51, 0x46, 0x49, 0xfb, 0, 0, 0, 3))).toBe('qcow2');
+    expect(formatOf(head(0, 0x51, 0x46, 0x49, 0xfb, 0, 0, 0, 1))).toBe('qcow');
     expect(formatOf(head(0x40, 0x7f, 0x10, 0xda, 0xbe))).toBe('vdi');
     expect(formatOf(Buffer.from('KDMV'))).toBe('vmdk');
     expect(formatOf(head(1, 0x51, 0x46, 0x49, 0xfb))).toBe('raw');
@@ -179,7 +180,7 @@ describe('formats', () => {
   });
 
   it('are told of files only', () => {
-    expect(inspectImage(join(root, 'full.raw'))).toEqual({
+    expect(inspectImage(join(root, 'full.raw'))).toMatchObject({
       format: 'raw',
       sizeBytes: 12 * MiB,
       isDisk: false,

@@ -20,6 +20,7 @@ import { checkLayout, createSpec, LAYOUT_OPTIONS, type LayoutOptions } from './c
 interface Options extends LayoutOptions, EncryptOptions {
   size?: number;
   format?: string;
+  backing: boolean;
   apply: boolean;
   resume: boolean;
   rate?: number;
@@ -42,7 +43,9 @@ export const importVerb = defineVerb<Options>({
     `called NAME${PARTIAL}, and a failed or interrupted import removes it again. An existing one is written ` +
     'over as a whole: what is beyond the image reads as zeros. Raw images are read directly and holes stay ' +
     'holes; other formats, and NBD URIs, need qemu-img. From a pipe (-) comes a raw image, and a new volume becomes as large as ' +
-    'that turns out to be, or --size. With --apply the file is what `export --since` wrote: the volume, which ' +
+    'that turns out to be, or --size. Without --format a file is what its first bytes say; a disk, a pipe, or a file called .raw that does not ' +
+    'begin as a raw one is refused, as a guest may have written that. An image that names other files, which ' +
+    'would be copied too, is refused without --backing. With --apply the file is what `export --since` wrote: the volume, which ' +
     'must be as it was at the snapshot where that begins, becomes what it says, and gets the next snapshot. When that ' +
     'fails it is taken back; what a killed import left, the next one takes back.',
   arguments: [
@@ -50,7 +53,12 @@ export const importVerb = defineVerb<Options>({
     { name: 'volume', help: 'name of the volume' },
   ],
   options: [
-    { flags: '--format <format>', help: 'raw, qcow2, vmdk, ...; default: told by its first bytes' },
+    { flags: '--format <format>', help: 'raw, qcow2, vmdk, vdi, vhdx, vpc, ...; default: see above' },
+    {
+      flags: '--backing',
+      help: 'read the other files that the image names, too: backing, data and extent files',
+      default: false,
+    },
     { flags: '--size <size>', help: 'size of the new volume; default: of the image', parse: size },
     { ...YES, help: 'write over an existing volume without asking; needed where there is no terminal' },
     {
@@ -87,7 +95,7 @@ export const importVerb = defineVerb<Options>({
       }
       // An id names a volume that is there.
       if (!isId(name!)) checkNewName(name!);
-      const source = await inspectSource(file!, options.format, signal);
+      const source = await inspectSource(file!, options, signal);
       checkPipe(source, options);
       const cluster = await context.cluster();
       const before = await findVolume(cluster, name!, context.globals.timeout);
