@@ -50,6 +50,10 @@ export function absentChild(id: string, name: string, parent: Parent): { key: st
   return { key: keyOf(objectId, id), value: encodeBody({ version, ostIds, name }) };
 }
 
+/** Names of clones in one message. */
+const ABSENT_TOLD = 5;
+const PAGE = 500;
+
 const keyOf = (parentId: string, childId: string) => `${CHILD_PREFIX}${parentId}/${childId}`;
 
 /** Direct ones, by id. */
@@ -60,6 +64,39 @@ export async function childrenOf(store: MetadataStore, parentId: string, limit?:
     const { version, name = null } = decodeAs(childSchema, key, value);
     return { id: key.slice(prefix.length), version, absentName: name };
   });
+}
+
+/** Clones that stayed out of a rebuild and may be on this OST, or need its copy of what they lie over; at most some. */
+export async function absentOn(store: MetadataStore, ostId: string): Promise<string[]> {
+  const names: string[] = [];
+  for await (const { child } of absentEntries(store, ostId)) {
+    if (names.push(child.name!) === ABSENT_TOLD) break;
+  }
+  return names;
+}
+
+/** The OST is gone for good: what only it needed of them is kept for nobody any more. */
+export async function forgetAbsent(store: MetadataStore, ostId: string): Promise<void> {
+  for await (const { key, version, child } of absentEntries(store, ostId)) {
+    const ostIds = child.ostIds.filter((id) => id !== ostId);
+    const checks = [{ key, version }];
+    // One that was changed meanwhile is a clone that has come back.
+    if (ostIds.length === 0) await store.transact({ checks, deletes: [key] });
+    else await store.transact({ checks, puts: [{ key, value: encodeBody({ ...child, ostIds }) }] });
+  }
+}
+
+async function* absentEntries(store: MetadataStore, ostId: string) {
+  const { from, to } = prefixRange(CHILD_PREFIX);
+  for (let start = from; ; ) {
+    const page = await store.range({ from: start, to, limit: PAGE });
+    for (const { key, value, version } of page) {
+      const child = decodeAs(childSchema, key, value);
+      if (child.name !== undefined && child.ostIds.includes(ostId)) yield { key, version, child };
+    }
+    if (page.length < PAGE) return;
+    start = `${page.at(-1)!.key} `;
+  }
 }
 
 /** Which OSTs must keep a copy that has moved elsewhere, because a clone there lies over it. The index is in memory. */

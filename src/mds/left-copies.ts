@@ -42,10 +42,15 @@ export class LeftCopies {
     limit: number,
     fit: (objectId: string) => boolean = () => true,
   ): { id: string; epoch: number }[] {
+    const copies = this.byOst.get(ostId);
     const found: { id: string; epoch: number }[] = [];
-    for (const [id, epoch] of this.byOst.get(ostId) ?? []) {
+    for (const [id, epoch] of copies ?? []) {
       if (found.length >= limit) break;
       if (fit(id)) found.push({ id, epoch });
+    }
+    // The others come first with the next answer: these may be refused again and again.
+    if (found.length === limit) {
+      for (const { id, epoch } of found) if (copies?.delete(id)) copies.set(id, epoch);
     }
     return found;
   }

@@ -5,7 +5,7 @@ import type { Logger } from '../common/log.js';
 import { isOnlyCopy } from '../common/whole-copies.js';
 import type { ObjectInfo, Params, RecoveryProgress, Result, WantedMove } from '../protocol/index.js';
 import { fitting } from './answers.js';
-import { Children } from './children.js';
+import { absentOn, Children, forgetAbsent } from './children.js';
 import { withoutCopy } from './give-up.js';
 import { checkCurrent, isRebuilt } from './in-sync-sets.js';
 import type { Leases } from './leases.js';
@@ -128,8 +128,8 @@ export class Moves {
   }
 
   /** @throws RawstorError NOT_FOUND, BUSY */
-  async removeOst({ ostId }: Params<'mds.removeOst'>): Promise<Result<'mds.removeOst'>> {
-    const { osts } = this.parts;
+  async removeOst({ ostId, lost = false }: Params<'mds.removeOst'>): Promise<Result<'mds.removeOst'>> {
+    const { osts, store } = this.parts;
     // First, so that nothing is placed there meanwhile.
     await osts.mark(ostId, { draining: true });
     const [first] = (await this.objectsOn({ ostId, after: '', limit: 1 })).objects;
@@ -138,6 +138,14 @@ export class Moves {
         hint: 'move them first: `rawstor ost drain`, or `rawstor ost rm --lost` when it is gone for good',
       });
     }
+    const absent = lost ? [] : await absentOn(store, ostId);
+    if (absent.length > 0) {
+      throw new RawstorError('BUSY', `OST ${ostId} may have clones that stayed out of a rebuild`, {
+        where: absent.join(', '),
+        hint: 'rebuild the metadata with it (`rawstor mds rebuild`); or stop it, then `rawstor ost rm --lost` gives them up',
+      });
+    }
+    if (lost) await forgetAbsent(store, ostId);
     await osts.mark(ostId, { removed: true });
     const copies = this.leftCopies.pending(ostId, Number.POSITIVE_INFINITY);
     await this.leftCopies.confirm(

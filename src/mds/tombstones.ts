@@ -68,11 +68,14 @@ export class Tombstones {
 
   /** Some of the removed objects the OST has not confirmed. */
   pending(ostId: string, limit: number): string[] {
+    const removed = this.byOst.get(ostId);
     const found: string[] = [];
-    for (const objectId of this.byOst.get(ostId) ?? []) {
+    for (const objectId of removed ?? []) {
       if (found.length >= limit) break;
       found.push(objectId);
     }
+    // The others come first with the next answer: these may be refused again and again.
+    if (found.length === limit) for (const id of found) if (removed?.delete(id)) removed.add(id);
     return found;
   }
 

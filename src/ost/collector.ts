@@ -1,6 +1,7 @@
 import { asRawstorError } from '../common/errors.js';
 import { OBJECTS_PER_REPORT, type Params, type Result, UNKNOWN_TOLD } from '../protocol/index.js';
 import type { OstCore } from './core.js';
+import { removeEach } from './told-removals.js';
 
 export type CollectOutcome = Result<'ost.collect'>;
 
@@ -102,6 +103,13 @@ export class Collector {
     outcome.strayObjects++;
     if (dryRun) return;
     if (removed) await storage.remove(id);
-    else await removal.leave(id, fence!.sessionEpoch);
+    else {
+      await removeEach(
+        [id],
+        () => removal.leave(id, fence!.sessionEpoch),
+        (_id, error) =>
+          this.core.env.log.warn({ object: id, reason: error.toUserText() }, 'stray files stay'),
+      );
+    }
   }
 }

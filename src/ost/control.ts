@@ -143,7 +143,7 @@ export class OstControl {
     }
     const stored = object.turn.then(async () => {
       const record = object.newerRecord(brought);
-      if (session.ended !== 0 || record !== brought) return;
+      if (session.ended !== 0 || record === object.record) return;
       await this.core.commit([objectChange(record)]);
       object.record = record;
       this.core.layers.merger.look(object);

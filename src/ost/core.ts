@@ -102,6 +102,7 @@ export class OstCore {
   async open(): Promise<void> {
     await this.boot.open();
     await this.space.open();
+    this.records.clones.load();
     this.damage.load();
     // Writes would not keep them true, and some day they may be trusted again.
     if (this.integrity === null) await this.records.removeAllSums();
@@ -170,6 +171,7 @@ export class OstCore {
     const object = new OstObject(this.env.io, this.storage, found, fence, {
       settled: (chunk) => this.chunks.settled(chunk),
       syncFailed: () => this.lose('fsync of a directory failed'),
+      needed: () => this.records.clones.over(id, this.ostId).map(({ parent }) => parent.version),
     });
     this.objects.set(id, object);
     object.lastSeal = Math.max(found.lastSeal, this.records.set(id)?.lastSeal ?? 0);

@@ -9,6 +9,7 @@ import {
   type Result,
 } from '../protocol/index.js';
 import type { OstEnvironment } from './environment.js';
+import { removeEach } from './told-removals.js';
 
 const TIMEOUT_MS = 3000;
 const REPORT_TIMEOUT_MS = 30_000;
@@ -129,20 +130,15 @@ export class Heartbeat {
 
   /** @returns those that are gone: one that cannot be deleted keeps no other from it, and comes with the next answer */
   private async deleted(ids: readonly string[], remove: (id: string) => Promise<void>): Promise<string[]> {
-    const gone: string[] = [];
-    for (const id of ids) {
-      try {
-        await remove(id);
-        gone.push(id);
-        this.undeleted.delete(id);
-      } catch (error) {
-        const reason = asRawstorError(error).toUserText();
-        if (this.undeleted.get(id) !== reason) {
-          this.env.log.error({ object: id, reason }, 'an object cannot be deleted');
-        }
-        this.undeleted.set(id, reason);
+    const gone = await removeEach(ids, remove, (id, error) => {
+      const reason = error.toUserText();
+      if (this.undeleted.get(id) !== reason) {
+        const level = error.code === 'BUSY' ? 'info' : 'error';
+        this.env.log[level]({ object: id, reason }, 'an object cannot be deleted');
       }
-    }
+      this.undeleted.set(id, reason);
+    });
+    for (const id of gone) this.undeleted.delete(id);
     return gone;
   }
 }

@@ -4,6 +4,7 @@ import type { Io } from '../io/types.js';
 import type { ObjectRecord } from '../protocol/index.js';
 import type { ChunkFile } from './chunk-file.js';
 import { CopiedRegions } from './copied-regions.js';
+import { withNeeded } from './layers/lineage.js';
 import type { Fence } from './record-codec.js';
 import type { Session } from './session.js';
 import type { ChunkStorage } from './storage.js';
@@ -13,6 +14,8 @@ export interface ObjectOwner {
   settled(chunk: ChunkFile): void;
   /** A sync of the object's directory failed. */
   syncFailed(): void;
+  /** Versions that clones on this OST lie over. */
+  needed(): readonly number[];
 }
 
 /** An object of which this OST has something, while it is in use. */
@@ -59,7 +62,8 @@ export class OstObject {
         where: this.record.id,
       });
     }
-    return brought.epoch >= this.record.epoch ? brought : this.record;
+    if (brought.epoch < this.record.epoch) return this.record;
+    return withNeeded(this.record, brought, this.owner.needed());
   }
 
   sessions(): Session[] {

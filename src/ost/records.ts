@@ -9,6 +9,7 @@ import {
   objectRecordSchema,
   storedSetSchema,
 } from '../protocol/index.js';
+import { LocalClones } from './local-clones.js';
 import {
   chunkKey,
   decodeFence,
@@ -63,11 +64,13 @@ export const TombstoneState = { BEGUN: 0, DONE: 1, LEAVING: 2 } as const;
 /** Typed view of the durable records of an OST. Reads are short and synchronous; changes are given to `commit`. */
 export class Records {
   readonly versions: VersionRecords;
+  readonly clones: LocalClones;
   private readonly store: DurableStore;
 
   constructor(store: DurableStore) {
     this.store = store;
     this.versions = new VersionRecords(store);
+    this.clones = new LocalClones(store);
   }
 
   /**
@@ -181,7 +184,9 @@ export class Records {
   }
 
   commit(changes: readonly Change[]): Promise<void> {
-    return this.store.commit(changes);
+    const hasRecord = changes.some(({ key }) => key[0] === RecordType.OBJECT);
+    if (!hasRecord) return this.store.commit(changes);
+    return this.clones.around(changes, () => this.store.commit(changes));
   }
 
   /** Removes every record of an object but its tombstone, and when it is leaving its fence, in bounded transactions. */
@@ -198,7 +203,7 @@ export class Records {
       await removeAll(this.store, objectKey(type, bytes));
     }
     const last = [RecordType.OBJECT, RecordType.SET, ...(leaving ? [] : [RecordType.FENCE])];
-    await this.store.commit(last.map((type) => ({ key: objectKey(type, bytes), value: null })));
+    await this.commit(last.map((type) => ({ key: objectKey(type, bytes), value: null })));
   }
 
   close(): Promise<void> {

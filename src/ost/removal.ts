@@ -2,6 +2,7 @@ import type { Timer } from '../common/clock.js';
 import { asRawstorError } from '../common/errors.js';
 import { STATUS_STALE_SESSION } from '../protocol/index.js';
 import type { OstCore } from './core.js';
+import { checkNotNeeded } from './layers/needed.js';
 import { tombstoneChange } from './record-changes.js';
 import type { Tombstone } from './records.js';
 
@@ -46,7 +47,7 @@ export class Removal {
     this.timer?.cancel();
   }
 
-  /** Done when resolved; of objects not known here nothing is left already. */
+  /** Done when resolved; of objects not known here nothing is left already. @throws RawstorError BUSY: a clone here lies over it */
   remove(id: string): Promise<void> {
     return this.begin(id, false);
   }
@@ -61,9 +62,11 @@ export class Removal {
     await this.begin(id, true);
   }
 
-  private begin(id: string, leaving: boolean): Promise<void> {
+  /** One that was begun, before a clone was known to be here, has to be finished: the files may be gone. */
+  private async begin(id: string, leaving: boolean): Promise<void> {
     let running = this.running.get(id);
     if (running === undefined) {
+      if (this.core.records.tombstone(id) === null) checkNotNeeded(this.core, id);
       running = this.run(id, leaving).finally(() => this.running.delete(id));
       this.running.set(id, running);
     }

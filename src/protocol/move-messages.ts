@@ -17,7 +17,11 @@ export const MOVE_METHODS = {
   /** A draining OST gets nothing new. */
   'mds.setOst': { params: z.object({ ostId: idSchema, draining: z.boolean() }), result: nothing },
   /** Forgets an OST for good; BUSY while an object is on it. */
-  'mds.removeOst': { params: z.object({ ostId: idSchema }), result: nothing },
+  /** `lost`: it does not come back; what is kept only for it goes. */
+  'mds.removeOst': {
+    params: z.object({ ostId: idSchema, lost: z.boolean().optional() }),
+    result: nothing,
+  },
   /** Objects that have something on an OST, or are to get something there, by name; an empty list is the end. */
   'mds.objectsOn': {
     params: z.object({

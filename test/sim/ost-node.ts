@@ -4,6 +4,7 @@ import { OstControl } from '../../src/ost/control.js';
 import { CopyEngine } from '../../src/ost/copy.js';
 import { OstCore } from '../../src/ost/core.js';
 import { Records } from '../../src/ost/records.js';
+import { removeEach } from '../../src/ost/told-removals.js';
 import { DEFAULT_TUNING } from '../../src/ost/tuning.js';
 import type { OstConnector, OstInfo } from '../../src/protocol/index.js';
 import { SimDisk } from './disk.js';
@@ -74,14 +75,16 @@ export class OstNode {
     const { removal } = this.core!;
     const { ostId } = this;
     const { leftObjects, deletedObjects } = await link.call('mds.registerOst', this.info());
-    for (const id of deletedObjects) await removal.remove(id);
-    if (deletedObjects.length > 0) {
-      await link.call('mds.confirmDeleted', { ostId, objects: deletedObjects });
+    const refused = () => this.world.count('removals refused');
+    const deleted = await removeEach(deletedObjects, (id) => removal.remove(id), refused);
+    if (deleted.length > 0) {
+      await link.call('mds.confirmDeleted', { ostId, objects: deleted });
       this.world.count('copiesDeleted');
     }
     if (leftObjects.length === 0) return;
-    for (const { id, epoch } of leftObjects) await removal.leave(id, epoch);
-    await link.call('mds.confirmLeft', { ostId, objects: leftObjects.map(({ id }) => id) });
+    const epochs = new Map(leftObjects.map(({ id, epoch }) => [id, epoch]));
+    const left = await removeEach([...epochs.keys()], (id) => removal.leave(id, epochs.get(id)!), refused);
+    await link.call('mds.confirmLeft', { ostId, objects: left });
     this.world.count('copiesLeft');
   }
 

@@ -1,4 +1,11 @@
-import { isNameless, type ObjectRecord, pendingOf, versionsOver } from '../../protocol/index.js';
+import { LIMITS } from '../../common/limits.js';
+import {
+  isNameless,
+  type ObjectRecord,
+  pendingOf,
+  type Snapshot,
+  versionsOver,
+} from '../../protocol/index.js';
 
 /** What lies over what (docs/snapshots.md), from an object's record. */
 
@@ -38,6 +45,35 @@ export function heirOf(record: ObjectRecord, version: number): number | null {
       return at;
     }
   }
+}
+
+/** A version and those over it that are merged before its data is where it goes: what lies over one of these sees it no more then. */
+export function passedVersions(record: ObjectRecord, version: number): number[] {
+  const passed: number[] = [];
+  const heir = heirOf(record, version);
+  if (heir === null) return passed;
+  for (let at = version; at !== heir && at !== 0; at = versionsOver(record, at)[0] ?? 0) passed.push(at);
+  return passed;
+}
+
+/** A newer record, with what it has forgotten of these versions and of those below them: without names. */
+export function withNeeded(
+  known: ObjectRecord,
+  brought: ObjectRecord,
+  needed: readonly number[],
+): ObjectRecord {
+  const kept = new Map<number, Snapshot>();
+  for (const version of needed) {
+    for (let at = version; at !== 0 && !hasVersion(brought, at) && !kept.has(at); at = overOf(known, at)) {
+      const entry = known.snapshots.find((one) => one.version === at);
+      if (entry === undefined) break;
+      const { pendingName: _, ...frozen } = entry;
+      kept.set(at, { ...frozen, name: null });
+    }
+  }
+  const snapshots = [...brought.snapshots, ...kept.values()].sort((a, b) => a.version - b.version);
+  if (kept.size === 0 || snapshots.length > LIMITS.snapshotsPerVolume) return brought;
+  return { ...brought, snapshots };
 }
 
 /** Removed snapshots whose data may still be here: oldest first. */

@@ -1,8 +1,10 @@
+import type { Timer } from '../../common/clock.js';
 import { asRawstorError } from '../../common/errors.js';
 import type { ChunkFile } from '../chunk-file.js';
 import type { OstCore } from '../core.js';
 import type { OstObject } from '../object.js';
 import { heirOf, namelessVersions } from './lineage.js';
+import { neededBy, neededError } from './needed.js';
 import { VersionMerge } from './version-merge.js';
 
 const RETRY_MS = 5000;
@@ -22,10 +24,15 @@ export class Merger {
   /** Of these, the ones that touch files and records now. */
   private readonly working = new Map<string, Promise<boolean>>();
   private readonly again = new Set<string>();
+  /** Ends the wait before something is tried again. */
+  private readonly wake = new Map<string, () => void>();
+  /** What is needed by a clone, as logged last: one that asks again and again is told of once. */
+  private readonly told = new Map<string, string>();
   private closing = false;
 
   constructor(core: OstCore) {
     this.core = core;
+    core.records.clones.onGone = (parentId) => this.wake.get(parentId)?.();
   }
 
   /** The object's record may have nameless versions that are new here. */
@@ -69,6 +76,7 @@ export class Merger {
 
   async close(): Promise<void> {
     this.closing = true;
+    for (const wake of this.wake.values()) wake();
     await Promise.all(this.running.values());
   }
 
@@ -82,7 +90,13 @@ export class Merger {
     this.working.set(id, work);
     const done = await work.finally(() => this.working.delete(id));
     if (done) return;
-    await this.core.env.clock.sleep(RETRY_MS);
+    let timer: Timer | null = null;
+    await new Promise<void>((resolve) => {
+      this.wake.set(id, resolve);
+      timer = this.core.env.clock.after(this.closing ? 0 : RETRY_MS, resolve);
+    });
+    (timer as Timer | null)?.cancel();
+    this.wake.delete(id);
     this.again.add(id);
   }
 
@@ -90,9 +104,14 @@ export class Merger {
   private async mergeAll(object: OstObject): Promise<boolean> {
     const { core } = this;
     const gone = () => this.isGone(object);
+    let isDone = true;
     // Newest first: what lies between a version and the one that its data goes to has gone there before it.
     for (const version of namelessVersions(object.record).reverse()) {
       try {
+        if (this.isNeeded(object, version)) {
+          isDone = false;
+          continue;
+        }
         const heir = heirOf(object.record, version);
         this.endReaders(object, version);
         if (heir === null) continue;
@@ -114,6 +133,19 @@ export class Merger {
         return false;
       }
     }
+    return isDone;
+  }
+
+  /** By a clone, whatever the catalog says. */
+  private isNeeded(object: OstObject, version: number): boolean {
+    const clone = neededBy(this.core, object, version);
+    if (clone === null) return false;
+    const { id } = object.record;
+    if (this.told.get(id) !== clone.id) {
+      const reason = neededError(clone, `version ${version} of object ${id}`).toUserText();
+      this.core.env.log.info({ object: id, version, reason }, 'a removed snapshot is not merged yet');
+    }
+    this.told.set(id, clone.id);
     return true;
   }
 

@@ -2,6 +2,7 @@ import { parseId } from '../../common/ids.js';
 import type { ObjectRecord } from '../../protocol/index.js';
 import type { OstCore } from '../core.js';
 import { hasVersion } from './lineage.js';
+import { neededBy } from './needed.js';
 
 interface Place {
   readonly chunk: number;
@@ -35,7 +36,8 @@ export class Strays {
     for (const { chunk, version } of found) {
       if (core.closing || core.removal.isRemoved(id)) return found.length;
       // By the record as it is now: it only ever loses versions.
-      if (isOver(object.record, version)) await core.layers.merger.remove(object, chunk, version);
+      if (!isOver(object.record, version) || neededBy(core, object, version) !== null) continue;
+      await core.layers.merger.remove(object, chunk, version);
     }
     await core.storage.syncDirectory(id);
     return found.length;

@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, test } from 'vitest';
-import { childrenOf } from '../../../src/mds/children.js';
+import { absentChild, childrenOf } from '../../../src/mds/children.js';
 import { dumpText, parseDump } from '../../../src/mds/index.js';
 import { fillStore } from '../../../src/mds/rebuild/write.js';
 import { MemoryStore } from '../../../src/mds/store-memory.js';
@@ -167,6 +167,25 @@ describe('a clone', () => {
     };
     await fillStore(store, { ...dumped, ...none }, 1);
     expect(await childrenOf(store, parent.id)).toEqual([{ id: made.id, version: 1, absentName: null }]);
+  });
+
+  test('that stayed out of a rebuild holds its snapshot until the OSTs that may have it are gone for good', async () => {
+    await rig.registerOsts(5);
+    const { id } = await snapshot('vol', 's');
+    const parent = { objectId: id, version: 1, name: 'vol@s', sizeBytes: 0 };
+    const absent = (number: number, name: string, ostIds: string[]) =>
+      absentChild(testId(number), name, { ...parent, ostIds });
+    const puts = [absent(0xa1, 'lone', [testId(4)]), absent(0xa2, 'wide', [testId(4), testId(5)])];
+    await rig.store.transact({ checks: [], puts });
+    const remove = () => change('vol', { kind: 'remove', version: 1 });
+    const blocking = async () => (await failure('BUSY', remove())).message;
+    expect(await blocking()).toContain('lone, wide');
+    const refused = await failure('BUSY', rig.mds.moves.removeOst({ ostId: testId(4) }));
+    expect(refused.where).toBe('lone, wide');
+    await rig.mds.moves.removeOst({ ostId: testId(4), lost: true });
+    expect(await blocking()).toBe('a clone needs it: wide');
+    await rig.mds.moves.removeOst({ ostId: testId(5), lost: true });
+    expect((await remove()).snapshots).toMatchObject([{ version: 1, name: null }]);
   });
 });
 

@@ -57,7 +57,11 @@ async function openChunk(number: number): Promise<ChunkFile> {
     createdWallMs: 0,
   };
   const storage = new DirectoryStorage(io, root);
-  const object = new OstObject(io, storage, record, null, { settled: () => {}, syncFailed: () => {} });
+  const object = new OstObject(io, storage, record, null, {
+    settled: () => {},
+    syncFailed: () => {},
+    needed: () => [],
+  });
   const opened = new ChunkFile(object, number, 1, io, tracker, () => {});
   opened.file = await storage.open(id, { chunk: number, version: 1 }, true);
   return opened;

@@ -24,7 +24,8 @@ export const ostRm = defineVerb<Options>({
     'Refused while anything is on it (`rawstor ost drain`). With --lost the OST is gone for good: what it had is ' +
     'copied from other replicas to other OSTs. What nobody else has completely is listed and nothing is done, ' +
     'unless --allow-data-loss: such a volume goes on with an older copy, or with an empty one, and says `loss`. ' +
-    'An OST that was removed is not let in again with its old directory.',
+    'Snapshots that are kept for clones which only it may have, because they stayed out of a rebuild, can be removed after ' +
+    'that. An OST that was removed is not let in again with its old directory.',
   arguments: [{ name: 'ost', help: 'its id, or the end of it' }],
   options: [
     { flags: '--lost', help: 'it is gone and does not come back', default: false },
@@ -93,7 +94,7 @@ export const ostRm = defineVerb<Options>({
     for (const { id } of only) await cluster.mds.call('mds.giveUpCopy', { id, ostId }, timeout);
     const rows = await interruptible((signal) => evacuate(context, cluster, ostId, signal));
     const exit = evacuationExit(rows);
-    if (exit === 0) await cluster.mds.call('mds.removeOst', { ostId }, timeout);
+    if (exit === 0) await cluster.mds.call('mds.removeOst', { ostId, lost: options.lost }, timeout);
     if (plan.length > 0) printEvacuation(context, rows);
     context.note(
       exit === 0 ? `OST ${ostId} is removed` : `OST ${ostId} is not removed: give the command again`,
