@@ -103,7 +103,9 @@ export class RunningGuest {
   /** Waits until load-phase has told of this record. */
   async waitForRecord(record: number, timeoutMs: number): Promise<void> {
     const found = await this.#until(() => (this.#lastRecord >= record ? true : undefined), timeoutMs);
-    if (found === undefined) throw new Error(`guest stopped at record ${this.#lastRecord}, before ${record}`);
+    if (found !== undefined) return;
+    const end = this.#lines.slice(-40).join('\n');
+    throw new Error(`guest stopped at record ${this.#lastRecord}, before ${record}:\n${end}`);
   }
 
   /** A power cut: the emulator ends at once, whatever it was doing. */

@@ -102,8 +102,11 @@ export interface BlockDevice {
   onWanted?: (() => void) | null;
   /** Before a front-end is told of the size: learns it anew where it may be stale. Never throws. */
   refresh?(): Promise<void>;
-  /** The facade's front-end has stopped or is gone: nothing comes until it says otherwise. As it is at first. */
-  rest?(resting: boolean): void;
+  /**
+   * The facade's front-end has stopped or is gone: nothing comes until it says otherwise. As it is at first.
+   * @param goesOn with `resting` false: it is the very one that has stopped before, and its guest goes on from there
+   */
+  rest?(resting: boolean, goesOn?: boolean): void;
   /**
    * Closes it in order for a process that is to take this one's place, with its front-end at rest; a request has it back.
    * @returns the session that was the last one then, for that process to open it only if it still is; null: of no use

@@ -48,6 +48,7 @@ export class Session implements VringHost {
   backend: DescriptorSocket | null = null;
   private ended = false;
   private runs = false;
+  private ran = false;
   private torn = false;
   private tornSeen = tornPages();
   private frozen = false;
@@ -113,8 +114,9 @@ export class Session implements VringHost {
   onStarted(): void {
     const runs = this.rings.some((ring) => ring.started);
     // Frozen is not stopped: the volume is for who takes this process's place, and for nobody else.
-    if (runs !== this.runs && (runs || !this.frozen)) this.device.rest?.(!runs);
+    if (runs !== this.runs && (runs || !this.frozen)) this.device.rest?.(!runs, this.ran);
     this.runs = runs;
+    if (runs) this.ran = true;
   }
 
   /** Tells the front-end that the configuration, the size for instance, is another. */

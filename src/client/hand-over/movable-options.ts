@@ -34,4 +34,6 @@ export type State =
   /** On the way to or from that; requests wait. */
   | { readonly kind: 'moves'; readonly takes: boolean; readonly done: Promise<void> }
   | { readonly kind: 'stands-by' }
+  /** Of the front-end that is there: its guest has gone on elsewhere. */
+  | { readonly kind: 'refuses'; readonly error: RawstorError }
   | { readonly kind: 'over'; readonly error: RawstorError };

@@ -14,8 +14,9 @@ import type { Volume } from '../volume.js';
 import { LateAnswers } from './late-answers.js';
 import type { MovableEnvironment, MovableOptions, State } from './movable-options.js';
 import { QuietFront } from './quiet-front.js';
-import { frontEndWent, isFinal, waitedFor, writtenElsewhere } from './refusals.js';
+import { frontEndWent, waitedFor, wentOnElsewhere, writtenElsewhere } from './refusals.js';
 import { StandbyReader } from './standby-reader.js';
+import { StandbyReads } from './standby-reads.js';
 import { takeLease } from './take-lease.js';
 
 /**
@@ -39,8 +40,7 @@ export class MovableVolume implements BlockDevice {
   private sizeTold: number;
   /** Until it is held. Facades bound what they have in flight. */
   private waiting: BlockRequest[] = [];
-  private reads = 0;
-  private readsOver: (() => void) | null = null;
+  private readonly reads: StandbyReads;
   /** Of those, reads that failed here: of bytes as replicas have them, deciphered by who has asked. */
   private readonly below = new Set<BlockRequest>();
   private readonly late: LateAnswers;
@@ -50,6 +50,8 @@ export class MovableVolume implements BlockDevice {
   private asked = false;
   /** The front-end has stopped, or there is none. */
   private resting = true;
+  /** The session that was given away under the front-end that is still there. */
+  private gave: number | null = null;
   /** The last asking for it, which may still be on its way when nobody here wants it any more. */
   private taking: Promise<void> = Promise.resolve();
 
@@ -59,8 +61,10 @@ export class MovableVolume implements BlockDevice {
     this.options = options;
     this.late = new LateAnswers(env.io);
     this.sizeTold = reader.object.sizeBytes;
+    const failed = (block: BlockRequest) => this.serve(block);
+    this.reads = new StandbyReads(reader, () => this.tellSize(), failed);
     this.standbyContents = contentsOf(reader.object, env.cipher, {
-      submit: (block) => void this.readHere(block),
+      submit: (block) => void this.reads.submit(block),
       finishLater: (block, error) => this.late.finish(block, error),
     });
   }
@@ -105,7 +109,7 @@ export class MovableVolume implements BlockDevice {
     const { state } = this;
     this.front.note(block.op);
     if (state.kind === 'holds') return state.volume.submit(block);
-    if (state.kind === 'over') return this.late.finish(block, state.error);
+    if ('error' in state) return this.late.finish(block, state.error);
     const readsHere = block.op === BlockOp.READ && !this.options.tellsStops;
     if (state.kind === 'stands-by' && readsHere) return this.standbyContents.submit(block);
     if (state.kind === 'stands-by' && block.op === BlockOp.CACHE) return this.late.finish(block, null);
@@ -117,13 +121,14 @@ export class MovableVolume implements BlockDevice {
     const gone = this.waiting.filter(isGone);
     this.waiting = this.waiting.filter((block) => !gone.includes(block));
     for (const block of gone) this.late.finish(block, frontEndWent(this.reader.object.name));
-    const takes = this.state.kind === 'moves' && this.state.takes;
-    if (takes && this.waiting.length === 0) this.state = { kind: 'stands-by' };
+    const takes = this.state.kind === 'moves' && this.state.takes && this.waiting.length === 0;
+    if (takes || this.state.kind === 'refuses') this.state = { kind: 'stands-by' };
   }
 
   /** The facade's front-end has stopped, or is gone; or it begins. */
-  rest(resting: boolean): void {
+  rest(resting: boolean, goesOn = false): void {
     this.resting = resting;
+    if (!resting && !goesOn) this.gave = null;
     if (this.state.kind === 'holds') this.review();
     // Its guest runs here from now on: the first request needs not wait as long.
     else if (!resting && this.options.tellsStops && this.state.kind === 'stands-by') this.take();
@@ -151,11 +156,7 @@ export class MovableVolume implements BlockDevice {
     if (state.kind === 'moves') await state.done;
     await this.taking;
     await (state.kind === 'holds' ? state.volume : this.failed)?.close();
-    if (this.reads > 0) {
-      await new Promise<void>((resolve) => {
-        this.readsOver = resolve;
-      });
-    }
+    await this.reads.whenOver();
   }
 
   async giveWay(): Promise<number | null> {
@@ -165,7 +166,10 @@ export class MovableVolume implements BlockDevice {
     if (state.kind === 'over') return null;
     if (this.asked) throw waitedFor(this.reader.object.name);
     if (state.kind !== 'holds') return (await this.reader.look()).sessionEpoch;
-    await this.give(state.volume);
+    const done = this.give(state.volume);
+    // Between those two there is only who takes this place, by the same front-end.
+    this.gave = null;
+    await done;
     return state.volume.object.sessionEpoch;
   }
 
@@ -218,6 +222,7 @@ export class MovableVolume implements BlockDevice {
       .catch((error) => log.warn({ err: error }, 'the volume was not closed in order'))
       .then(() => this.stepAside());
     this.state = { kind: 'moves', takes: false, done };
+    this.gave = volume.object.sessionEpoch;
     return done;
   }
 
@@ -243,16 +248,25 @@ export class MovableVolume implements BlockDevice {
   private async taken(ended: () => boolean): Promise<void> {
     if (ended()) return;
     try {
-      const volume = await takeLease(this.env, this.reader.object.id, this.options.holder, ended);
+      const { env, reader, gave } = this;
+      const volume = await takeLease(env, reader, { holder: this.options.holder, after: gave }, ended);
       if (ended()) return await volume.close();
       this.env.log.info({ volume: volume.object.name }, 'the volume is here now');
       this.hold(volume);
     } catch (error) {
       if (ended()) return;
       const failure = asRawstorError(error);
+      if (failure.code === 'CONFLICT') return this.refuse(wentOnElsewhere(this.reader.object.name, failure));
       this.end(failure);
       this.onFatal?.(failure);
     }
+  }
+
+  /** What the front-end that is there asks for, whatever it is; the next one is served again. */
+  private refuse(error: RawstorError): void {
+    this.env.log.warn({ err: error }, 'all requests of this front-end are refused');
+    this.state = { kind: 'refuses', error };
+    for (const block of this.waiting.splice(0)) this.late.finish(block, error);
   }
 
   private submitWaiting(): void {
@@ -264,25 +278,9 @@ export class MovableVolume implements BlockDevice {
 
   private serve(block: BlockRequest): void {
     if (this.state.kind === 'holds') return this.state.volume.serve(block);
-    if (this.state.kind === 'over') return this.late.finish(block, this.state.error);
+    if ('error' in this.state) return this.late.finish(block, this.state.error);
     this.below.add(block);
     this.wait(block);
-  }
-
-  private async readHere(block: BlockRequest): Promise<void> {
-    this.reads++;
-    let failure: RawstorError | null = null;
-    try {
-      await this.reader.read(block);
-      this.tellSize();
-    } catch (error) {
-      failure = asRawstorError(error);
-    }
-    this.reads--;
-    if (failure === null || isFinal(failure)) block.owner.blockDone(block, failure);
-    // It is read by who has the volume, then, and waits for that like a write.
-    else this.serve(block);
-    if (this.reads === 0) this.readsOver?.();
   }
 
   private tellSize(): void {

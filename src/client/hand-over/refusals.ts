@@ -20,6 +20,14 @@ export function writtenElsewhere(where: string): RawstorError {
   });
 }
 
+/** The same guest cannot go on here too: it knows nothing of what it has done there. */
+export function wentOnElsewhere(where: string, cause: RawstorError): RawstorError {
+  return new RawstorError('FENCED', `the guest has gone on elsewhere: ${cause.message}`, {
+    where,
+    hint: 'end the one here; a front-end that connects anew is served',
+  });
+}
+
 /** A failed read that having the volume would not change. */
 export function isFinal({ code }: RawstorError): boolean {
   return code === 'INVALID' || code === 'NOT_FOUND';

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { BlockOp } from '../../../src/block/device.js';
-import type { Cluster, MovableVolume } from '../../../src/client/index.js';
+import type { Cluster, MovableVolume, Volume } from '../../../src/client/index.js';
 import { seededRandom } from '../../../src/common/random.js';
 import { MiB } from '../../../src/common/units.js';
 import { mapAnonymous } from '../../../src/io/index.js';
@@ -53,6 +53,44 @@ describe('a front-end that tells when it stops', () => {
     b.rest(false);
     await until(() => b.holds);
     await closeAll([a, b]);
+  });
+
+  test('is refused everything when its guest has gone on elsewhere, until another front-end comes', async () => {
+    const [a, b] = [await open('a', true), await open('b', true)];
+    a.rest(false);
+    await write(a, 0, 1);
+    a.rest(true);
+    b.rest(false);
+    await until(() => b.holds);
+    await write(b, 0, 2);
+    // Let go on by mistake, beside the one that was moved.
+    a.rest(false, true);
+    expect(await submit(a, BlockOp.WRITE, 0, 4096, 3)).toMatchObject({ code: 'FENCED' });
+    // Nor when the other one is paused, or boots anew.
+    b.rest(true);
+    expect(await submit(a, BlockOp.FLUSH)).toMatchObject({ code: 'FENCED' });
+    expect(await submit(a, BlockOp.READ, 0, 4096)).toMatchObject({ code: 'FENCED' });
+    expect([a.holds, b.holds]).toEqual([false, true]);
+    await expectBytes(b, 0, 2);
+    a.rest(true);
+    a.withdraw(() => true);
+    a.rest(false);
+    await expectBytes(a, 0, 2);
+    await closeAll([a, b]);
+  });
+
+  test('goes on when nobody has had the volume that it gave', async () => {
+    const a = await open('a', true);
+    a.rest(false);
+    await write(a, 0, 1);
+    a.rest(true);
+    // As when somebody asks, and is gone before it is given anything.
+    (a as unknown as { state: { volume: Volume } }).state.volume.onHandOver!(true);
+    expect(a.holds).toBe(false);
+    a.rest(false, true);
+    await write(a, 0, 2);
+    await expectBytes(a, 0, 2);
+    await a.close();
   });
 
   test('gets it back when the move has failed and its guest goes on', async () => {
