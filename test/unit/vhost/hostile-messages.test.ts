@@ -20,6 +20,9 @@ import { Rig, requestParts } from '../../fixtures/vhost/rig.js';
 /** Front-ends that send anything: the connection may end, the back-end goes on and gives every descriptor back. */
 
 const LONG = process.env.RAWSTOR_TEST_LONG === '1';
+/** A case is a message; of so many is a list, on the average. */
+const MEAN = 15;
+const CASES = Number(process.env.RAWSTOR_TEST_CASES ?? (LONG ? 1_000_000 : 4_500));
 let rig: Rig;
 afterEach(() => rig?.close());
 
@@ -63,7 +66,7 @@ test(
     const before = openDescriptors();
     const corpus = Corpus.open<MessageCase[], MessagesOutcome>('messages', kindOf);
     await fc.assert(
-      fc.asyncProperty(fc.array(messages, { minLength: 1, maxLength: 30 }), async (list) => {
+      fc.asyncProperty(fc.array(messages, { minLength: 1, maxLength: 2 * MEAN }), async (list) => {
         const front = rig.connect();
         rig.faults.length = 0;
         try {
@@ -78,7 +81,7 @@ test(
         await rig.idle();
         corpus.note(list, { answers: [], ended: false, faults: [...rig.faults] });
       }),
-      { numRuns: LONG ? 30_000 : 300, endOnFailure: true },
+      { numRuns: Math.ceil(CASES / MEAN), endOnFailure: true },
     );
     await serves();
     expect(openDescriptors()).toBe(before);
