@@ -6,7 +6,8 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { MiB } from '../../../src/common/units.js';
 import { begin, UpCluster, until } from '../cli/programs.js';
 import { done } from '../cli/servers.js';
-import { Libvirtd } from './libvirt.js';
+import { Domain, type DomainOptions } from '../libvirt/domain.js';
+import { Libvirtd } from '../libvirt/libvirtd.js';
 
 /** What `attach --print` tells, taken at its word: by libvirt and by a shell. The guests are booted from the volumes. */
 
@@ -24,11 +25,11 @@ beforeAll(async () => {
   truncateSync(image, 64 * MiB);
   await done(up.volume('import', image, 'golden'));
   await done(up.volume('snapshot', 'golden@1'));
-  libvirtd = await Libvirtd.start();
+  libvirtd = await Libvirtd.start(up.cwd);
 }, 5 * MINUTES);
 
 afterAll(async () => {
-  await libvirtd?.end();
+  await libvirtd?.stop();
   await up?.remove();
 }, MINUTES);
 
@@ -58,13 +59,20 @@ async function attach(name: string, ...args: string[]): Promise<{ printed: strin
   return { printed, end };
 }
 
+/** @returns the result of the scenario, and the console */
+async function runDomain(options: DomainOptions): Promise<{ code: number; output: string }> {
+  const domain = await Domain.start(libvirtd, up.cwd, options);
+  const code = await domain.ends();
+  return { code, output: domain.said };
+}
+
 describe('libvirt', () => {
   it.each(['--vhost', '--nbd'])(
     'boots a guest from a volume: %s',
     async (kind) => {
       const name = `lv${kind.slice(1)}`;
       const { printed, end } = await attach(name, kind, '--print', 'libvirt');
-      const { code, output } = await libvirtd.run({ name, disks: [printed] });
+      const { code, output } = await runDomain({ name, disks: [printed] });
       expect(code, output).toBe(0);
       expect(output).toContain('RECORDS-OK');
       await end();
@@ -81,7 +89,7 @@ describe('libvirt', () => {
         <target dev='vda' bus='virtio'/></disk>`;
       const { printed, end } = await attach('files', kind, '--print', 'libvirt');
       const disks = [boot, printed.replace("dev='vda'", "dev='vdb'")];
-      const { code, output } = await libvirtd.run({ name: 'files', disks, reboots: true });
+      const { code, output } = await runDomain({ name: 'files', disks, reboots: true });
       expect(code, output).toBe(0);
       await end();
     },

@@ -1,4 +1,3 @@
-import { chmodSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { runGuest } from '../../../scripts/qemu/guest.js';
@@ -12,7 +11,7 @@ const MINUTES = 60_000;
 let mounted: Mounted;
 let libvirtd: Libvirtd;
 const start = (name: string, disk: string, scenario: string, set = {}) =>
-  Domain.start(libvirtd, mounted.cluster.cwd, { name, disk, scenario, set });
+  Domain.start(libvirtd, mounted.cluster.cwd, { name, disks: [disk], scenario, set });
 
 describe.skipIf(!CAN_MOUNT || !HAS_LIBVIRT)('domains on volumes of a pool', () => {
   beforeAll(async () => {
@@ -64,8 +63,6 @@ describe.skipIf(!CAN_MOUNT || !HAS_LIBVIRT)('domains on volumes of a pool', () =
     async () => {
       const { cluster } = mounted;
       await libvirtd.virsh('vol-create-as', 'pool1', 'disk', '64M', '--allocation', '0');
-      chmodSync(join(cluster.facts.dir), 0o755);
-      chmodSync(join(cluster.facts.dir, 'nbd.sock'), 0o666);
       const nbd = ok(await cluster.volume('attach', 'disk', '--print', 'libvirt'));
       const network = await start('network', nbd, 'load-phase', { SLOTS: 64, COUNT: 40 });
       expect(await network.ends(), network.said).toBe(0);
@@ -78,7 +75,6 @@ describe.skipIf(!CAN_MOUNT || !HAS_LIBVIRT)('domains on volumes of a pool', () =
           said += bytes.toString();
         });
         await until(() => said.includes('"ready"'));
-        chmodSync(socket, 0o666);
         const vhost = ok(
           await cluster.volume('attach', 'disk', '--vhost', '--socket', socket, '--print', 'libvirt'),
         );

@@ -1,5 +1,5 @@
 import { chmodSync, copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { execa } from 'execa';
 import { until } from '../cli/programs.js';
@@ -9,13 +9,17 @@ const SCRIPTS = fileURLToPath(new URL('../../../scripts/qemu', import.meta.url))
 
 export interface DomainOptions {
   readonly name: string;
-  /** A `<disk>`. */
-  readonly disk: string;
-  readonly scenario: string;
+  /** `<disk>` elements. */
+  readonly disks: readonly string[];
+  /** One of scripts/qemu, which it is started with. Without one it boots from its first disk, which make-boot-disk has put one on. */
+  readonly scenario?: string;
+  /** Variables of the scenario. */
   readonly set?: Readonly<Record<string, string | number>>;
+  /** Otherwise a reboot ends it. */
+  readonly reboots?: boolean;
 }
 
-/** A guest of libvirt's that runs one of the scenarios of scripts/qemu. */
+/** A guest of libvirt's that runs a scenario. */
 export class Domain {
   readonly name: string;
   private readonly libvirtd: Libvirtd;
@@ -31,15 +35,8 @@ export class Domain {
     const dir = join(cwd, `domain-${options.name}`);
     mkdirSync(dir, { recursive: true });
     for (const each of [cwd, dir]) chmodSync(each, 0o755);
-    const { stdout: kernel } = await execa(join(SCRIPTS, 'fetch-kernel'));
-    const { stdout: base } = await execa(join(SCRIPTS, 'make-initrd'));
-    copyFileSync(join(kernel, 'vmlinuz'), join(dir, 'vmlinuz'));
-    mkdirSync(join(dir, 'tree'), { recursive: true });
-    copyFileSync(join(SCRIPTS, 'scenarios', options.scenario), join(dir, 'tree/scenario'));
-    const variables = Object.entries(options.set ?? {}).map(([key, value]) => `${key}='${value}'\n`);
-    writeFileSync(join(dir, 'tree/env'), variables.join(''));
-    const pack = `{ cat ${base}; cd ${dir}/tree; find scenario env | cpio -o -H newc --quiet | gzip -1; } > ${dir}/initrd`;
-    await execa('bash', ['-ec', pack]);
+    if (options.scenario !== undefined) await makeKernel(dir, options.scenario, options.set ?? {});
+    for (const disk of options.disks) letConnect(disk);
     writeFileSync(join(dir, 'console'), '');
     chmodSync(join(dir, 'console'), 0o666);
     writeFileSync(join(dir, 'domain.xml'), xmlOf(options, dir));
@@ -75,23 +72,52 @@ export class Domain {
   }
 }
 
-function xmlOf({ name, disk }: DomainOptions, dir: string): string {
+/** Kernel and initramfs, in a directory. */
+async function makeKernel(
+  dir: string,
+  scenario: string,
+  set: Readonly<Record<string, string | number>>,
+): Promise<void> {
+  const { stdout: kernel } = await execa(join(SCRIPTS, 'fetch-kernel'));
+  const { stdout: base } = await execa(join(SCRIPTS, 'make-initrd'));
+  copyFileSync(join(kernel, 'vmlinuz'), join(dir, 'vmlinuz'));
+  mkdirSync(join(dir, 'tree'), { recursive: true });
+  copyFileSync(join(SCRIPTS, 'scenarios', scenario), join(dir, 'tree/scenario'));
+  const variables = Object.entries(set).map(([key, value]) => `${key}='${value}'\n`);
+  writeFileSync(join(dir, 'tree/env'), variables.join(''));
+  const pack = `{ cat ${base}; cd ${dir}/tree; find scenario env | cpio -o -H newc --quiet | gzip -1; } > ${dir}/initrd`;
+  await execa('bash', ['-ec', pack]);
+}
+
+/** QEMU runs as a user of its own here, as it does for everybody: whoever serves a socket says that it may connect. */
+function letConnect(disk: string): void {
+  for (const [, socket] of disk.matchAll(/ (?:socket|path)='([^']+)'/g)) {
+    chmodSync(dirname(socket!), 0o755);
+    chmodSync(socket!, 0o666);
+  }
+}
+
+function xmlOf({ name, disks, scenario, reboots = false }: DomainOptions, dir: string): string {
+  const boot =
+    scenario === undefined
+      ? "<boot dev='hd'/>"
+      : `<kernel>${dir}/vmlinuz</kernel>
+    <initrd>${dir}/initrd</initrd>
+    <cmdline>console=ttyS0 quiet panic=-1</cmdline>`;
   return `<domain type='qemu'>
   <name>${name}</name>
-  <memory unit='MiB'>256</memory>
+  <memory unit='MiB'>${scenario === undefined ? 512 : 256}</memory>
   <memoryBacking><source type='memfd'/><access mode='shared'/></memoryBacking>
   <vcpu>1</vcpu>
   <os>
     <type arch='x86_64' machine='q35'>hvm</type>
-    <kernel>${dir}/vmlinuz</kernel>
-    <initrd>${dir}/initrd</initrd>
-    <cmdline>console=ttyS0 quiet panic=-1</cmdline>
+    ${boot}
   </os>
   <cpu mode='maximum'/>
-  <on_reboot>destroy</on_reboot>
+  <on_reboot>${reboots ? 'restart' : 'destroy'}</on_reboot>
   <devices>
     <serial type='file'><source path='${dir}/console' append='on'/></serial>
-    ${disk}
+    ${disks.join('\n    ')}
   </devices>
 </domain>
 `;

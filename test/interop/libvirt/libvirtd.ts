@@ -41,17 +41,19 @@ export class Libvirtd {
       stdin: 'ignore',
       all: true,
     });
+    const ended = child.then(({ all }) => {
+      throw new Error(`libvirtd has ended: ${all}`);
+    });
+    ended.catch(() => {});
     let inner = 0;
-    await until(async () => {
+    const begun = until(async () => {
       const found = await execa('pgrep', ['-P', `${child.pid}`], { reject: false });
       inner = Number(found.stdout.split('\n')[0]);
       return inner > 0;
     });
+    await Promise.race([begun, ended]);
     const libvirtd = new Libvirtd(child as ResultPromise, inner);
-    for (let tries = 0; (await libvirtd.try('uri')).exitCode !== 0; tries++) {
-      if (tries > 150) throw new Error(`libvirtd does not answer: ${(await libvirtd.try('uri')).all}`);
-      await new Promise((resolve) => setTimeout(resolve, 200));
-    }
+    await Promise.race([until(async () => (await libvirtd.try('uri')).exitCode === 0), ended]);
     return libvirtd;
   }
 
