@@ -23,7 +23,7 @@ export interface DomainOptions {
 export class Domain {
   readonly name: string;
   private readonly libvirtd: Libvirtd;
-  private readonly console: string;
+  readonly console: string;
 
   private constructor(libvirtd: Libvirtd, name: string, console: string) {
     this.libvirtd = libvirtd;
@@ -31,16 +31,22 @@ export class Domain {
     this.console = console;
   }
 
-  static async start(libvirtd: Libvirtd, cwd: string, options: DomainOptions): Promise<Domain> {
-    const dir = join(cwd, `domain-${options.name}`);
+  /** One that others start, with this console. */
+  static known(libvirtd: Libvirtd, cwd: string, name: string): Domain {
+    const dir = join(cwd, `domain-${name}`);
     mkdirSync(dir, { recursive: true });
     for (const each of [cwd, dir]) chmodSync(each, 0o755);
-    if (options.scenario !== undefined) await makeKernel(dir, options.scenario, options.set ?? {});
-    for (const disk of options.disks) letConnect(disk);
     writeFileSync(join(dir, 'console'), '');
     chmodSync(join(dir, 'console'), 0o666);
+    return new Domain(libvirtd, name, join(dir, 'console'));
+  }
+
+  static async start(libvirtd: Libvirtd, cwd: string, options: DomainOptions): Promise<Domain> {
+    const domain = Domain.known(libvirtd, cwd, options.name);
+    const dir = dirname(domain.console);
+    if (options.scenario !== undefined) await makeKernel(dir, options.scenario, options.set ?? {});
+    for (const disk of options.disks) letConnect(disk);
     writeFileSync(join(dir, 'domain.xml'), xmlOf(options, dir));
-    const domain = new Domain(libvirtd, options.name, join(dir, 'console'));
     await libvirtd.virsh('define', join(dir, 'domain.xml'));
     await libvirtd.virsh('start', options.name);
     return domain;
