@@ -1,7 +1,7 @@
 import type { BootId } from '../protocol/records.js';
 import type { Flusher } from './flusher.js';
 import type { Member } from './member.js';
-import { newerRegions } from './recovery/newer.js';
+import { regionsSince } from './recovery/newer.js';
 import type { RegionSet } from './region-set.js';
 import { changedMembers } from './replica-set.js';
 import type { SetRecorder } from './set-recorder.js';
@@ -25,7 +25,10 @@ export async function acceptLoss(
   for (const member of members) bootIds.set(member.ostId, member.bootId!);
   let differing: RegionSet;
   try {
-    differing = await newerRegions(state, members);
+    const older = members.some((one) => one.older);
+    differing = older
+      ? await regionsSince(state, state.inSyncMembers(), 0)
+      : await regionsSince(state, members, state.object.lastSeal + 1);
   } catch {
     for (const member of members) member.end(false);
     // That they have ended may take a moment to be told.
@@ -33,14 +36,14 @@ export async function acceptLoss(
     return false;
   }
   // A flush without an answer covers what was dirty before it.
-  const lost = members.some((one) => one.dirty || flusher.awaits(one));
+  const lost = members.some((one) => one.dirty || one.older || flusher.awaits(one));
   await recorder.changeMembers(changedMembers(state.object.members, { bootIds }), lost, () => {
     state.acksHeld = true;
   });
   for (const [chunk, region] of differing) state.unreconciled.add(chunk, region);
   for (const member of members) {
     member.recordedBootId = member.bootId;
-    member.emptied = false;
+    member.trusted();
     member.behind = differing.size > 0;
     member.losses++;
   }

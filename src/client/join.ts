@@ -59,6 +59,8 @@ export async function join(member: Member, parts: JoinParts): Promise<boolean> {
   member.receiving = false;
   endAll(gone, path);
   member.staleSince = 0;
+  // What it has lost since, under another session, is seen to next.
+  if (member.sessionNumber === session) member.older = false;
   state.env.log.info({ volume: state.name, ostId: member.ostId }, 'replica is in sync again');
   // A survivor that cannot store it is lost, and the next round sees to it.
   if (await recorder.storeSet()) parts.releaseAcks();

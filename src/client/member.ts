@@ -45,6 +45,10 @@ export class Member {
   bootId: BootId | null = null;
   /** What the OST had stored when it was attached. */
   storedSet: StoredSet | null = null;
+  /** It is known to have durably kept a set of this epoch or a later one. */
+  storedEpoch = 0;
+  /** It came back without what it had kept: it was put back from an older copy, and any of its regions may differ. Until it has joined. */
+  older = false;
   sessionNumber = 0;
   /** Epoch of the object record that it was last told, and the head by that: what it can be asked for. */
   keptEpoch = 0;
@@ -163,8 +167,9 @@ export class Member {
     this.handle = answer.handle;
     this.bootId = answer.bootId;
     this.storedSet = answer.set;
-    this.emptied =
-      this.required && this.recordedBootId !== null && !sameBootId(this.recordedBootId, answer.bootId);
+    this.keptUpTo(answer.set?.epoch ?? 0);
+    const lostMemory = this.recordedBootId !== null && !sameBootId(this.recordedBootId, answer.bootId);
+    this.emptied = this.required && (lostMemory || this.older);
     this.sessionNumber = session.number;
     this.keeps(object);
     this.silent = false;
@@ -173,6 +178,31 @@ export class Member {
     this.ping.handle = answer.handle;
     this.ping.sessionEpoch = session.epoch;
     this.ping.sessionNumber = session.number;
+  }
+
+  /** @param epoch of the set that it turns out to keep */
+  private keptUpTo(epoch: number): void {
+    if (epoch < this.storedEpoch) this.older = true;
+    if (this.older && !this.inSync) this.staleSince = 0;
+    this.storedEpoch = epoch;
+  }
+
+  /** What is on record of it, known before or after it was attached. */
+  hadKept(epoch: number): void {
+    if (!this.attached) this.storedEpoch = Math.max(this.storedEpoch, epoch);
+    else if (this.storedEpoch < epoch) this.older = true;
+  }
+
+  /** It stays in the set with what it has. */
+  trusted(): void {
+    this.older = false;
+    this.emptied = false;
+  }
+
+  /** It has left the set. @param sinceEpoch regions at least as new may differ */
+  dropped(sinceEpoch: number): void {
+    this.inSync = false;
+    this.staleSince = this.older ? 0 : sinceEpoch;
   }
 
   /** It has been told this record. */

@@ -218,8 +218,7 @@ export class Membership {
     await this.change(changedMembers(state.object.members, { drop: ids }), false);
     for (const member of leaving) {
       member.leaving = false;
-      member.inSync = false;
-      member.staleSince = since;
+      member.dropped(since);
     }
     if (await this.recorder.storeSet()) this.releaseAcks();
     // Those whose survivors failed meanwhile stay held: the next round drops and stores again.

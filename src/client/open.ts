@@ -99,6 +99,7 @@ class Opening implements MemberOwner {
       const member = new Member(ost, record.state === 'in-sync', record.staleSince, record.bootId, this);
       // An earlier session of the same guest may have acknowledged what it never flushed.
       member.dirty = !opened.wasClean;
+      member.hadKept(record.keptEpoch ?? 0);
       return member;
     });
     this.state = new VolumeState(env, object, opened.sessionEpoch, members);
@@ -110,12 +111,14 @@ class Opening implements MemberOwner {
     const { options, opened } = this;
     if (options.mode === 'read') throw this.onlyForWriting();
     const found = await this.settle();
+    const older = this.state.inSyncMembers().some((one) => one.older && !found.drop.has(one.ostId));
     // What rows and journals name was flushed on every member of the set, so of sealed or to be sealed data nothing is lost by that.
-    const decision = opened.object.mode === 'immutable' ? { ...found, loss: false } : found;
+    const decision = opened.object.mode === 'immutable' && !older ? { ...found, loss: false } : found;
     if (decision.loss && options.yields === true) throw notForRepair(opened.object.name);
     if (decision.loss) await this.outwait();
     await this.record(decision, found.loss);
-    if (!opened.wasClean) {
+    if (!opened.wasClean || older) {
+      if (older) await this.listAll();
       this.findUnreconciled();
       await this.outwait();
     }
@@ -222,7 +225,13 @@ class Opening implements MemberOwner {
       recordedBootId: member.recordedBootId,
       bootId: member.bootId,
       hasNewer: regions.size > 0,
+      older: member.older,
     };
+  }
+
+  /** Of what was put back from an older copy no seal tells up to where it is like the others. */
+  private async listAll(): Promise<void> {
+    for (const member of this.state.inSyncMembers()) await listRegions(member, 0, this.newer.get(member)!);
   }
 
   /**
@@ -249,14 +258,13 @@ class Opening implements MemberOwner {
       const bootId = bootIds.get(member.ostId);
       if (bootId !== undefined) {
         // Of suspects that stay for the chunks that nobody else holds the others' chunks are not to be read (I7).
-        if (unsure && !sameBootId(member.recordedBootId, bootId)) member.behind = true;
+        if (unsure && (member.older || !sameBootId(member.recordedBootId, bootId))) member.behind = true;
         member.recordedBootId = bootId;
-        member.emptied = false;
+        member.trusted();
       }
       const now = state.object.members.find((one) => one.ostId === member.ostId);
       if (now?.state === 'in-sync') continue;
-      member.inSync = false;
-      member.staleSince = now?.staleSince ?? 0;
+      member.dropped(now?.staleSince ?? 0);
       member.end(false);
     }
     // Stored on each survivor before anything is acknowledged; membership tries again where one fails here.

@@ -46,6 +46,7 @@ export function follow(members: readonly Member[], set: readonly MemberRecord[])
     member.inSync = record?.state === 'in-sync';
     member.staleSince = record?.staleSince ?? 0;
     member.recordedBootId = record?.bootId ?? null;
+    member.hadKept(record?.keptEpoch ?? 0);
   }
 }
 

@@ -26,6 +26,8 @@ export interface OpenFinding {
   readonly bootId: BootId | null;
   /** Some region there is newer than the last seal. */
   readonly hasNewer: boolean;
+  /** It was put back from an older copy of itself. */
+  readonly older?: boolean;
 }
 
 export interface OpenDecision {
@@ -39,7 +41,7 @@ export interface OpenDecision {
 
 /**
  * Who is in the set after an open (I7, I8). A suspect has another boot id than recorded while some member has
- * regions newer than the last seal: it may have lost what was acknowledged. It leaves while an unsuspected
+ * regions newer than the last seal: it may have lost what was acknowledged; or it lacks what it had kept for good. It leaves while an unsuspected
  * member of each of its chunks stays; the last unsuspected one is waited for, reachable or not.
  * @param unheard after a rebuild of the MDS, OSTs that may know of a newer set and are away: all are waited for
  */
@@ -52,11 +54,8 @@ export function decideOpen(
 ): OpenDecision {
   const inSync = new Set(findings.map((finding) => finding.ostId));
   const anyNewer = !wasClean && findings.some((finding) => finding.hasNewer);
-  const suspect = (finding: OpenFinding) =>
-    anyNewer &&
-    finding.reachable &&
-    finding.recordedBootId !== null &&
-    !sameBootId(finding.recordedBootId, finding.bootId);
+  const suspect = ({ reachable, recordedBootId, bootId, older = false }: OpenFinding) =>
+    reachable && (older || (anyNewer && recordedBootId !== null && !sameBootId(recordedBootId, bootId)));
   const unreachable = findings.filter((finding) => !finding.reachable);
   const suspects = findings.filter(suspect);
   const drop = new Set<string>();

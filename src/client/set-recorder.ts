@@ -44,7 +44,7 @@ export class SetRecorder {
         sessionEpoch: state.sessionEpoch,
         expectedEpoch: object.epoch,
         requestId: newId(),
-        members: [...members],
+        members: withKept(state, members),
         ...this.forRebuilt(),
         loss,
         ...(adopt === null ? {} : { adopt: adopt.id }),
@@ -54,9 +54,11 @@ export class SetRecorder {
     onAnswer();
     const since = object.lastSeal + 1;
     const stale = new Set(object.members.filter((member) => member.state === 'stale').map((m) => m.ostId));
-    const recorded = members.map((member) =>
-      member.state === 'stale' && !stale.has(member.ostId) ? { ...member, staleSince: since } : member,
-    );
+    const recorded = withKept(state, members).map((member) => {
+      if (member.state !== 'stale') return member;
+      if (state.member(member.ostId)?.older === true) return { ...member, staleSince: 0 };
+      return stale.has(member.ostId) ? member : { ...member, staleSince: since };
+    });
     const { map } = adopt ?? object;
     if (adopt !== null) state.tookMap = true;
     const parent = parentOn(object.parent, map);
@@ -68,6 +70,7 @@ export class SetRecorder {
   async seal(): Promise<void> {
     const { state } = this;
     const seal = state.epoch;
+    const members = withKept(state, state.object.members);
     const answer = await this.mds.callUntilAnswered(
       'mds.seal',
       {
@@ -76,12 +79,12 @@ export class SetRecorder {
         expectedEpoch: seal,
         requestId: newId(),
         seal,
-        members: [...state.object.members],
+        members,
         ...this.forRebuilt(),
       },
       () => state.fatal !== null,
     );
-    state.recorded({ ...state.object, epoch: answer.epoch, lastSeal: seal });
+    state.recorded({ ...state.object, members, epoch: answer.epoch, lastSeal: seal });
   }
 
   /**
@@ -104,7 +107,7 @@ export class SetRecorder {
         expectedEpoch: object.epoch,
         requestId: newId(),
         change,
-        members: [...object.members],
+        members: withKept(state, object.members),
         ...this.forRebuilt(),
         ...(askedId === null ? {} : { askedId }),
       },
@@ -160,8 +163,11 @@ export class SetRecorder {
     const { lastSeal, lossWallMs, members } = object;
     const set = { epoch: object.epoch, members, joining, versions: versionsOf(object) };
     const outdated = (member: Member) => member.keptEpoch < state.recordEpoch;
-    // One that is being resynced has to know the head that it is written to.
-    const told = state.members.filter((member) => member.inSync || (member.attached && outdated(member)));
+    // One that is being resynced has to know the head that it is written to; one that must not look as if it had kept all learns it with
+    // its next attach.
+    const told = state.members.filter(
+      (member) => member.inSync || (member.attached && !member.older && outdated(member)),
+    );
     const stored = await Promise.all(
       told.map(async (member) => {
         const { peer } = member;
@@ -171,6 +177,7 @@ export class SetRecorder {
           const kept = { set, lastSeal, lossWallMs, ...withRecord };
           await peer.call('ost.storeSet', { handle: member.handle, ...kept }, 5000);
           member.keeps(object);
+          member.storedEpoch = Math.max(member.storedEpoch, set.epoch);
           return true;
         } catch (error) {
           state.env.log.warn(
@@ -190,4 +197,13 @@ export class SetRecorder {
 function recordOf(object: ObjectInfo): ObjectRecord {
   const { clean, lossWallMs, lease, sessionEpoch, wanted, left, recovery, ...record } = object;
   return record;
+}
+
+/** Records of members, with what each is known to have kept. */
+export function withKept(state: VolumeState, members: readonly MemberRecord[]): MemberRecord[] {
+  return members.map((record) => {
+    const member = state.member(record.ostId);
+    if (member === undefined || (member.storedEpoch === 0 && !member.older)) return { ...record };
+    return { ...record, keptEpoch: member.storedEpoch };
+  });
 }

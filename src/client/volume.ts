@@ -13,7 +13,7 @@ import type { VersionChange } from '../protocol/version-messages.js';
 import type { ControlLink } from './control-link.js';
 import { readExtents } from './extents.js';
 import { Flusher } from './flusher.js';
-import { giveBack } from './give-back.js';
+import { giveBackSession } from './give-back.js';
 import { IoPath } from './io-path.js';
 import { type Contents, contentsOf } from './keys/index.js';
 import { marksOf, readLayers } from './layers.js';
@@ -217,8 +217,7 @@ export class Volume implements BlockDevice, MemberOwner {
       }
     }
     state.fatal ??= this.gone();
-    const { object, sessionEpoch } = state;
-    if (!this.readOnly) await giveBack(this.mds, state.env.log, { id: object.id, sessionEpoch, clean });
+    if (!this.readOnly) await giveBackSession(this.mds, state, clean);
     for (const member of state.members) member.end(false);
     this.path.failAll(state.fatal);
     this.membership.wake();

@@ -1,5 +1,4 @@
 import { RawstorError } from '../common/errors.js';
-import { chunkWithout } from '../common/whole-copies.js';
 import {
   type ChunkMap,
   type Member,
@@ -9,6 +8,14 @@ import {
   parentOn,
   versionsOf,
 } from '../protocol/index.js';
+import {
+  checkKnown,
+  checkSurvivors,
+  nextMember,
+  nextMembers,
+  sealAfterLoss,
+  withKept,
+} from './next-members.js';
 import { ANSWERED_KEPT, type AnsweredRequest, type StoredObject } from './stored-object.js';
 
 /**
@@ -103,12 +110,25 @@ export function seal(stored: StoredObject, request: Params<'mds.seal'>): Change 
       },
     );
   }
-  const members = isRebuilt(stored) ? membersOfSeal(object, request.members) : object.members;
+  const members = sealedMembers(stored, object, request.members);
   return record({ ...known, object: { ...object, members, lastSeal: request.seal } }, 'seal', request);
 }
 
+/**
+ * The members after a change that is none of the set, with what they are known to have kept.
+ * @param object of `stored`, as the writer knows it
+ * @throws RawstorError CONFLICT, INVALID
+ */
+export function sealedMembers(
+  stored: StoredObject,
+  object: ObjectRecord,
+  told: readonly Member[] | undefined,
+): Member[] {
+  return isRebuilt(stored) ? membersOfSeal(object, told) : withKept(object.members, told);
+}
+
 /** The set of a rebuilt object may be older than the one that the writer sealed. @throws RawstorError CONFLICT, INVALID */
-export function membersOfSeal(object: ObjectRecord, sealed: readonly Member[] | undefined): Member[] {
+function membersOfSeal(object: ObjectRecord, sealed: readonly Member[] | undefined): Member[] {
   if (sealed === undefined) {
     throw new RawstorError('CONFLICT', 'a change after a rebuild has to say of whom', { where: object.name });
   }
@@ -198,81 +218,6 @@ function fenced(stored: StoredObject, why: string): RawstorError {
     where: stored.object.name,
     hint: 'a volume has one writer; open it again to write',
   });
-}
-
-function checkKnown(object: ObjectRecord, members: readonly Member[]): void {
-  const known = new Set([...object.map.pool, ...object.members].map((m) => m.ostId));
-  const pool = new Set(object.map.pool.map((t) => t.ostId));
-  const seen = new Set<string>();
-  for (const { ostId, state } of members) {
-    const where = object.name;
-    if (seen.has(ostId)) throw new RawstorError('INVALID', `OST ${ostId} is named twice`, { where });
-    seen.add(ostId);
-    if (!known.has(ostId) || (state === 'in-sync' && !pool.has(ostId))) {
-      throw new RawstorError('INVALID', `OST ${ostId} is not among the OSTs of this object`, { where });
-    }
-  }
-}
-
-function nextMembers(object: ObjectRecord, wished: ReadonlyMap<string, Member>, lastSeal: number): Member[] {
-  const members = object.members.map((was) => nextMember(was, wished.get(was.ostId), lastSeal));
-  for (const { ostId } of object.map.pool) {
-    if (object.members.some((m) => m.ostId === ostId)) continue;
-    // New to the object: all of it may differ.
-    const none: Member = { ostId, state: 'stale', bootId: null, staleSince: 0 };
-    members.push(nextMember(none, wished.get(ostId), lastSeal));
-  }
-  return members;
-}
-
-function nextMember(was: Member, wish: Member | undefined, lastSeal: number): Member {
-  const { ostId } = was;
-  if (wish?.state !== 'in-sync') {
-    const bootId = wish?.bootId ?? was.bootId;
-    const since = was.state === 'stale' ? Math.min(was.staleSince, lastSeal + 1) : lastSeal + 1;
-    return { ostId, state: 'stale', bootId, staleSince: since };
-  }
-  // Without the boot id under which it holds the data, a later loss on it could not be told.
-  if (wish.bootId === null && (was.bootId !== null || was.state === 'stale')) {
-    throw new RawstorError('INVALID', `OST ${ostId} cannot be in sync without its boot id`);
-  }
-  return { ostId, state: 'in-sync', bootId: wish.bootId, staleSince: 0 };
-}
-
-/**
- * A loss may have made a stale member a source again. What it missed since it was dropped then differs from
- * what others hold, so "identical up to" goes back to before that.
- */
-function sealAfterLoss(object: ObjectRecord, wished: ReadonlyMap<string, Member>): number {
-  let lastSeal = object.lastSeal;
-  for (const was of object.members) {
-    if (was.state !== 'stale' || wished.get(was.ostId)?.state !== 'in-sync') continue;
-    lastSeal = Math.min(lastSeal, Math.max(0, was.staleSince - 1));
-  }
-  return lastSeal;
-}
-
-/**
- * The last member that holds everything is never dropped; without a decided loss that holds for every chunk
- * of an object that is spread over more OSTs than it has replicas.
- */
-function checkSurvivors(object: ObjectRecord, members: readonly Member[], decided: boolean): void {
-  const { name: where } = object;
-  if (!members.some((m) => m.state === 'in-sync')) {
-    throw new RawstorError('INVALID', 'the last in-sync OST is never dropped', { where });
-  }
-  if (decided) return;
-  const wasInSync = new Set(object.members.filter((m) => m.state === 'in-sync').map((m) => m.ostId));
-  const survives = new Set(
-    members.filter((m) => m.state === 'in-sync' && wasInSync.has(m.ostId)).map((m) => m.ostId),
-  );
-  const hint = 'it holds the last copy: bring it back, or accept the loss';
-  if (survives.size === 0) {
-    throw new RawstorError('INVALID', 'no OST that was in sync remains in the set', { where, hint });
-  }
-  const chunk = chunkWithout(object, survives);
-  if (chunk === null) return;
-  throw new RawstorError('INVALID', `chunk ${chunk} would have no in-sync replica left`, { where, hint });
 }
 
 export function record(changed: StoredObject, method: AnsweredRequest['method'], swap: Swap): Change {

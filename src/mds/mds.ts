@@ -11,6 +11,7 @@ import { type Change, changeMembers, checkCurrent, isRebuilt, seal } from './in-
 import { type Caller, DEFAULT_LEASE_TIMES, Leases, type LeaseTimes } from './leases.js';
 import { Moves } from './moves.js';
 import { Naming } from './naming.js';
+import { withKept } from './next-members.js';
 import { everywhere, newObjectId, Objects } from './objects.js';
 import { busy, checkNoneSince, isOthers, withSession } from './open-checks.js';
 import { Osts } from './osts.js';
@@ -238,14 +239,17 @@ export class Mds {
   }
 
   /** Again after it was answered: no change. @throws RawstorError NOT_FOUND, FENCED */
-  async close({ id, sessionEpoch, clean }: Params<'mds.close'>): Promise<Result<'mds.close'>> {
+  async close(params: Params<'mds.close'>): Promise<Result<'mds.close'>> {
+    const { id, sessionEpoch, clean } = params;
     await this.serial.run(id, async () => {
       await this.objects.update(id, (stored) => {
         checkCurrent(stored, sessionEpoch, 'closed');
         if (!stored.session.open) return null;
+        const session = { ...stored.session, open: false };
         // What an adopted writer calls clean is said of seals that this MDS may not know.
-        const known = clean && !isRebuilt(stored);
-        return { ...stored, clean: known, session: { ...stored.session, open: false } };
+        if (isRebuilt(stored)) return { ...stored, clean: false, session };
+        const members = withKept(stored.object.members, params.members);
+        return { ...stored, object: { ...stored.object, members }, clean, session };
       });
       this.leases.release(id);
       this.versions.released(id);

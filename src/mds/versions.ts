@@ -4,9 +4,8 @@ import {
   asWriterKnows,
   type Change,
   checkSession,
-  isRebuilt,
-  membersOfSeal,
   record,
+  sealedMembers,
 } from './in-sync-sets.js';
 import type { StoredObject } from './stored-object.js';
 import { changedVersions, type TreeFacts } from './version-tree.js';
@@ -26,8 +25,7 @@ export function changeVersions(
   checkSession(stored, request);
   const known = asWriterKnows(stored, request);
   const { object } = known;
-  // A rebuilt MDS may know an older set than the writer does.
-  const members = isRebuilt(stored) ? membersOfSeal(object, request.members) : object.members;
+  const members = sealedMembers(stored, object, request.members);
   const lastSeal = isSeal(request.change)
     ? Math.max(object.lastSeal, request.expectedEpoch)
     : object.lastSeal;

@@ -163,9 +163,14 @@ export const MDS_METHODS = {
     }),
     result: z.object({ epoch }),
   },
-  /** Gives the lease back; `clean` after a seal with nothing written since. */
+  /** Gives the lease back; `clean` after a seal with nothing written since; `members`: what each has kept by then. */
   'mds.close': {
-    params: z.object({ id: idSchema, sessionEpoch: epoch, clean: z.boolean() }),
+    params: z.object({
+      id: idSchema,
+      sessionEpoch: epoch,
+      clean: z.boolean(),
+      members: memberList.optional(),
+    }),
     result: nothing,
   },
   ...DUMP_METHODS,

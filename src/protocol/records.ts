@@ -62,6 +62,11 @@ export const memberSchema = z.object({
   bootId: bootIdSchema.nullable(),
   /** Regions newer than or equal to this may differ; 0 while in sync. */
   staleSince: count,
+  /**
+   * It has durably kept a set of this epoch, or of a later one. One that comes back without was put back from an older copy: all of it may
+   * differ. Absent: nothing is known.
+   */
+  keptEpoch: count.optional(),
 });
 export type Member = z.infer<typeof memberSchema>;
 

@@ -3,10 +3,14 @@ import { RegionSet } from '../region-set.js';
 import type { VolumeState } from '../volume-state.js';
 import { listRegions } from './copy.js';
 
-/** Regions that any of `members` knows to be newer than the last seal and that have more than one copy in sync. */
-export async function newerRegions(state: VolumeState, members: readonly Member[]): Promise<RegionSet> {
+/** Regions that any of `members` knows to be as new as `sinceEpoch` and that have more than one copy in sync. */
+export async function regionsSince(
+  state: VolumeState,
+  members: readonly Member[],
+  sinceEpoch: number,
+): Promise<RegionSet> {
   const regions = new RegionSet(state.regionsPerChunk);
-  for (const member of members) await listRegions(member, state.object.lastSeal + 1, regions);
+  for (const member of members) await listRegions(member, sinceEpoch, regions);
   keepShared(state, regions);
   return regions;
 }

@@ -116,7 +116,7 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
         to: '    const since = object.epoch;\n',
       },
       {
-        file: 'mds/in-sync-sets.ts',
+        file: 'mds/next-members.ts',
         from: '  const members = object.members.map((was) => nextMember(was, wished.get(was.ostId), lastSeal));',
         to: '  const members = object.members.map((was) => nextMember(was, wished.get(was.ostId), object.epoch - 1));',
       },
@@ -162,8 +162,8 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: 'client/member.ts',
-        from: '      this.required && this.recordedBootId !== null && !sameBootId(this.recordedBootId, answer.bootId);',
-        to: '      this.recordedBootId !== null && this.recordedBootId === answer.bootId;',
+        from: 'this.recordedBootId !== null && !sameBootId(this.recordedBootId, answer.bootId);',
+        to: 'false;',
       },
     ],
   },
@@ -172,7 +172,7 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: 'client/accept-loss.ts',
-        from: '  const lost = members.some((one) => one.dirty || flusher.awaits(one));\n',
+        from: '  const lost = members.some((one) => one.dirty || one.older || flusher.awaits(one));\n',
         to: '  const lost = members.length < 0 && flusher.awaits(members[0]!);\n',
       },
     ],

@@ -26,8 +26,8 @@ export const RECOVERY_MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: 'client/replica-set.ts',
-        from: '    anyNewer &&\n',
-        to: '    anyNewer &&\n    finding.bootId === null &&\n',
+        from: 'older || (anyNewer && recordedBootId',
+        to: 'older || (bootId === null && recordedBootId',
       },
     ],
   },
