@@ -59,6 +59,14 @@ export class Buckets {
     throw new S3Error('BucketAlreadyOwnedByYou', 'The bucket exists already.', { BucketName: name });
   }
 
+  /** @param expected whom a request takes for the owner; undefined: it does not say. @throws S3Error NoSuchBucket, AccessDenied */
+  async checkOwner(name: string, expected: string | undefined): Promise<void> {
+    if (expected === undefined || (await this.get(name)).value.owner === expected) return;
+    throw new S3Error('AccessDenied', 'Access Denied: the bucket has another owner than expected.', {
+      BucketName: name,
+    });
+  }
+
   /** @throws S3Error NoSuchBucket, SlowDown */
   async change(name: string, change: (row: BucketRow) => BucketRow): Promise<void> {
     for (let i = 0; i < TRIES; i++) {

@@ -66,6 +66,8 @@ export interface ObjectRow extends ContentFacts, Stored {
   readonly checksum: Checksum | null;
   /** Sizes of the parts as runs `[count, bytes]`; null: not made of parts. */
   readonly parts: readonly (readonly [number, number])[] | null;
+  /** Id of the upload that it was completed from: who asks again for that gets the same answer. */
+  readonly upload?: string;
   readonly retainUntilMs: number;
 }
 

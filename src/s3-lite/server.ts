@@ -148,6 +148,9 @@ export class S3Server {
     named(route.name);
     if (request.key !== '') checkKey(request.key);
     if (request.bucket !== '') authorize(caller, request.bucket, route.right);
+    if (request.bucket !== '' && route.name !== 'CreateBucket') {
+      await services.buckets.checkOwner(request.bucket, request.header('x-amz-expected-bucket-owner'));
+    }
     // The body is not asked for before it is known that it is wanted.
     if (request.header('expect')?.toLowerCase() === '100-continue') response.writeContinue();
     await route.run({ services, request, caller, response });

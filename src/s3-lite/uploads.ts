@@ -22,11 +22,17 @@ export interface FoundUpload {
   readonly key: string;
 }
 
+interface HeldGrid {
+  readonly grid: Promise<Grid>;
+  /** Key of the row of its upload. */
+  readonly row: string;
+}
+
 /** Multipart uploads: rows in the catalog, and here the objects that their parts go to. */
 export class Uploads {
   private readonly store: ImmutableStore;
   private readonly buckets: Buckets;
-  private readonly grids = new Map<string, Promise<Grid>>();
+  private readonly grids = new Map<string, HeldGrid>();
 
   constructor(store: ImmutableStore, buckets: Buckets) {
     this.store = store;
@@ -60,18 +66,20 @@ export class Uploads {
 
   /** Where a part goes: to its place in the whole, else anywhere. */
   async writer(
-    id: string,
+    { row }: FoundUpload,
     part: number,
     lengthBytes: number,
     coding: WriteCoding | null,
   ): Promise<ContentSink> {
-    let grid = this.grids.get(id);
-    if (grid === undefined && this.grids.size < GRIDS) {
-      grid = this.store.grid();
-      this.grids.set(id, grid);
+    const { id } = row.value;
+    let held = this.grids.get(id);
+    if (held === undefined && this.grids.size < GRIDS) {
+      const grid = this.store.grid();
+      held = { grid, row: row.key };
+      this.grids.set(id, held);
       grid.catch(() => this.grids.delete(id));
     }
-    const object = await grid;
+    const object = await held?.grid;
     const writer = object === undefined ? null : this.store.gridWriter(object, part, lengthBytes, coding);
     return writer ?? (await this.anywhere(lengthBytes, coding));
   }
@@ -110,14 +118,14 @@ export class Uploads {
 
   /** Freezes what its parts went to. @param sizeBytes of the whole, where the grid has all of it and nothing else */
   async seal(id: string, wholeOf: (objectId: string) => number | undefined): Promise<void> {
-    const grid = await this.grids.get(id);
+    const grid = await this.grids.get(id)?.grid;
     if (grid === undefined) return;
     await grid.seal(wholeOf(grid.object.id));
   }
 
   /** It is completed or aborted: its parts go, and what nothing else refers to. */
   async end(id: string): Promise<void> {
-    const grid = await this.grids.get(id)?.catch(() => undefined);
+    const grid = await this.grids.get(id)?.grid.catch(() => undefined);
     this.grids.delete(id);
     await grid?.close();
     const deletes: string[] = [];
@@ -131,12 +139,19 @@ export class Uploads {
     await this.store.collector.released(objects);
   }
 
-  /** Parts whose upload is gone: it ended when its process did. @returns uploads that were cleared */
+  /** What is kept open here for uploads that were completed or aborted through another gateway. */
+  private async letGo(): Promise<void> {
+    for (const [id, { row }] of [...this.grids])
+      if ((await this.store.catalog.get(row)) === null) await this.end(id);
+  }
+
+  /** Parts whose upload is gone: it ended when its process did, or elsewhere. @returns uploads that were cleared */
   async sweep(): Promise<number> {
     const { catalog, keeper } = this.store;
     let cleared = 0;
     // After a recovery the row of the upload may be what is missing.
     if ((await keeper.state()).state !== 'whole') return cleared;
+    await this.letGo();
     for (let from = 'part/'; ; ) {
       const { rows } = await catalog.range<PartRow>(from, prefixEnd('part/'), 1);
       const [first] = rows;
@@ -153,6 +168,6 @@ export class Uploads {
   async close(): Promise<void> {
     const grids = [...this.grids.values()];
     this.grids.clear();
-    await Promise.allSettled(grids.map(async (grid) => (await grid).close()));
+    await Promise.allSettled(grids.map(async ({ grid }) => (await grid).close()));
   }
 }

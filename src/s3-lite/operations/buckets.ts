@@ -62,10 +62,10 @@ export const getVersioning: Operation = async (call) => {
 };
 
 export const getAcl: Operation = async (call) => {
-  const { request, caller, services } = call;
-  await services.buckets.get(request.bucket);
+  const { request, services } = call;
+  const { value: bucket } = await services.buckets.get(request.bucket);
   if (request.key !== '') await services.objects.get(request.bucket, request.key);
-  const owner = { ID: caller.access.keyId, DisplayName: caller.access.name };
+  const owner = { ID: bucket.owner };
   const xml = 'http://www.w3.org/2001/XMLSchema-instance';
   const { response } = call;
   const body = `<?xml version="1.0" encoding="UTF-8"?>\n<AccessControlPolicy xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Owner><ID>${owner.ID}</ID></Owner><AccessControlList><Grant><Grantee xmlns:xsi="${xml}" xsi:type="CanonicalUser"><ID>${owner.ID}</ID></Grantee><Permission>FULL_CONTROL</Permission></Grant></AccessControlList></AccessControlPolicy>`;

@@ -11,7 +11,7 @@ import {
 import { writeCondition } from '../conditions.js';
 import { answerXml, type Call, type Operation } from '../context.js';
 import { malformedXml, S3Error } from '../errors.js';
-import type { Checksum, PartRow, UploadRow } from '../rows.js';
+import type { Checksum, ObjectRow, PartRow, UploadRow } from '../rows.js';
 import { elements, parseXml, text } from '../xml.js';
 import { findUpload, PARTS } from './multipart.js';
 
@@ -27,9 +27,24 @@ interface WantedPart {
 
 /** CompleteMultipartUpload: the parts become one content, without a copy where they can. */
 export const completeUpload: Operation = async (call) => {
-  const { request, caller, services } = call;
-  const { store, uploads, objects, buckets } = services;
+  const { request, caller } = call;
   const wanted = wantedParts(await readSmallBody(request, caller));
+  try {
+    await complete(call, wanted);
+  } catch (error) {
+    if (!(error instanceof S3Error) || error.code !== 'NoSuchUpload') throw error;
+    // An answer may not have arrived, and who asks again means the same content.
+    const row = (await call.services.objects.find(request.bucket, request.key))?.value;
+    if (row?.upload === undefined || row.upload !== request.param('uploadId')) throw error;
+    const etag = etagOf(wanted);
+    if (row.etag !== `${etag}-${wanted.length}`) throw error;
+    tell(call, row);
+  }
+};
+
+async function complete(call: Call, wanted: readonly WantedPart[]): Promise<void> {
+  const { request, services } = call;
+  const { store, uploads, objects, buckets } = services;
   const upload = await findUpload(call);
   const { value: facts, key: uploadRow, version } = upload.row;
   const parts = await chosenParts(call, facts.id, wanted);
@@ -59,26 +74,36 @@ export const completeUpload: Operation = async (call) => {
     const { headers, meta, tags } = facts;
     const runs = runsOf(parts.map((part) => part.sizeBytes));
     const hash = joinedHash(parts.map((part) => part.hash));
-    const content = { headers, meta, tags, extents, coding, sizeBytes, etag, checksum, hash, parts: runs };
-    await objects.put(request.bucket, request.key, content, {
-      condition,
-      alsoCheck: [{ key: uploadRow, version }],
-      alsoDelete: [uploadRow],
-    });
+    const said = { headers, meta, tags, etag, checksum, hash, parts: runs, upload: facts.id };
+    await objects.put(
+      request.bucket,
+      request.key,
+      { ...said, extents, coding, sizeBytes },
+      {
+        condition,
+        alsoCheck: [{ key: uploadRow, version }],
+        alsoDelete: [uploadRow],
+      },
+    );
   } finally {
     await release();
   }
   await uploads
     .end(facts.id)
     .catch((error) => services.log.warn({ reason: String(error) }, 'parts are left, for later'));
+  tell(call, { etag, checksum });
+}
+
+function tell(call: Call, { etag, checksum }: Pick<ObjectRow, 'etag' | 'checksum'>): void {
+  const { bucket, key } = call.request;
   answerXml(call, 'CompleteMultipartUploadResult', {
-    Location: `/${request.bucket}/${request.key}`,
-    Bucket: request.bucket,
-    Key: request.key,
+    Location: `/${bucket}/${key}`,
+    Bucket: bucket,
+    Key: key,
     ETag: `"${etag}"`,
     ...checksumElement(checksum),
   });
-};
+}
 
 function wantedParts(body: Buffer): WantedPart[] {
   const parts = elements(parseXml(body, 'CompleteMultipartUpload'), 'Part').map((part): WantedPart => {
@@ -142,7 +167,7 @@ function checkSize({ request }: Call, sizeBytes: number): void {
   );
 }
 
-function etagOf(parts: readonly PartRow[]): string {
+function etagOf(parts: readonly { readonly etag: string }[]): string {
   const hash = createHash('md5');
   for (const part of parts) hash.update(Buffer.from(part.etag, 'hex'));
   return hash.digest('hex');

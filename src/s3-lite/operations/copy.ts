@@ -39,6 +39,7 @@ export async function copySource({ request, caller, services }: Call): Promise<C
   if (slash < 1 || slash === path.length - 1) throw refuse();
   const [bucket, key] = [path.slice(0, slash), path.slice(slash + 1)];
   authorize(caller, bucket, 'read');
+  await services.buckets.checkOwner(bucket, request.header('x-amz-source-expected-bucket-owner'));
   const owner = await services.buckets.get(bucket);
   const row = await services.objects.get(bucket, key);
   if (notModified((name) => request.header(name), row, 'x-amz-copy-source-')) {

@@ -65,7 +65,7 @@ export const uploadPart: Operation = async (call) => {
   const upload = await findUpload(call);
   const bucket = await services.buckets.get(request.bucket);
   const coding = await services.codings.ofUpload(bucket.value, upload.row.value);
-  const writer = await services.uploads.writer(upload.row.value.id, number, length, coding);
+  const writer = await services.uploads.writer(upload, number, length, coding);
   try {
     const read = await readBody(request, caller, length, (bytes) => writer.write(bytes));
     const wanted = upload.row.value.checksumName;

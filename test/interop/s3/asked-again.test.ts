@@ -1,0 +1,101 @@
+import * as sdk from '@aws-sdk/client-s3';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { Buckets } from '../../../src/s3-lite/index.js';
+import { Uploads } from '../../../src/s3-lite/uploads.js';
+import { S3Rig } from './rig.js';
+
+/** Requests whose answer did not arrive, uploads that end elsewhere, owners that are not whom somebody expects. */
+
+let s3: S3Rig;
+let client: sdk.S3Client;
+const Bucket = 'again';
+const MiB = 1024 * 1024;
+beforeAll(async () => {
+  s3 = await S3Rig.start();
+  client = s3.client();
+  await client.send(new sdk.CreateBucketCommand({ Bucket }));
+}, 60_000);
+afterAll(async () => {
+  client.destroy();
+  await s3.end();
+});
+
+const failure = (command: object) =>
+  client.send(command as never).then(
+    () => '',
+    (error: { name: string }) => error.name,
+  );
+
+async function uploaded(Key: string) {
+  const { UploadId } = await client.send(new sdk.CreateMultipartUploadCommand({ Bucket, Key }));
+  const at = { Bucket, Key, UploadId };
+  const Parts: sdk.CompletedPart[] = [];
+  for (const [i, Body] of [Buffer.alloc(5 * MiB, 1), Buffer.from('the end')].entries()) {
+    const { ETag } = await client.send(new sdk.UploadPartCommand({ ...at, PartNumber: i + 1, Body }));
+    Parts.push({ ETag, PartNumber: i + 1 });
+  }
+  return { at, Parts };
+}
+
+test('a completion that is asked for again is answered again, also by two at once', async () => {
+  const { at, Parts } = await uploaded('twice');
+  const complete = (parts = Parts) =>
+    client.send(new sdk.CompleteMultipartUploadCommand({ ...at, MultipartUpload: { Parts: parts } }));
+  const [one, two] = await Promise.all([complete(), complete()]);
+  const three = await complete();
+  expect([two.ETag, three.ETag]).toEqual([one.ETag, one.ETag]);
+  const other = new sdk.CompleteMultipartUploadCommand({
+    ...at,
+    MultipartUpload: { Parts: Parts.slice(0, 1) },
+  });
+  expect(await failure(other)).toBe('NoSuchUpload');
+  await client.send(new sdk.PutObjectCommand({ Bucket, Key: 'twice', Body: 'newer' }));
+  const again = new sdk.CompleteMultipartUploadCommand({ ...at, MultipartUpload: { Parts } });
+  expect(await failure(again)).toBe('NoSuchUpload');
+});
+
+test('what is open for an upload that ended through another gateway is let go', async () => {
+  const { store } = s3.s3;
+  const here = new Uploads(store, new Buckets(store.catalog));
+  const id = await here.begin(Bucket, 'elsewhere', {
+    headers: {},
+    meta: {},
+    tags: {},
+    initiatedMs: Date.now(),
+    owner: 'me',
+    checksumName: null,
+    fullChecksum: false,
+  });
+  const upload = await here.find(Bucket, 'elsewhere', id);
+  const writer = await here.writer(upload, 1, 5 * MiB, null);
+  const { volume } = writer.place!.object;
+  await writer.abort();
+  const isOpen = async () =>
+    (await s3.rig.cluster.mds.call('mds.getObj', { ref: volume.object.id }).catch(() => null))?.lease != null;
+  await here.sweep();
+  expect(await isOpen()).toBe(true);
+  const UploadId = id;
+  await client.send(new sdk.AbortMultipartUploadCommand({ Bucket, Key: 'elsewhere', UploadId }));
+  await here.sweep();
+  expect(await isOpen()).toBe(false);
+  await here.close();
+});
+
+test('a bucket of another owner than expected is refused', async () => {
+  const Body = 'x';
+  const put = (ExpectedBucketOwner: string) =>
+    new sdk.PutObjectCommand({ Bucket, Key: 'owned', Body, ExpectedBucketOwner });
+  expect(await failure(put('somebody else'))).toBe('AccessDenied');
+  const { Owner } = await client.send(new sdk.GetBucketAclCommand({ Bucket }));
+  expect(Owner?.ID).toBe(s3.keyId);
+  expect(await failure(put(Owner!.ID!))).toBe('');
+  const copy = (ExpectedSourceBucketOwner: string) =>
+    new sdk.CopyObjectCommand({
+      Bucket,
+      Key: 'copied',
+      CopySource: `${Bucket}/owned`,
+      ExpectedSourceBucketOwner,
+    });
+  expect(await failure(copy('somebody else'))).toBe('AccessDenied');
+  expect(await failure(copy(s3.keyId))).toBe('');
+});
