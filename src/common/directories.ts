@@ -1,15 +1,17 @@
 import { mkdirSync } from 'node:fs';
 import { dirname } from 'node:path';
+import { openAsUsual } from './private-files.js';
 
 /**
- * `mkdir -p`, for one writer. Node's own says ENOENT where the file system is read-only, and never ends where a parent
- * can neither be found nor made (/proc). @throws the error of the system
+ * `mkdir -p`, for one writer; what is made is for its owner only, directories above it are as the umask says. Node's own
+ * says ENOENT where the file system is read-only, and never ends where a parent can neither be found nor made (/proc).
+ * @throws the error of the system
  */
 export function makeDirectory(path: string): void {
   const missing: string[] = [];
   for (let at = path; ; at = dirname(at)) {
     try {
-      mkdirSync(at);
+      make(at, path);
       break;
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException;
@@ -22,7 +24,12 @@ export function makeDirectory(path: string): void {
       missing.push(at);
     }
   }
-  for (const each of missing.reverse()) mkdirSync(each);
+  for (const each of missing.reverse()) make(each, path);
+}
+
+function make(at: string, path: string): void {
+  mkdirSync(at, at === path ? 0o700 : 0o777);
+  if (at !== path) openAsUsual(at);
 }
 
 const PARENTS_MAX = 1000;

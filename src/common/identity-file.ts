@@ -67,7 +67,7 @@ export async function writeIdentityFile(
   { clusterId, serverId }: ServerIdentity,
 ): Promise<void> {
   const text = `${JSON.stringify({ format: FORMAT, clusterId, serverId }, null, 2)}\n`;
-  await writeFileAtomic(join(directory, nameOf(role)), text);
+  await writeFileAtomic(join(directory, nameOf(role)), text, 0o600);
 }
 
 function nameOf(role: string): string {

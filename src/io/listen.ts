@@ -1,6 +1,7 @@
 import { lstatSync, unlinkSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { asRawstorError, RawstorError } from '../common/errors.js';
+import { openAsUsual } from '../common/private-files.js';
 import { loadNative } from '../native/index.js';
 import { formatTcp, parseAddress, resolveHost } from './address.js';
 import { EADDRINUSE, ENAMETOOLONG, ENOENT, errnoError } from './errno.js';
@@ -91,6 +92,7 @@ function listenUnix(path: string, address: Address): Listening {
     });
   }
   if (fd < 0) throw errnoError(fd, 'listen', address);
+  openAsUsual(path);
   return { fd, address, path, inode: inodeOf(path) };
 }
 

@@ -81,7 +81,7 @@ async function openLocked(
   checkClusterId(wanted, identity?.clusterId ?? '', path);
   const storePath = join(path, STORE_DIRECTORY);
   await checkLmdb(storePath, identity === null, { repair: REPAIR });
-  await mkdir(storePath, { recursive: true });
+  await mkdir(storePath, { recursive: true, mode: 0o700 });
   const store = new LmdbStore(storePath);
   try {
     const known = await clusterOfStore(store);

@@ -2,6 +2,7 @@ import { hostname } from 'node:os';
 import type { Clock } from '../common/clock.js';
 import type { Logger } from '../common/log.js';
 import { LoopStall } from '../common/loop-stall.js';
+import { warnIfOpen } from '../common/private-files.js';
 import { type Random, systemRandom } from '../common/random.js';
 import type { Address, Io } from '../io/index.js';
 import { type Connection, MgsReporter } from '../protocol/index.js';
@@ -57,6 +58,7 @@ export async function startMds(options: StartMdsOptions): Promise<RunningMds> {
   const { io, clock, log } = options;
   const env = { io, clock, log };
   const directory = await openMdsDirectory(options.dir, options.clusterId, options.existing);
+  warnIfOpen(options.dir, log);
   const { clusterId, serverId, store } = directory;
   const name = `rawstor-mds@${hostname()}:${process.pid}`;
   const stall = new LoopStall(clock);

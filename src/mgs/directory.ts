@@ -82,7 +82,11 @@ export class MgsDirectory {
   }
 
   async writeServers(servers: readonly RememberedServer[]): Promise<void> {
-    await writeFileAtomic(join(this.path, SERVERS_FILE), `${JSON.stringify({ format: 1, servers })}\n`);
+    await writeFileAtomic(
+      join(this.path, SERVERS_FILE),
+      `${JSON.stringify({ format: 1, servers })}\n`,
+      0o600,
+    );
   }
 
   close(): void {

@@ -2,6 +2,7 @@ import { hostname } from 'node:os';
 import { programVersion } from '../common/build-info.js';
 import type { Clock } from '../common/clock.js';
 import type { Logger } from '../common/log.js';
+import { warnIfOpen } from '../common/private-files.js';
 import type { Address, Io } from '../io/index.js';
 import { MgsDirectory } from './directory.js';
 import { StatusHttp } from './http.js';
@@ -38,6 +39,7 @@ export interface RunningMgs {
 export async function startMgs(options: StartMgsOptions): Promise<RunningMgs> {
   const { io, clock, log } = options;
   const directory = await MgsDirectory.open(options.dir, options.clusterId);
+  warnIfOpen(options.dir, log);
   const registry = new Registry(clock);
   const server = new MgsServer(
     { io, clock, log },

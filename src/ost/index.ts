@@ -1,7 +1,9 @@
 /** Object storage target: one process or part of one, for one disk or directory. */
+
 import { hostname } from 'node:os';
 import { asRawstorError } from '../common/errors.js';
 import { LoopStall } from '../common/loop-stall.js';
+import { warnIfOpen } from '../common/private-files.js';
 import type { Address } from '../io/index.js';
 import {
   Connector,
@@ -49,6 +51,7 @@ export async function startOst(options: StartOstOptions): Promise<RunningOst> {
   const { io, clock, log } = options;
   const tuning = { ...DEFAULT_TUNING, ...options.tuning };
   const directory = await openOstDirectory(io, options.dir, clock.wallMs());
+  warnIfOpen(options.dir, log);
   const { ostId } = directory;
   const identity = {
     role: 'ost' as const,

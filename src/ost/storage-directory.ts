@@ -37,7 +37,7 @@ export class DirectoryStorage implements ChunkStorage {
       if (asRawstorError(error).code !== 'NOT_FOUND') throw error;
       if (!create) return null;
     }
-    await mkdir(dirname(path), { recursive: true });
+    await mkdir(dirname(path), { recursive: true, mode: 0o700 });
     return await openIt(true);
   }
 

@@ -1,5 +1,6 @@
 import { resolve } from 'node:path';
 import { asRawstorError, RawstorError } from '../../common/errors.js';
+import { keepFilesPrivate } from '../../common/private-files.js';
 import type { DumpedMds, Finding, OstScan, RebuildPlan } from '../../mds/index.js';
 import type { Context } from '../context.js';
 import { linkOptions, ServerLink } from '../server-link.js';
@@ -18,6 +19,7 @@ export async function rebuild(
   dump: DumpedMds | null,
 ): Promise<number> {
   const { checkEmptyDirectory, makePlan, writeMdsDirectory } = await import('../../mds/index.js');
+  keepFilesPrivate();
   const dir = resolve(options.dir);
   if (!options.dryRun) await checkEmptyDirectory(dir);
   await checkNoMds(context);

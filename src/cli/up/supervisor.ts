@@ -165,7 +165,7 @@ function openLogFile(path: string): number {
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
   }
-  return openSync(path, 'a', 0o644);
+  return openSync(path, 'a', 0o600);
 }
 
 function failureOf(message: ChildMessage & { type: 'failed' }): RawstorError {

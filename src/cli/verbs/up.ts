@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { join, resolve } from 'node:path';
 import { Cluster } from '../../client/index.js';
@@ -7,6 +7,7 @@ import { makeDirectory } from '../../common/directories.js';
 import { asRawstorError, RawstorError } from '../../common/errors.js';
 import { runService } from '../../common/lifecycle.js';
 import { LIMITS } from '../../common/limits.js';
+import { isOpenToOthers, keepFilesPrivate } from '../../common/private-files.js';
 import { GiB, parseSizeBytes } from '../../common/units.js';
 import { type DirectoryLock, lockDirectory } from '../../io/index.js';
 import type { CreateSpec, ObjectInfo } from '../../protocol/index.js';
@@ -84,6 +85,7 @@ export const up = defineVerb<Options>({
     if (isIP(options.listen) === 0) {
       throw new RawstorError('USAGE', `'${options.listen}' is not an IP address`, { where: '--listen' });
     }
+    keepFilesPrivate();
     const log = openLog('up', context.globals.verbose ? 'debug' : 'warn');
     const code = await runService(() => start(context, options), { log, stopTimeoutMs: STOP_MS });
     context.note(`rawstor: ended; the data stays in ${resolve(options.dir)}`);
@@ -95,6 +97,7 @@ async function start(context: Context, options: Options) {
   const wishes = volumeSpecs(options);
   const dir = resolve(options.dir);
   const lock = await takeDirectory(context, dir);
+  warnOfStores(context, dir);
   const say = (text: string) => context.note(`rawstor: ${text}`);
   const supervisor = new Supervisor(context.clock, say);
   const close = async () => {
@@ -107,7 +110,8 @@ async function start(context: Context, options: Options) {
   try {
     const { osts, listen, port: base, nbdPort } = options;
     const plan = await makePlan({ dir, osts, host: listen, port: base, nbdPort });
-    for (const file of [stateFile(plan), clusterFile(plan)]) await writeFileAtomic(file.path, file.text);
+    for (const file of [stateFile(plan), clusterFile(plan)])
+      await writeFileAtomic(file.path, file.text, 0o600);
     const specs = childSpecs(plan, keyArguments(options));
     for (const spec of specs.first) await supervisor.start(spec);
     await Promise.all(specs.osts.map((spec) => supervisor.start(spec)));
@@ -121,11 +125,18 @@ async function start(context: Context, options: Options) {
   }
 }
 
+/** A new directory, and all in it, is for its owner only; one that is there stays as it is. */
+function warnOfStores(context: Context, dir: string): void {
+  const stores = readdirSync(dir).filter((name) => /^(mds|mgs|ost-\d+)$/.test(name));
+  if (!stores.some((name) => isOpenToOthers(join(dir, name)))) return;
+  context.warn(`other users of this machine can read what is stored in ${dir}: chmod 700 ${dir}`);
+}
+
 /** @throws RawstorError BUSY when another `up` runs there */
 async function takeDirectory(context: Context, dir: string): Promise<DirectoryLock> {
   checkDirectory(dir);
   try {
-    makeDirectory(join(dir, 'logs'));
+    for (const each of [dir, join(dir, 'logs')]) makeDirectory(each);
   } catch (error) {
     throw asRawstorError(error, dir);
   }

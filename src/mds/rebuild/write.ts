@@ -1,5 +1,6 @@
 import { mkdir, open, readdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { makeDirectory } from '../../common/directories.js';
 import { asRawstorError, RawstorError } from '../../common/errors.js';
 import { writeIdentityFile } from '../../common/identity-file.js';
 import { newId } from '../../common/ids.js';
@@ -43,7 +44,7 @@ export async function checkEmptyDirectory(path: string): Promise<void> {
  */
 export async function writeMdsDirectory(path: string, plan: RebuildPlan, nowWallMs: number): Promise<void> {
   try {
-    await mkdir(path, { recursive: true });
+    makeDirectory(path);
   } catch (error) {
     throw asRawstorError(error, path);
   }
@@ -52,7 +53,7 @@ export async function writeMdsDirectory(path: string, plan: RebuildPlan, nowWall
   try {
     const fresh = join(path, NEW_STORE);
     await rm(fresh, { recursive: true, force: true });
-    await mkdir(fresh);
+    await mkdir(fresh, { mode: 0o700 });
     const store = new LmdbStore(fresh);
     try {
       await fillStore(store, plan, nowWallMs);

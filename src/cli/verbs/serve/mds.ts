@@ -1,5 +1,6 @@
 import { resolve } from 'node:path';
 import { runService } from '../../../common/lifecycle.js';
+import { keepFilesPrivate } from '../../../common/private-files.js';
 import { parseDurationMs } from '../../../common/units.js';
 import { defineVerb } from '../../command.js';
 import { id } from '../../options.js';
@@ -60,6 +61,7 @@ export const serveMds = defineVerb<Options>({
     { command: 'rawstor serve mds --dir /srv/mds --mgs 10.0.0.1:7770', what: 'known to a management server' },
   ],
   async run(context, _args, options) {
+    keepFilesPrivate();
     const env = openEnvironment(context, 'mds', POOL_BYTES);
     const start = async () => {
       // Loaded when it is served: other verbs start faster without it.

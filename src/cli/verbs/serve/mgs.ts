@@ -1,5 +1,6 @@
 import { resolve } from 'node:path';
 import { runService } from '../../../common/lifecycle.js';
+import { keepFilesPrivate } from '../../../common/private-files.js';
 import { defineVerb } from '../../command.js';
 import { address } from '../../options.js';
 import {
@@ -44,6 +45,7 @@ export const serveMgs = defineVerb<Options>({
     },
   ],
   async run(context, _args, options) {
+    keepFilesPrivate();
     const env = openEnvironment(context, 'mgs', POOL_BYTES);
     const start = async () => {
       // Loaded when it is served: other verbs start faster without it.

@@ -4,6 +4,7 @@ import { Cluster, Keeper } from '../../../client/index.js';
 import { RawstorError } from '../../../common/errors.js';
 import { newId } from '../../../common/ids.js';
 import { runService } from '../../../common/lifecycle.js';
+import { keepFilesPrivate } from '../../../common/private-files.js';
 import { defineVerb } from '../../command.js';
 import type { Context } from '../../context.js';
 import { awaitMds, nbdGateway, serverPatience } from '../../gateway/await-mds.js';
@@ -82,6 +83,7 @@ export const serveNode = defineVerb<Options>({
     },
   ],
   async run(context, _args, options) {
+    keepFilesPrivate();
     const env = openEnvironment(context, 'node', options.poolSize);
     const start = (stopping: AbortSignal) => startNode(context, env, options, stopping);
     return await runService(start, { log: env.log, facts: (node) => node.facts });

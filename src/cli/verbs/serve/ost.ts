@@ -2,6 +2,7 @@ import { resolve } from 'node:path';
 import { Cluster, Keeper } from '../../../client/index.js';
 import type { ClusterConfig } from '../../../common/config.js';
 import { runService } from '../../../common/lifecycle.js';
+import { keepFilesPrivate } from '../../../common/private-files.js';
 import type { OstTuning } from '../../../ost/index.js';
 import type { OstConnector } from '../../../protocol/index.js';
 import { defineVerb } from '../../command.js';
@@ -61,6 +62,7 @@ export const serveOst = defineVerb<Options>({
     { command: 'rawstor serve ost -c /etc/rawstor/cluster.toml', what: 'as [serve-ost] of the file says' },
   ],
   async run(context, _args, options) {
+    keepFilesPrivate();
     const env = openEnvironment(context, 'ost', options.poolSize);
     const start = async () => {
       // Loaded when it is served: other verbs start faster without it.
