@@ -1,5 +1,5 @@
 import { randomInt } from 'node:crypto';
-import { existsSync, mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -135,6 +135,19 @@ export class UpCluster {
     return new UpCluster(cwd, await Promise.race([facts, ended]), child as ResultPromise, () => prose);
   }
 
+  /** Of the OST of that number as it runs now; `facts` has the first one's. Waits until there is one. */
+  async ostPid(number: number): Promise<number> {
+    const { pid } = this.process;
+    const dir = join(this.facts.dir, `ost-${number}`);
+    let found: string | undefined;
+    await until(() => {
+      const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ');
+      found = children.find((child) => argumentsOf(child).includes(dir));
+      return found !== undefined;
+    });
+    return Number(found);
+  }
+
   volume(...args: string[]): Promise<Outcome> {
     return run('cli/rawstor-volume', args, { cwd: this.cwd });
   }
@@ -177,6 +190,15 @@ export function isAlive(pid: number): boolean {
 }
 
 /** Waits for something that is sure to come; the test's own time limit ends it otherwise. */
+function argumentsOf(pid: string): string[] {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
+  } catch {
+    // It has ended meanwhile.
+    return [];
+  }
+}
+
 export async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
   while (!(await condition())) await new Promise((resolve) => setTimeout(resolve, 50));
 }

@@ -11,13 +11,23 @@ const MINUTES = 60_000;
 const GUEST_MS = 4 * MINUTES;
 const LONG = process.env.RAWSTOR_TEST_LONG === '1';
 const KILLS = LONG ? 20 : 4;
+/** Queues, kind of ring, MiB of memory: a part of it above 4 GiB, or nothing. */
+const MACHINES: [number, string, number][] = [
+  [1, 'split', 512],
+  [4, 'packed', 8192],
+];
+const ALL_MACHINES = [1, 4].flatMap((queues) =>
+  ['split', 'packed'].flatMap((ring) =>
+    [512, 8192].map((memoryMiB): [number, string, number] => [queues, ring, memoryMiB]),
+  ),
+);
 let up: UpCluster | null = null;
 let server: ReturnType<typeof begin> | null = null;
 
+/** The volume vm1, and what else is named. @returns its socket */
 async function serve(...more: string[]): Promise<string> {
-  const socket = join(up!.cwd, 'vm1.vhost');
   let said = '';
-  server = begin('cli/rawstor', ['vhost', 'vm1', '--socket-path', socket, ...more], { cwd: up!.cwd });
+  server = begin('cli/rawstor', ['vhost', 'vm1', '--socket-dir', up!.cwd, ...more], { cwd: up!.cwd });
   server.stderr!.on('data', (bytes: Buffer) => {
     said += bytes.toString();
   });
@@ -26,7 +36,7 @@ async function serve(...more: string[]): Promise<string> {
   });
   ended.catch(() => {});
   await Promise.race([until(() => said.includes('"ready"')), ended]);
-  return socket;
+  return join(up!.cwd, 'vm1.vhost');
 }
 
 afterEach(async () => {
@@ -64,16 +74,14 @@ async function endAndVerify(
 }
 
 describe('a guest on a volume over vhost-user', () => {
-  it.each([
-    ['one queue, split', 'num-queues=1', 512],
-    ['four queues, packed, memory above 4 GiB', 'num-queues=4,packed=on', 8192],
-  ])(
-    'writes files, is reset without unmounting, and finds them whole: %s',
-    async (_what, vhostOptions, memoryMiB) => {
+  it.each(LONG ? ALL_MACHINES : MACHINES)(
+    `writes files, is reset without unmounting, and finds them whole: %i queues, %s, %i MiB${LONG ? ' (long)' : ''}`,
+    async (queues, ring, memoryMiB) => {
       up = await UpCluster.start(['--volume', 'vm1:1G:2']);
       const vhostUser = await serve();
-      const smp = ['-smp', '2'];
-      const scenario = { scenario: 'reboot-phase', reboots: true, timeoutMs: GUEST_MS, extraArgs: smp };
+      const vhostOptions = `num-queues=${queues}${ring === 'packed' ? ',packed=on' : ''}`;
+      const extraArgs = ['-smp', String(Math.max(2, queues))];
+      const scenario = { scenario: 'reboot-phase', reboots: true, timeoutMs: GUEST_MS, extraArgs };
       await runGuest({ ...scenario, vhostUser, vhostOptions, memoryMiB });
     },
     6 * MINUTES,
@@ -95,7 +103,7 @@ describe('a guest on a volume over vhost-user', () => {
         const before = guest.lastRecord;
         const sinceMs = performance.now();
         server!.kill('SIGKILL');
-        if (i % 4 === 1) process.kill(up.facts.pids['ost-1']!, 'SIGKILL');
+        if (i % 4 === 1) process.kill(await up.ostPid(1), 'SIGKILL');
         await server;
         await serve();
         await guest.waitForRecord(before + 20, MINUTES);
@@ -145,6 +153,18 @@ it(
     expect(code, output).toBe(0);
   },
   10 * MINUTES,
+);
+
+it(
+  'a guest knows its disk by name, turns the write cache off and on, discards, and only reads a snapshot',
+  async () => {
+    up = await UpCluster.start(['--volume', 'vm1:64M:2']);
+    await done(up.volume('snapshot', 'vm1@s'));
+    const vhostUser = [await serve('vm1@s'), join(up.cwd, 'vm1@s.vhost')];
+    const set = { SERIAL: 'vm1', OTHER: '/dev/vdb' };
+    await runGuest({ scenario: 'device-phase', vhostUser, set, timeoutMs: GUEST_MS });
+  },
+  6 * MINUTES,
 );
 
 it('tells how to start a guest, and serves the volume meanwhile', async () => {
