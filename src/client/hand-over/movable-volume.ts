@@ -222,7 +222,8 @@ export class MovableVolume implements BlockDevice {
       .catch((error) => log.warn({ err: error }, 'the volume was not closed in order'))
       .then(() => this.stepAside());
     this.state = { kind: 'moves', takes: false, done };
-    this.gave = volume.object.sessionEpoch;
+    // Who was only taken for stopped may have gone on all along.
+    if (this.options.tellsStops) this.gave = volume.object.sessionEpoch;
     return done;
   }
 

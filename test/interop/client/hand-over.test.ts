@@ -134,6 +134,18 @@ describe('a front-end that tells nothing', () => {
     await closeAll([a, b]);
   });
 
+  test('has it back when it was only taken for stopped, whoever has written meanwhile', async () => {
+    const [a, b] = [await open('a', false), await open('b', false)];
+    a.rest(false);
+    await write(a, 0, 1);
+    await flush(a);
+    await write(b, 4096, 2);
+    await flush(b);
+    await write(a, 0, 3);
+    await expectBytes(a, 4096, 2);
+    await closeAll([a, b]);
+  });
+
   test('without leave to stand by is kept its volume until it is gone', async () => {
     const [a, b] = [await open('a', false, false), await open('b', false)];
     a.rest(false);
