@@ -99,6 +99,7 @@ export const Errno = {
   ENOSYS: 38,
   EPROTO: 71,
   EOPNOTSUPP: 95,
+  ESTALE: 116,
 } as const;
 
 export const IN_HEADER_BYTES = 40;

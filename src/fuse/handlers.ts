@@ -1,3 +1,4 @@
+import { RawstorError } from '../common/errors.js';
 import { attributesBody, entryBody, openBody, seekBody, spaceBody } from './answers.js';
 import { readU64 } from './bytes.js';
 import { ENTRY_BYTES, Errno, FallocateMode, Op, OpenFlag, Whence } from './constants.js';
@@ -128,7 +129,10 @@ export class MountHandlers implements Handlers {
     switch (opcode) {
       case Op.SETATTR: {
         const change = decodeSetAttr(body);
-        return async () => attributesBody(await tree.setAttributes(nodeId, change), tree.validMs);
+        return async () => {
+          const attributes = await tree.setAttributes(nodeId, change).catch(staleWhenGone);
+          return attributesBody(attributes, tree.validMs);
+        };
       }
       case Op.MKNOD: {
         const { name, mode } = decodeCreate(opcode, body);
@@ -145,7 +149,7 @@ export class MountHandlers implements Handlers {
       case Op.OPEN: {
         const flags = decodeOpenFlags(body);
         const place = tree.placeOf(nodeId);
-        return async () => openBody(await this.open(await tree.find(place), flags));
+        return async () => openBody(await this.open(await tree.find(place), flags).catch(staleWhenGone));
       }
       case Op.RELEASE: {
         const handle = decodeHandle(body);
@@ -192,7 +196,7 @@ export class MountHandlers implements Handlers {
     }
   }
 
-  private open({ place, info, snapshot }: Found, flags: number): Promise<number> {
+  private async open({ place, info, snapshot }: Found, flags: number): Promise<number> {
     const write = (flags & OpenFlag.ACCESS_MODE) !== OpenFlag.READ_ONLY;
     if (write && snapshot !== null) throw new Refusal(Errno.EROFS);
     return this.tree.parts.files.open(keyOf(place), info, snapshot, write);
@@ -234,4 +238,10 @@ export class MountHandlers implements Handlers {
     if (handle === null) throw new Refusal(Errno.EBADF);
     return handle;
   }
+}
+
+/** A volume that goes while it is asked for is like one that had gone before. */
+function staleWhenGone(error: unknown): never {
+  if (error instanceof RawstorError && error.code === 'NOT_FOUND') throw new Refusal(Errno.ESTALE);
+  throw error;
 }

@@ -65,7 +65,7 @@ export class Tree {
     return this.known(found.place, await this.attributesOf(found.place, found));
   }
 
-  /** @throws Refusal ENOENT; RawstorError */
+  /** @throws Refusal ESTALE; RawstorError */
   async attributes(nodeId: number): Promise<Attributes> {
     const place = this.placeOf(nodeId);
     const found = 'id' in place ? (this.opened(place) ?? (await this.find(place))) : null;
@@ -86,18 +86,22 @@ export class Tree {
 
   placeOf(nodeId: number): Place {
     const place = this.parts.nodes.place(nodeId);
-    if (place === null) throw new Refusal(Errno.ENOENT);
+    if (place === null) throw new Refusal(Errno.ESTALE);
     return place;
   }
 
-  /** The volume or snapshot of a node. @throws Refusal ENOENT, EISDIR; RawstorError */
+  /**
+   * The volume or snapshot of a node. Where it is not there any more, another one may have its name: with ESTALE the kernel asks for
+   * the name once again before it tells a program anything.
+   * @throws Refusal ESTALE, EISDIR; RawstorError
+   */
   async find(place: Place): Promise<Found> {
     if (!('id' in place)) throw new Refusal(Errno.EISDIR);
     const info = await this.parts.store.byId(place.id);
-    if (info === null) throw new Refusal(Errno.ENOENT);
+    if (info === null) throw new Refusal(Errno.ESTALE);
     if (place.kind === 'volume') return { place, info, snapshot: null };
     const snapshot = info.snapshots.find((one) => one.version === place.version && one.name !== null);
-    if (snapshot === undefined) throw new Refusal(Errno.ENOENT);
+    if (snapshot === undefined) throw new Refusal(Errno.ESTALE);
     return { place, info, snapshot };
   }
 
