@@ -198,7 +198,7 @@ export class Tree {
     return {
       ino,
       sizeBytes,
-      usedBytes,
+      usedBytes: usedBytes ?? sizeBytes,
       mtimeMs: modifiedWallMs,
       ctimeMs: modifiedWallMs,
       links: 1,

@@ -20,7 +20,9 @@ const ASKED_MAX = 32;
 
 interface Known {
   usedBytes: number;
+  /** When it was asked for, and when all OSTs told it. */
   atMs: number;
+  toldMs: number;
   asking: Promise<void> | null;
 }
 
@@ -53,21 +55,27 @@ export class Usage {
     this.connector = new Connector({ ...parts, identity: { role: 'client', clusterId: '', name } });
   }
 
-  /** Of the head, or of one frozen version. `changing`: somebody writes to it, or did so just now. */
-  async of(object: ObjectInfo, version: number | null, changing: boolean): Promise<number> {
+  /**
+   * Of the head, or of one frozen version. `changing`: somebody writes to it, or did so just now. Null where nobody has told it: a file
+   * that takes nothing is one of which programs read nothing (`tar --sparse`), so that is said only when it is known.
+   */
+  async of(object: ObjectInfo, version: number | null, changing: boolean): Promise<number | null> {
     const { clock } = this.parts;
     const key = `${object.id}@${version ?? 'head'}`;
     let known = this.known.get(key);
     if (known === undefined) {
-      known = { usedBytes: 0, atMs: Number.NEGATIVE_INFINITY, asking: null };
+      const atMs = Number.NEGATIVE_INFINITY;
+      known = { usedBytes: 0, atMs, toldMs: atMs, asking: null };
       if (this.known.size >= KEPT_MAX) this.known.delete(this.known.keys().next().value!);
       this.known.set(key, known);
     }
-    if (clock.nowMs() - known.atMs < (changing ? CHANGING_MS : FRESH_MS)) return known.usedBytes;
+    const { usedBytes } = known;
+    if (usedBytes > 0 && clock.nowMs() - known.atMs < (changing ? CHANGING_MS : FRESH_MS)) return usedBytes;
     known.asking ??= this.ask(object, version ?? object.headVersion, known);
+    const askedMs = clock.nowMs();
     const silent = object.members.some(({ ostId }) => this.isSilent(ostId));
     if (!silent) await Promise.race([known.asking, clock.sleep(WAIT_MS)]);
-    return known.usedBytes;
+    return known.usedBytes === 0 && known.toldMs < askedMs ? null : known.usedBytes;
   }
 
   close(): void {
@@ -88,6 +96,7 @@ export class Usage {
     const { length } = object.members;
     known.asking = null;
     known.atMs = this.parts.clock.nowMs();
+    if (missing === 0) known.toldMs = known.atMs;
     // Those that did not answer are taken to have what the others have.
     if (missing < length) known.usedBytes = (totalBytes * length) / (length - missing) / object.replicas;
   }

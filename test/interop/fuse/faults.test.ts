@@ -68,6 +68,20 @@ describe.skipIf(!CAN_MOUNT)('a mount when things break', () => {
     await mounted.sh('cat f* | wc -l; rm f*');
   });
 
+  it('does not say that a file has nothing in it while no OST tells what it takes', async () => {
+    await mounted.sh('head -c 100000 /dev/urandom > full; sync full');
+    await mounted.end();
+    await mounted.mount();
+    for (const index of [1, 2, 3]) process.kill(ostPid(index), 'SIGSTOP');
+    try {
+      // Programs read nothing of a file without blocks, and take it for one of zeros.
+      expect(statSync(mounted.path('full')).blocks).toBeGreaterThan(0);
+    } finally {
+      for (const index of [1, 2, 3]) process.kill(ostPid(index), 'SIGCONT');
+    }
+    await mounted.sh('rm full');
+  });
+
   it('gives a program back that is ended while its volume waits', async () => {
     await mounted.end();
     await mounted.mount({}, '--replicas', '1', '--on-degraded', 'pause');

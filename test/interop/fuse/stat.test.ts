@@ -86,7 +86,7 @@ describe.skipIf(!CAN_MOUNT)('stat by path, while others change what is there', (
 
   it('has what a gateway writes, and sizes that volumes get meanwhile', async () => {
     await after(() => volume('create', 'v', '--size', '8M'), { v: 8 * MiB });
-    expect(statSync(other.path('v')).blocks).toBe(0);
+    await until(() => statSync(other.path('v')).blocks === 0);
     const client = execa('qemu-io', ['-f', 'raw', '-d', 'unmap', mounted.cluster.uriOf('v')], {
       reject: false,
     });
