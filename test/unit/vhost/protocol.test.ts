@@ -216,7 +216,12 @@ test('the description for QEMU’s users names a program of ours, of the type th
 
 test('the device is told when the guest stops and begins: with its first ring, after its last', async () => {
   const told: boolean[] = [];
-  Object.defineProperty(rig.fault, 'rest', { value: (resting: boolean) => told.push(resting) });
+  const goesOn: boolean[] = [];
+  const rest = (resting: boolean, again: boolean) => {
+    told.push(resting);
+    if (!resting) goesOn.push(again);
+  };
+  Object.defineProperty(rig.fault, 'rest', { value: rest });
   const driver = await rig.queue();
   const other = new Driver(driver.front, 1, 16, false, 7 << 20);
   other.start();
@@ -234,4 +239,8 @@ test('the device is told when the guest stops and begins: with its first ring, a
   driver.front.close();
   await rig.idle();
   expect(told).toEqual([false, true, false, true]);
+  // It was the one that has stopped; the next is another.
+  expect(goesOn).toEqual([false, true]);
+  expect(await perform(await rig.queue(), BlkType.IN, 0, DATA)).toBe(BlkStatus.OK);
+  expect(goesOn).toEqual([false, true, false]);
 });
