@@ -2,7 +2,7 @@ import { createRequire } from 'node:module';
 import { RawstorError } from '../common/errors.js';
 
 /** Raised with every change of what the addon offers; addon.cc has the same. */
-const ABI = 6;
+const ABI = 7;
 
 /**
  * The addon. System calls answer their result, or a negative errno. Addresses, sizes and offsets are numbers,
@@ -64,6 +64,10 @@ export interface Native {
   mountFileSystem(source: string, target: string, type: string, flags: number, data: string): number;
   /** Off the loop: what the kernel asks of the file system meanwhile can be served. */
   unmountFileSystem(target: string, flags: number): Promise<number>;
+  /** `unique`: never used again while the kernel lives; Linux 6.8. */
+  mountId(path: string, unique: boolean): number;
+  /** By what the file system itself knows a file, which no copy shares; a negative errno where there is no such thing. */
+  fileHandle(path: string): string | number;
 
   crc32c(bytes: Uint8Array, offset: number, length: number, before: number, software: boolean): number;
   crc32cAt(address: number, length: number, before: number): number;

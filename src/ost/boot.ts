@@ -3,14 +3,15 @@ import { asRawstorError, ERROR_CODES } from '../common/errors.js';
 import type { BootId } from '../protocol/index.js';
 import type { OstEnvironment } from './environment.js';
 import { bootChange } from './record-changes.js';
-import type { Records } from './records.js';
+import type { BootRecord, Records } from './records.js';
 import type { ChunkName, ChunkStorage } from './storage.js';
 
 const RETRY_MS = 500;
 
 /**
- * The boot id of an OST (I8): that of the kernel, whose page cache outlives this process, and a generation
- * that rises whenever unflushed writes are known to be lost (I10).
+ * The boot id of an OST (I8): that of a kernel, whose page cache outlives this process, and a generation
+ * that rises whenever unflushed writes are known to be lost (I10). It stays over a stop with everything flushed, whatever comes then; over any
+ * other only while the same kernel has the same file system mounted.
  */
 export class Boot {
   private readonly env: OstEnvironment;
@@ -19,7 +20,9 @@ export class Boot {
   private readonly openChunks: () => Iterable<{ objectId: string; name: ChunkName }>;
   private kernel = '';
   private generation = 0;
-  /** The kernel under which the last process wrote is gone, and it had not closed its files. */
+  /** What the next start is compared with. */
+  private place: Pick<BootRecord, 'machine' | 'mount' | 'directory'> = {};
+  /** What the last process had not flushed is gone with the kernel or the mounted file system that had it. */
   powerLost = false;
   /** The losses so far are recorded. */
   private recording: Promise<void> = Promise.resolve();
@@ -44,12 +47,17 @@ export class Boot {
   async open(): Promise<void> {
     const { env, storage } = this;
     const before = this.records.boot();
-    this.kernel = env.kernelBootId ?? readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
+    const machine = env.kernelBootId ?? readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
+    this.place = { machine, ...(env.place ?? storage.place()) };
     this.generation = before?.generation ?? 1;
-    this.powerLost = before !== null && !before.clean && before.kernel !== this.kernel;
+    this.kernel = before?.kernel ?? machine;
     const noted = storage.lossNoted();
     let lost = noted;
-    if (before !== null && !before.clean && before.kernel === this.kernel) {
+    this.powerLost = before !== null && this.isLost(before);
+    if (this.powerLost) {
+      if (this.kernel === machine) lost = true;
+      this.kernel = machine;
+    } else if (before !== null && !before.clean) {
       // The last process was killed: its writes are in the page cache, and a flush here would not know of them.
       await storage.syncAll().catch((error) => {
         env.log.error({ reason: asRawstorError(error).toUserText() }, 'writes of the last process are lost');
@@ -60,6 +68,7 @@ export class Boot {
       this.generation++;
       await storage.dropCaches();
     }
+    // Durable before anything is served: what is written from here on is not flushed.
     await this.write(false);
     if (noted) await storage.forgetLoss();
   }
@@ -94,7 +103,7 @@ export class Boot {
     } while (waitedFor !== this.recording);
   }
 
-  /** `clean`: everything is flushed. */
+  /** `clean`: everything is flushed, and nothing is written any more. */
   async close(clean: boolean): Promise<void> {
     await this.settled();
     await this.write(clean);
@@ -115,7 +124,19 @@ export class Boot {
     if (generation === this.generation) await this.storage.forgetLoss();
   }
 
+  /** Whether something of the last process may be missing here that it had, flushed or not. */
+  private isLost({ kernel, clean, machine = kernel, mount, directory }: BootRecord): boolean {
+    const { place } = this;
+    // A copy of the directory may be of any earlier time.
+    if (directory !== undefined && directory !== place.directory) return true;
+    const sameKernel = machine === place.machine;
+    // An older program did not note which directory it was.
+    if (clean) return directory === undefined && !sameKernel;
+    return !sameKernel || (mount !== undefined && mount !== place.mount);
+  }
+
   private write(clean: boolean): Promise<void> {
-    return this.records.commit([bootChange({ generation: this.generation, kernel: this.kernel, clean })]);
+    const { generation, kernel, place } = this;
+    return this.records.commit([bootChange({ generation, kernel, clean, ...place })]);
   }
 }

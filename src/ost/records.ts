@@ -33,10 +33,14 @@ const metaSchema = z.object({ format: z.number(), ostId: z.string() });
 const bootSchema = z.object({
   /** Rises whenever this OST knows that it lost unflushed writes. */
   generation: z.number(),
-  /** Kernel boot id of the last start. */
+  /** Kernel boot id of the last start before which something was lost, or of the first. */
   kernel: z.string(),
   /** Everything was flushed before the last process ended. */
   clean: z.boolean(),
+  /** Of the last start: kernel boot id, and what `Place` says. Absent where an older program wrote this. */
+  machine: z.string().optional(),
+  mount: z.string().optional(),
+  directory: z.string().optional(),
 });
 export type BootRecord = z.infer<typeof bootSchema>;
 

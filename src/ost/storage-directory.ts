@@ -7,6 +7,7 @@ import { systemClock } from '../common/clock.js';
 import { asRawstorError, RawstorError } from '../common/errors.js';
 import { isId } from '../common/ids.js';
 import type { Io, IoFile } from '../io/types.js';
+import { type Place, placeOf } from './place.js';
 import type { ChunkName, ChunkStorage, SpaceFigures, StorageUsage } from './storage.js';
 
 const execute = promisify(execFile);
@@ -175,6 +176,10 @@ export class DirectoryStorage implements ChunkStorage {
   space(): SpaceFigures {
     const figures = statfsSync(this.where);
     return { capacityBytes: figures.blocks * figures.bsize, freeBytes: figures.bavail * figures.bsize };
+  }
+
+  place(): Place {
+    return placeOf(this.where);
   }
 
   private directory(objectId: string): string {

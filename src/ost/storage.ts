@@ -1,4 +1,5 @@
 import type { IoFile } from '../io/types.js';
+import type { Place } from './place.js';
 
 export interface ChunkName {
   chunk: number;
@@ -52,10 +53,11 @@ export interface ChunkStorage {
   syncAll(): Promise<void>;
   /**
    * Notes, before it returns, that unflushed writes are lost, so that the next process knows even if this one
-   * is killed now. Need not survive the kernel: its boot id tells of that.
+   * is killed now. Need not survive the kernel, nor the mount: their ids tell of that.
    */
   noteLoss(): void;
   lossNoted(): boolean;
   forgetLoss(): Promise<void>;
   space(): SpaceFigures;
+  place(): Place;
 }

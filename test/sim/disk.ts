@@ -88,6 +88,8 @@ export class SimDisk {
   readonly world: World;
   readonly name: string;
   kernelBootId: string;
+  /** The file system, as it is mounted now. */
+  mount = 'mount-1';
   failSyncs = 0;
   full = false;
   timesFull = 0;
@@ -95,6 +97,7 @@ export class SimDisk {
   losses = 0;
   failedSyncs = 0;
   private boots = 1;
+  private mounts = 1;
   readonly files = new Map<string, FileData>();
   readonly records = new Map<string, Buffer>();
   lossNote = false;
@@ -106,8 +109,14 @@ export class SimDisk {
   }
 
   powerLoss(): void {
-    const { world } = this;
     this.kernelBootId = `${this.name}-boot-${++this.boots}`;
+    this.remount();
+  }
+
+  /** The file system has died, and is there again: as after a power loss, but for the kernel. */
+  remount(): void {
+    const { world } = this;
+    this.mount = `mount-${++this.mounts}`;
     this.lossNote = false;
     this.losses++;
     for (const [path, file] of this.files) {

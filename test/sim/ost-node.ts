@@ -147,6 +147,8 @@ export class OstNode {
     // Half of the time the others are not told: no kernel is left to close the connections.
     if (this.process !== null) this.process.silentDeath = this.world.chance(0.5);
     this.kill();
-    this.disk.powerLoss();
+    // One time in three the kernel lives: its file system has died and is mounted again.
+    if (this.disk.losses % 3 === 2) this.disk.remount();
+    else this.disk.powerLoss();
   }
 }

@@ -1,5 +1,6 @@
 import { RawstorError } from '../../src/common/errors.js';
 import type { FileOp, IoFile } from '../../src/io/types.js';
+import type { Place } from '../../src/ost/place.js';
 import type { ChunkName, ChunkStorage, SpaceFigures, StorageUsage } from '../../src/ost/storage.js';
 import type { Change, DurableStore } from '../../src/ost/store.js';
 import { BLOCK, FileData, type SimDisk } from './disk.js';
@@ -115,6 +116,10 @@ export class SimStorage implements ChunkStorage {
 
   space(): SpaceFigures {
     return { capacityBytes: HUGE, freeBytes: this.disk.full ? 0 : HUGE };
+  }
+
+  place(): Place {
+    return { mount: this.disk.mount, directory: this.disk.name };
   }
 
   private wait(typicalMs: number): Promise<void> {

@@ -12,6 +12,7 @@ import { MiB } from '../../../src/common/units.js';
 import { createIo, type Io, type Memory, mapAnonymous } from '../../../src/io/index.js';
 import { DEFAULT_LEASE_TIMES, type RunningMds, startMds } from '../../../src/mds/index.js';
 import { type OstTuning, type RunningOst, startOst } from '../../../src/ost/index.js';
+import type { Place } from '../../../src/ost/place.js';
 import type { CreateSpec } from '../../../src/protocol/index.js';
 import { WatchedOst } from './watched-ost.js';
 
@@ -26,8 +27,8 @@ export class ClientRig {
   /** By OST id. */
   readonly watched = new Map<string, WatchedOst>();
   cluster!: Cluster;
-  /** Of the machines that OSTs are started on next; another: power was gone. */
-  kernelBootId: string | undefined = undefined;
+  /** Of OSTs that are started next; another directory: something was lost. */
+  place: Place | undefined = undefined;
   private tuning: Partial<OstTuning> = {};
   private mds!: RunningMds;
   private readonly osts = new Map<string, RunningOst>();
@@ -137,7 +138,7 @@ export class ClientRig {
       io,
       clock,
       log,
-      kernelBootId: this.kernelBootId,
+      place: this.place,
       tuning: { heartbeatMs: 200, ...this.tuning },
     });
     this.order[index] = ost.ostId;

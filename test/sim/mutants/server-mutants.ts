@@ -90,6 +90,16 @@ export const SERVER_MUTANTS: readonly Mutant[] = [
     ],
   },
   {
+    name: 'I8 a file system that was mounted anew is taken for the same',
+    edits: [
+      {
+        file: 'ost/boot.ts',
+        from: '(mount !== undefined && mount !== place.mount)',
+        to: 'mount === null',
+      },
+    ],
+  },
+  {
     name: 'I10 failed fsync forgotten',
     edits: [
       {

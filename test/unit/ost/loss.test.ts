@@ -1,3 +1,5 @@
+import { cpSync } from 'node:fs';
+import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { KiB } from '../../../src/common/units.js';
 import { type Faults, withFaults } from '../../fixtures/faulty-io.js';
@@ -9,11 +11,11 @@ const EIO = -5;
 const record = objectRecord(1);
 const block = (fill: number) => Buffer.alloc(4 * KiB, fill);
 
-test('the boot id stays over restarts of the process, and is new after one of the kernel', async () => {
+test('the boot id stays over a stop in order, whatever comes then, but not in a copy of the directory', async () => {
   const io = openIo();
   const dir = temporaryDirectory();
-  const bootIdOf = async (kernelBootId?: string) => {
-    const ost = await start(io, dir, { kernelBootId });
+  const bootIdOf = async (kernelBootId?: string, where = dir) => {
+    const ost = await start(io, where, { kernelBootId });
     const writer = await Writer.connect(io, ost.addresses[0]!);
     const { bootId } = await writer.call('ost.stat', {});
     await ost.close();
@@ -22,7 +24,12 @@ test('the boot id stays over restarts of the process, and is new after one of th
   const first = await bootIdOf();
   expect(first.generation).toBe(1);
   expect(await bootIdOf()).toEqual(first);
-  expect(await bootIdOf('another kernel')).toEqual({ kernel: 'another kernel', generation: 1 });
+  expect(await bootIdOf('another kernel')).toEqual(first);
+  const copy = join(temporaryDirectory(), 'copy');
+  cpSync(dir, copy, { recursive: true });
+  expect(await bootIdOf('another kernel', copy)).toEqual({ kernel: 'another kernel', generation: 1 });
+  cpSync(copy, `${copy}2`, { recursive: true });
+  expect(await bootIdOf('another kernel', `${copy}2`)).toEqual({ kernel: 'another kernel', generation: 2 });
 });
 
 test('it stays after kill -9 too: the page cache is kept', async () => {

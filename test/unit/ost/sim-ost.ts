@@ -5,7 +5,9 @@ import { BufferPool } from '../../../src/io/pool.js';
 import { sumsKey } from '../../../src/ost/checksums/sum-record.js';
 import { OstCore } from '../../../src/ost/core.js';
 import type { OstObject } from '../../../src/ost/object.js';
-import { Records } from '../../../src/ost/records.js';
+import { bootChange } from '../../../src/ost/record-changes.js';
+import { type BootRecord, Records } from '../../../src/ost/records.js';
+import type { SessionHolder } from '../../../src/ost/session.js';
 import { DEFAULT_TUNING, type OstTuning } from '../../../src/ost/tuning.js';
 import { ChunkOp } from '../../../src/protocol/index.js';
 import { SimDisk } from '../../sim/disk.js';
@@ -27,6 +29,15 @@ export class SimOst {
   core!: OstCore;
 
   start(tuning: Partial<OstTuning> = {}): void {
+    this.finish(this.begun(tuning));
+  }
+
+  /** Without waiting for it. */
+  startSoon(tuning: Partial<OstTuning>, opened: () => void): void {
+    this.begun(tuning).then(opened);
+  }
+
+  private begun(tuning: Partial<OstTuning>): Promise<void> {
     const process = new SimProcess(this.world, 'ost');
     this.process = process;
     const pool = new BufferPool(heapMemory(4 * MiB));
@@ -45,7 +56,17 @@ export class SimOst {
     this.core = new OstCore(id, env, new SimStorage(this.disk, process), records, all);
     const { core } = this;
     process.clock.every(100, () => core.regions.tick++);
-    this.finish(core.open());
+    return core.open();
+  }
+
+  holder(): SessionHolder {
+    return { sessions: new Set(), gone: false };
+  }
+
+  /** On record instead of what there is. */
+  noteBoot(boot: BootRecord): void {
+    const { key, value } = bootChange(boot);
+    this.disk.records.set(key.toString('hex'), value!);
   }
 
   finish<T>(work: Promise<T>): T {
@@ -58,8 +79,7 @@ export class SimOst {
   }
 
   attach(epoch: number, record = RECORD): Session {
-    const holder = { sessions: new Set<never>(), gone: false };
-    return this.finish(this.core.attaching.attach(record, epoch, 1, holder as never));
+    return this.finish(this.core.attaching.attach(record, epoch, 1, this.holder()));
   }
 
   /** An operation on the first chunk, on its first block unless it says otherwise; its status is -1 until it is answered. */
@@ -69,7 +89,13 @@ export class SimOst {
     tag: number,
     byte: number,
     offset = 0,
-    more: { length?: number; chunkVersion?: number; revert?: boolean; revertFor?: unknown } = {},
+    more: {
+      length?: number;
+      chunkVersion?: number;
+      revert?: boolean;
+      revertFor?: unknown;
+      done?: () => void;
+    } = {},
   ) {
     const { length = BLOCK, chunkVersion = 1, revert = false } = more;
     const { revertFor = session.object.record.snapshots } = more;
@@ -79,6 +105,7 @@ export class SimOst {
     const op = new ChunkOp({
       chunkDone: () => {
         outcome.status = op.status;
+        more.done?.();
       },
     });
     const { handle, epoch: sessionEpoch, number: sessionNumber } = session;
