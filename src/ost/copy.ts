@@ -14,9 +14,11 @@ import {
 } from '../protocol/index.js';
 import { takeBuffer } from './checksums/quiet-access.js';
 import { CopySources, ofSource, SOURCE_TIMEOUT_MS, SourceFailure } from './copy-sources.js';
+import { CopyTurns } from './copy-turns.js';
 import type { OstCore } from './core.js';
 import { lastingBelow, lastingVersions, legaciesOf, sharesParent } from './layers/index.js';
 import type { Session } from './session.js';
+import type { OstTuning } from './tuning.js';
 import { regionVersions } from './version-calls.js';
 
 const PROBE_BYTES = 512;
@@ -27,22 +29,21 @@ const PROBE_BYTES = 512;
  */
 export class CopyEngine {
   private readonly core: OstCore;
-  private readonly limit: number;
   private readonly sources: CopySources;
-  private running = 0;
-  private waiting: (() => void)[] = [];
+  private readonly turns: CopyTurns;
 
-  constructor(core: OstCore, connector: OstConnector, limit: number) {
+  constructor(core: OstCore, connector: OstConnector, tuning: Pick<OstTuning, 'copies' | 'copyAnswerMs'>) {
     this.core = core;
     this.sources = new CopySources(connector);
-    this.limit = limit;
+    this.turns = new CopyTurns(core.env.clock, tuning.copies, tuning.copyAnswerMs);
   }
 
   /** A source that fails is told by the answer: it says nothing against this OST. @throws RawstorError of this OST */
   async copy(session: Session, asked: Params<'ost.copy'>): Promise<Result<'ost.copy'>> {
     if (session.readOnly) throw new RawstorError('READ_ONLY', 'a reading session cannot be copied to');
-    while (this.running >= this.limit) await new Promise<void>((resolve) => this.waiting.push(resolve));
-    this.running++;
+    if (!(await this.turns.begin(asked.waitedMs ?? 0))) {
+      return { copiedBytes: 0, zeroedBytes: 0, sourceStatus: 0, waits: true };
+    }
     try {
       if (session.ended !== 0) throw errorOfStatus(session.ended, `target OST ${this.core.ostId}`);
       const done = await this.copyRange(session, asked);
@@ -56,8 +57,7 @@ export class CopyEngine {
       this.core.env.log.warn({ source: asked.sourceOstId, reason: message }, 'a source of a copy failed');
       return { copiedBytes: 0, zeroedBytes: 0, sourceStatus: wire };
     } finally {
-      this.running--;
-      this.waiting.shift()?.();
+      this.turns.end();
     }
   }
 

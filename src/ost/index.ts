@@ -77,7 +77,7 @@ export async function startOst(options: StartOstOptions): Promise<RunningOst> {
     draining: mark.draining,
   });
   const stall = new LoopStall(clock);
-  const copies = new CopyEngine(core, new Connector({ io, clock, identity }), tuning.copies);
+  const copies = new CopyEngine(core, new Connector({ io, clock, identity }), tuning);
   const beats: Heartbeat[] = [];
   const collector =
     (options.mdsAddresses ?? []).length === 0

@@ -23,6 +23,8 @@ export interface OstTuning {
   connections: number;
   /** Copies from other OSTs running at once; more wait. */
   copies: number;
+  /** After so long one that waits is told that it waits still. */
+  copyAnswerMs: number;
   /** Checksums of stored blocks are kept and verified. */
   checksums: boolean;
   /** Regions whose checksums are kept in memory, 4 KiB each. */
@@ -68,6 +70,7 @@ export const DEFAULT_TUNING: OstTuning = {
   collectPeriodMs: 10 * 60_000,
   connections: 4096,
   copies: 4,
+  copyAnswerMs: 5000,
   checksums: true,
   sumCacheRegions: sumCacheFor(memoryBytes),
   sumDelayMs: 30_000,

@@ -90,9 +90,19 @@ export const OST_METHODS = {
       since: epoch.optional(),
       /** At least this is the tag of what is written: newer than the last seal, where a copy changes what was sealed. */
       tag: epoch.optional(),
+      /** Since it was asked for first, where the answer was that it waits. */
+      waitedMs: count.optional(),
     }),
-    /** `sourceStatus`: wire status of what the source refused, which ended the copy; 0: all is copied. */
-    result: z.object({ copiedBytes: count, zeroedBytes: count, sourceStatus: count }),
+    /**
+     * `sourceStatus`: wire status of what the source refused, which ended the copy; 0: all is copied. `waits`: nothing was begun, others
+     * come first; it is to be asked for again.
+     */
+    result: z.object({
+      copiedBytes: count,
+      zeroedBytes: count,
+      sourceStatus: count,
+      waits: z.boolean().optional(),
+    }),
   },
   /**
    * Before a seal: raises the epochs of regions written lately to `tag`, which the writer will use from then on, so that

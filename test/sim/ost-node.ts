@@ -106,7 +106,7 @@ export class OstNode {
       connect: (ostId) => connectOst(this.world, this.network, process, this.nodes, ostId),
     };
     this.core = core;
-    this.control = new OstControl(core, new CopyEngine(core, connector, tuning.copies), {
+    this.control = new OstControl(core, new CopyEngine(core, connector, tuning), {
       info: () => this.info(),
       loopStallMaxMs: () => 0,
       collector: null,

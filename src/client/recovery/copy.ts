@@ -7,7 +7,8 @@ import type { RegionSet } from '../region-set.js';
 import { mayServe } from '../replica-choice.js';
 import type { VolumeState } from '../volume-state.js';
 
-const COPY_TIMEOUT_MS = 20_000;
+/** Of a copy itself: who waits for its turn at the target is answered every 5 s (`copyAnswerMs`). */
+const COPY_TIMEOUT_MS = 25_000;
 const LIST_TIMEOUT_MS = 30_000;
 
 /** Adds every region of `member` whose epoch is at least `since`. */
@@ -108,7 +109,7 @@ export async function orderCopy(
   length: number,
   { version, ...more }: CopyMore = {},
 ): Promise<CopyOutcome> {
-  const { peer } = target;
+  const { peer, handle } = target;
   if (peer === null) return 'target';
   if (source.bootId === null) return 'source';
   const failed = (reason: string) =>
@@ -116,23 +117,29 @@ export async function orderCopy(
       { source: source.ostId, target: target.ostId, chunk, offset, reason },
       'a copy failed',
     );
+  const order = {
+    handle,
+    chunk,
+    // While a new head is being told to all, nothing is in it yet.
+    chunkVersion: version ?? Math.min(source.headVersion, target.headVersion),
+    offset,
+    length,
+    sourceAddresses: [...source.addresses],
+    sourceOstId: source.ostId,
+    sourceBootId: source.bootId,
+    ...more,
+  };
+  const { clock } = state.env;
+  const orderedMs = clock.nowMs();
   try {
-    const { copiedBytes, sourceStatus } = await peer.call(
-      'ost.copy',
-      {
-        handle: target.handle,
-        chunk,
-        // While a new head is being told to all, nothing is in it yet.
-        chunkVersion: version ?? Math.min(source.headVersion, target.headVersion),
-        offset,
-        length,
-        sourceAddresses: [...source.addresses],
-        sourceOstId: source.ostId,
-        sourceBootId: source.bootId,
-        ...more,
-      },
-      COPY_TIMEOUT_MS,
-    );
+    let answer = await peer.call('ost.copy', order, COPY_TIMEOUT_MS);
+    // Behind other copies on a healthy OST, for as long as it takes: each answer says that it lives, and that nothing was begun.
+    while (answer.waits === true) {
+      if (target.peer !== peer || target.handle !== handle || state.fatal !== null) return 'target';
+      const waitedMs = Math.round(clock.nowMs() - orderedMs);
+      answer = await peer.call('ost.copy', { ...order, waitedMs }, COPY_TIMEOUT_MS);
+    }
+    const { copiedBytes, sourceStatus } = answer;
     target.dirty = true;
     target.copiedBytes += copiedBytes;
     state.env.throttle?.spend(copiedBytes);

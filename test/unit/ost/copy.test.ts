@@ -1,7 +1,9 @@
 import { beforeEach, expect, test } from 'vitest';
+import { systemClock } from '../../../src/common/clock.js';
 import { ERROR_CODES, type ErrorCode } from '../../../src/common/errors.js';
 import { KiB, MiB } from '../../../src/common/units.js';
 import type { Io } from '../../../src/io/index.js';
+import { CopyTurns } from '../../../src/ost/copy-turns.js';
 import type { RunningOst } from '../../../src/ost/index.js';
 import type { BootId } from '../../../src/protocol/index.js';
 import { type Faults, withFaults } from '../../fixtures/faulty-io.js';
@@ -28,8 +30,8 @@ beforeEach(async () => {
   to = await Writer.attach(io, target.addresses[0]!, record, 5);
 });
 
-function copy(by: Writer, chunk: number, offset: number, length: number, sourceBootId = bootId) {
-  return by.call('ost.copy', {
+function order(by: Writer, chunk: number, offset: number, length: number, sourceBootId = bootId) {
+  return {
     handle: by.handle,
     chunk,
     chunkVersion: 1,
@@ -38,7 +40,15 @@ function copy(by: Writer, chunk: number, offset: number, length: number, sourceB
     sourceAddresses: [...source.addresses],
     sourceOstId: source.ostId,
     sourceBootId,
-  });
+  };
+}
+
+async function copy(by: Writer, chunk: number, offset: number, length: number, sourceBootId = bootId) {
+  const asked = order(by, chunk, offset, length, sourceBootId);
+  for (;;) {
+    const answer = await by.call('ost.copy', asked);
+    if (answer.waits !== true) return answer;
+  }
 }
 
 const sourceSays = (code: ErrorCode) => ({ copiedBytes: 0, sourceStatus: ERROR_CODES[code].wire });
@@ -148,4 +158,43 @@ test('many copies at once wait for each other, and all end', async () => {
     const { bytes } = await to.read(chunk, 0, 256 * KiB);
     expect(bytes.equals(Buffer.alloc(256 * KiB, chunk + 1))).toBe(true);
   }
+});
+
+test('who waits behind copies that hang is told so, again and again, and nothing of it is begun', async () => {
+  const slow = await start(withFaults(io, faults), temporaryDirectory(), {
+    tuning: { copies: 2, copyAnswerMs: 20 },
+  });
+  const writer = await Writer.attach(io, slow.addresses[0]!, record, 5);
+  for (let chunk = 0; chunk < 3; chunk++) await from.write(chunk, 0, Buffer.alloc(4 * KiB, chunk + 1));
+  const held: (() => void)[] = [];
+  faults.hold = (_file, action) => {
+    if (action !== 'write' || held.length === 2) return null;
+    return new Promise((resolve) => held.push(resolve));
+  };
+  const hanging = [0, 1].map((chunk) => copy(writer, chunk, 0, 4 * MiB));
+  await until(() => held.length === 2);
+  const third = order(writer, 2, 0, 4 * MiB);
+  for (let asked = 0; asked < 3; asked++) {
+    const answer = await writer.call('ost.copy', { ...third, waitedMs: asked * 20 });
+    expect(answer).toEqual({ copiedBytes: 0, zeroedBytes: 0, sourceStatus: 0, waits: true });
+  }
+  expect((await writer.read(2, 0, 4 * KiB)).bytes.equals(Buffer.alloc(4 * KiB))).toBe(true);
+  for (const go of held) go();
+  await Promise.all(hanging);
+  expect((await copy(writer, 2, 0, 4 * MiB)).copiedBytes).toBeGreaterThan(0);
+  expect((await writer.read(2, 0, 4 * KiB)).bytes.equals(Buffer.alloc(4 * KiB, 3))).toBe(true);
+});
+
+test('who has waited longest, all times together, comes next', async () => {
+  const turns = new CopyTurns(systemClock, 1, 3_600_000);
+  expect(await turns.begin(0)).toBe(true);
+  const came: string[] = [];
+  const waiting = Object.entries({ new: 0, old: 60_000, middle: 30_000 }).map(async ([name, waitedMs]) => {
+    expect(await turns.begin(waitedMs)).toBe(true);
+    came.push(name);
+    turns.end();
+  });
+  turns.end();
+  await Promise.all(waiting);
+  expect(came).toEqual(['old', 'middle', 'new']);
 });
