@@ -27,8 +27,8 @@ export class ClientRig {
   /** By OST id. */
   readonly watched = new Map<string, WatchedOst>();
   cluster!: Cluster;
-  /** Of OSTs that are started next; another directory: something was lost. */
-  place: Place | undefined = undefined;
+  /** Of OSTs that are started next. Also where a directory is put back from a copy it is the same; another one: something was lost. */
+  place: Place = { mount: 'here', directory: 'here' };
   private tuning: Partial<OstTuning> = {};
   private mds!: RunningMds;
   private readonly osts = new Map<string, RunningOst>();
