@@ -1,11 +1,16 @@
 import { chmodSync, copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { execa } from 'execa';
 import { until } from '../cli/programs.js';
 import type { Libvirtd } from './libvirtd.js';
 
 const SCRIPTS = fileURLToPath(new URL('../../../scripts/qemu', import.meta.url));
+
+const LOOK_MS = 50;
+/** Between two questions to libvirt. */
+const LOOKS_OF_STATE = 100;
 
 export interface DomainOptions {
   readonly name: string;
@@ -61,10 +66,16 @@ export class Domain {
     return Number([...this.said.matchAll(/^RECORD (\d+)$/gm)].at(-1)?.[1] ?? 0);
   }
 
-  /** Waits until it has got on by some records. */
+  /** Waits until it has got on by some records; fails with what it said where it runs no more. */
   async getsOn(): Promise<void> {
     const from = this.lastRecord;
-    await until(() => this.lastRecord > from + 8);
+    for (let looks = 1; this.lastRecord <= from + 8; looks++) {
+      await sleep(LOOK_MS);
+      if (looks % LOOKS_OF_STATE !== 0) continue;
+      const state = await this.libvirtd.virsh('domstate', this.name, '--reason');
+      if (state.startsWith('running')) continue;
+      throw new Error(`${this.name} is ${state}: ${this.said.slice(-2000)}\n${await this.libvirtd.log()}`);
+    }
   }
 
   /** @returns the result of its scenario, when it has switched itself off */
