@@ -1,74 +1,65 @@
-import type { BlockDevice } from '../../block/index.js';
-import type { Cluster } from '../../client/index.js';
-import type { Clock } from '../../common/clock.js';
-import { RawstorError } from '../../common/errors.js';
-import type { Logger } from '../../common/log.js';
-import { DescriptorSocket, type Io } from '../../io/index.js';
-import { Giver, type TakenDevice, takeDevice, VhostServer } from '../../vhost/index.js';
-import { holderAt } from '../gateway/holder.js';
-import { VolumeExports } from '../gateway/volume-exports.js';
+import type { Timer } from '../../common/clock.js';
+import { asRawstorError, RawstorError } from '../../common/errors.js';
+import {
+  type Events,
+  end,
+  replaceAll,
+  type Served,
+  serve,
+  type VhostGatewayOptions,
+  type VhostPlace,
+} from './served-place.js';
 
-/** A volume, or VOLUME@SNAPSHOT to be read, and where it is served: a path, or `fd:N`. */
-export interface VhostPlace {
-  readonly name: string;
-  readonly socket: string;
-}
+const AGAIN_MS = 5000;
 
-export interface VhostGatewayOptions {
-  readonly cluster: Cluster;
-  readonly io: Io;
-  readonly clock: Clock;
-  readonly log: Logger;
-  readonly places: readonly VhostPlace[];
-  readonly queues?: number;
-  /** Where another process has a volume: waits until its guest goes over, instead of BUSY. */
-  readonly standby?: boolean;
-  /** Takes the place of the process that serves these, whose guests go on. */
-  readonly replace?: boolean;
-}
-
-interface Served {
-  readonly server: VhostServer;
-  readonly device: BlockDevice;
-  giver: Giver | null;
-}
-
-interface Events {
-  failed(error: RawstorError): void;
-  /** Another process serves it now, or nobody can come any more. */
-  gone(served: Served): void;
-}
-
-/** Volumes of a cluster as vhost-user block devices, each on its socket; all are open from start to end. */
+/**
+ * Volumes of a cluster as vhost-user block devices, each on its socket. Each lives and fails by itself: one that can
+ * serve no more, or cannot be opened, is tried again while others are served.
+ */
 export class VhostGateway {
   readonly places: readonly VhostPlace[];
-  /** Resolved when one of the volumes can serve no more. */
+  /** Resolved when none of the volumes is served any more, and some for a failure. */
   readonly failed: Promise<RawstorError>;
   /** Resolved when there is nothing left to serve: other processes have taken over, or front-ends by descriptor are gone. */
   readonly done: Promise<string>;
+  private readonly options: VhostGatewayOptions;
   private readonly served: Served[] = [];
+  /** Why volumes are not served, by name. */
+  private readonly failures = new Map<string, RawstorError>();
+  /** Volumes that are being closed. */
+  private readonly endings = new Set<Promise<void>>();
+  private readonly timers = new Set<Timer>();
+  private readonly events: Events = {
+    failed: (served, error) => this.lost(served, error),
+    gone: (served) => this.gone(served),
+  };
+  private starting = true;
+  private closed = false;
+  private fail!: (error: RawstorError) => void;
   private allGone!: (reason: string) => void;
 
-  private constructor(places: readonly VhostPlace[], failed: Promise<RawstorError>) {
-    this.places = places;
-    this.failed = failed;
+  private constructor(options: VhostGatewayOptions) {
+    this.options = options;
+    this.places = options.places;
+    this.failed = new Promise((resolve) => {
+      this.fail = resolve;
+    });
     this.done = new Promise((resolve) => {
       this.allGone = resolve;
     });
   }
 
-  /** @throws RawstorError BUSY, NOT_FOUND ... when a volume cannot be opened or a socket not listened on */
+  /** @throws RawstorError BUSY, NOT_FOUND ... when no volume can be opened or no socket listened on */
   static async start(options: VhostGatewayOptions): Promise<VhostGateway> {
-    let fail!: (error: RawstorError) => void;
-    const failed = new Promise<RawstorError>((resolve) => {
-      fail = resolve;
-    });
-    const gateway = new VhostGateway(options.places, failed);
-    const events = { failed: fail, gone: (served: Served) => void gateway.gone(served) };
-    const { served } = gateway;
+    const gateway = new VhostGateway(options);
     try {
-      if (options.replace === true) served.push(...(await replaceAll(options, events)));
-      else for (const place of options.places) served.push(await serve(place, options, events));
+      if (options.replace === true) {
+        for (const served of await replaceAll(options, gateway.events)) gateway.begun(served);
+      } else {
+        await Promise.all(options.places.map((place) => gateway.begin(place)));
+      }
+      gateway.starting = false;
+      if (gateway.served.length === 0 && gateway.failures.size > 0) throw gateway.whole();
     } catch (error) {
       await gateway.close();
       throw error;
@@ -76,153 +67,116 @@ export class VhostGateway {
     return gateway;
   }
 
+  /** Volumes that are not served for now. */
+  get down(): string[] {
+    return [...this.failures.keys()];
+  }
+
   /** Closes every volume cleanly. */
   async close(): Promise<void> {
-    await Promise.all(
-      this.served.map(async ({ server, device, giver }) => {
-        // Who takes the place is let in when this one has closed the volume, which it would fence else.
-        if (giver !== null) giver.device = null;
-        await server.close();
-        await device.close();
-        giver?.close();
-      }),
-    );
+    this.closed = true;
+    for (const timer of this.timers) timer.cancel();
+    await Promise.all([...this.served.splice(0).map(end), ...this.endings]);
   }
 
-  private async gone(served: Served): Promise<void> {
-    this.served.splice(this.served.indexOf(served), 1);
-    await served.device.close();
-    if (this.served.length === 0) this.allGone('there is nothing left to serve');
-  }
-}
-
-async function serve(place: VhostPlace, options: VhostGatewayOptions, events: Events): Promise<Served> {
-  const { socket } = place;
-  let served: Served | null = null;
-  const onGone = () => {
-    if (served !== null) events.gone(served);
-  };
-  // First: a second process on the same socket is the same holder, and would fence the one that serves there.
-  const giver = await listenForTakers(place, options, onGone);
-  try {
-    served = await open(place, options, events, null);
+  /** Tries to serve a volume. */
+  private async begin(place: VhostPlace): Promise<void> {
+    let served: Served;
     try {
-      await begin(served.server, socket);
+      served = await serve(place, this.options, this.events);
     } catch (error) {
-      await drop(served);
-      throw error;
+      this.note(place, asRawstorError(error, place.name));
+      return;
     }
-  } catch (error) {
-    giver?.close();
-    throw error;
+    if (this.closed) this.ends(served.place, end(served));
+    else this.begun(served);
   }
-  served.giver = giver;
-  if (giver !== null) giver.device = served.server;
-  return served;
-}
 
-/** A descriptor has no place where one could ask for it: null. @throws RawstorError BUSY, USAGE ... */
-async function listenForTakers(
-  { name, socket }: VhostPlace,
-  { clock, log }: VhostGatewayOptions,
-  onGone: () => void,
-): Promise<Giver | null> {
-  if (socket.startsWith('fd:')) return null;
-  return await Giver.listen({ path: controlPathOf(socket), log: log.child({ volume: name }), clock, onGone });
-}
-
-/** All or none: nothing is let go of over there before everything is open here. */
-async function replaceAll(options: VhostGatewayOptions, events: Events): Promise<Served[]> {
-  const ready: { place: VhostPlace; taken: TakenDevice; served: Served }[] = [];
-  try {
-    for (const place of options.places) {
-      const taken = await takeDevice(controlPathOf(place.socket));
-      try {
-        const served = await open(place, options, events, taken);
-        ready.push({ place, taken, served });
-        served.server.adopt(taken);
-      } catch (error) {
-        taken.abandon();
-        throw error;
-      }
+  private begun(served: Served): void {
+    this.served.push(served);
+    if (this.failures.delete(served.place.name)) {
+      this.options.log.info({ volume: served.place.name }, 'served again');
     }
-  } catch (error) {
-    // Given up there first: who goes on has the volume again at once.
-    for (const { taken } of ready) taken.abandon();
-    for (const { served } of ready) await drop(served);
-    throw error;
+    // It may have come before this one was told of it.
+    if (served.failure !== null) this.lost(served, served.failure);
   }
-  const served: Served[] = [];
-  for (const one of ready) {
-    try {
-      await one.taken.confirm();
-      one.served.server.thaw();
-      served.push(one.served);
-    } catch (error) {
-      await drop(one.served);
-      options.log.error({ err: error, volume: one.place.name }, 'not taken over: it stays where it was');
-      if (ready.length === 1) throw error;
-      continue;
-    }
-    try {
-      one.served.giver = await listenForTakers(one.place, options, () => events.gone(one.served));
-      if (one.served.giver !== null) one.served.giver.device = one.served.server;
-    } catch (error) {
-      // Its guest runs here already.
-      options.log.error({ err: error, volume: one.place.name }, 'no process can take the place of this one');
-    }
+
+  /** It serves no more: its guest waits, others are served on. */
+  private lost(served: Served, error: RawstorError): void {
+    if (!this.take(served)) return;
+    this.failures.set(served.place.name, error);
+    this.say(served.place, error, 'this volume can be served no more');
+    this.ends(served.place, end(served), true);
+    this.lookForTheEnd();
   }
-  return served;
-}
 
-async function drop({ server, device }: Served): Promise<void> {
-  server.letGo();
-  await device.close();
-}
+  private gone(served: Served): void {
+    if (this.take(served)) this.ends(served.place, served.device.close());
+  }
 
-/** Where a process asks that is to take the place of the one that serves this socket. */
-export function controlPathOf(socket: string): string {
-  return `${socket}.control`;
-}
+  private take(served: Served): boolean {
+    const at = this.served.indexOf(served);
+    if (at >= 0) this.served.splice(at, 1);
+    return at >= 0;
+  }
 
-async function open(
-  { name, socket }: VhostPlace,
-  { cluster, io, clock, log: common, queues, standby = false }: VhostGatewayOptions,
-  events: Events,
-  taken: TakenDevice | null,
-): Promise<Served> {
-  const log = common.child({ volume: name });
-  let server: VhostServer | null = null;
-  const exports = new VolumeExports({
-    cluster,
-    clock,
-    only: name,
-    holder: () => holderAt('rawstor-vhost', `unix:${socket}`, ownName(socket)),
-    standby,
-    tellsStops: true,
-    // Where the process before goes on after all, it has opened the volume again, and this one opens nothing.
-    ...(taken?.state.after === undefined ? {} : { after: taken.state.after }),
-    onFatal: (_name, error) => events.failed(error),
-    onResized: () => server?.configChanged(),
-  });
-  const device = await exports.open(name);
-  const onOver = () => events.gone(served);
-  const more = queues === undefined ? {} : { queues };
-  server = new VhostServer({ io, log, device, serial: name, onOver, ...more });
-  const served: Served = { server, device, giver: null };
-  return served;
-}
+  private ends(place: VhostPlace, work: Promise<void>, again = false): void {
+    const whole = work
+      .catch((err: unknown) => this.options.log.error({ volume: place.name, err }, 'not closed cleanly'))
+      .then(() => {
+        this.endings.delete(whole);
+        if (again) this.again(place);
+        this.lookForTheEnd();
+      });
+    this.endings.add(whole);
+  }
 
-/** No other process has the same: descriptors have the same numbers everywhere. */
-function ownName(socket: string): string {
-  return socket.startsWith('fd:') ? `${socket} of process ${process.pid}` : socket;
-}
+  /** Also where volumes are being tried again: each alone would keep the others waiting. */
+  private get over(): boolean {
+    return this.served.length === 0 && !this.starting;
+  }
 
-/** A descriptor may be of a socket that listens, or of a front-end that is connected already. */
-async function begin(server: VhostServer, socket: string): Promise<void> {
-  const connected = socket.startsWith('fd:') ? DescriptorSocket.inherited(Number(socket.slice(3))) : null;
-  if (connected === null) await server.listen(socket);
-  else server.accept(connected);
+  private lookForTheEnd(): void {
+    if (this.closed || !this.over) return;
+    // What is still being closed then has the time that `close` has.
+    if (this.failures.size > 0) this.fail(this.whole());
+    else if (this.endings.size === 0) this.allGone('there is nothing left to serve');
+  }
+
+  private note(place: VhostPlace, error: RawstorError): void {
+    const before = this.failures.get(place.name);
+    this.failures.set(place.name, error);
+    if (before?.message !== error.message) this.say(place, error, 'this volume cannot be served');
+    this.again(place);
+  }
+
+  /** Of a single volume the process says it when it ends. */
+  private say({ name }: VhostPlace, err: unknown, text: string): void {
+    if (this.places.length > 1 && !this.closed) this.options.log.error({ volume: name, err }, text);
+  }
+
+  /** What was in the way may pass: as if the process had been started again. */
+  private again(place: VhostPlace): void {
+    // Whoever has handed a descriptor over has no other one to hand over.
+    if (this.closed || place.socket.startsWith('fd:')) return;
+    const { clock, againMs = AGAIN_MS } = this.options;
+    const timer = clock.after(againMs, () => {
+      this.timers.delete(timer);
+      if (this.closed || this.over) return;
+      void this.begin(place);
+    });
+    this.timers.add(timer);
+  }
+
+  /** Why nothing is served, of all volumes. */
+  private whole(): RawstorError {
+    const [first] = this.failures.values();
+    if (this.places.length === 1) return first!;
+    const texts = [...this.failures].map(([name, { message }]) => `${name}: ${message}`);
+    const { code, hint } = first!;
+    const text = `no volume is served any more: ${texts.join('; ')}`;
+    return new RawstorError(code, text, { where: this.down.join(', '), hint, cause: first });
+  }
 }
 
 /**
@@ -241,5 +195,7 @@ export function placesOf(
       hint: 'give --socket-dir, where each volume has a socket of its own',
     });
   }
+  const twice = names.find((name, i) => names.indexOf(name) !== i);
+  if (twice !== undefined) throw new RawstorError('USAGE', `volume '${twice}' is named twice`);
   return names.map((name) => ({ name, socket: `${directory}/${name}.vhost` }));
 }

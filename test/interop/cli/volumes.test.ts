@@ -1,4 +1,13 @@
-import { closeSync, existsSync, openSync, readFileSync, statSync, writeFileSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  statSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { execa } from 'execa';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -262,6 +271,11 @@ describe('attach and detach', () => {
     const write = 'qemu-io -f raw -c "write -P 9 0 64k" "$uri" >/dev/null && echo "$export"';
     expect(ok(await cluster.volume('attach', 'vm1', '--run', write)).trim()).toBe('vm1');
     expect((await cluster.volume('attach', 'vm1', '--run', 'exit 7')).code).toBe(7);
+    const control = join(cluster.facts.dir, 'nbd-control.sock');
+    const away = `mv '${control}' '${control}.away'; exit 7`;
+    const kept = await cluster.volume('attach', 'vm1', '--run', away);
+    renameSync(`${control}.away`, control);
+    expect(kept).toMatchObject({ code: 7, stderr: expect.stringContaining('was not given back') });
     expect(json(await cluster.volume('info', 'vm1', '--output', 'json')).lease).toBeNull();
     const here = join(cluster.cwd, 'own.sock');
     const read = 'qemu-io -f raw -c "read -P 9 0 64k" "$uri"; echo "$socket"';

@@ -28,14 +28,25 @@ afterEach(async () => {
   rmSync(dir, { recursive: true });
 });
 
-async function start(names: string[], options: { replace?: boolean; path?: string } = {}): Promise<void> {
-  const { replace = false, path } = options;
-  const cluster = await rig.connect('gateway');
+async function start(
+  names: string[],
+  options: { replace?: boolean; path?: string; as?: string } = {},
+): Promise<void> {
+  const { replace = false, path, as = 'gateway' } = options;
+  const cluster = await rig.connect(as);
   clusters.push(cluster);
   const places = names.map((name) => ({ name, socket: path ?? join(dir, `${name}.vhost`) }));
   const { io } = rig;
   gateways.push(
-    await VhostGateway.start({ cluster, io, clock: systemClock, log: silentLogger, places, replace }),
+    await VhostGateway.start({
+      cluster,
+      io,
+      clock: systemClock,
+      log: silentLogger,
+      places,
+      replace,
+      againMs: 100,
+    }),
   );
 }
 
@@ -64,4 +75,50 @@ test('several volumes are taken over together or not at all', async () => {
   await gateways[0]!.done;
   await until(async () => (await session('v')) !== null);
   expect(await session('w')).toBeNull();
+});
+
+test('one volume that is taken away takes no other with it, and comes back when it can', async () => {
+  await start(['v', 'w']);
+  const gateway = gateways[0]!;
+  let failure: unknown = null;
+  void gateway.failed.then((error) => {
+    failure = error;
+  });
+  const before = await session('w');
+  const thief = await rig.connect('thief');
+  clusters.push(thief);
+  const taken = await thief.openVolume('v', { mode: 'write', force: true, holder: 'thief' });
+  await until(() => gateway.down.includes('v'));
+  expect(gateway.down).toEqual(['v']);
+  expect(await session('w')).toBe(before);
+  expect(failure).toBeNull();
+  await taken.close();
+  await until(() => gateway.down.length === 0);
+  expect(await session('v')).not.toBeNull();
+  expect(await session('w')).toBe(before);
+});
+
+test('a volume that cannot be opened at the start keeps no other down', async () => {
+  await start(['none', 'v']);
+  const gateway = gateways[0]!;
+  expect(gateway.down).toEqual(['none']);
+  expect(await session('v')).not.toBeNull();
+  await rig.create('none', { replicas: 1 });
+  await until(() => gateway.down.length === 0);
+  expect(await session('none')).not.toBeNull();
+});
+
+test('when none is left, it is said which failed', async () => {
+  await expect(start(['none', 'nor-this'])).rejects.toMatchObject({
+    code: 'NOT_FOUND',
+    message: expect.stringMatching(/none: .*; nor-this: /),
+    where: 'none, nor-this',
+  });
+  await start(['v', 'w']);
+  const thief = await rig.connect('thief');
+  clusters.push(thief);
+  for (const name of ['v', 'w'])
+    await thief.openVolume(name, { mode: 'write', force: true, holder: 'thief' });
+  const error = await gateways[0]!.failed;
+  expect(error).toMatchObject({ code: 'FENCED', message: expect.stringMatching(/v: .*w: |w: .*v: /) });
 });

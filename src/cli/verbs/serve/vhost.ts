@@ -31,7 +31,8 @@ export const serveVhost = defineVerb<Options>({
     'Each volume is open, and has a socket of its own, as long as this runs. A guest sees it as a virtio block device; its ' +
     'memory has to be shared (QEMU: memory-backend-memfd,share=on). Whoever may connect to the socket can read and ' +
     'write the volume. A process that was killed and is started again finds in the memory that the front-end keeps ' +
-    'for it which requests were under way, and does them again.',
+    'for it which requests were under way, and does them again. A volume that cannot be opened, or that another process has ' +
+    'taken, is down by itself and tried again every few seconds; this ends when none is served.',
   arguments: [
     { name: 'volume', help: 'name; VOLUME@SNAPSHOT reads a snapshot', optional: true, variadic: true },
   ],
@@ -114,7 +115,10 @@ export const serveVhost = defineVerb<Options>({
         });
       return { gateway, close };
     };
-    const facts = ({ gateway }: Awaited<ReturnType<typeof start>>) => ({ places: gateway.places });
+    const facts = ({ gateway }: Awaited<ReturnType<typeof start>>) => ({
+      places: gateway.places,
+      ...(gateway.down.length > 0 ? { down: gateway.down } : {}),
+    });
     return await runService(start, {
       log: env.log,
       facts,

@@ -3,7 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { constants, tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import type { Cluster } from '../../../client/index.js';
-import { RawstorError } from '../../../common/errors.js';
+import { asRawstorError, RawstorError } from '../../../common/errors.js';
 import { runService } from '../../../common/lifecycle.js';
 import { defineVerb } from '../../command.js';
 import type { Context } from '../../context.js';
@@ -141,8 +141,20 @@ async function atGateway(
     return 0;
   }
   const code = await runCommand(options.run, place);
-  if (gateway.control !== undefined) await letGo(context, gateway.control, name);
+  const { control } = gateway;
+  if (control !== undefined) await orTold(context, name, () => letGo(context, control, name));
   return code;
+}
+
+/** Whatever becomes of the volume after a command: the command's exit code is what its user asked for. */
+async function orTold(context: Context, name: string, giveBack: () => Promise<void>): Promise<void> {
+  try {
+    await giveBack();
+  } catch (error) {
+    const { code, message, hint } = asRawstorError(error, name);
+    context.warn(`${name} was not given back after the command: ${message} [${code}]`);
+    if (hint !== undefined) context.note(`  ${hint}`);
+  }
 }
 
 /** After a command: but never from under others, such as a guest that was there before. */
@@ -193,7 +205,7 @@ async function fromHere(context: Context, name: string, options: Options): Promi
       try {
         return await runCommand(options.run, { address: gateway.addresses[0]!, name });
       } finally {
-        await gateway.close();
+        await orTold(context, name, () => gateway.close());
       }
     }
     return await runService(

@@ -1,0 +1,196 @@
+import type { BlockDevice } from '../../block/index.js';
+import type { Cluster } from '../../client/index.js';
+import type { Clock } from '../../common/clock.js';
+import type { RawstorError } from '../../common/errors.js';
+import type { Logger } from '../../common/log.js';
+import { DescriptorSocket, type Io } from '../../io/index.js';
+import { Giver, type TakenDevice, takeDevice, VhostServer } from '../../vhost/index.js';
+import { holderAt } from '../gateway/holder.js';
+import { VolumeExports } from '../gateway/volume-exports.js';
+
+/** A volume, or VOLUME@SNAPSHOT to be read, and where it is served: a path, or `fd:N`. */
+export interface VhostPlace {
+  readonly name: string;
+  readonly socket: string;
+}
+
+export interface VhostGatewayOptions {
+  readonly cluster: Cluster;
+  readonly io: Io;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly places: readonly VhostPlace[];
+  readonly queues?: number;
+  /** Where another process has a volume: waits until its guest goes over, instead of BUSY. */
+  readonly standby?: boolean;
+  /** Takes the place of the process that serves these, whose guests go on. */
+  readonly replace?: boolean;
+  /** How long after a failure a volume is tried again, while others are served. Default 5 s. */
+  readonly againMs?: number;
+}
+
+/** One volume as it is served. */
+export interface Served {
+  readonly place: VhostPlace;
+  readonly server: VhostServer;
+  readonly device: BlockDevice;
+  giver: Giver | null;
+  /** Why it can serve no more. */
+  failure: RawstorError | null;
+}
+
+export interface Events {
+  failed(served: Served, error: RawstorError): void;
+  /** Another process serves it now, or nobody can come any more. */
+  gone(served: Served): void;
+}
+
+/** @throws RawstorError when it cannot be opened, or not listened for */
+export async function serve(
+  place: VhostPlace,
+  options: VhostGatewayOptions,
+  events: Events,
+): Promise<Served> {
+  const { socket } = place;
+  let served: Served | null = null;
+  const onGone = () => {
+    if (served !== null) events.gone(served);
+  };
+  // First: a second process on the same socket is the same holder, and would fence the one that serves there.
+  const giver = await listenForTakers(place, options, onGone);
+  try {
+    served = await open(place, options, events, null);
+    try {
+      await begin(served.server, socket);
+    } catch (error) {
+      await drop(served);
+      throw error;
+    }
+  } catch (error) {
+    giver?.close();
+    throw error;
+  }
+  served.giver = giver;
+  if (giver !== null) giver.device = served.server;
+  return served;
+}
+
+/** A descriptor has no place where one could ask for it: null. @throws RawstorError BUSY, USAGE ... */
+async function listenForTakers(
+  { name, socket }: VhostPlace,
+  { clock, log }: VhostGatewayOptions,
+  onGone: () => void,
+): Promise<Giver | null> {
+  if (socket.startsWith('fd:')) return null;
+  return await Giver.listen({ path: controlPathOf(socket), log: log.child({ volume: name }), clock, onGone });
+}
+
+/** All or none: nothing is let go of over there before everything is open here. */
+export async function replaceAll(options: VhostGatewayOptions, events: Events): Promise<Served[]> {
+  const ready: { place: VhostPlace; taken: TakenDevice; served: Served }[] = [];
+  try {
+    for (const place of options.places) {
+      const taken = await takeDevice(controlPathOf(place.socket));
+      try {
+        const served = await open(place, options, events, taken);
+        ready.push({ place, taken, served });
+        served.server.adopt(taken);
+      } catch (error) {
+        taken.abandon();
+        throw error;
+      }
+    }
+  } catch (error) {
+    // Given up there first: who goes on has the volume again at once.
+    for (const { taken } of ready) taken.abandon();
+    for (const { served } of ready) await drop(served);
+    throw error;
+  }
+  const served: Served[] = [];
+  for (const one of ready) {
+    try {
+      await one.taken.confirm();
+      one.served.server.thaw();
+      served.push(one.served);
+    } catch (error) {
+      await drop(one.served);
+      options.log.error({ err: error, volume: one.place.name }, 'not taken over: it stays where it was');
+      if (ready.length === 1) throw error;
+      continue;
+    }
+    try {
+      one.served.giver = await listenForTakers(one.place, options, () => events.gone(one.served));
+      if (one.served.giver !== null) one.served.giver.device = one.served.server;
+    } catch (error) {
+      // Its guest runs here already.
+      options.log.error({ err: error, volume: one.place.name }, 'no process can take the place of this one');
+    }
+  }
+  return served;
+}
+
+async function drop({ server, device }: Served): Promise<void> {
+  server.letGo();
+  await device.close();
+}
+
+/** Where a process asks that is to take the place of the one that serves this socket. */
+export function controlPathOf(socket: string): string {
+  return `${socket}.control`;
+}
+
+async function open(
+  { name, socket }: VhostPlace,
+  { cluster, io, clock, log: common, queues, standby = false }: VhostGatewayOptions,
+  events: Events,
+  taken: TakenDevice | null,
+): Promise<Served> {
+  const log = common.child({ volume: name });
+  let server: VhostServer | null = null;
+  let served: Served | null = null;
+  const state: Pick<Served, 'failure'> = { failure: null };
+  const exports = new VolumeExports({
+    cluster,
+    clock,
+    only: name,
+    holder: () => holderAt('rawstor-vhost', `unix:${socket}`, ownName(socket)),
+    standby,
+    tellsStops: true,
+    // Where the process before goes on after all, it has opened the volume again, and this one opens nothing.
+    ...(taken?.state.after === undefined ? {} : { after: taken.state.after }),
+    onFatal: (_name, error) => {
+      state.failure ??= error;
+      if (served !== null) events.failed(served, error);
+    },
+    onResized: () => server?.configChanged(),
+  });
+  const device = await exports.open(name);
+  const onOver = () => {
+    if (served !== null) events.gone(served);
+  };
+  const more = queues === undefined ? {} : { queues };
+  server = new VhostServer({ io, log, device, serial: name, onOver, ...more });
+  served = Object.assign(state, { place: { name, socket }, server, device, giver: null });
+  return served;
+}
+
+/** No other process has the same: descriptors have the same numbers everywhere. */
+function ownName(socket: string): string {
+  return socket.startsWith('fd:') ? `${socket} of process ${process.pid}` : socket;
+}
+
+/** A descriptor may be of a socket that listens, or of a front-end that is connected already. */
+async function begin(server: VhostServer, socket: string): Promise<void> {
+  const connected = socket.startsWith('fd:') ? DescriptorSocket.inherited(Number(socket.slice(3))) : null;
+  if (connected === null) await server.listen(socket);
+  else server.accept(connected);
+}
+
+/** Closes the volume cleanly. */
+export async function end({ server, device, giver }: Served): Promise<void> {
+  // Who takes the place is let in when this one has closed the volume, which it would fence else.
+  if (giver !== null) giver.device = null;
+  await server.close();
+  await device.close();
+  giver?.close();
+}
