@@ -6,6 +6,7 @@ import type { DirtyTracker } from './dirty.js';
 import type { OstEnvironment } from './environment.js';
 import { type Layers, settleHoles } from './layers/index.js';
 import type { OstObject } from './object.js';
+import { OpenChunks } from './open-chunks.js';
 import { REGIONS_PER_PAGE } from './record-codec.js';
 import type { Records } from './records.js';
 import type { RegionMirror } from './regions.js';
@@ -14,8 +15,6 @@ import type { ChunkName, ChunkStorage } from './storage.js';
 
 /** More versions than an object may have, and fewer than would make keys inexact. */
 const VERSION_FACTOR = 2 ** 29;
-/** Entries looked at to find one to close. */
-const LOOKED_AT = 64;
 
 /** What the cache of chunk files works with. */
 export interface ChunkCacheParts {
@@ -33,19 +32,20 @@ export interface ChunkCacheParts {
 
 /**
  * Opens chunk files when they are needed and creates them at the first write. Beyond a limit, which counts
- * chunks without a file too, idle ones are closed, least recently used first (second chance).
+ * chunks without a file too, some are closed: see OpenChunks.
  */
 export class ChunkCache {
   private readonly parts: ChunkCacheParts;
-  private readonly limit: number;
   private readonly onLoss: (reason: string) => void;
-  private readonly entries: ChunkFile[] = [];
-  private hand = 0;
+  private readonly entries: OpenChunks;
 
   constructor(parts: ChunkCacheParts, limit: number, onLoss: (reason: string) => void) {
     this.parts = parts;
-    this.limit = limit;
     this.onLoss = onLoss;
+    this.entries = new OpenChunks(limit, (chunk) => {
+      this.drop(chunk).catch((error) => this.notClosed(error));
+    });
+    parts.storage.onShort = () => this.entries.relieve();
   }
 
   /** The chunk's entry, its file being opened where that is new. */
@@ -58,16 +58,16 @@ export class ChunkCache {
         this.onLoss(`fdatasync failed with errno ${-errno}`),
       );
       object.chunks.set(key, chunk);
-      chunk.index = this.entries.push(chunk) - 1;
+      this.entries.add(chunk);
       this.openFile(chunk, false);
-      if (this.entries.length > this.limit) this.evict();
+      if (this.entries.tooMany) this.entries.evict();
     }
     return chunk;
   }
 
   /** Those that are in use now, for who drops their pages: then blocks that were not on disk are of what lies below again. */
   *open(): Generator<{ objectId: string; name: ChunkName }> {
-    for (const entry of [...this.entries]) {
+    for (const entry of this.entries) {
       const { object, chunk, version } = entry;
       yield { objectId: object.record.id, name: { chunk, version } };
       this.parts.layers.maps.forgetAll(entry);
@@ -99,7 +99,7 @@ export class ChunkCache {
     const { retired, holders, above, sync, dirt } = chunk;
     // A sync or writeback that began before holds nothing, and may be of one of them.
     if (retired.length > 0 && holders <= above.size && !sync.running && dirt.idle) this.closeRetired(chunk);
-    if (this.entries.length > this.limit && chunk.idle) this.evict();
+    if (this.entries.tooMany && chunk.idle) this.entries.evict();
   }
 
   /** Flushes and closes a chunk that nobody uses; false when what was written may be lost. */
@@ -151,20 +151,6 @@ export class ChunkCache {
     if (chunk.state === ChunkState.OPENING) this.openBelow(chunk);
   }
 
-  /** Closes one of the next few if it can; while those are busy there are more than the limit. */
-  private evict(): void {
-    for (let tries = LOOKED_AT; tries > 0; tries--) {
-      if (this.hand >= this.entries.length) this.hand = 0;
-      const chunk = this.entries[this.hand]!;
-      if (!chunk.used && chunk.idle) {
-        this.drop(chunk).catch((error) => this.notClosed(error));
-        return;
-      }
-      chunk.used = false;
-      this.hand++;
-    }
-  }
-
   private async drop(chunk: ChunkFile): Promise<void> {
     if (chunk.state === ChunkState.CLOSED) return;
     const { file, below } = chunk;
@@ -195,10 +181,7 @@ export class ChunkCache {
 
   private remove(chunk: ChunkFile): void {
     chunk.object.chunks.delete(chunk.chunk * VERSION_FACTOR + chunk.version);
-    const last = this.entries.pop()!;
-    if (last === chunk) return;
-    this.entries[chunk.index] = last;
-    last.index = chunk.index;
+    this.entries.remove(chunk);
   }
 
   private openFile(chunk: ChunkFile, create: boolean): void {

@@ -15,6 +15,7 @@ import { Damage } from './checksums/damage.js';
 import { Integrity } from './checksums/integrity.js';
 import { ChunkCache } from './chunk-cache.js';
 import { DeferredAnswers } from './deferred-answers.js';
+import { openFilesWithin } from './descriptors.js';
 import { DirtyTracker } from './dirty.js';
 import { DirtyWatch } from './dirty-watch.js';
 import type { OstEnvironment } from './environment.js';
@@ -81,7 +82,7 @@ export class OstCore {
     this.boot = new Boot(env, storage, records, () => this.chunks.open());
     this.layers = new Layers(this, tuning.layerMaps);
     this.attaching = new Attaching(this);
-    this.chunks = new ChunkCache(this, tuning.openFiles, (reason) => this.lose(reason));
+    this.chunks = new ChunkCache(this, openFilesWithin(tuning.openFiles), (reason) => this.lose(reason));
     this.removal = new Removal(this);
     this.damage = new Damage(env.log, records, (changes) => this.commit(changes));
     this.integrity = tuning.checksums ? new Integrity(this, tuning) : null;

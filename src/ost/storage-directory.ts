@@ -21,6 +21,7 @@ const LOSS_FILE = 'lost-writes';
  */
 export class DirectoryStorage implements ChunkStorage {
   readonly where: string;
+  onShort: () => void = () => {};
   private readonly io: Io;
 
   constructor(io: Io, root: string) {
@@ -31,7 +32,10 @@ export class DirectoryStorage implements ChunkStorage {
   async open(objectId: string, name: ChunkName, create: boolean): Promise<IoFile | null> {
     const path = this.path(objectId, name);
     const openIt = (mayCreate: boolean) =>
-      whenThereAreDescriptors(() => this.io.openFile(path, { create: mayCreate }));
+      whenThereAreDescriptors(
+        () => this.io.openFile(path, { create: mayCreate }),
+        () => this.onShort(),
+      );
     try {
       return await openIt(create);
     } catch (error) {
@@ -198,16 +202,24 @@ function parseChunkName(entry: string): ChunkName | null {
 
 /** Time for descriptors to come free. */
 const RETRY_MS = 100;
-const TRIES = 20;
+const TRIES = 50;
 const SHORT = new Set(['EMFILE', 'ENFILE', 'ENOMEM']);
 
 /** Opens something, again where descriptors are short, which may pass. @throws as `work` does */
-async function whenThereAreDescriptors<T>(work: () => Promise<T>): Promise<T> {
+async function whenThereAreDescriptors<T>(work: () => Promise<T>, onShort = () => {}): Promise<T> {
   for (let left = TRIES; ; left--) {
     try {
       return await work();
     } catch (error) {
-      if (left === 0 || !SHORT.has(codeOf(error))) throw error;
+      if (!SHORT.has(codeOf(error))) throw error;
+      if (left === 0) {
+        throw new RawstorError('LIMIT', 'this OST has too many files open, all of them in use', {
+          where: asRawstorError(error).where,
+          hint: 'raise LimitNOFILE of its service (`ulimit -n`); volumes with many snapshots need a descriptor for each of them',
+          cause: error,
+        });
+      }
+      onShort();
       await systemClock.sleep(RETRY_MS);
     }
   }

@@ -23,6 +23,8 @@ export interface StorageUsage {
 export interface ChunkStorage {
   /** For messages. */
   readonly where: string;
+  /** Called while a file cannot be opened because too many are open. */
+  onShort?: () => void;
   /** Answers null when the file does not exist and is not to be created. A new directory entry is not durable yet. */
   open(objectId: string, name: ChunkName, create: boolean): Promise<IoFile | null>;
   /**

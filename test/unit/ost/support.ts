@@ -102,10 +102,15 @@ export class OstProcess {
   }
 
   /** Fails with a ProcessEnd when it does not come up. */
-  static async start(dir: string, env: Record<string, string> = {}): Promise<OstProcess> {
+  static async start(
+    dir: string,
+    env: Record<string, string> = {},
+    by: readonly string[] = [],
+  ): Promise<OstProcess> {
     const fixture = fileURLToPath(new URL('../../fixtures/ost-process.ts', import.meta.url));
     const address = `unix:${temporaryDirectory()}/ost.sock`;
-    const child = spawn(process.execPath, ['--import', 'tsx', fixture, dir, address], {
+    const [program, ...args] = [...by, process.execPath, '--import', 'tsx', fixture, dir, address];
+    const child = spawn(program!, args, {
       stdio: ['ignore', 'pipe', 'pipe'],
       env: { ...process.env, ...env },
     });
