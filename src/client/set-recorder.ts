@@ -163,15 +163,13 @@ export class SetRecorder {
     const { lastSeal, lossWallMs, members } = object;
     const set = { epoch: object.epoch, members, joining, versions: versionsOf(object) };
     const outdated = (member: Member) => member.keptEpoch < state.recordEpoch;
-    // One that is being resynced has to know the head that it is written to; one that must not look as if it had kept all learns it with
-    // its next attach.
-    const told = state.members.filter(
-      (member) => member.inSync || (member.attached && !member.older && outdated(member)),
-    );
+    // One that is being resynced has to know the head that it is written to.
+    const told = state.members.filter((member) => member.inSync || (member.attached && outdated(member)));
     const stored = await Promise.all(
       told.map(async (member) => {
         const { peer } = member;
-        if (peer === null) return !member.inSync;
+        // One that was put back from an older copy must not look as if it had kept all: it learns the head with its next attach.
+        if (peer === null || member.older) return !member.inSync;
         try {
           const withRecord = outdated(member) ? { object: recordOf(object) } : {};
           const kept = { set, lastSeal, lossWallMs, ...withRecord };

@@ -48,7 +48,7 @@ export function changeMembers(
   checkKnown(object, request.members);
   const wished = new Map(request.members.map((m) => [m.ostId, m]));
   const lastSeal = request.loss ? sealAfterLoss(object, wished) : object.lastSeal;
-  const members = nextMembers(object, wished, lastSeal);
+  const members = nextMembers(object, wished, lastSeal, request.loss);
   checkSurvivors(object, members, request.loss || isRebuilt(stored));
   const lossWallMs = request.loss ? (stored.lossWallMs ?? nowWallMs) : stored.lossWallMs;
   const lossEpoch = request.loss ? { lossEpoch: nextEpoch(object) } : {};

@@ -22,8 +22,9 @@ export function nextMembers(
   object: ObjectRecord,
   wished: ReadonlyMap<string, Member>,
   lastSeal: number,
+  loss = false,
 ): Member[] {
-  const members = object.members.map((was) => nextMember(was, wished.get(was.ostId), lastSeal));
+  const members = object.members.map((was) => nextMember(was, wished.get(was.ostId), lastSeal, loss));
   for (const { ostId } of object.map.pool) {
     if (object.members.some((m) => m.ostId === ostId)) continue;
     // New to the object: all of it may differ.
@@ -33,9 +34,12 @@ export function nextMembers(
   return members;
 }
 
-export function nextMember(was: Member, wish: Member | undefined, lastSeal: number): Member {
+/** @param loss it may stay in sync although it has lost what it had kept */
+export function nextMember(was: Member, wish: Member | undefined, lastSeal: number, loss = false): Member {
   const { ostId } = was;
-  const keptEpoch = wish?.keptEpoch ?? was.keptEpoch;
+  // One that is about to be dropped for that has to be known by it until it is.
+  const stays = !loss && was.state === 'in-sync' && wish?.state === 'in-sync';
+  const keptEpoch = stays ? laterOf(was, wish) : (wish?.keptEpoch ?? was.keptEpoch);
   const kept = keptEpoch === undefined ? {} : { keptEpoch };
   if (wish?.state !== 'in-sync') {
     const bootId = wish?.bootId ?? was.bootId;
@@ -51,16 +55,21 @@ export function nextMember(was: Member, wish: Member | undefined, lastSeal: numb
 
 /**
  * With what each is told to have kept. One that has lost what it had kept is an older copy of itself: while it is stale, all of it may
- * differ.
+ * differ; while it is in sync it is told from that, and has to be dropped.
  */
 export function withKept(members: readonly Member[], told: readonly Member[] | undefined): Member[] {
-  const kept = new Map(told?.map(({ ostId, keptEpoch }) => [ostId, keptEpoch]));
+  const wishes = new Map(told?.map((member) => [member.ostId, member]));
   return members.map((was) => {
-    const keptEpoch = kept.get(was.ostId) ?? was.keptEpoch;
+    const wish = wishes.get(was.ostId);
+    const keptEpoch = was.state === 'in-sync' ? laterOf(was, wish) : (wish?.keptEpoch ?? was.keptEpoch);
     if (keptEpoch === undefined) return was;
     const staleSince = hasForgotten(was, keptEpoch) ? 0 : was.staleSince;
     return { ...was, staleSince, keptEpoch };
   });
+}
+
+function laterOf(was: Member, wish: Member | undefined): number | undefined {
+  return hasForgotten(was, wish?.keptEpoch) ? was.keptEpoch : (wish?.keptEpoch ?? was.keptEpoch);
 }
 
 const hasForgotten = (was: Member, keptEpoch: number | undefined): boolean =>

@@ -162,7 +162,7 @@ export class Audit {
     // What a version shows is in several files then; what comes of it is read in the end.
     if (cluster.snapshots !== null) return;
     cluster.eachReplica(object, 'durable', (block, bytes, node) => {
-      if (cluster.rot?.isRotten(block, node)) return;
+      if (cluster.rot?.isRotten(block, node) || cluster.olderCopies?.isOlder(node)) return;
       cluster.oracle.checkDurable(block, floors, bytes, node.name);
     });
   }

@@ -14,6 +14,7 @@ import { Moves } from './moves.js';
 import { MovingGuest } from './moving-guest.js';
 import { Network } from './network.js';
 import { Next } from './next.js';
+import { OlderCopies } from './older-copies.js';
 import { BLOCK_BYTES, Oracle } from './oracle.js';
 import { OstNode } from './ost-node.js';
 import { connectOst } from './peer.js';
@@ -40,6 +41,8 @@ export interface ClusterPlan {
   readonly asksChanged: boolean;
   /** Its guests move from gateway to gateway all along. */
   readonly handOvers: boolean;
+  /** Its OSTs are put back from older copies all along. */
+  readonly olderCopies: boolean;
 }
 
 /** The simulated cluster with its one volume, and the guests that come and go on it. */
@@ -71,6 +74,7 @@ export class Cluster {
   readonly cutAudit: CutAudit | null;
   readonly snapshots: Snapshots | null;
   readonly clones: Clones | null;
+  readonly olderCopies: OlderCopies | null;
   /** A loss is on record that its writer does not know of yet. */
   private lossPending = false;
   private openedEpoch = 0;
@@ -91,6 +95,7 @@ export class Cluster {
     const cutFaults = plan.snapshots ? new CutFaults(this) : null;
     this.mds = new MdsNode(world, (before, after) => {
       if (after.object.id === this.object?.id) {
+        this.olderCopies?.committed(before, after);
         this.audit.committed(before, after);
         this.cutAudit?.committed(before, after);
         cutFaults?.committed(before, after);
@@ -101,6 +106,7 @@ export class Cluster {
     this.oracle = new Oracle(world, this.blockCount);
     this.network.isUp = (name) => this.osts.some((node) => node.name === name && node.serving);
     for (let i = 0; i < plan.osts; i++) new OstNode(world, this.network, this.nodes, i);
+    this.olderCopies = plan.olderCopies && plan.replicas > 1 ? new OlderCopies(this) : null;
   }
 
   readonly offsetOf = (block: number): number =>

@@ -101,6 +101,8 @@ export class SimDisk {
   readonly files = new Map<string, FileData>();
   readonly records = new Map<string, Buffer>();
   lossNote = false;
+  /** Never loses power, nor fails a sync. */
+  steady = false;
 
   constructor(world: World, name: string) {
     this.world = world;
@@ -109,12 +111,14 @@ export class SimDisk {
   }
 
   powerLoss(): void {
+    if (this.steady) return;
     this.kernelBootId = `${this.name}-boot-${++this.boots}`;
     this.remount();
   }
 
   /** The file system has died, and is there again: as after a power loss, but for the kernel. */
   remount(): void {
+    if (this.steady) return;
     const { world } = this;
     this.mount = `mount-${++this.mounts}`;
     this.lossNote = false;
@@ -140,6 +144,30 @@ export class SimDisk {
     this.failedSyncs++;
     this.keepSome(file, 0.5);
     file.dirty.clear();
+  }
+
+  /** All that is on it, as a copy of its files has it. @returns puts that back */
+  copy(): () => void {
+    const files = [...this.files].map(([path, { cached, sizeBytes }]) => ({
+      path,
+      cached: new Map(cached),
+      sizeBytes,
+    }));
+    const records = new Map(this.records);
+    return () => {
+      this.losses++;
+      this.files.clear();
+      for (const { path, cached, sizeBytes } of files) {
+        const file = new FileData();
+        for (const [block, content] of cached) file.change(block, content);
+        file.sizeBytes = sizeBytes;
+        file.sync();
+        file.linked = true;
+        this.files.set(path, file);
+      }
+      this.records.clear();
+      for (const [key, value] of records) this.records.set(key, value);
+    };
   }
 
   delayMs(typicalMs: number): number {

@@ -16,6 +16,7 @@ const { values } = parseArgs({
     snapshots: { type: 'boolean', default: false },
     changed: { type: 'boolean', default: false },
     'hand-overs': { type: 'boolean', default: false },
+    'older-copies': { type: 'boolean', default: false },
     trace: { type: 'boolean', default: false },
     keep: { type: 'boolean', default: false },
     help: { type: 'boolean', default: false },
@@ -25,15 +26,15 @@ const { values } = parseArgs({
 if (values.help) {
   process.stdout.write(
     'npm run sim -- [--from N] [--seeds COUNT | --hours H] [--steps OPERATIONS] [--jobs PROCESSES | --jobs all]\n' +
-      '               [--keep] [--snapshots [--changed] | --hand-overs]    many histories; --keep goes on after five that fail\n' +
-      'npm run sim -- --seed N [--steps OPERATIONS] [--snapshots [--changed] | --hand-overs] [--trace]      one, event by event\n',
+      '               [--keep] [--snapshots [--changed] | --hand-overs] [--older-copies]    many histories; --keep goes on after five that fail\n' +
+      'npm run sim -- --seed N [--steps OPERATIONS] [--snapshots [--changed] | --hand-overs] [--older-copies] [--trace]      one, event by event\n',
   );
   process.exit(0);
 }
 
 const steps = Number(values.steps);
-const { snapshots, changed: asksChanged, 'hand-overs': handOvers } = values;
-const more = `${snapshots ? ' --snapshots' : ''}${asksChanged ? ' --changed' : ''}${handOvers ? ' --hand-overs' : ''}`;
+const { snapshots, changed: asksChanged, 'hand-overs': handOvers, 'older-copies': olderCopies } = values;
+const more = `${snapshots ? ' --snapshots' : ''}${asksChanged ? ' --changed' : ''}${handOvers ? ' --hand-overs' : ''}${olderCopies ? ' --older-copies' : ''}`;
 const out = (text: string) => process.stdout.write(`${text}\n`);
 
 async function one(seed: number): Promise<boolean> {
@@ -43,6 +44,7 @@ async function one(seed: number): Promise<boolean> {
     snapshots,
     asksChanged,
     handOvers,
+    olderCopies,
     ...(values.trace ? { onTrace: out } : {}),
   });
   const { violation, ...rest } = result;
@@ -68,7 +70,7 @@ async function many(): Promise<boolean> {
     const from = Number(values.from) + given;
     const size = Math.min(perBatch, total - given);
     given += size;
-    return { from, count: size, steps, snapshots, asksChanged, handOvers };
+    return { from, count: size, steps, snapshots, asksChanged, handOvers, olderCopies };
   };
   const work = async (run: (batch: Batch) => ReturnType<typeof runBatch>) => {
     for (let batch = next(); batch !== null; batch = next()) {

@@ -15,7 +15,7 @@ const RELOST_MS = 12_000;
  */
 export function loseMds(cluster: Cluster): void {
   const { world, mds } = cluster;
-  if (!mds.process?.alive) return;
+  if (!mds.process?.alive || cluster.olderCopies !== null) return;
   mds.kill();
   mds.rebuilding = true;
   const process = new SimProcess(world, 'rebuilder');

@@ -7,6 +7,7 @@ export interface Batch {
   readonly snapshots?: boolean;
   readonly asksChanged?: boolean;
   readonly handOvers?: boolean;
+  readonly olderCopies?: boolean;
   /** Ends with the first that fails. */
   readonly firstOnly?: boolean;
 }
@@ -29,11 +30,19 @@ export async function runBatch({
   snapshots = false,
   asksChanged = false,
   handOvers = false,
+  olderCopies = false,
   firstOnly,
 }: Batch): Promise<BatchDone> {
   const done: BatchDone = { count, failures: [], counts: {} };
   for (let seed = from; seed < from + count; seed++) {
-    const { violation, counts } = await runSeed({ seed, steps, snapshots, asksChanged, handOvers });
+    const { violation, counts } = await runSeed({
+      seed,
+      steps,
+      snapshots,
+      asksChanged,
+      handOvers,
+      olderCopies,
+    });
     addCounts(done.counts, counts);
     if (violation === null) continue;
     done.failures.push({ seed, violation });

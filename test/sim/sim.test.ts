@@ -23,18 +23,22 @@ const SNAPSHOT_FOUND = [1348, 20_010];
 /** The same of histories whose guests move. */
 const MOVING_FOUND = [16, 25, 29, 174];
 const MOVING_SEEDS = Array.from({ length: LONG ? 1000 : 40 }, (_, i) => i + 1);
+/** The same of histories whose OSTs are put back from older copies. */
+const OLDER_FOUND = [46, 72, 207];
+const OLDER_SEEDS = Array.from({ length: LONG ? 1000 : 40 }, (_, i) => i + 1);
 const SNAPSHOT_SEEDS = Array.from({ length: LONG ? 600 : 30 }, (_, i) => i + 1);
 
 async function run(
   seeds: readonly number[],
-  { snapshots = false, asksChanged = false, handOvers = false } = {},
+  { snapshots = false, asksChanged = false, handOvers = false, olderCopies = false } = {},
 ): Promise<Record<string, number>> {
   const totals: Record<string, number> = {};
   const failed: string[] = [];
   for (const seed of seeds) {
-    const { violation, counts } = await runSeed({ seed, steps: STEPS, snapshots, asksChanged, handOvers });
+    const kind = { snapshots, asksChanged, handOvers, olderCopies };
+    const { violation, counts } = await runSeed({ seed, steps: STEPS, ...kind });
     addCounts(totals, counts);
-    const more = `${snapshots ? ' --snapshots' : ''}${asksChanged ? ' --changed' : ''}${handOvers ? ' --hand-overs' : ''}`;
+    const more = `${snapshots ? ' --snapshots' : ''}${asksChanged ? ' --changed' : ''}${handOvers ? ' --hand-overs' : ''}${olderCopies ? ' --older-copies' : ''}`;
     if (violation !== null)
       failed.push(`npm run sim -- --seed ${seed} --steps ${STEPS}${more}: ${violation}`);
   }
@@ -92,6 +96,17 @@ describe('the simulated cluster', () => {
       }
       for (const what of ['failedMoves', 'movesBack']) {
         expect(totals[what], what).toBeGreaterThan(MOVING_SEEDS.length / 4);
+      }
+    },
+    LONG ? 60 * MINUTES : 8 * MINUTES,
+  );
+
+  it(
+    'tells an OST that was put back from an older copy, and brings it all again',
+    async () => {
+      const totals = await run([...OLDER_FOUND, ...OLDER_SEEDS], { olderCopies: true });
+      for (const what of ['olderCopies', 'olderStaleCopies']) {
+        expect(totals[what], what).toBeGreaterThan(OLDER_SEEDS.length / 4);
       }
     },
     LONG ? 60 * MINUTES : 8 * MINUTES,

@@ -167,7 +167,7 @@ class SimFile implements IoFile {
     const begun = this.disk.world.chance(0.5) ? this.file.begun() : null;
     const { sizeBytes } = this.file;
     this.later(op, 1, () => {
-      if (this.disk.failSyncs > 0 && this.file.dirty.size > 0) {
+      if (this.disk.failSyncs > 0 && !this.disk.steady && this.file.dirty.size > 0) {
         this.disk.failSyncs--;
         this.disk.failSync(this.file);
         return EIO;

@@ -117,8 +117,8 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
       },
       {
         file: 'mds/next-members.ts',
-        from: '  const members = object.members.map((was) => nextMember(was, wished.get(was.ostId), lastSeal));',
-        to: '  const members = object.members.map((was) => nextMember(was, wished.get(was.ostId), object.epoch - 1));',
+        from: '  const members = object.members.map((was) => nextMember(was, wished.get(was.ostId), lastSeal, loss));',
+        to: '  const members = object.members.map((was) => nextMember(was, wished.get(was.ostId), object.epoch - 1, loss));',
       },
     ],
   },

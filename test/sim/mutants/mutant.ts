@@ -7,6 +7,8 @@ export interface Mutant {
   readonly snapshots?: boolean;
   /** Looked for in histories whose guests move from gateway to gateway. */
   readonly handOvers?: boolean;
+  /** Looked for in histories whose OSTs are put back from older copies. */
+  readonly olderCopies?: boolean;
 }
 
 export interface Edit {
@@ -25,8 +27,8 @@ export function applyEdit(source: string, { file, from, to }: Edit, name: string
 }
 
 /** The histories that a mutant is looked for in. */
-export type Kind = Required<Pick<Mutant, 'snapshots' | 'handOvers'>>;
+export type Kind = Required<Pick<Mutant, 'snapshots' | 'handOvers' | 'olderCopies'>>;
 
-export function kindOf({ snapshots = false, handOvers = false }: Mutant): Kind {
-  return { snapshots, handOvers };
+export function kindOf({ snapshots = false, handOvers = false, olderCopies = false }: Mutant): Kind {
+  return { snapshots, handOvers, olderCopies };
 }
