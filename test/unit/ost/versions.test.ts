@@ -6,7 +6,7 @@ const LONG = process.env.RAWSTOR_TEST_LONG === '1';
 
 describe('versions of a chunk', () => {
   it('read as a simple model over random histories of snapshots, clones, rollbacks and removals', async () => {
-    const seeds = Number(process.env.SEEDS ?? (LONG ? 2000 : 60));
+    const seeds = Number(process.env.SEEDS ?? (LONG ? 2000 : 25));
     const first = Number(process.env.SEED ?? 1);
     for (let seed = first; seed < first + seeds; seed++) {
       const history = new VersionHistory(openIo(), temporaryDirectory(), seed);
