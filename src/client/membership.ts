@@ -8,7 +8,7 @@ import type { IoPath } from './io-path.js';
 import { join } from './join.js';
 import { LostMembers } from './lost-members.js';
 import type { Member } from './member.js';
-import { canDrop, changedMembers } from './replica-set.js';
+import { byLack, canDrop, changedMembers } from './replica-set.js';
 import type { RequestQueue } from './request-queue.js';
 import { Sealing } from './sealing.js';
 import { SetRecorder } from './set-recorder.js';
@@ -184,7 +184,7 @@ export class Membership {
     // Decided for all that are lost by now together.
     if (this.lost.members().some((member) => !lost.includes(member))) return;
     const gone = lost.filter((member) => !member.attached);
-    const emptied = lost.filter((member) => member.attached && member.emptied);
+    const emptied = lost.filter((member) => member.attached && member.emptied).sort(byLack);
     const leaving = [...emptied, ...gone];
     if (leaving.length === 0) return this.path.review();
     if (this.droppable(leaving)) return this.drop(leaving);

@@ -114,7 +114,9 @@ class Opening implements MemberOwner {
     const older = this.state.inSyncMembers().some((one) => one.older && !found.drop.has(one.ostId));
     // What rows and journals name was flushed on every member of the set, so of sealed or to be sealed data nothing is lost by that.
     const decision = opened.object.mode === 'immutable' && !older ? { ...found, loss: false } : found;
-    if (decision.loss && options.yields === true) throw notForRepair(opened.object.name);
+    // Of what is only read, nobody else would open it to say so.
+    const mayTell = options.yields !== true || opened.object.mode === 'immutable';
+    if (decision.loss && !mayTell) throw notForRepair(opened.object.name);
     if (decision.loss) await this.outwait();
     await this.record(decision, found.loss);
     if (!opened.wasClean || older) {
@@ -226,6 +228,7 @@ class Opening implements MemberOwner {
       bootId: member.bootId,
       hasNewer: regions.size > 0,
       older: member.older,
+      storedEpoch: member.storedEpoch,
     };
   }
 

@@ -28,6 +28,8 @@ export interface OpenFinding {
   readonly hasNewer: boolean;
   /** It was put back from an older copy of itself. */
   readonly older?: boolean;
+  /** Of the set that it keeps. */
+  readonly storedEpoch?: number;
 }
 
 export interface OpenDecision {
@@ -57,7 +59,8 @@ export function decideOpen(
   const suspect = ({ reachable, recordedBootId, bootId, older = false }: OpenFinding) =>
     reachable && (older || (anyNewer && recordedBootId !== null && !sameBootId(recordedBootId, bootId)));
   const unreachable = findings.filter((finding) => !finding.reachable);
-  const suspects = findings.filter(suspect);
+  // Those first that lack most: of two, one that lost what was not flushed stays, and not one that lacks what was.
+  const suspects = findings.filter(suspect).sort(byLack);
   const drop = new Set<string>();
   const unknown = unheard !== null && unheard.length > 0;
   if (unknown && !acceptLoss) return { drop, loss: false, waitFor: unheard };
@@ -85,6 +88,13 @@ export function decideOpen(
     if (canDrop(object, inSync, more)) drop.add(id);
   }
   return { drop, loss: true, waitFor: [] };
+}
+
+type Lacking = Pick<OpenFinding, 'older' | 'storedEpoch'>;
+
+/** Who was put back from an older copy first, and of these the oldest. */
+export function byLack(a: Lacking, b: Lacking): number {
+  return Number(b.older === true) - Number(a.older === true) || (a.storedEpoch ?? 0) - (b.storedEpoch ?? 0);
 }
 
 /** The members as recorded after a change. `staleSince` of the newly dropped is set by the MDS. */

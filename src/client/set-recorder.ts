@@ -44,7 +44,7 @@ export class SetRecorder {
         sessionEpoch: state.sessionEpoch,
         expectedEpoch: object.epoch,
         requestId: newId(),
-        members: withKept(state, members),
+        members: withKept(state, members, loss),
         ...this.forRebuilt(),
         loss,
         ...(adopt === null ? {} : { adopt: adopt.id }),
@@ -54,7 +54,7 @@ export class SetRecorder {
     onAnswer();
     const since = object.lastSeal + 1;
     const stale = new Set(object.members.filter((member) => member.state === 'stale').map((m) => m.ostId));
-    const recorded = withKept(state, members).map((member) => {
+    const recorded = withKept(state, members, loss).map((member) => {
       if (member.state !== 'stale') return member;
       if (state.member(member.ostId)?.older === true) return { ...member, staleSince: 0 };
       return stale.has(member.ostId) ? member : { ...member, staleSince: since };
@@ -138,6 +138,17 @@ export class SetRecorder {
     return Math.max(0, ...(await Promise.all(marked)));
   }
 
+  /** The record alone, without the set. @returns whether nothing waits for it */
+  private async tellHead(member: Member): Promise<boolean> {
+    const { object, recordEpoch } = this.state;
+    if (member.inSync || member.keptEpoch >= recordEpoch) return !member.inSync;
+    await member.peer?.call('ost.keepObject', { object: recordOf(object) }, 5000).then(
+      () => member.keeps(object),
+      () => member.peer?.destroy(),
+    );
+    return true;
+  }
+
   /** What an MDS that was rebuilt from older records does not know. */
   private forRebuilt(): { versions: ObjectVersions; map?: ChunkMap } {
     const { object, tookMap } = this.state;
@@ -168,8 +179,9 @@ export class SetRecorder {
     const stored = await Promise.all(
       told.map(async (member) => {
         const { peer } = member;
-        // One that was put back from an older copy must not look as if it had kept all: it learns the head with its next attach.
-        if (peer === null || member.older) return !member.inSync;
+        if (peer === null) return !member.inSync;
+        // One that was put back from an older copy must not look as if it had kept all.
+        if (member.older) return this.tellHead(member);
         try {
           const withRecord = outdated(member) ? { object: recordOf(object) } : {};
           const kept = { set, lastSeal, lossWallMs, ...withRecord };
@@ -197,11 +209,15 @@ function recordOf(object: ObjectInfo): ObjectRecord {
   return record;
 }
 
-/** Records of members, with what each is known to have kept. */
-export function withKept(state: VolumeState, members: readonly MemberRecord[]): MemberRecord[] {
+/**
+ * Records of members, with what each is known to have kept: 0 is said of one that was put back from an older copy, and is dropped for that.
+ * @param loss or stays with it
+ */
+export function withKept(state: VolumeState, members: readonly MemberRecord[], loss = false): MemberRecord[] {
   return members.map((record) => {
     const member = state.member(record.ostId);
     if (member === undefined || (member.storedEpoch === 0 && !member.older)) return { ...record };
-    return { ...record, keptEpoch: member.storedEpoch };
+    const forgot = member.older && (loss || record.state === 'stale');
+    return { ...record, keptEpoch: forgot ? 0 : member.storedEpoch };
   });
 }

@@ -28,6 +28,7 @@ export class VolumeTimers {
   private readonly options: { readOnly: boolean; leaseMs: number };
   private readonly owner: VolumeTimersOwner;
   private readonly timers: Timer[] = [];
+  private ticks: Timer | null = null;
   private unwatch = () => {};
   private retry: Timer | null = null;
   private lastTickAtMs = 0;
@@ -50,7 +51,7 @@ export class VolumeTimers {
   start(): void {
     const { clock, confirmMs, seals } = this.state.env;
     this.lastTickAtMs = clock.nowMs();
-    this.timers.push(clock.every(Math.max(20, confirmMs / 4), () => this.tick()));
+    this.ticks = clock.every(Math.max(20, confirmMs / 4), () => this.tick());
     if (this.options.readOnly) return;
     this.timers.push(clock.every(Math.max(100, this.options.leaseMs / 3), () => this.renew()));
     // The MDS soon lets go of a lease whose connection is lost, and a restarted one knows of none.
@@ -59,11 +60,17 @@ export class VolumeTimers {
     this.timers.push(clock.every(sealPeriodMs, () => this.owner.lookForSeal()));
   }
 
-  stop(): void {
+  /** Nothing is begun any more; but who is silent is given up, or what is under way would not end. */
+  wane(): void {
     for (const timer of this.timers) timer.cancel();
     this.timers.length = 0;
     this.unwatch();
     this.retry?.cancel();
+  }
+
+  stop(): void {
+    this.wane();
+    this.ticks?.cancel();
   }
 
   /** Pings what has not confirmed lately; gives up what is silent. */

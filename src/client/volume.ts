@@ -200,7 +200,7 @@ export class Volume implements BlockDevice, MemberOwner {
     await this.contents.settled();
     if (state.closing) return;
     state.closing = true;
-    this.stopTimers();
+    this.stopTimers('wane');
     this.requests.failStarved();
     let clean = false;
     if (state.fatal === null && !this.readOnly) {
@@ -217,6 +217,7 @@ export class Volume implements BlockDevice, MemberOwner {
       }
     }
     state.fatal ??= this.gone();
+    this.timers.stop();
     if (!this.readOnly) await giveBackSession(this.mds, state, clean);
     for (const member of state.members) member.end(false);
     this.path.failAll(state.fatal);
@@ -236,18 +237,14 @@ export class Volume implements BlockDevice, MemberOwner {
 
   memberEnded(member: Member): void {
     const { state } = this;
-    if (state.fatal !== null || state.closing) {
-      // Nobody will attach it again: what waits for it ends.
-      if (state.fatal !== null) this.path.giveUp(member);
-      if (state.closing && state.fatal === null) this.membership.wake();
-      return;
-    }
-    if (member.inSync || member.counts) this.membership.wake();
-    else {
-      member.receiving = false;
-      this.path.giveUp(member);
-      if (!this.readOnly && state.member(member.ostId) === member) this.resync.start(member);
-    }
+    const ends = state.fatal !== null || state.closing;
+    if (state.fatal === null && (member.required || state.closing)) this.membership.wake();
+    if (!member.required) member.receiving = false;
+    // Nobody attaches it again, or not for what waits for it.
+    if (state.fatal !== null || !member.required) this.path.giveUp(member);
+    if (ends) return;
+    const present = state.member(member.ostId) === member;
+    if (!member.required && present && !this.readOnly) this.resync.start(member);
     this.path.review();
   }
 
@@ -287,8 +284,8 @@ export class Volume implements BlockDevice, MemberOwner {
     this.resync.hurry();
   }
 
-  private stopTimers(): void {
-    this.timers.stop();
+  private stopTimers(how: 'wane' | 'stop' = 'stop'): void {
+    this.timers[how]();
     this.notices.stop();
     this.repair.stop();
   }

@@ -72,8 +72,9 @@ function laterOf(was: Member, wish: Member | undefined): number | undefined {
   return hasForgotten(was, wish?.keptEpoch) ? was.keptEpoch : (wish?.keptEpoch ?? was.keptEpoch);
 }
 
+/** 0 says so whatever is on record: that may be one change behind what its writer knows. */
 const hasForgotten = (was: Member, keptEpoch: number | undefined): boolean =>
-  keptEpoch !== undefined && keptEpoch < (was.keptEpoch ?? 0);
+  keptEpoch !== undefined && (keptEpoch === 0 || keptEpoch < (was.keptEpoch ?? 0));
 
 /**
  * A loss may have made a stale member a source again, or left one in the set that was put back from an older copy. What it

@@ -2,7 +2,7 @@ import type { Clock, Timer } from '../common/clock.js';
 
 interface Waiting {
   readonly sinceMs: number;
-  readonly timer: Timer;
+  readonly timer: Timer | null;
   readonly answer: (isTurn: boolean) => void;
 }
 
@@ -23,18 +23,24 @@ export class CopyTurns {
     this.answerMs = answerMs;
   }
 
-  /** `waitedMs`: before, in vain. True: it is its turn, and `end` follows; false: not yet. */
-  begin(waitedMs: number): Promise<boolean> {
+  /**
+   * @param waitedMs before, in vain; null: by a client of before there was such an answer, which waits
+   * @returns true: it is its turn, and `end` follows; false: not yet
+   */
+  begin(waitedMs: number | null): Promise<boolean> {
     if (this.running < this.limit) {
       this.running++;
       return Promise.resolve(true);
     }
     return new Promise((resolve) => {
-      const timer = this.clock.after(this.answerMs, () => {
-        this.waiting.delete(one);
-        resolve(false);
-      });
-      const one = { sinceMs: this.clock.nowMs() - waitedMs, timer, answer: resolve };
+      const timer =
+        waitedMs === null
+          ? null
+          : this.clock.after(this.answerMs, () => {
+              this.waiting.delete(one);
+              resolve(false);
+            });
+      const one = { sinceMs: this.clock.nowMs() - (waitedMs ?? 0), timer, answer: resolve };
       this.waiting.add(one);
     });
   }
@@ -46,7 +52,7 @@ export class CopyTurns {
     if (first === null) return;
     this.running++;
     this.waiting.delete(first);
-    first.timer.cancel();
+    first.timer?.cancel();
     first.answer(true);
   }
 }

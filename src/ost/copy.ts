@@ -41,7 +41,7 @@ export class CopyEngine {
   /** A source that fails is told by the answer: it says nothing against this OST. @throws RawstorError of this OST */
   async copy(session: Session, asked: Params<'ost.copy'>): Promise<Result<'ost.copy'>> {
     if (session.readOnly) throw new RawstorError('READ_ONLY', 'a reading session cannot be copied to');
-    if (!(await this.turns.begin(asked.waitedMs ?? 0))) {
+    if (!(await this.turns.begin(asked.waitedMs ?? null))) {
       return { copiedBytes: 0, zeroedBytes: 0, sourceStatus: 0, waits: true };
     }
     try {

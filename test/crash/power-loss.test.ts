@@ -70,7 +70,7 @@ const CASES: Record<string, Case> = {
         edits: [
           {
             file: 'client/member.ts',
-            from: 'this.required && this.recordedBootId !== null && !sameBootId(this.recordedBootId, answer.bootId)',
+            from: 'this.recordedBootId !== null && !sameBootId(this.recordedBootId, answer.bootId)',
             to: 'false',
           },
         ],

@@ -132,7 +132,7 @@ export async function orderCopy(
   const { clock } = state.env;
   const orderedMs = clock.nowMs();
   try {
-    let answer = await peer.call('ost.copy', order, COPY_TIMEOUT_MS);
+    let answer = await peer.call('ost.copy', { ...order, waitedMs: 0 }, COPY_TIMEOUT_MS);
     // Behind other copies on a healthy OST, for as long as it takes: each answer says that it lives, and that nothing was begun.
     while (answer.waits === true) {
       if (target.peer !== peer || target.handle !== handle || state.fatal !== null) return 'target';

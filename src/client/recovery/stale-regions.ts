@@ -46,7 +46,7 @@ export async function staleRegions(state: VolumeState, member: Member): Promise<
     if (!source.readable) throw new RawstorError('BUSY', 'a source is away', { where: source.ostId });
     await eachPage(source, member.staleSince, ({ rows }) => take(rows));
   }
-  const trusted = since > (object.lossEpoch ?? 0) && !member.older;
+  const trusted = since > (object.lossEpoch ?? 0);
   for (const [chunk, region] of regions) {
     const got = trusted && copied.has(chunk, region) && !touched.has(chunk, region);
     if (got || !state.placement(chunk).includes(member)) regions.delete(chunk, region);

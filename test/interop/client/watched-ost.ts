@@ -44,7 +44,7 @@ export class WatchedOst implements OstConnector {
       await systemClock.sleep(20);
       throw new RawstorError('UNAVAILABLE', 'the OST is away');
     }
-    const peer = new WatchedPeer(this, await this.reach().connect(ostId, addresses, timeoutMs));
+    const peer = new WatchedPeer(this, ostId, await this.reach().connect(ostId, addresses, timeoutMs));
     this.peers.add(peer);
     return peer;
   }
@@ -83,10 +83,12 @@ class WatchedPeer implements OstPeer {
   readonly local = false;
   held: ChunkOp[] = [];
   private readonly ost: WatchedOst;
+  private readonly ostId: string;
   private readonly peer: OstPeer;
 
-  constructor(ost: WatchedOst, peer: OstPeer) {
+  constructor(ost: WatchedOst, ostId: string, peer: OstPeer) {
     this.ost = ost;
+    this.ostId = ostId;
     this.peer = peer;
   }
 
@@ -118,8 +120,10 @@ class WatchedPeer implements OstPeer {
       if (instead !== undefined) return instead as Result<M>;
     }
     const answer = await this.peer.call(method, withRealSource(method, params), timeoutMs);
-    if (method !== 'ost.attach' || this.ost.losses === 0) return answer;
+    if (method !== 'ost.attach') return answer;
     const { bootId } = answer as { bootId: BootId };
+    realBootIds.set(this.ostId, bootId);
+    if (this.ost.losses === 0) return answer;
     return { ...answer, bootId: { ...bootId, generation: bootId.generation + this.ost.losses } };
   }
 
@@ -159,9 +163,12 @@ class WatchedPeer implements OstPeer {
   }
 }
 
-/** The real source of a copy has lost nothing: it knows its first generation only. */
+/** By OST id, as each has told it when it was attached. */
+const realBootIds = new Map<string, BootId>();
+
+/** The real source of a copy does not know of losses that are only said here. */
 function withRealSource<M extends MethodName>(method: M, params: Params<M>): Params<M> {
   if (method !== 'ost.copy') return params;
-  const { sourceBootId } = params as Params<'ost.copy'>;
-  return { ...params, sourceBootId: { ...sourceBootId, generation: 1 } };
+  const { sourceBootId, sourceOstId } = params as Params<'ost.copy'>;
+  return { ...params, sourceBootId: realBootIds.get(sourceOstId) ?? sourceBootId };
 }

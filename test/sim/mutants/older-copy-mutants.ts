@@ -48,8 +48,8 @@ export const OLDER_COPY_MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: 'client/set-recorder.ts',
-        from: 'if (peer === null || member.older) return !member.inSync;',
-        to: 'if (peer === null) return !member.inSync;',
+        from: '        if (member.older) return this.tellHead(member);\n',
+        to: '',
       },
     ],
   },

@@ -366,3 +366,32 @@ describe('a seal that is the first word of a writer after a rebuild', () => {
     expect((await object()).members.every((member) => member.state === 'in-sync')).toBe(true);
   });
 });
+
+describe('what a member is known to have kept', () => {
+  const kept = (ostId: string, keptEpoch: number, state: Member['state'] = 'in-sync'): Member => ({
+    ...(state === 'in-sync' ? inSync(ostId) : stale(ostId)),
+    keptEpoch,
+  });
+
+  test('one that has lost it is stale since ever, also where that is one change ahead of the record', async () => {
+    await change(pool.map((ostId) => kept(ostId, 5)));
+    await sealAt((await object()).epoch);
+    await change([kept(pool[0]!, 7), kept(pool[1]!, 5), kept(pool[2]!, 0, 'stale')]);
+    expect(await memberOf(pool[2]!)).toMatchObject({ state: 'stale', staleSince: 0, keptEpoch: 0 });
+    await change([kept(pool[0]!, 7), kept(pool[1]!, 4, 'stale'), kept(pool[2]!, 0, 'stale')]);
+    expect(await memberOf(pool[1]!)).toMatchObject({ state: 'stale', staleSince: 0 });
+  });
+
+  test('nothing takes it back from one that is still in the set', async () => {
+    await change(pool.map((ostId) => kept(ostId, 5)));
+    await change([kept(pool[0]!, 7), kept(pool[1]!, 7), kept(pool[2]!, 2)]);
+    expect((await object()).members.map(({ keptEpoch }) => keptEpoch)).toEqual([7, 7, 5]);
+  });
+
+  test('one that stays with a loss takes the last seal back', async () => {
+    await change(pool.map((ostId) => kept(ostId, 5)));
+    await sealAt((await object()).epoch);
+    await change([kept(pool[0]!, 0), stale(pool[1]!), stale(pool[2]!)], { loss: true });
+    expect(await object()).toMatchObject({ lastSeal: 0 });
+  });
+});
