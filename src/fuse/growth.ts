@@ -13,13 +13,24 @@ export function checkFileSize(name: string, fileBytes: number, chunkSizeBytes: n
   if (fileBytes > mostBytes) throw new FileTooLarge(name, fileBytes, mostBytes);
 }
 
-/** Its replicas are being made alike, or what was cut off is being erased: a pause, as for any write. @throws RawstorError */
-export async function growPatiently(clock: Clock, grow: () => Promise<void>): Promise<void> {
+/**
+ * Its replicas are being made alike, or what was cut off is being erased: a pause, as for any write.
+ * @param onWait told why, at the first pause
+ * @throws RawstorError
+ */
+export async function growPatiently(
+  clock: Clock,
+  grow: () => Promise<void>,
+  onWait: (error: unknown) => void,
+): Promise<void> {
+  let waits = false;
   for (const untilMs = clock.nowMs() + PATIENCE_MS; ; ) {
     try {
       return await grow();
     } catch (error) {
       if (asRawstorError(error).code !== 'BUSY' || clock.nowMs() > untilMs) throw error;
+      if (!waits) onWait(error);
+      waits = true;
       await clock.sleep(RETRY_MS);
     }
   }

@@ -34,6 +34,7 @@ export class OpenFile {
   private dirtyToBytes = 0;
   private settling = false;
   private changing = false;
+  private saidToWait = false;
 
   constructor(name: string, info: FileState, parts: OpenFileParts) {
     this.name = name;
@@ -219,9 +220,11 @@ export class OpenFile {
     }
     if (toBytes <= volume.sizeBytes) return;
     const sizeBytes = exactly ? volumeBytes(toBytes) : grownBytes(toBytes, chunkSizeBytes);
-    await growPatiently(this.parts.clock, () =>
-      this.change({ kind: 'resize', sizeBytes, file: this.facts() }),
-    );
+    const grow = () => this.change({ kind: 'resize', sizeBytes, file: this.facts() });
+    await growPatiently(this.parts.clock, grow, (error) => {
+      if (!this.saidToWait) this.warn(error, 'the file cannot grow yet: it is tried again');
+      this.saidToWait = true;
+    });
   }
 
   private async settle(volume: FileVolume): Promise<void> {

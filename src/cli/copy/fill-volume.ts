@@ -12,7 +12,7 @@ import type { ImageSource } from './image-source.js';
 import { importRaw, zeroTail } from './import-raw.js';
 import { importStream, wholeSectors } from './import-stream.js';
 import { paceOf } from './pace.js';
-import { nameForQemu, qemuImg } from './qemu-img.js';
+import { imageArgs, qemuImg } from './qemu-img.js';
 import { withTemporaryExport } from './temporary-export.js';
 
 export interface FillOptions {
@@ -117,18 +117,7 @@ async function fromImage(filling: Filling): Promise<number> {
   } else {
     const env = { io, clock: context.clock, log: context.log };
     await withTemporaryExport(device, opened.object.name, env, (uri) => {
-      const args = [
-        'convert',
-        '-n',
-        '-p',
-        '-W',
-        '-f',
-        source.format,
-        '-O',
-        'raw',
-        nameForQemu(source.path),
-        uri,
-      ];
+      const args = ['convert', '-n', '-p', '-W', '-O', 'raw', ...imageArgs(source), uri];
       if (fresh) args.splice(1, 0, '--target-is-zero');
       if (rate !== undefined) args.splice(1, 0, '-r', String(rate));
       const onPercent = (percent: number) => progress.update((percent / 100) * sizeBytes);

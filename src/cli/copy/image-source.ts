@@ -2,7 +2,7 @@ import { RawstorError } from '../../common/errors.js';
 import { LIMITS } from '../../common/limits.js';
 import { inspectImage } from './image-format.js';
 import { checkAlone, FORMATS, mayNameFiles } from './named-files.js';
-import { checkImage, headOf, isNbdUri, virtualSizeBytes } from './qemu-img.js';
+import { checkImage, headOf, type Image, isNbdUri, virtualSizeBytes } from './qemu-img.js';
 
 /** A file's holes are known; a disk has none to tell; what a pipe will bring is known at its end. */
 export type SourceKind = 'file' | 'disk' | 'nbd' | 'pipe';
@@ -13,6 +13,8 @@ export interface ImageSource {
   /** A path, an NBD URI, or `-`. */
   readonly path: string;
   readonly format: string;
+  /** Other files that it names may be read. */
+  readonly backing: boolean;
   /** Of the disk in it, in whole sectors; null of a pipe. */
   readonly sizeBytes: number | null;
   /** As it is: what the last sector of a raw image lacks is filled with zeros. */
@@ -43,13 +45,13 @@ export async function inspectSource(
   if (isNbdUri(path)) {
     const said = format ?? 'raw';
     if (!backing && mayNameFiles(said)) checkAlone(path, said, await headOf(path, signal));
-    return await measured('nbd', path, said, null, signal);
+    return await measured('nbd', { path, format: said, backing }, null, signal);
   }
   const { format: found, sizeBytes, isDisk, head } = inspectImage(path);
   if (format === undefined) checkGuess(path, found, isDisk);
   const settled = format ?? found;
   if (!backing) checkAlone(path, settled, head);
-  return await measured(isDisk ? 'disk' : 'file', path, settled, sizeBytes, signal);
+  return await measured(isDisk ? 'disk' : 'file', { path, format: settled, backing }, sizeBytes, signal);
 }
 
 /** @throws RawstorError USAGE */
@@ -86,20 +88,20 @@ function pipeSource(format = 'raw'): ImageSource {
       hint: 'send it through a pipe, or name a file',
     });
   }
-  return { kind: 'pipe', path: STANDARD_STREAM, format, sizeBytes: null, imageBytes: null };
+  return { kind: 'pipe', path: STANDARD_STREAM, format, backing: false, sizeBytes: null, imageBytes: null };
 }
 
 async function measured(
   kind: SourceKind,
-  path: string,
-  format: string,
+  image: Image,
   rawBytes: number | null,
   signal: AbortSignal,
 ): Promise<ImageSource> {
+  const { path, format } = image;
   const isPlain = format === 'raw' && rawBytes !== null;
-  const imageBytes = isPlain ? rawBytes : await virtualSizeBytes(path, format, signal);
-  if (format !== 'raw') await checkImage(path, format, signal);
+  const imageBytes = isPlain ? rawBytes : await virtualSizeBytes(image, signal);
+  if (format !== 'raw') await checkImage(image, signal);
   if (imageBytes === 0) throw new RawstorError('BAD_DATA', 'the image is empty', { where: path });
   const sizeBytes = Math.ceil(imageBytes / LIMITS.sectorBytes) * LIMITS.sectorBytes;
-  return { kind, path, format, sizeBytes, imageBytes };
+  return { kind, ...image, sizeBytes, imageBytes };
 }

@@ -78,24 +78,33 @@ function extensionOf(head: Buffer, wanted: number): string | null {
 
 const VMDK_DESCRIPTOR_BYTES = 20 * 512;
 const VMDK_DESCRIPTOR_AT = 0x200;
+const VMDK_PARENT = 'parentFileNameHint';
 
 function ofVmdk(head: Buffer): string[] {
   const magic = head.toString('latin1', 0, 4);
-  // A text, where it is one: what it describes is elsewhere.
-  if (magic !== 'KDMV' && magic !== 'COWD') return descriptor(head, 0, true);
-  const parents = descriptor(head, VMDK_DESCRIPTOR_AT, false);
+  // A text: what it describes is elsewhere.
+  if (magic !== 'KDMV' && magic !== 'COWD') return described(head, 0);
+  const parents = parentOf(head, VMDK_DESCRIPTOR_AT);
   // Without a capacity of its own QEMU goes by the text in it, as if it were a file of its own.
-  const isText = magic === 'KDMV' && head.readBigUInt64LE(12) === 0n;
-  return isText ? [...parents, ...descriptor(head, Number(head.readBigUInt64LE(28)) * 512, true)] : parents;
+  const textAt = magic === 'KDMV' && head.readBigUInt64LE(12) === 0n ? head.readBigUInt64LE(28) : 0n;
+  return textAt === 0n ? parents : [...parents, ...described(head, Number(textAt) * 512)];
 }
 
-function descriptor(head: Buffer, at: number, withExtents: boolean): string[] {
+/** QEMU takes the first that is there, whatever comes after it. */
+function parentOf(head: Buffer, at: number): string[] {
   const text = head.toString('latin1', at, at + VMDK_DESCRIPTOR_BYTES);
-  const found: string[] = [];
-  if (text.includes('parentFileNameHint') && !text.includes('parentFileNameHint=""')) {
-    found.push(/parentFileNameHint="([^"]*)/.exec(text)?.[1] ?? '');
-  }
-  if (!withExtents || !text.includes('createType')) return found;
+  const key = text.indexOf(VMDK_PARENT);
+  if (key < 0) return [];
+  // Two characters later, which it does not look at, to the next quote.
+  const begin = key + VMDK_PARENT.length + 2;
+  const end = text.indexOf('"', begin);
+  return end === begin ? [] : [end < 0 ? '' : text.slice(begin, end)];
+}
+
+/** A descriptor is never alone: it is also read where it says nothing here, and further than is looked at here. */
+function described(head: Buffer, at: number): string[] {
+  const text = head.toString('latin1', at, at + VMDK_DESCRIPTOR_BYTES);
   const extents = [...text.matchAll(/^\s*(?:RW|RDONLY|NOACCESS)\s+\d+\s+\w+\s+"([^"]*)"/gm)];
-  return [...found, ...(extents.length > 0 ? extents.map((extent) => extent[1]!) : [''])];
+  const named = [...parentOf(head, at), ...extents.map((extent) => extent[1]!)];
+  return named.length > 0 ? named : [''];
 }

@@ -70,11 +70,28 @@ export function isNbdUri(text: string): boolean {
 }
 
 /** An image as qemu-img is to be told of it: nothing in a file's name is taken for one of its protocols. */
-export const nameForQemu = (image: string): string => (isNbdUri(image) ? image : resolve(image));
+const nameForQemu = (image: string): string => (isNbdUri(image) ? image : resolve(image));
+
+export interface Image {
+  readonly path: string;
+  readonly format: string;
+  /** Other files that it names may be read. */
+  readonly backing: boolean;
+}
+
+const WITH_BACKING = ['qcow', 'qcow2', 'qed'];
+
+/** An image to read. One that was looked at may be another by now: no backing file is opened all the same. */
+export function imageArgs({ path, format, backing }: Image): string[] {
+  const name = nameForQemu(path);
+  if (backing || !WITH_BACKING.includes(format)) return ['-f', format, name];
+  return [`json:${JSON.stringify({ driver: format, backing: null, 'file.filename': name })}`];
+}
 
 /** Size of the disk inside an image. */
-export async function virtualSizeBytes(path: string, format: string, signal: AbortSignal): Promise<number> {
-  const text = await qemuImg(['info', '--output=json', '-f', format, nameForQemu(path)], { signal });
+export async function virtualSizeBytes(image: Image, signal: AbortSignal): Promise<number> {
+  const { path } = image;
+  const text = await qemuImg(['info', '--output=json', ...imageArgs(image)], { signal });
   const size = (JSON.parse(text) as { 'virtual-size'?: number })['virtual-size'];
   if (typeof size === 'number') return size;
   throw new RawstorError('BAD_DATA', 'qemu-img tells no size of this image', { where: path });
@@ -102,12 +119,10 @@ const NO_CHECK = 63;
  * Refuses an image whose tables are damaged or point past the end of its file: QEMU reads what is cut off as zeros,
  * so that copying it would succeed. @throws RawstorError BAD_DATA
  */
-export async function checkImage(path: string, format: string, signal: AbortSignal): Promise<void> {
+export async function checkImage(image: Image, signal: AbortSignal): Promise<void> {
+  const { path } = image;
   const passing = [0, CORRUPT, LEAKS, NO_CHECK];
-  const text = await qemuImg(['check', '--output=json', '-f', format, nameForQemu(path)], {
-    signal,
-    passing,
-  });
+  const text = await qemuImg(['check', '--output=json', ...imageArgs(image)], { signal, passing });
   // A format without checks answers nothing.
   if (text.trim() === '') return;
   const { corruptions = 0 } = JSON.parse(text) as { corruptions?: number };

@@ -1,7 +1,7 @@
 import type { BlockDevice } from '../../block/index.js';
 import type { Cluster } from '../../client/index.js';
 import type { Clock } from '../../common/clock.js';
-import type { RawstorError } from '../../common/errors.js';
+import { asRawstorError, type RawstorError } from '../../common/errors.js';
 import type { Logger } from '../../common/log.js';
 import { DescriptorSocket, type Io } from '../../io/index.js';
 import { Giver, type TakenDevice, takeDevice, VhostServer } from '../../vhost/index.js';
@@ -85,8 +85,15 @@ async function listenForTakers(
   return await Giver.listen({ path: controlPathOf(socket), log: log.child({ volume: name }), clock, onGone });
 }
 
-/** All or none: nothing is let go of over there before everything is open here. */
-export async function replaceAll(options: VhostGatewayOptions, events: Events): Promise<Served[]> {
+/**
+ * All or none: nothing is let go of over there before everything is open here. Then each for itself: `onFailed` is
+ * told of those that were not given. @throws RawstorError where nothing could be opened
+ */
+export async function replaceAll(
+  options: VhostGatewayOptions,
+  events: Events,
+  onFailed: (place: VhostPlace, error: RawstorError) => void,
+): Promise<Served[]> {
   const ready: { place: VhostPlace; taken: TakenDevice; served: Served }[] = [];
   try {
     for (const place of options.places) {
@@ -114,8 +121,7 @@ export async function replaceAll(options: VhostGatewayOptions, events: Events): 
       served.push(one.served);
     } catch (error) {
       await drop(one.served);
-      options.log.error({ err: error, volume: one.place.name }, 'not taken over: it stays where it was');
-      if (ready.length === 1) throw error;
+      onFailed(one.place, asRawstorError(error, one.place.name));
       continue;
     }
     try {

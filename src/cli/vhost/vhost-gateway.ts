@@ -24,8 +24,11 @@ export class VhostGateway {
   readonly done: Promise<string>;
   private readonly options: VhostGatewayOptions;
   private readonly served: Served[] = [];
-  /** Why volumes are not served, by name. */
+  /** Why volumes are not served, by name: what came first, whatever is in the way of trying again. */
   private readonly failures = new Map<string, RawstorError>();
+  /** What was said last of a volume that is not served. */
+  private readonly saidOf = new Map<string, string>();
+  private readonly beginnings = new Set<Promise<void>>();
   /** Volumes that are being closed. */
   private readonly endings = new Set<Promise<void>>();
   private readonly timers = new Set<Timer>();
@@ -54,12 +57,14 @@ export class VhostGateway {
     const gateway = new VhostGateway(options);
     try {
       if (options.replace === true) {
-        for (const served of await replaceAll(options, gateway.events)) gateway.begun(served);
+        const onFailed = (place: VhostPlace, error: RawstorError) => gateway.note(place, error);
+        for (const served of await replaceAll(options, gateway.events, onFailed)) gateway.begun(served);
       } else {
         await Promise.all(options.places.map((place) => gateway.begin(place)));
       }
       gateway.starting = false;
       if (gateway.served.length === 0 && gateway.failures.size > 0) throw gateway.whole();
+      gateway.lookForTheEnd();
     } catch (error) {
       await gateway.close();
       throw error;
@@ -76,7 +81,9 @@ export class VhostGateway {
   async close(): Promise<void> {
     this.closed = true;
     for (const timer of this.timers) timer.cancel();
-    await Promise.all([...this.served.splice(0).map(end), ...this.endings]);
+    await Promise.all([...this.served.splice(0).map(end), ...this.endings, ...this.beginnings]);
+    // Of those that came back meanwhile.
+    await Promise.all(this.endings);
   }
 
   /** Tries to serve a volume. */
@@ -94,6 +101,7 @@ export class VhostGateway {
 
   private begun(served: Served): void {
     this.served.push(served);
+    this.saidOf.delete(served.place.name);
     if (this.failures.delete(served.place.name)) {
       this.options.log.info({ volume: served.place.name }, 'served again');
     }
@@ -105,6 +113,7 @@ export class VhostGateway {
   private lost(served: Served, error: RawstorError): void {
     if (!this.take(served)) return;
     this.failures.set(served.place.name, error);
+    this.saidOf.set(served.place.name, error.message);
     this.say(served.place, error, 'this volume can be served no more');
     this.ends(served.place, end(served), true);
     this.lookForTheEnd();
@@ -144,9 +153,9 @@ export class VhostGateway {
   }
 
   private note(place: VhostPlace, error: RawstorError): void {
-    const before = this.failures.get(place.name);
-    this.failures.set(place.name, error);
-    if (before?.message !== error.message) this.say(place, error, 'this volume cannot be served');
+    if (!this.failures.has(place.name)) this.failures.set(place.name, error);
+    if (this.saidOf.get(place.name) !== error.message) this.say(place, error, 'this volume cannot be served');
+    this.saidOf.set(place.name, error.message);
     this.again(place);
   }
 
@@ -163,7 +172,8 @@ export class VhostGateway {
     const timer = clock.after(againMs, () => {
       this.timers.delete(timer);
       if (this.closed || this.over) return;
-      void this.begin(place);
+      const beginning = this.begin(place).finally(() => this.beginnings.delete(beginning));
+      this.beginnings.add(beginning);
     });
     this.timers.add(timer);
   }

@@ -91,7 +91,7 @@ describe('an image that cannot be imported leaves no volume', () => {
       77,
       /other files: "disk\.raw" \(over\.qcow2\)[\s\S]*--backing/,
     ],
-    ['another format than it is', ['disk.raw', '--format', 'vmdk'], 65, /disk\.raw/],
+    ['another format than it is', ['disk.raw', '--format', 'vdi'], 65, /disk\.raw/],
     ['larger than --size', ['whole.qcow2', '--size', '16M'], 64, /20971520[\s\S]*16777216/],
     ['on more hosts than there are', ['disk.raw', '--replicas', '3'], 73, /UNSATISFIABLE/],
   ];

@@ -8,7 +8,8 @@ import { begin, ownLoopback, temporaryDirectory, UpCluster, until } from './prog
 
 const MINUTES = 60_000;
 const OTHERS = 0o077;
-const modeOf = (path: string) => statSync(path).mode & 0o777;
+/** Of what has gone meanwhile, as temporary files do: none. */
+const modeOf = (path: string) => (statSync(path, { throwIfNoEntry: false })?.mode ?? 0) & 0o777;
 let umask: number;
 const cleanUps: (() => unknown)[] = [];
 

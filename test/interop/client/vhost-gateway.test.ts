@@ -28,12 +28,19 @@ afterEach(async () => {
   rmSync(dir, { recursive: true });
 });
 
+/** What happens at each opening of a volume. */
+type Around = (open: () => Promise<unknown>) => Promise<unknown>;
+
 async function start(
   names: string[],
-  options: { replace?: boolean; path?: string; as?: string } = {},
+  options: { replace?: boolean; path?: string; as?: string; around?: Around } = {},
 ): Promise<void> {
-  const { replace = false, path, as = 'gateway' } = options;
+  const { replace = false, path, as = 'gateway', around } = options;
   const cluster = await rig.connect(as);
+  if (around !== undefined) {
+    const openMovable = cluster.openMovable.bind(cluster);
+    cluster.openMovable = (...args) => around(() => openMovable(...args)) as ReturnType<typeof openMovable>;
+  }
   clusters.push(cluster);
   const places = names.map((name) => ({ name, socket: path ?? join(dir, `${name}.vhost`) }));
   const { io } = rig;
@@ -96,6 +103,50 @@ test('one volume that is taken away takes no other with it, and comes back when 
   await until(() => gateway.down.length === 0);
   expect(await session('v')).not.toBeNull();
   expect(await session('w')).toBe(before);
+});
+
+test('what is said of a volume is why it was lost, not what is in the way of serving it again', async () => {
+  let refused = 0;
+  const around: Around = (open) =>
+    open().catch((error) => {
+      refused += 1;
+      throw error;
+    });
+  await start(['v', 'w'], { around });
+  const thief = await rig.connect('thief');
+  clusters.push(thief);
+  await thief.openVolume('v', { mode: 'write', force: true, holder: 'thief' });
+  await until(() => refused >= 2);
+  await thief.openVolume('w', { mode: 'write', force: true, holder: 'thief' });
+  expect(await gateways[0]!.failed).toMatchObject({ code: 'FENCED' });
+});
+
+test('a volume that comes back while all is closed is closed too', async () => {
+  let opens = 0;
+  let letOn = () => {};
+  const held = new Promise<void>((resolve) => {
+    letOn = resolve;
+  });
+  const around: Around = async (open) => {
+    opens += 1;
+    if (opens > 2) await held;
+    return await open();
+  };
+  await start(['v', 'w'], { around });
+  const thief = await rig.connect('thief');
+  clusters.push(thief);
+  const taken = await thief.openVolume('v', { mode: 'write', force: true, holder: 'thief' });
+  await until(() => gateways[0]!.down.includes('v'));
+  await taken.close();
+  await until(() => opens === 3);
+  let on = false;
+  setTimeout(() => {
+    on = true;
+    letOn();
+  }, 500);
+  await gateways[0]!.close();
+  expect(on).toBe(true);
+  expect(await session('v')).toBeNull();
 });
 
 test('a volume that cannot be opened at the start keeps no other down', async () => {

@@ -7,7 +7,7 @@ import { MiB } from '../../../src/common/units.js';
 import { begin, UpCluster, until } from '../cli/programs.js';
 import { done } from '../cli/servers.js';
 import { Domain, type DomainOptions } from '../libvirt/domain.js';
-import { Libvirtd } from '../libvirt/libvirtd.js';
+import { HAS_LIBVIRT, Libvirtd } from '../libvirt/libvirtd.js';
 
 /** What `attach --print` tells, taken at its word: by libvirt and by a shell. The guests are booted from the volumes. */
 
@@ -19,6 +19,7 @@ let up: UpCluster;
 let libvirtd: Libvirtd;
 
 beforeAll(async () => {
+  if (!HAS_LIBVIRT) return;
   up = await UpCluster.start();
   const image = join(up.cwd, 'boot.img');
   await execa(MAKE_BOOT_DISK, ['booted-phase', image]);
@@ -66,7 +67,7 @@ async function runDomain(options: DomainOptions): Promise<{ code: number; output
   return { code, output: domain.said };
 }
 
-describe('libvirt', () => {
+describe.skipIf(!HAS_LIBVIRT)('libvirt', () => {
   it.each(['--vhost', '--nbd'])(
     'boots a guest from a volume: %s',
     async (kind) => {
@@ -97,7 +98,7 @@ describe('libvirt', () => {
   );
 });
 
-describe('a shell', () => {
+describe.skipIf(!HAS_LIBVIRT)('a shell', () => {
   it.each(LONG ? ['--vhost', '--nbd'] : ['--vhost'])(
     'boots a guest from a volume: %s',
     async (kind) => {

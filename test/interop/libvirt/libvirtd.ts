@@ -51,10 +51,17 @@ export class Libvirtd {
       inner = Number(found.stdout.split('\n')[0]);
       return inner > 0;
     });
-    await Promise.race([begun, ended]);
-    const libvirtd = new Libvirtd(child as ResultPromise, inner);
-    await Promise.race([until(async () => (await libvirtd.try('uri')).exitCode === 0), ended]);
-    return libvirtd;
+    try {
+      await Promise.race([begun, ended]);
+      const libvirtd = new Libvirtd(child as ResultPromise, inner);
+      await Promise.race([until(async () => (await libvirtd.try('uri')).exitCode === 0), ended]);
+      return libvirtd;
+    } catch (error) {
+      // All in it ends with it.
+      child.kill('SIGKILL');
+      await child;
+      throw error;
+    }
   }
 
   /** What runs a command beside it. */
@@ -83,7 +90,11 @@ export class Libvirtd {
   }
 
   async stop(): Promise<void> {
-    process.kill(this.pid, 'SIGKILL');
+    try {
+      process.kill(this.pid, 'SIGKILL');
+    } catch {
+      // It has ended already.
+    }
     await this.process;
   }
 }

@@ -1,9 +1,10 @@
-import { mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { execa } from 'execa';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type ImageSource, inspectSource, type SourceOptions } from '../../../src/cli/copy/image-source.js';
+import { checkImage, imageArgs, virtualSizeBytes } from '../../../src/cli/copy/qemu-img.js';
 import { KiB, MiB } from '../../../src/common/units.js';
 
 /** An image does not get at other files of this machine: as qemu-img makes them, and as somebody with bad intent does. */
@@ -38,9 +39,23 @@ beforeAll(async () => {
   hidden.writeUInt32LE(1, 4);
   hidden.writeBigUInt64LE(2n, 28);
   hidden.writeBigUInt64LE(4n, 36);
-  const lines = ['# Disk DescriptorFile', 'version=1', 'createType="monolithicFlat"'];
-  hidden.write([...lines, 'RW 128 FLAT "secret" 0', ''].join('\n'), 1024);
+  const begin = ['# Disk DescriptorFile', 'version=1', 'CID=fffffffe', 'parentCID=ffffffff'];
+  const lines = [...begin, 'createType="monolithicFlat"'];
+  const extent = 'RW 128 FLAT "secret" 0';
+  hidden.write([...lines, extent, ''].join('\n'), 1024);
   writeFileSync(path('hidden.vmdk'), hidden);
+  // Where QEMU still reads it, after what is looked at.
+  const comment = `# ${'x'.repeat(20 * KiB)}`;
+  writeFileSync(path('late.vmdk'), [...begin, comment, ...lines.slice(begin.length), extent, ''].join('\n'));
+  const far = Buffer.alloc(4 * MiB);
+  hidden.copy(far, 0, 0, 512);
+  far.writeBigUInt64LE(BigInt((3 * MiB) / 512), 28);
+  hidden.copy(far, 3 * MiB, 1024);
+  writeFileSync(path('far.vmdk'), far);
+  const twice = readFileSync(path('over.vmdk'));
+  const end = twice.indexOf(0, 512);
+  twice.write('\n# parentFileNameHint=""\n', end);
+  writeFileSync(path('twice.vmdk'), twice);
 });
 
 afterAll(() => rmSync(root, { recursive: true }));
@@ -55,13 +70,16 @@ describe('an image that names other files', () => {
     ['monolithicFlat.vmdk', '"monolithicFlat-flat.vmdk"'],
     ['twoGbMaxExtentSparse.vmdk', '"twoGbMaxExtentSparse-s001.vmdk"'],
     ['hidden.vmdk', '"secret"'],
+    ['late.vmdk', 'one without a name'],
+    ['far.vmdk', 'one without a name'],
+    ['twice.vmdk', '"alone.vmdk"'],
   ])('is refused: %s', async (name, named) => {
     const refusal = { code: 'DENIED', message: expect.stringContaining(named), where: path(name) };
     await expect(inspect(name)).rejects.toMatchObject(refusal);
     const format = name.split('.').at(-1)!;
     await expect(inspect(name, { format })).rejects.toMatchObject(refusal);
     expect(await inspect(name, { format: 'raw' })).toMatchObject({ format: 'raw' });
-    if (name === 'hidden.vmdk') return;
+    if (['hidden.vmdk', 'far.vmdk'].includes(name)) return;
     expect(await inspect(name, { backing: true })).toMatchObject({ kind: 'file', format });
   });
 
@@ -106,6 +124,22 @@ describe('an image that is whole in itself', () => {
     }
   });
 });
+
+it.each(['qcow2', 'qcow', 'qed'])(
+  'an image that has got a backing file since has none read: %s',
+  async (format) => {
+    const { signal } = new AbortController();
+    const image = { path: path(`over.${format}`), format, backing: false };
+    const read = async (backing: boolean) => {
+      await qemuImg('convert', '-O', 'raw', ...imageArgs({ ...image, backing }), 'read');
+      return readFileSync(path('read')).includes('secret');
+    };
+    expect(await read(true)).toBe(true);
+    expect(await read(false)).toBe(false);
+    expect(await virtualSizeBytes(image, signal)).toBe(64 * KiB);
+    await checkImage(image, signal);
+  },
+);
 
 it('the name of a file is never taken for one of the protocols of QEMU', async () => {
   const before = process.cwd();
