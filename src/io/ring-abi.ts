@@ -43,3 +43,6 @@ export const IOVEC_BYTES = 16;
 export const MSGHDR_BYTES = 56;
 /** IOV_MAX. */
 export const IOVECS_MAX = 1024;
+
+/** IOSQE_ASYNC of io_uring_enter(2), where an entry has its flags: beside the opcode. */
+export const ALWAYS_ASYNC = 1 << (4 + 8);

@@ -2,13 +2,19 @@ import { loadNative } from '../native/index.js';
 import { EAGAIN, EINTR } from './errno.js';
 import type { MessageDevice } from './message-device.js';
 import type { Ring, RingUser } from './ring.js';
-import { CANCEL_ALL_OF_FD, RingOp } from './ring-abi.js';
-import { fillTransfer, READING, WRITING } from './ring-transfer.js';
+import { ALWAYS_ASYNC, CANCEL_ALL_OF_FD, RingOp } from './ring-abi.js';
+import { fillTransfer, WRITING } from './ring-transfer.js';
 import type { FileOp } from './types.js';
 
 const READ = 0;
 const WRITE = 1;
 const CANCEL = 2;
+
+/**
+ * Never by the thread that submits: the kernel has it read what poll told is there, and where another read was faster by then it sleeps
+ * there until the next message comes, the whole process with it.
+ */
+const READING = { single: RingOp.READ | ALWAYS_ASYNC, gather: RingOp.READV | ALWAYS_ASYNC } as const;
 
 /** Messages through the ring. The descriptor is blocking: then the kernel polls it for a read that finds nothing. */
 export class UringMessages implements MessageDevice, RingUser {
