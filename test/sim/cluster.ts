@@ -8,6 +8,7 @@ import { Clones } from './clones.js';
 import { CutAudit } from './cut-audit.js';
 import { CutFaults } from './cut-faults.js';
 import { Guest } from './guest.js';
+import type { HistoryKind } from './kind.js';
 import { type Load, newLoad } from './load.js';
 import { MdsLink, MdsNode } from './mds-node.js';
 import { Moves } from './moves.js';
@@ -30,19 +31,13 @@ const HEARTBEAT_MS = 2000;
 const COLLECT_MS = 5000;
 const NO_BYTES = Buffer.alloc(BLOCK_BYTES);
 
-export interface ClusterPlan {
+export interface ClusterPlan extends HistoryKind {
   readonly osts: number;
   readonly replicas: number;
   readonly minReplicas: number;
   readonly chunks: number;
   readonly stripeWidth: number | 'all';
   readonly steps: number;
-  readonly snapshots: boolean;
-  readonly asksChanged: boolean;
-  /** Its guests move from gateway to gateway all along. */
-  readonly handOvers: boolean;
-  /** Its OSTs are put back from older copies all along. */
-  readonly olderCopies: boolean;
 }
 
 /** The simulated cluster with its one volume, and the guests that come and go on it. */

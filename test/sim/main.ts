@@ -2,6 +2,7 @@ import { fork } from 'node:child_process';
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { flagsOf, type HistoryKind } from './kind.js';
 import { runSeed } from './run.js';
 import { addCounts, type Batch, runBatch } from './seeds.js';
 
@@ -33,20 +34,17 @@ if (values.help) {
 }
 
 const steps = Number(values.steps);
-const { snapshots, changed: asksChanged, 'hand-overs': handOvers, 'older-copies': olderCopies } = values;
-const more = `${snapshots ? ' --snapshots' : ''}${asksChanged ? ' --changed' : ''}${handOvers ? ' --hand-overs' : ''}${olderCopies ? ' --older-copies' : ''}`;
+const kind: HistoryKind = {
+  snapshots: values.snapshots,
+  asksChanged: values.changed,
+  handOvers: values['hand-overs'],
+  olderCopies: values['older-copies'],
+};
+const more = flagsOf(kind);
 const out = (text: string) => process.stdout.write(`${text}\n`);
 
 async function one(seed: number): Promise<boolean> {
-  const result = await runSeed({
-    seed,
-    steps,
-    snapshots,
-    asksChanged,
-    handOvers,
-    olderCopies,
-    ...(values.trace ? { onTrace: out } : {}),
-  });
+  const result = await runSeed({ seed, steps, ...kind, ...(values.trace ? { onTrace: out } : {}) });
   const { violation, ...rest } = result;
   if (violation !== null) out(`seed ${seed}: ${violation}`);
   out(JSON.stringify(rest));
@@ -70,7 +68,7 @@ async function many(): Promise<boolean> {
     const from = Number(values.from) + given;
     const size = Math.min(perBatch, total - given);
     given += size;
-    return { from, count: size, steps, snapshots, asksChanged, handOvers, olderCopies };
+    return { from, count: size, steps, ...kind };
   };
   const work = async (run: (batch: Batch) => ReturnType<typeof runBatch>) => {
     for (let batch = next(); batch !== null; batch = next()) {

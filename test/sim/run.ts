@@ -1,6 +1,7 @@
 import { seededRandom } from '../../src/common/random.js';
 import { isRebuilt } from '../../src/mds/in-sync-sets.js';
 import { Cluster } from './cluster.js';
+import { type HistoryKind, PLAIN } from './kind.js';
 import { findLeaks } from './leaks.js';
 import { OVER } from './older-copies.js';
 import { loseMds } from './rebuild.js';
@@ -9,17 +10,9 @@ import { Swarm } from './swarm.js';
 import { VersionReader } from './version-reader.js';
 import { outsideReactions, Violation, World } from './world.js';
 
-export interface RunOptions {
+export interface RunOptions extends Partial<HistoryKind> {
   readonly seed: number;
   readonly steps: number;
-  /** Snapshots are taken and removed all along. */
-  readonly snapshots?: boolean;
-  /** With them: guests ask all along what has changed since one. */
-  readonly asksChanged?: boolean;
-  /** Guests move from gateway to gateway all along. Not with snapshots. */
-  readonly handOvers?: boolean;
-  /** OSTs are put back from older copies all along. */
-  readonly olderCopies?: boolean;
   readonly onTrace?: (line: string) => void;
 }
 
@@ -67,10 +60,7 @@ export function runSeed(options: RunOptions): Promise<RunResult> {
   });
 }
 
-function history(
-  world: World,
-  { steps, snapshots = false, asksChanged = false, handOvers = false, olderCopies = false }: RunOptions,
-): void {
+function history(world: World, { seed: _, steps, onTrace: __, ...kind }: RunOptions): void {
   const { random } = world;
   const osts = 2 + random.below(2);
   const replicas = Math.min(osts, world.chance(0.1) ? 1 : world.chance(0.7) ? 2 : 3);
@@ -85,10 +75,8 @@ function history(
     chunks: 8,
     stripeWidth,
     steps,
-    snapshots,
-    asksChanged,
-    handOvers,
-    olderCopies,
+    ...PLAIN,
+    ...kind,
   });
   cluster.start();
   cluster.olderCopies?.begin();

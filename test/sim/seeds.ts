@@ -1,13 +1,10 @@
+import type { HistoryKind } from './kind.js';
 import { runSeed } from './run.js';
 
-export interface Batch {
+export interface Batch extends Partial<HistoryKind> {
   readonly from: number;
   readonly count: number;
   readonly steps: number;
-  readonly snapshots?: boolean;
-  readonly asksChanged?: boolean;
-  readonly handOvers?: boolean;
-  readonly olderCopies?: boolean;
   /** Ends with the first that fails. */
   readonly firstOnly?: boolean;
 }
@@ -23,26 +20,10 @@ export function addCounts(to: Record<string, number>, more: Readonly<Record<stri
 }
 
 /** Seeds one after the other in this process. */
-export async function runBatch({
-  from,
-  count,
-  steps,
-  snapshots = false,
-  asksChanged = false,
-  handOvers = false,
-  olderCopies = false,
-  firstOnly,
-}: Batch): Promise<BatchDone> {
+export async function runBatch({ from, count, firstOnly, ...history }: Batch): Promise<BatchDone> {
   const done: BatchDone = { count, failures: [], counts: {} };
   for (let seed = from; seed < from + count; seed++) {
-    const { violation, counts } = await runSeed({
-      seed,
-      steps,
-      snapshots,
-      asksChanged,
-      handOvers,
-      olderCopies,
-    });
+    const { violation, counts } = await runSeed({ ...history, seed });
     addCounts(done.counts, counts);
     if (violation === null) continue;
     done.failures.push({ seed, violation });

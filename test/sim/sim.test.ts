@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { flagsOf, type HistoryKind } from './kind.js';
 import { runSeed } from './run.js';
 import { addCounts } from './seeds.js';
 
@@ -30,15 +31,14 @@ const SNAPSHOT_SEEDS = Array.from({ length: LONG ? 600 : 30 }, (_, i) => i + 1);
 
 async function run(
   seeds: readonly number[],
-  { snapshots = false, asksChanged = false, handOvers = false, olderCopies = false } = {},
+  kind: Partial<HistoryKind> = {},
 ): Promise<Record<string, number>> {
   const totals: Record<string, number> = {};
   const failed: string[] = [];
   for (const seed of seeds) {
-    const kind = { snapshots, asksChanged, handOvers, olderCopies };
     const { violation, counts } = await runSeed({ seed, steps: STEPS, ...kind });
     addCounts(totals, counts);
-    const more = `${snapshots ? ' --snapshots' : ''}${asksChanged ? ' --changed' : ''}${handOvers ? ' --hand-overs' : ''}${olderCopies ? ' --older-copies' : ''}`;
+    const more = flagsOf(kind);
     if (violation !== null)
       failed.push(`npm run sim -- --seed ${seed} --steps ${STEPS}${more}: ${violation}`);
   }
