@@ -35,6 +35,10 @@ async function takeCopy(index: number): Promise<void> {
 
 async function putBack(index: number): Promise<void> {
   await rig.stopOst(index);
+  await startFromCopy(index);
+}
+
+async function startFromCopy(index: number): Promise<void> {
   await rm(dirOf(index), { recursive: true });
   await rename(`${dirOf(index)}.copy`, dirOf(index));
   await rig.startOst(index);
@@ -117,9 +121,7 @@ describe.each([0, 1])('replica %i is put back from an older copy', (index) => {
     await rig.stopOst(index);
     await write(volume, 8 * MiB, SECOND);
     expect(memberOn(volume, index).state).toBe('stale');
-    await rm(dirOf(index), { recursive: true });
-    await rename(`${dirOf(index)}.copy`, dirOf(index));
-    await rig.startOst(index);
+    await startFromCopy(index);
     await whole(volume);
     await volume.close();
     await expectOnlyOn(index, 'disk', SECOND);

@@ -1,15 +1,15 @@
 import * as sdk from '@aws-sdk/client-s3';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { MiB } from '../../../src/common/units.js';
 import { Buckets } from '../../../src/s3-lite/index.js';
 import { Uploads } from '../../../src/s3-lite/uploads.js';
-import { S3Rig } from './rig.js';
+import { failureOf, S3Rig } from './rig.js';
 
 /** Requests whose answer did not arrive, uploads that end elsewhere, owners that are not whom somebody expects. */
 
 let s3: S3Rig;
 let client: sdk.S3Client;
 const Bucket = 'again';
-const MiB = 1024 * 1024;
 beforeAll(async () => {
   s3 = await S3Rig.start();
   client = s3.client();
@@ -20,11 +20,7 @@ afterAll(async () => {
   await s3.end();
 });
 
-const failure = (command: object) =>
-  client.send(command as never).then(
-    () => '',
-    (error: { name: string }) => error.name,
-  );
+const failure = (command: object) => failureOf(client, command);
 
 async function uploaded(Key: string) {
   const { UploadId } = await client.send(new sdk.CreateMultipartUploadCommand({ Bucket, Key }));

@@ -1,15 +1,15 @@
 import * as sdk from '@aws-sdk/client-s3';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { RawstorError } from '../../../src/common/errors.js';
+import { MiB } from '../../../src/common/units.js';
 import { Buckets } from '../../../src/s3-lite/index.js';
-import { S3Rig } from './rig.js';
+import { failureOf, S3Rig } from './rig.js';
 
 /** What operations do, beyond what they answer: tags, many at once, parts. */
 
 let s3: S3Rig;
 let client: sdk.S3Client;
 const Bucket = 'behaviour';
-const MiB = 1024 * 1024;
 beforeAll(async () => {
   s3 = await S3Rig.start();
   client = s3.client();
@@ -20,11 +20,7 @@ afterAll(async () => {
   await s3.end();
 });
 
-const failure = (command: object) =>
-  client.send(command as never).then(
-    () => '',
-    (error: { name: string }) => error.name,
-  );
+const failure = (command: object) => failureOf(client, command);
 
 test('tags: put, told, counted, taken away; of buckets too', async () => {
   const TagSet = [{ Key: 'a b', Value: 'ü&=' }];

@@ -107,3 +107,11 @@ export class S3Rig {
     await rm(this.files, { recursive: true, force: true });
   }
 }
+
+/** The name of the error that a command of the SDK is answered with; '' where it is none. */
+export function failureOf(client: S3Client, command: object): Promise<string> {
+  return client.send(command as never).then(
+    () => '',
+    (error: { name: string }) => error.name,
+  );
+}
