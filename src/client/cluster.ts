@@ -16,7 +16,8 @@ import { findMds } from './find-mds.js';
 import { givingWay } from './giving-way.js';
 import { type MovableOptions, MovableVolume } from './hand-over/index.js';
 import { KeyRing } from './keys/index.js';
-import { type OpenVolumeOptions, openVolume } from './open.js';
+import { openVolume } from './open.js';
+import type { OpenVolumeOptions } from './open-options.js';
 import type { Patience } from './patience.js';
 import { CopyThrottle } from './recovery/throttle.js';
 import { type RenameOptions, renameVolume } from './rename.js';
@@ -46,6 +47,8 @@ export interface ClusterOptions {
   readonly confirmMs?: number;
   /** After how long of silence an OST is given up, 2000. */
   readonly silenceMs?: number;
+  /** After how long without an answer to an operation one that answers others is given up, 60,000. */
+  readonly stuckMs?: number;
   /** How long replicas may be missing before I/O fails, where a volume's policy is to fail; 5000. */
   readonly degradedGraceMs?: number;
   /** Most that resyncs and moves copy, over all volumes; null for no bound. */
@@ -124,6 +127,7 @@ export class Cluster {
       host: this.options.host ?? '',
       confirmMs: this.options.confirmMs ?? 1000,
       silenceMs: this.options.silenceMs ?? 2000,
+      stuckMs: this.options.stuckMs ?? 60_000,
       degradedGraceMs: this.options.degradedGraceMs ?? 5000,
       seals: { ...DEFAULT_SEAL_TIMES, ...this.options.seals },
     };

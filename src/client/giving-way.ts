@@ -1,5 +1,5 @@
 import type { RawstorError } from '../common/errors.js';
-import type { OpenVolumeOptions } from './open.js';
+import type { OpenVolumeOptions } from './open-options.js';
 import type { Volume } from './volume.js';
 
 /** What opens volumes: a cluster. */

@@ -20,7 +20,7 @@ export {
   wrapBucketKey,
 } from './keys/index.js';
 export { checkMark, marksOf } from './layers.js';
-export type { OpenVolumeOptions } from './open.js';
+export type { OpenVolumeOptions } from './open-options.js';
 export { type Patience, patiently } from './patience.js';
 export { type LockHolder, RangeLocks } from './range-locks.js';
 export { Keeper, type KeeperOptions } from './recovery/keeper.js';

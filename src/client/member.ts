@@ -228,6 +228,11 @@ export class Member {
     return this.pinging || this.sent.size > 0;
   }
 
+  /** When the oldest operation that it has not answered was given to it, Infinity without any. */
+  oldestSentAtMs(): number {
+    return this.peer?.oldestSentAtMs() ?? Number.POSITIVE_INFINITY;
+  }
+
   confirm(sentAtMs: number): void {
     this.answered = true;
     if (sentAtMs > this.confirmedAtMs) this.confirmedAtMs = sentAtMs;

@@ -2,7 +2,7 @@ import { asRawstorError } from '../common/errors.js';
 import type { Result } from '../protocol/messages.js';
 import type { ControlLink } from './control-link.js';
 import { checkWritable } from './immutable/guard.js';
-import type { OpenVolumeOptions } from './open.js';
+import type { OpenVolumeOptions } from './open-options.js';
 
 /** Times somebody else may be faster. */
 const OPEN_TRIES = 5;

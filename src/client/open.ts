@@ -1,9 +1,10 @@
 import { asRawstorError, RawstorError } from '../common/errors.js';
-import { type BootId, type FileFacts, type Member as MemberRecord, sameBootId } from '../protocol/records.js';
+import { type BootId, type Member as MemberRecord, sameBootId } from '../protocol/records.js';
 import type { ControlLink } from './control-link.js';
 import { giveBack } from './give-back.js';
 import { Member, type MemberOwner, unknownOst } from './member.js';
 import { notForRepair, notWhole } from './not-whole.js';
+import type { OpenVolumeOptions } from './open-options.js';
 import { askForSession, type Opened } from './open-session.js';
 import { follow, followVersions, newestStored } from './rebuilt.js';
 import { listRegions } from './recovery/copy.js';
@@ -13,30 +14,6 @@ import { changedMembers, decideOpen, type OpenDecision, type OpenFinding } from 
 import { SetRecorder } from './set-recorder.js';
 import { Volume } from './volume.js';
 import { type VolumeEnvironment, VolumeState } from './volume-state.js';
-
-export interface OpenVolumeOptions {
-  readonly mode: 'write' | 'read';
-  /** Takes the lease from a live holder, which is fenced from then on. */
-  readonly force?: boolean;
-  /** Who holds the lease: the same holder takes it back at once after a crash. */
-  readonly holder?: string;
-  /** Only to repair: whoever else opens gets the lease at once. */
-  readonly yields?: boolean;
-  /** Asks whoever holds it to give way. BUSY all the same, until that one's front-end has stopped. */
-  readonly handOver?: boolean;
-  /** BUSY also where its holder was not heard of for a while, but has not closed it. */
-  readonly ifClosed?: boolean;
-  /** Only if that is still its latest session: CONFLICT where somebody, this holder too, has opened it since. */
-  readonly after?: number;
-  /** To write an immutable object before it is sealed; without it only a repair opens one. */
-  readonly immutable?: boolean;
-  /** Goes on without replicas that may hold newer data: the loss is recorded. */
-  readonly acceptLoss?: boolean;
-  /** What it is as a file at any moment, for snapshots of it. All that was answered before belongs to it. */
-  readonly fileNow?: () => FileFacts | null;
-  /** How long to wait for replicas that may not be given up. */
-  readonly timeoutMs?: number;
-}
 
 const ATTACH_TIMEOUT_MS = 3000;
 const RETRY_MS = 300;
@@ -54,6 +31,7 @@ export async function openVolume(
   holder: string,
 ): Promise<Volume> {
   const opened = await askForSession(mds, ref, options, holder);
+  options.onSession?.(opened.sessionEpoch);
   const opening = new Opening(env, mds, opened, options);
   try {
     return await opening.run();

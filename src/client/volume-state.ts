@@ -29,6 +29,8 @@ export interface VolumeEnvironment {
   readonly confirmMs: number;
   /** A member that answers nothing for this long is given up. */
   readonly silenceMs: number;
+  /** A member that answers, but one operation not for this long, is given up too: its disk does not come back to it. */
+  readonly stuckMs: number;
   /** With policy `error`: I/O waits this long for missing replicas; an OST started again is back by then. */
   readonly degradedGraceMs: number;
   readonly seals: SealTimes;

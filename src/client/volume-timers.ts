@@ -3,6 +3,7 @@ import { asRawstorError, type RawstorError } from '../common/errors.js';
 import type { RecoveryProgress } from '../protocol/object-info.js';
 import type { AskedChange } from '../protocol/version-messages.js';
 import type { ControlLink } from './control-link.js';
+import type { Member } from './member.js';
 import type { MoveNews } from './recovery/move.js';
 import type { VolumeState } from './volume-state.js';
 
@@ -32,6 +33,8 @@ export class VolumeTimers {
   private unwatch = () => {};
   private retry: Timer | null = null;
   private lastTickAtMs = 0;
+  /** This process was stopped or starved until then. */
+  private pausedUntilMs = Number.NEGATIVE_INFINITY;
   private renewing = false;
   /** Asked for while one was on its way, which may have been answered before what it was asked for. */
   private again = false;
@@ -80,6 +83,7 @@ export class VolumeTimers {
     const period = Math.max(20, confirmMs / 4);
     // This process was stopped or starved: that says nothing about the others.
     const ownPause = nowMs - this.lastTickAtMs > period * 3;
+    if (ownPause) this.pausedUntilMs = nowMs;
     this.lastTickAtMs = nowMs;
     for (const member of this.state.members) {
       if (!member.attached) continue;
@@ -87,13 +91,30 @@ export class VolumeTimers {
         member.answered = false;
         member.progressAtMs = nowMs;
       } else if (nowMs - member.progressAtMs > silenceMs) {
-        this.state.env.log.warn({ ostId: member.ostId, silenceMs }, 'an OST answers nothing, it is given up');
-        member.end(true);
+        this.giveUp(member, 'an OST answers nothing, it is given up');
+        continue;
+      }
+      if (this.isStuck(member, nowMs)) {
+        this.giveUp(
+          member,
+          'an OST answers, but not an operation of long ago: its disk is stuck, it is given up',
+        );
         continue;
       }
       if (nowMs - member.confirmedAtMs > confirmMs / 3) member.sendPing();
     }
     this.owner.look();
+  }
+
+  private isStuck(member: Member, nowMs: number): boolean {
+    if (member.sent.size === 0) return false;
+    return nowMs - Math.max(member.oldestSentAtMs(), this.pausedUntilMs) > this.state.env.stuckMs;
+  }
+
+  private giveUp(member: Member, why: string): void {
+    const { log, silenceMs, stuckMs } = this.state.env;
+    log.warn({ ostId: member.ostId, silenceMs, stuckMs }, why);
+    member.end(true);
   }
 
   /** Keeps the lease, and learns where the OSTs are. */

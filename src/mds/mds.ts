@@ -189,7 +189,7 @@ export class Mds {
     return this.serial.run(id, async () => {
       let wasClean = false;
       const next = await this.objects.update(id, (stored) => {
-        checkNoneSince(stored, params.after);
+        checkNoneSince(stored, params);
         if (isOthers(stored, params, this.leases.isHeld(stored)) && !params.force) {
           if (params.handOver === true) this.handOvers.ask(id, params.holder);
           throw busy(stored, 'take it over');

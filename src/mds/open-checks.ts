@@ -7,10 +7,15 @@ import { abandoned } from './version-tree.js';
 
 /**
  * An open names the session before it. Where another came in between, its asker did not know of that one: a process
- * that is dead by now, or one that has asked again. @throws RawstorError CONFLICT
+ * that is dead by now, or one that has asked again. A repair changes nothing that a guest has seen, so one that has run here may come back
+ * after it. @throws RawstorError CONFLICT
  */
-export function checkNoneSince({ session, object }: StoredObject, after: number | undefined): void {
+export function checkNoneSince(
+  { session, object }: StoredObject,
+  { after, yields }: Params<'mds.open'>,
+): void {
   if (after === undefined || after === session.epoch) return;
+  if (yields !== true && session.yields && after === session.servedEpoch) return;
   throw new RawstorError('CONFLICT', `'${session.holder}' has opened it since (session ${session.epoch})`, {
     where: object.name,
   });
@@ -33,9 +38,10 @@ export function withSession(
   { holder, yields = false }: Params<'mds.open'>,
   sinceWallMs: number,
 ): StoredObject {
-  const { object } = stored;
+  const { object, session: before } = stored;
   const epoch = nextEpoch(object);
-  const session = { epoch, open: true, holder, sinceWallMs, yields };
+  const servedEpoch = before.yields ? before.servedEpoch : before.epoch;
+  const session = { epoch, open: true, holder, sinceWallMs, yields, ...(yields ? { servedEpoch } : {}) };
   return { ...stored, clean: false, session, object: { ...object, ...abandoned(object), epoch } };
 }
 

@@ -24,6 +24,8 @@ const sessionSchema = z.object({
   sinceWallMs: z.number(),
   /** Opened only to repair: gives way to whoever opens. */
   yields: z.boolean().default(false),
+  /** Of such a one: epoch of the latest open before it that was for more. */
+  servedEpoch: count.optional(),
 });
 
 /** A change that was recorded, so that the same request, sent again, gets the same answer. */

@@ -62,6 +62,11 @@ class LocalPeer implements OstPeer, SessionHolder {
     io.schedule(this);
   }
 
+  /** Not told: what it has not answered it may still put into this process's memory, so it is never given up. */
+  oldestSentAtMs(): number {
+    return Number.POSITIVE_INFINITY;
+  }
+
   notify(name: string): void {
     this.onEvent?.(name);
   }

@@ -16,6 +16,8 @@ export interface OstPeer {
    * CONNECTION_LOST for all that is unanswered when the peer ends.
    */
   submit(op: ChunkOp): void;
+  /** When the oldest operation that is not answered was given to it, Infinity without any. */
+  oldestSentAtMs(): number;
   /** Ends it; everything unanswered is answered CONNECTION_LOST, then `onClosed` is called. */
   destroy(): void;
   onClosed: ((error: Error | null) => void) | null;

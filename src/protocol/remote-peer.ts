@@ -88,6 +88,12 @@ export class RemotePeer implements OstPeer, BatchTask {
     else this.send(op, this.freeSlots.pop()!);
   }
 
+  oldestSentAtMs(): number {
+    let oldest = this.waiting[0]?.sentAtMs ?? Number.POSITIVE_INFINITY;
+    for (const op of this.inFlight) if (op !== null && op.sentAtMs < oldest) oldest = op.sentAtMs;
+    return oldest;
+  }
+
   destroy(): void {
     this.connection.destroy();
   }

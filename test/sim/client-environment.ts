@@ -25,6 +25,7 @@ export function clientEnvironment(
     host: process.name,
     confirmMs: 1000,
     silenceMs: 2000,
+    stuckMs: 60_000,
     seals: { idleMs: 5000, periodMs: load.sealPeriodMs, leastMs: 200, bytes: 8 * MiB },
     degradedGraceMs: 5000,
   };

@@ -1,6 +1,7 @@
 import { BlockFlag, BlockOp, type BlockRequest } from '../../src/block/device.js';
 import type { Volume } from '../../src/client/index.js';
-import { type OpenVolumeOptions, openVolume } from '../../src/client/open.js';
+import { openVolume } from '../../src/client/open.js';
+import type { OpenVolumeOptions } from '../../src/client/open-options.js';
 import { asRawstorError, type RawstorError } from '../../src/common/errors.js';
 import { REBUILT_HOLDER } from '../../src/mds/rebuild/judge.js';
 import { clientEnvironment } from './client-environment.js';

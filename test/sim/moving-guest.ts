@@ -1,7 +1,8 @@
 import { BlockOp, BlockRequest } from '../../src/block/device.js';
 import { MovableVolume } from '../../src/client/hand-over/index.js';
 import type { Volume } from '../../src/client/index.js';
-import { type OpenVolumeOptions, openVolume } from '../../src/client/open.js';
+import { openVolume } from '../../src/client/open.js';
+import type { OpenVolumeOptions } from '../../src/client/open-options.js';
 import { asRawstorError, RawstorError } from '../../src/common/errors.js';
 import { heapMemory } from '../../src/io/memory.js';
 import { DEFAULT_LEASE_TIMES } from '../../src/mds/leases.js';

@@ -120,6 +120,12 @@ class SimPeer implements OstPeer {
     this.client.io.schedule(this);
   }
 
+  oldestSentAtMs(): number {
+    let oldest = Number.POSITIVE_INFINITY;
+    for (const { sentAtMs } of this.inFlight) oldest = Math.min(oldest, sentAtMs);
+    return oldest;
+  }
+
   destroy(): void {
     if (this.over) return;
     this.pipe.close(0);

@@ -2,7 +2,7 @@ import type { XtsCipher } from '../../block/index.js';
 import type { RawstorError } from '../../common/errors.js';
 import type { Logger } from '../../common/log.js';
 import type { Io } from '../../io/types.js';
-import type { OpenVolumeOptions } from '../open.js';
+import type { OpenVolumeOptions } from '../open-options.js';
 import type { Volume } from '../volume.js';
 import type { StandbyEnvironment } from './standby-reader.js';
 

@@ -1,7 +1,7 @@
 import type { Clock } from '../../common/clock.js';
 import { asRawstorError, type ErrorCode, RawstorError } from '../../common/errors.js';
 import type { Logger } from '../../common/log.js';
-import type { OpenVolumeOptions } from '../open.js';
+import type { OpenVolumeOptions } from '../open-options.js';
 import type { Volume } from '../volume.js';
 import type { StandbyReader } from './standby-reader.js';
 
@@ -47,10 +47,14 @@ export async function takeLease(
   const sinceMs = clock.nowMs();
   let told = false;
   let after = last;
+  // One of here that comes to nothing has shut out nobody else, and written nothing.
+  const onSession = (sessionEpoch: number) => {
+    if (after !== null) after = sessionEpoch;
+  };
   for (let waitMs = FIRST_RETRY_MS; !ended(); waitMs = Math.min(2 * waitMs, RETRY_MAX_MS)) {
     try {
       const more = after === null ? {} : { after };
-      return await openVolume(ref, { mode: 'write', holder, handOver: true, ...more });
+      return await openVolume(ref, { mode: 'write', holder, handOver: true, onSession, ...more });
     } catch (error) {
       const failure = asRawstorError(error, ref);
       if (!LATER.has(failure.code)) throw failure;

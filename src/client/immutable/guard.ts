@@ -1,6 +1,6 @@
 import { RawstorError } from '../../common/errors.js';
 import type { ObjectInfo } from '../../protocol/object-info.js';
-import type { OpenVolumeOptions } from '../open.js';
+import type { OpenVolumeOptions } from '../open-options.js';
 
 /** Nobody writes immutable data but who makes it; repairs and seals change none of it. @throws RawstorError READ_ONLY */
 export function checkWritable({ name, mode }: ObjectInfo, options: OpenVolumeOptions): void {

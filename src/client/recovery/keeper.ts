@@ -5,7 +5,7 @@ import type { Logger } from '../../common/log.js';
 import type { ObjectInfo } from '../../protocol/object-info.js';
 import { mergeable } from '../../protocol/version-messages.js';
 import type { ControlLink } from '../control-link.js';
-import type { OpenVolumeOptions } from '../open.js';
+import type { OpenVolumeOptions } from '../open-options.js';
 import type { Volume } from '../volume.js';
 import { needsRecovery, recoverVolume } from './recover.js';
 

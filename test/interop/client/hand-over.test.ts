@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { BlockOp } from '../../../src/block/device.js';
 import type { Cluster, MovableVolume, Volume } from '../../../src/client/index.js';
+import { RawstorError } from '../../../src/common/errors.js';
 import { seededRandom } from '../../../src/common/random.js';
 import { MiB } from '../../../src/common/units.js';
 import { mapAnonymous } from '../../../src/io/index.js';
@@ -89,6 +90,30 @@ describe('a front-end that tells when it stops', () => {
     expect(a.holds).toBe(false);
     a.rest(false, true);
     await write(a, 0, 2);
+    await expectBytes(a, 0, 2);
+    await a.close();
+  });
+
+  test('goes on after an open of its own that came to nothing, and a repair that another did meanwhile', async () => {
+    const a = await open('a', true);
+    a.rest(false);
+    await write(a, 0, 1);
+    a.rest(true);
+    (a as unknown as { state: { volume: Volume } }).state.volume.onHandOver!(true);
+    await until(async () => !(await holder()));
+    const repair = await rig.cluster.openVolume('v', { mode: 'write', holder: 'repair', yields: true });
+    await repair.close();
+    let failures = 0;
+    for (const ost of rig.watched.values()) {
+      ost.beforeCall = async (method) => {
+        if (method !== 'ost.attach' || failures > 0) return;
+        failures++;
+        throw new RawstorError('FENCED', 'of this test, once');
+      };
+    }
+    a.rest(false, true);
+    await write(a, 0, 2);
+    expect(failures).toBe(1);
     await expectBytes(a, 0, 2);
     await a.close();
   });

@@ -130,8 +130,14 @@ class WatchedPeer implements OstPeer {
   submit(op: ChunkOp): void {
     if (op.opcode !== Opcode.PING) this.ost.seen.push(op.opcode);
     if (op.opcode === Opcode.WRITE) this.ost.tags.push(op.tag);
-    if (this.ost.holds(op)) this.held.push(op);
-    else this.pass(op);
+    if (this.ost.holds(op)) {
+      op.sentAtMs = systemClock.nowMs();
+      this.held.push(op);
+    } else this.pass(op);
+  }
+
+  oldestSentAtMs(): number {
+    return Math.min(this.peer.oldestSentAtMs(), ...this.held.map(({ sentAtMs }) => sentAtMs));
   }
 
   private pass(op: ChunkOp): void {

@@ -53,7 +53,14 @@ function member(number: number, inSync: boolean) {
 function stateOf(members: Member[]): VolumeState {
   const pool = [1, 2].map((number) => ({ ostId: testId(number), weight: 1, domain: `d${number}` }));
   const map = { rule: 'fixed' as const, pool, nearDomain: '', exceptions: [] };
-  const env = { clock: systemClock, log: silentLogger, confirmMs: 1000, silenceMs: 2000, host: '' };
+  const env = {
+    clock: systemClock,
+    log: silentLogger,
+    confirmMs: 1000,
+    silenceMs: 2000,
+    stuckMs: 60_000,
+    host: '',
+  };
   return new VolumeState(
     { ...env, seals: DEFAULT_SEAL_TIMES } as unknown as VolumeEnvironment,
     objectRecord(1, { replicas: 2, map }) as ObjectInfo,
