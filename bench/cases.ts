@@ -43,6 +43,9 @@ export const STRUCTURED_CASES: readonly Case[] = [
 /** Without those of several connections: a guest has one device, here with one queue. */
 export const QUEUE_CASES = CASES.filter(({ connections }) => connections === 1);
 
+/** Of a file that is mounted. */
+export const FILE_CASES = QUEUE_CASES.filter(({ flushEvery }) => flushEvery === undefined);
+
 const named = (...names: string[]) => CASES.filter(({ name }) => names.includes(name));
 
 export const READ_CASES = named('read 4k q1', 'read 4k q32', 'sequential read 1m q4');

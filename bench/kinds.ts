@@ -1,10 +1,20 @@
-import { BESIDE_CASES, CASES, FEW_CASES, QUEUE_CASES, READ_CASES, STRUCTURED_CASES } from './cases.js';
+import {
+  BESIDE_CASES,
+  CASES,
+  FEW_CASES,
+  FILE_CASES,
+  QUEUE_CASES,
+  READ_CASES,
+  STRUCTURED_CASES,
+} from './cases.js';
 import { startRawstorChain } from './ours/chain.js';
 import { startRawstor } from './ours/cluster.js';
 import { startRawstorEncrypted } from './ours/encrypted.js';
+import { startRawstorMount } from './ours/mount.js';
 import { startRawstorBehind } from './ours/resync.js';
 import { startRawstorVhost } from './ours/vhost.js';
 import { startCeph } from './peers/ceph.js';
+import { startNbdfuse, startQsdFuse } from './peers/files.js';
 import { startGluster } from './peers/gluster.js';
 import { startNbdkitFile, startNbdkitLuks } from './peers/nbdkit.js';
 import { startQcow2Chain } from './peers/qcow2-chain.js';
@@ -69,6 +79,15 @@ export const KINDS = {
     ours: startRawstorVhost,
     peers: { qsd: startQsdVhost, 'qsd-uring': startQsdVhostUring, 'qsd-direct': startQsdVhostDirect },
     cases: QUEUE_CASES,
+  },
+  mount: {
+    title: 'A file of a mount, one local copy, by fio with O_DIRECT',
+    copies: 1,
+    pinned: true,
+    long: false,
+    ours: startRawstorMount,
+    peers: { qsd: startQsdFuse, nbdfuse: startNbdfuse },
+    cases: FILE_CASES,
   },
   chain: {
     title: 'NBD, one local copy, blocks spread over eight snapshots',

@@ -9,7 +9,11 @@ import { spawnPinned } from './process.js';
 import type { Case, Sample, Subject } from './types.js';
 
 const SOURCES = fileURLToPath(new URL('load/', import.meta.url));
-const VHOST_LOAD = fileURLToPath(new URL('load/vhost-load.ts', import.meta.url));
+/** By the scheme of the URI; NBD's is compiled. */
+const LOADS = {
+  vhost: fileURLToPath(new URL('load/vhost-load.ts', import.meta.url)),
+  file: fileURLToPath(new URL('load/file-load.ts', import.meta.url)),
+};
 const PROGRAM = fileURLToPath(new URL('../.cache/bench/nbdload', import.meta.url));
 
 export interface LoadReport {
@@ -44,10 +48,9 @@ async function buildLoad(): Promise<string> {
 
 /** Which program loads this kind of server, and what it is called with. */
 async function commandFor(args: readonly string[]): Promise<[string, string[]]> {
-  const isVhost = args.some((arg) => arg.startsWith('uri=vhost:'));
-  return isVhost
-    ? [process.execPath, ['--import', 'tsx', VHOST_LOAD, ...args]]
-    : [await buildLoad(), [...args]];
+  const scheme = /^uri=(\w+):/.exec(args.find((arg) => arg.startsWith('uri=')) ?? '')?.[1];
+  if (scheme !== 'vhost' && scheme !== 'file') return [await buildLoad(), [...args]];
+  return [process.execPath, ['--import', 'tsx', LOADS[scheme], ...args]];
 }
 
 /** Starts the generator; `onLine` gets what it prints before its report. */

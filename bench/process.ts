@@ -1,4 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
+import { readFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { RawstorError } from '../src/common/errors.js';
@@ -12,8 +13,9 @@ export interface ServerProcess {
 }
 
 export interface ServerOptions {
-  /** Where it listens when it is ready. */
-  socketPath: string;
+  /** Where it listens when it is ready; or what else tells that it is. */
+  socketPath?: string;
+  isReady?: () => Promise<boolean>;
   cpu?: number | undefined;
   readyTimeoutMs?: number;
   /** SIGTERM, unless it has nothing to put in order. */
@@ -25,7 +27,7 @@ export interface ServerOptions {
 const running = new Set<ChildProcess>();
 
 /**
- * Starts a server and waits until its Unix socket takes connections.
+ * Starts a server and waits until its Unix socket takes connections, or it is ready otherwise.
  * @throws RawstorError UNAVAILABLE with what it wrote, when it ends or stays silent
  */
 export async function startServer(
@@ -42,7 +44,8 @@ export async function startServer(
   child.once('error', (error) => (failure = error.message));
   child.once('exit', (code, signal) => (failure ??= `ended with ${code ?? signal}`));
   const deadline = performance.now() + (options.readyTimeoutMs ?? READY_TIMEOUT_MS);
-  while (!(await takesConnections(options.socketPath))) {
+  const { isReady = () => takesConnections(options.socketPath!) } = options;
+  while (!(await isReady())) {
     if (failure !== null || performance.now() > deadline) {
       child.kill('SIGKILL');
       const told = said.trim().split('\n').slice(-3).join(' ');
@@ -98,6 +101,11 @@ export async function stopProcess(child: ChildProcess, signal: NodeJS.Signals = 
 /** Ends everything that was started: some have processes of their own to end, so each is asked first. */
 export async function stopAll(): Promise<void> {
   await Promise.all([...running].map((child) => stopProcess(child)));
+}
+
+/** Something is mounted on the file or directory. */
+export async function isMounted(path: string): Promise<boolean> {
+  return (await readFile('/proc/self/mounts', 'utf8')).includes(` ${path} `);
 }
 
 export function takesConnections(socketPath: string): Promise<boolean> {

@@ -1,7 +1,7 @@
 /** A server under measurement, ours or a peer's, with one export. */
 export interface Subject {
   readonly name: string;
-  /** NBD URI of the export; `vhost:PATH` for a vhost-user-blk socket. */
+  /** NBD URI of the export; `vhost:PATH` for a vhost-user-blk socket, `file:PATH` for a file. */
   readonly uri: string;
   /** Its processes; their children are counted along. */
   readonly pids: readonly number[];

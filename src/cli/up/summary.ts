@@ -1,10 +1,10 @@
 import { accessSync, constants } from 'node:fs';
 import { delimiter, join, relative } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { formatSizeBytes } from '../../common/units.js';
 import type { ObjectInfo } from '../../protocol/index.js';
 import { qemuCommand, shellWord } from '../gateway/print.js';
 import { factLines } from '../output.js';
+import { programPath } from '../program-path.js';
 import type { UpPlan } from './plan.js';
 import { s3EnvFile } from './s3-key.js';
 
@@ -67,7 +67,6 @@ function invocation(program: string): string {
       // Not in this one.
     }
   }
-  const compiled = import.meta.url.endsWith('.js');
-  const path = fileURLToPath(new URL(`../${program}.${compiled ? 'js' : 'ts'}`, import.meta.url));
+  const { path, compiled } = programPath(program);
   return `${compiled ? 'node' : 'npx tsx'} ${shellWord(relative(process.cwd(), path))}`;
 }

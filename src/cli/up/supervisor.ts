@@ -1,10 +1,10 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { closeSync, openSync, renameSync, statSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
 import type { Clock, Timer } from '../../common/clock.js';
 import { ERROR_CODES, type ErrorCode, RawstorError } from '../../common/errors.js';
 import type { ChildMessage } from '../../common/lifecycle.js';
 import { MiB } from '../../common/units.js';
+import { programPath } from '../program-path.js';
 import { BackOff } from './back-off.js';
 
 export interface ChildSpec {
@@ -85,7 +85,10 @@ class Child {
     let readyMs = 0;
     let child: ChildProcess;
     try {
-      child = fork(programPath(), args, { stdio: ['ignore', log, log, 'ipc'], env: environment() });
+      child = fork(programPath('rawstor').path, args, {
+        stdio: ['ignore', log, log, 'ipc'],
+        env: environment(),
+      });
     } finally {
       closeSync(log);
     }
@@ -145,12 +148,6 @@ class Child {
       );
     });
   }
-}
-
-/** The program that runs now, compiled or not. */
-function programPath(): string {
-  const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
-  return fileURLToPath(new URL(`../rawstor.${extension}`, import.meta.url));
 }
 
 /** Without what is meant for this process alone. */
