@@ -1,11 +1,6 @@
 import type { ChildProcess } from 'node:child_process';
 import { type LoadReport, startLoad } from './load.js';
-
-/** A time in which nothing was answered, by the monotonic clock. */
-export interface Gap {
-  readonly endMs: number;
-  readonly lengthMs: number;
-}
+import { type Gap, gapOf } from './machine/stillness.js';
 
 /** A load that runs until it is stopped, and tells of every gap of a millisecond and more in its answers. */
 export class LoudLoad {
@@ -28,8 +23,8 @@ export class LoudLoad {
     });
     const all = [...args, 'gaps=1', 'warmup=2', 'seconds=3600'];
     const { child, report } = await startLoad(all, undefined, (line) => {
-      const gap = /^GAP (\d+) (\d+)$/.exec(line);
-      if (gap !== null) gaps.push({ endMs: Number(gap[1]) / 1000, lengthMs: Number(gap[2]) / 1000 });
+      const gap = gapOf(line);
+      if (gap !== null) gaps.push(gap);
       else if (line === 'START') isWarm();
     });
     // It ends before that only when something is wrong.

@@ -38,6 +38,7 @@ export class LmdbStore implements MetadataStore {
   private waiting: Waiting[] = [];
   private committing: Promise<void> | null = null;
   private lastVersion: number;
+  private closed = false;
 
   /** Opens or creates the environment in a directory. @throws RawstorError when it cannot be read */
   constructor(path: string) {
@@ -57,11 +58,13 @@ export class LmdbStore implements MetadataStore {
   }
 
   async get(key: string): Promise<StoreEntry | null> {
+    this.checkOpen();
     const stored = this.database.get(KEY_PREFIX + key);
     return stored === undefined ? null : this.entry(key, stored);
   }
 
   async range(range: StoreRange): Promise<StoreEntry[]> {
+    this.checkOpen();
     const found: StoreEntry[] = [];
     const options = { start: KEY_PREFIX + range.from, end: KEY_PREFIX + range.to, snapshot: true };
     const limited = range.limit === undefined ? options : { ...options, limit: range.limit };
@@ -73,6 +76,7 @@ export class LmdbStore implements MetadataStore {
 
   async transact(transaction: StoreTransaction): Promise<StoreOutcome> {
     checkTransaction(transaction);
+    this.checkOpen();
     const outcome = new Promise<StoreOutcome>((resolve, reject) => {
       this.waiting.push({ transaction, resolve, reject });
     });
@@ -85,8 +89,14 @@ export class LmdbStore implements MetadataStore {
   }
 
   async close(): Promise<void> {
-    await this.committing;
+    while (this.committing !== null) await this.committing;
+    this.closed = true;
     await this.database.close();
+  }
+
+  /** lmdb-js throws where nobody can catch it when it is asked while it closes. @throws RawstorError UNAVAILABLE */
+  private checkOpen(): void {
+    if (this.closed) throw new RawstorError('UNAVAILABLE', 'the metadata is closed', { where: this.path });
   }
 
   private async commitAll(): Promise<void> {

@@ -43,6 +43,7 @@ class LmdbStore implements DurableStore {
   private readonly directory: string;
   private waiting: Waiting[] = [];
   private committing: Promise<void> | null = null;
+  private closed = false;
 
   constructor(db: RootDatabase<Buffer, Buffer>, directory: string) {
     this.db = db;
@@ -50,16 +51,19 @@ class LmdbStore implements DurableStore {
   }
 
   get(key: Buffer): Buffer | undefined {
+    this.checkOpen();
     return this.db.get(key);
   }
 
   range(start: Buffer, end: Buffer, limit: number): { key: Buffer; value: Buffer }[] {
+    this.checkOpen();
     const pairs: { key: Buffer; value: Buffer }[] = [];
     for (const { key, value } of this.db.getRange({ start, end, limit })) pairs.push({ key, value });
     return pairs;
   }
 
-  commit(changes: readonly Change[]): Promise<void> {
+  async commit(changes: readonly Change[]): Promise<void> {
+    this.checkOpen();
     return new Promise((resolve, reject) => {
       this.waiting.push({ changes, resolve, reject });
       this.committing ??= this.commitAll();
@@ -67,12 +71,19 @@ class LmdbStore implements DurableStore {
   }
 
   async close(): Promise<void> {
-    await this.committing;
+    while (this.committing !== null) await this.committing;
+    this.closed = true;
     try {
       await this.db.close();
     } catch (error) {
       throw asRawstorError(error, this.directory);
     }
+  }
+
+  /** lmdb-js throws where nobody can catch it when it is asked while it closes. @throws RawstorError UNAVAILABLE */
+  private checkOpen(): void {
+    if (this.closed)
+      throw new RawstorError('UNAVAILABLE', 'the records are closed', { where: this.directory });
   }
 
   private async commitAll(): Promise<void> {
