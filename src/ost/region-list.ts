@@ -86,7 +86,7 @@ function gather(
     const found = ofChunk(core, sources, chunk, page, room);
     pages.push(...found.pages);
     records += found.records;
-    if (found.more) page += room;
+    if (found.nextPage !== null) page = found.nextPage;
     else {
       chunk = nextChunk(core, sources, chunk + 1);
       page = 0;
@@ -95,20 +95,20 @@ function gather(
   return { pages, next: null };
 }
 
-/** Pages `from` to `from + room` of a chunk, and whether there may be more behind. */
+/** Pages `from` to `from + room` of a chunk, and the first one behind: pages that were never written have no record. */
 function ofChunk(core: OstCore, sources: readonly Source[], chunk: number, from: number, room: number) {
   const merged = new Map<number, Float64Array>();
   const until = from + room;
   let records = 0;
-  let more = false;
+  let nextPage: number | null = null;
   for (const { key, counts } of sources) {
     for (const version of core.records.versions.versionsOf(key, chunk)) {
       if (!counts(version)) continue;
-      for (const row of core.records.versions.versionRegions(key, chunk, version, from, until + 1)) {
-        if (row.page >= until) {
-          more = true;
-          continue;
-        }
+      const [behind] = core.records.scanRegions(key, chunk, version, until, 1);
+      if (behind?.chunk === chunk && behind.version === version) {
+        nextPage = Math.min(nextPage ?? behind.page, behind.page);
+      }
+      for (const row of core.records.versions.versionRegions(key, chunk, version, from, until)) {
         records++;
         const into = merged.get(row.page);
         if (into === undefined) merged.set(row.page, row.epochs);
@@ -117,7 +117,7 @@ function ofChunk(core: OstCore, sources: readonly Source[], chunk: number, from:
     }
   }
   const pages = [...merged].sort(([a], [b]) => a - b).map(([page, epochs]) => ({ chunk, page, epochs }));
-  return { pages, records, more };
+  return { pages, records, nextPage };
 }
 
 function nextChunk(core: OstCore, sources: readonly Source[], from: number): number | null {
