@@ -85,16 +85,16 @@ export class FuseMount {
     const ended = new Promise<RawstorError | null>((done) => {
       end = done;
     });
-    let fd: number;
+    let mounted: { fd: number; blocks: boolean };
     try {
-      fd = await mountFuse({ directory, allowOthers, blockingDevice: io.kind === 'uring' });
+      mounted = await mountFuse({ directory, allowOthers });
     } catch (error) {
       await files.close();
       usage.close();
       lock.release();
       throw error;
     }
-    const device = openMessageDevice(io, fd);
+    const device = openMessageDevice(io, mounted.fd, mounted.blocks);
     const session = new Session({ io, clock, log, device, handlers, onEnd: end });
     session.start();
     return new FuseMount(directory, { session, files, usage, lock, clock, log }, ended);

@@ -11,7 +11,6 @@ export interface MountOptions {
   readonly directory: string;
   /** Others than the user who mounts may look at it. Root always may allow that. */
   readonly allowOthers: boolean;
-  readonly blockingDevice: boolean;
 }
 
 const SOURCE = 'rawstor';
@@ -26,13 +25,13 @@ const EBUSY = 16;
  * fusermount3. What a process that was killed has left there is taken away first.
  * @throws RawstorError BUSY where something of ours is mounted already, DENIED, NOT_FOUND
  */
-export async function mountFuse(options: MountOptions): Promise<number> {
+export async function mountFuse(options: MountOptions): Promise<{ fd: number; blocks: boolean }> {
   const { directory } = options;
   if (rawstorMounts().includes(directory)) await dropDead(directory);
   const stats = asSystem(() => statSync(directory), directory);
   if (!stats.isDirectory()) throw new RawstorError('USAGE', 'it is no directory', { where: directory });
-  if (process.geteuid?.() === 0) return mountAsRoot(options);
-  return await mountByHelper(options);
+  if (process.geteuid?.() === 0) return { fd: mountAsRoot(options), blocks: false };
+  return { fd: await mountByHelper(options), blocks: true };
 }
 
 /**
@@ -48,9 +47,8 @@ export async function unmountFuse(directory: string): Promise<boolean> {
   return false;
 }
 
-function mountAsRoot({ directory, allowOthers, blockingDevice }: MountOptions): number {
-  const flags = constants.O_RDWR | (blockingDevice ? 0 : constants.O_NONBLOCK);
-  const fd = asSystem(() => openSync('/dev/fuse', flags), '/dev/fuse');
+function mountAsRoot({ directory, allowOthers }: MountOptions): number {
+  const fd = asSystem(() => openSync('/dev/fuse', constants.O_RDWR | constants.O_NONBLOCK), '/dev/fuse');
   const [uid, gid] = [process.getuid!(), process.getgid!()];
   const data = [
     `fd=${fd},rootmode=${FileType.DIRECTORY.toString(8)},user_id=${uid},group_id=${gid},default_permissions`,

@@ -15,7 +15,7 @@ export interface MessageDevice {
   close(): Promise<void>;
 }
 
-/** Takes the descriptor over. */
-export function openMessageDevice(io: Io, fd: number): MessageDevice {
-  return io instanceof UringIo ? new UringMessages(io.ring, fd) : new NodeMessages(fd);
+/** Takes the descriptor over. @param blocks it was opened without O_NONBLOCK */
+export function openMessageDevice(io: Io, fd: number, blocks: boolean): MessageDevice {
+  return io instanceof UringIo ? new UringMessages(io.ring, fd, blocks) : new NodeMessages(fd);
 }

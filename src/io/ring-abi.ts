@@ -4,6 +4,7 @@ export const RingOp = {
   READV: 1,
   WRITEV: 2,
   FSYNC: 3,
+  POLL_ADD: 6,
   SYNC_FILE_RANGE: 8,
   SENDMSG: 9,
   ACCEPT: 13,
@@ -21,6 +22,7 @@ export const SQ_CQ_OVERFLOW = 2;
 export const SQ_TASKRUN = 4;
 export const CQ_EVENTFD_DISABLED = 1;
 export const FSYNC_DATASYNC = 1;
+export const POLLIN = 1;
 /** Of ASYNC_CANCEL: everything on the descriptor. */
 export const CANCEL_ALL_OF_FD = 3;
 
