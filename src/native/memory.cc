@@ -18,6 +18,9 @@ struct Mapping {
   int guard = -1;
 };
 
+// Of Node 20; newer ones have larger ones, which nobody here asks for.
+constexpr uint64_t kArrayBufferMaxBytes = 1ull << 32;
+
 // Workers load the addon too, hence the lock.
 std::mutex registry_lock;
 std::unordered_map<void*, Mapping*> registry;
@@ -41,9 +44,12 @@ void Finalize(napi_env, void*, void* hint) {
 
 napi_value Mapped(napi_env env, void* data, size_t length) {
   if (data == MAP_FAILED) return Number(env, -errno);
+  napi_value bytes = MappedArrayBuffer(env, data, length);
+  // It has thrown.
+  if (bytes == nullptr) return nullptr;
   napi_value object;
   napi_create_object(env, &object);
-  Set(env, object, "bytes", MappedArrayBuffer(env, data, length));
+  Set(env, object, "bytes", bytes);
   Set(env, object, "address", static_cast<int64_t>(reinterpret_cast<uintptr_t>(data)));
   return object;
 }
@@ -79,10 +85,16 @@ napi_value MapShared(napi_env env, napi_callback_info info) {
     return Number(env, guard);
   }
   napi_value object = Mapped(env, data, length);
+  bool mapped = false;
   {
     std::lock_guard<std::mutex> lock(registry_lock);
     auto found = registry.find(data);
-    if (found != registry.end()) found->second->guard = guard;
+    mapped = object != nullptr && found != registry.end();
+    if (mapped) found->second->guard = guard;
+  }
+  if (!mapped) {
+    RemoveGuard(guard);
+    return nullptr;
   }
   Set(env, object, "guard", static_cast<int64_t>(guard));
   return object;
@@ -118,6 +130,12 @@ napi_value MemfdCreate(napi_env env, napi_callback_info info) {
 }  // namespace
 
 napi_value MappedArrayBuffer(napi_env env, void* data, size_t length) {
+  // No engine of ours has larger ones; asked for one, it may call Finalize and still fail.
+  if (length > kArrayBufferMaxBytes) {
+    munmap(data, length);
+    napi_throw_range_error(env, "E2BIG", "more memory than an ArrayBuffer may have");
+    return nullptr;
+  }
   Mapping* mapping = new Mapping{data, length, true};
   {
     std::lock_guard<std::mutex> guard(registry_lock);
@@ -125,9 +143,11 @@ napi_value MappedArrayBuffer(napi_env env, void* data, size_t length) {
   }
   napi_value out = nullptr;
   if (napi_create_external_arraybuffer(env, data, length, Finalize, mapping, &out) != napi_ok) {
-    Unmap(mapping);
-    delete mapping;
-    napi_throw_error(env, nullptr, "cannot make an ArrayBuffer over mapped memory");
+    // Whether it was finalized is not told: a mapping that stays is better than one that is given back twice.
+    bool pending = false;
+    napi_is_exception_pending(env, &pending);
+    if (!pending) napi_throw_error(env, nullptr, "cannot make an ArrayBuffer over mapped memory");
+    return nullptr;
   }
   return out;
 }

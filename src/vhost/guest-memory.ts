@@ -44,6 +44,12 @@ export interface MappedPart {
 
 /** Maps any range of a descriptor. @throws RawstorError INVALID where the file ends before */
 export function mapPart(fd: number, offset: number, sizeBytes: number): MappedPart {
+  if (sizeBytes > WINDOW_BYTES) {
+    throw new RawstorError(
+      'INVALID',
+      `${sizeBytes} bytes are to be mapped in one piece, more than ${WINDOW_BYTES}`,
+    );
+  }
   const { size, blksize } = fstatSync(fd);
   if (offset + sizeBytes > size) {
     throw new RawstorError('INVALID', `memory of ${size} bytes was passed for ${offset}+${sizeBytes}`);

@@ -1,7 +1,8 @@
 import { ftruncateSync, openSync } from 'node:fs';
 import { afterEach, expect, test } from 'vitest';
-import { createMemfd, mapShared } from '../../../src/io/index.js';
-import { BlkStatus, BlkType } from '../../../src/vhost/constants.js';
+import { GiB } from '../../../src/common/units.js';
+import { createMemfd, mapAnonymous, mapShared } from '../../../src/io/index.js';
+import { BlkStatus, BlkType, Request } from '../../../src/vhost/constants.js';
 import type { FrontEnd } from '../../fixtures/vhost/connection.js';
 import type { Driver } from '../../fixtures/vhost/driver.js';
 import { Rig, requestParts } from '../../fixtures/vhost/rig.js';
@@ -129,4 +130,19 @@ test('memory of a ring', async () => {
   await torn.front.ended();
   await rigs[0]!.idle();
   await works(other.driver);
+});
+
+test('a mapping that is larger than any memory here may be is refused, by the device and by who maps', async () => {
+  const tooLarge = 4 * GiB + 4096;
+  // Sparse: it takes nothing.
+  const fd = createMemfd('large', tooLarge);
+  for (let i = 0; i < 20; i++) {
+    expect(() => mapShared(fd, 0, tooLarge, 4096)).toThrow(RangeError);
+    expect(() => mapAnonymous(tooLarge)).toThrow(RangeError);
+  }
+  const { front } = await device();
+  const log = Buffer.alloc(16);
+  log.writeBigUInt64LE(BigInt(tooLarge), 0);
+  expect(await front.acknowledged(Request.SET_LOG_BASE, log, [fd])).not.toBe(0);
+  expect(mapAnonymous(4096).bytes).toHaveLength(4096);
 });
