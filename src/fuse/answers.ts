@@ -1,4 +1,4 @@
-import { writeI64, writeU64 } from './bytes.js';
+import { readU64, writeI64, writeU64 } from './bytes.js';
 import {
   ATTR_BYTES,
   DIRENT_BYTES,
@@ -205,5 +205,15 @@ export class DirectoryBody {
 
   get body(): Buffer {
     return this.bytes.subarray(0, this.lengthBytes);
+  }
+}
+
+/** Nodes that an answer to READDIRPLUS has looked up, `DirectoryBody.add`'s entries, in order. */
+export function* nodesOfDirectory(body: Buffer): Generator<number> {
+  for (let at = 0; at < body.length; ) {
+    const nodeId = readU64(body, at);
+    if (nodeId !== 0) yield nodeId;
+    const nameBytes = body.readUInt32LE(at + ENTRY_BYTES + 16);
+    at += Math.ceil((ENTRY_BYTES + DIRENT_BYTES + nameBytes) / 8) * 8;
   }
 }

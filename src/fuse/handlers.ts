@@ -1,5 +1,5 @@
 import { RawstorError } from '../common/errors.js';
-import { attributesBody, entryBody, openBody, seekBody, spaceBody } from './answers.js';
+import { attributesBody, entryBody, nodesOfDirectory, openBody, seekBody, spaceBody } from './answers.js';
 import { readU64 } from './bytes.js';
 import { ENTRY_BYTES, Errno, FallocateMode, Op, OpenFlag, Whence } from './constants.js';
 import { Directories } from './directories.js';
@@ -72,6 +72,7 @@ export class MountHandlers implements Handlers {
     const { files, nodes } = this.tree.parts;
     if (opcode === Op.LOOKUP || opcode === Op.MKNOD || opcode === Op.CREATE)
       nodes.forget(readU64(answer, 0), 1);
+    if (opcode === Op.READDIRPLUS) for (const nodeId of nodesOfDirectory(answer)) nodes.forget(nodeId, 1);
     if (opcode === Op.CREATE) void files.release(readU64(answer, ENTRY_BYTES));
     if (opcode === Op.OPEN) void files.release(readU64(answer, 0));
     if (opcode === Op.OPENDIR) this.directories.release(readU64(answer, 0));

@@ -6,6 +6,7 @@ import {
   encodeHeader,
   entryBody,
   initBody,
+  nodesOfDirectory,
   openBody,
   seekBody,
   spaceBody,
@@ -219,6 +220,13 @@ describe('what it is answered', () => {
         hex('1100000000000000 0300000000000000 03000000 08000000 766d310000000000'),
       ]),
     );
+    const several = new DirectoryBody(4096, true);
+    several.add('.', 1, 1, FileType.DIRECTORY, null);
+    for (const [i, name] of ['a', '12345678', 'a longer one'].entries()) {
+      several.add(name, 2 + i, 20 + i, FileType.REGULAR, { ...entry, nodeId: 16 + i });
+    }
+    expect([...nodesOfDirectory(several.body)]).toEqual([16, 17, 18]);
+    expect([...nodesOfDirectory(Buffer.alloc(0))]).toEqual([]);
   });
 
   test('INIT: what both know, of the older', () => {
