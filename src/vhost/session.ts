@@ -204,11 +204,11 @@ export class Session implements VringHost {
   thaw(): void {
     this.frozen = false;
     this.betweenMessages();
-    if (this.ended) return;
+    // With a message at work no ring was frozen yet: it may hold them, so that memory can go, and reads on by itself.
+    if (this.ended || this.serving) return;
     try {
       for (const ring of this.rings) ring.thaw();
-      // A message at work reads on by itself.
-      if (!this.serving) this.start();
+      this.start();
     } catch (error) {
       this.fault(asRawstorError(error));
     }
