@@ -27,6 +27,8 @@ export interface CollectorParts {
 const PERIOD_MS = 60_000;
 /** An object is younger than this between its creation and its first open. */
 const YOUNG_MS = 60_000;
+/** A pack that was emptied stays for so many times the age of an object that is young: others may still read there. */
+const EMPTIED_TIMES = 5;
 const PAGE = 200;
 const CALL_TIMEOUT_MS = 10_000;
 
@@ -45,6 +47,8 @@ export class Collector {
   private timer: Timer | null = null;
   private running: Promise<Collected> | null = null;
   private closed = false;
+  /** Packs that were emptied here, and when. */
+  private readonly emptied = new Map<string, number>();
 
   constructor(parts: CollectorParts) {
     this.parts = parts;
@@ -115,12 +119,18 @@ export class Collector {
     // Before a person has looked, what nothing refers to may be what a lost row named; the MDS would refuse it as well.
     const { state } = await cluster.mds.call('mds.catalogState', { mark: false }, CALL_TIMEOUT_MS);
     if (state !== 'whole') return collected;
+    const stayMs = youngMs * EMPTIED_TIMES;
+    for (const [id, atMs] of this.emptied) if (clock.nowMs() - atMs >= stayMs) this.emptied.delete(id);
     for await (const object of this.immutable()) {
       if (this.closed) break;
       const young = clock.wallMs() - object.createdWallMs < youngMs;
       if (object.lease !== null || young || open.isUsed(object.id)) continue;
       try {
-        collected.moved += await this.compact(object);
+        const moved = await this.compact(object);
+        collected.moved += moved;
+        if (moved > 0 && stayMs > 0) this.emptied.set(object.id, clock.nowMs());
+        // Who began to read meanwhile has the row of before.
+        if (this.emptied.has(object.id) || open.isUsed(object.id)) continue;
         if (await this.remove(object.id)) collected.removed++;
       } catch (error) {
         log.debug({ name: object.name, reason: asRawstorError(error).message }, 'not collected now');

@@ -11,6 +11,11 @@ import { type ImmutableLayout, WrittenObject } from './written-object.js';
 export const PACK_BYTES = 256 * MiB;
 /** Content up to so much is packed. */
 export const PACKED_BYTES = 8 * MiB;
+/**
+ * A pack is full with so many versions too: each read by another process of what is not frozen yet makes one, and an object
+ * may have only so many.
+ */
+const PACK_VERSIONS = 64;
 
 interface Pack {
   readonly object: WrittenObject;
@@ -47,7 +52,8 @@ export class PackWriter {
         await this.making;
         continue;
       }
-      if (!pack.object.usable || pack.usedBytes + bytes > PACK_BYTES) {
+      const { usable, version } = pack.object;
+      if (!usable || version > PACK_VERSIONS || pack.usedBytes + bytes > PACK_BYTES) {
         this.current = null;
         if (pack.users === 0) this.end(pack);
         continue;

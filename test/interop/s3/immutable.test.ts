@@ -91,6 +91,20 @@ test('many small contents share an object; one that was removed and others that 
   }
 });
 
+test('contents that others read at once share a pack only until it has many versions', async () => {
+  const cluster = await rig.connect('other');
+  const other = storeOf(cluster);
+  const ids = new Set<string>();
+  for (let i = 0; i < 68; i++) {
+    const { extents } = await put(store, `row${i}`, Buffer.alloc(100, i), 100);
+    ids.add(extents[0]!.objectId);
+    expect((await content(other, extents)).equals(Buffer.alloc(100, i))).toBe(true);
+  }
+  expect(ids.size).toBe(2);
+  await other.close();
+  await cluster.close();
+}, 120_000);
+
 test('what has no reference goes; what has one is removed by nobody', async () => {
   const kept = await put(store, 'kept', randomBytes(9 * MiB), 9 * MiB);
   const writer = await store.writer(9 * MiB);
@@ -130,6 +144,38 @@ test('a pack that is mostly dead is emptied, and its living contents are the sam
   expect(row!.value.extents[0]!.objectId).not.toBe(lives.extents[0]!.objectId);
   expect(sha(await content(store, row!.value.extents))).toBe(sha(bytes));
   expect(await objectNames()).toEqual(['pack']);
+});
+
+test('a pack that is emptied stays while somebody reads there, and for a while', async () => {
+  const bytes = randomBytes(6 * MiB);
+  await put(store, 'lives', bytes, bytes.length);
+  await store.close();
+  store = storeOf(rig.cluster);
+  const { catalog, collector } = store;
+  const before = (await catalog.get<{ extents: Extent[] }>('lives'))!.value.extents;
+  const reading = store.read(before);
+  const parts: Buffer[] = [];
+  // Begins when the pack has been looked at, and ends after it has been emptied.
+  const transact = catalog.transact;
+  catalog.transact = async (change) => {
+    catalog.transact = transact;
+    parts.push((await reading.next()).value!);
+    return catalog.transact(change);
+  };
+  expect(await collector.run(0)).toEqual({ removed: 0, moved: 1 });
+  for await (const piece of reading) parts.push(piece);
+  expect(sha(Buffer.concat(parts))).toBe(sha(bytes));
+  expect(await collector.run(0)).toEqual({ removed: 1, moved: 0 });
+});
+
+test('a pack that was emptied is removed in a later round', async () => {
+  await put(store, 'lives', randomBytes(5000), 5000);
+  await store.close();
+  store = storeOf(rig.cluster);
+  // So that the pack counts as old, and as emptied just now.
+  await new Promise((resolve) => setTimeout(resolve, 1100));
+  expect(await store.collector.run(1000)).toEqual({ removed: 0, moved: 1 });
+  expect(await store.collector.run(0)).toEqual({ removed: 1, moved: 0 });
 });
 
 test('parts of a grid lie one behind the other, whatever the order they came in', async () => {
