@@ -21,6 +21,10 @@ export interface CatalogChange {
 
 const CALL_TIMEOUT_MS = 15_000;
 
+/** @param spareBytes for what is added to it before it is put */
+export const fitsRow = (value: unknown, spareBytes: number): boolean =>
+  encodeBody(value).length + spareBytes <= CATALOG_LIMITS.valueBytes;
+
 /** Keeps changes where the loss of the MDS does not lose them. */
 export type KeepChange = (record: JournalRecord) => Promise<void>;
 

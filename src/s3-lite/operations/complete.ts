@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { joinedContents, joinedHash, lengthOf } from '../../client/index.js';
+import { fitsRow, joinedContents, joinedHash, lengthOf } from '../../client/index.js';
 import { readSmallBody } from '../body.js';
 import {
   CHECKSUM_NAMES,
@@ -15,8 +15,11 @@ import type { Checksum, ObjectRow, PartRow, UploadRow } from '../rows.js';
 import { elements, parseXml, text } from '../xml.js';
 import { findUpload, PARTS } from './multipart.js';
 
-/** A content that lies in more objects is written anew. */
+/** A content that lies in more objects, or in more pieces, is written anew: what names it is one row. */
 const OBJECTS = 50;
+const EXTENTS = 1000;
+/** What a row gets when it is put: its id, times. */
+const SPARE_BYTES = 1024;
 const PART_MIN_BYTES = 5 * 1024 * 1024;
 
 interface WantedPart {
@@ -65,20 +68,34 @@ async function complete(call: Call, wanted: readonly WantedPart[]): Promise<void
   await uploads.seal(facts.id, (objectId) =>
     whole && first!.objectId === objectId ? storedBytes : undefined,
   );
+  const { headers, meta, tags } = facts;
+  const runs = runsOf(parts.map((part) => part.sizeBytes));
+  const hash = joinedHash(parts.map((part) => part.hash));
+  const said = {
+    headers,
+    meta,
+    tags,
+    etag,
+    checksum,
+    hash,
+    parts: runs,
+    upload: facts.id,
+    coding,
+    sizeBytes,
+  };
   let release: () => void | Promise<void> = () => {};
-  const scattered = new Set(extents.map((one) => one.objectId)).size > OBJECTS;
+  const scattered =
+    extents.length > EXTENTS ||
+    new Set(extents.map((one) => one.objectId)).size > OBJECTS ||
+    !fitsRow({ ...said, extents }, SPARE_BYTES);
   const plain = bucket.value.image && coding === null;
   if (scattered || (plain && !whole && sizeBytes > 0))
     ({ extents, release } = await store.copy(extents, true));
   try {
-    const { headers, meta, tags } = facts;
-    const runs = runsOf(parts.map((part) => part.sizeBytes));
-    const hash = joinedHash(parts.map((part) => part.hash));
-    const said = { headers, meta, tags, etag, checksum, hash, parts: runs, upload: facts.id };
     await objects.put(
       request.bucket,
       request.key,
-      { ...said, extents, coding, sizeBytes },
+      { ...said, extents },
       {
         condition,
         alsoCheck: [{ key: uploadRow, version }],

@@ -1,7 +1,8 @@
 import * as sdk from '@aws-sdk/client-s3';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { Extent } from '../../../src/client/index.js';
 import { MiB } from '../../../src/common/units.js';
-import { Buckets } from '../../../src/s3-lite/index.js';
+import { Buckets, type ObjectRow, ROW } from '../../../src/s3-lite/index.js';
 import { Uploads } from '../../../src/s3-lite/uploads.js';
 import { failureOf, S3Rig } from './rig.js';
 
@@ -48,6 +49,41 @@ test('a completion that is asked for again is answered again, also by two at onc
   await client.send(new sdk.PutObjectCommand({ Bucket, Key: 'twice', Body: 'newer' }));
   const again = new sdk.CompleteMultipartUploadCommand({ ...at, MultipartUpload: { Parts } });
   expect(await failure(again)).toBe('NoSuchUpload');
+});
+
+test.each([
+  ['pieces that are many', 3000, null],
+  ['pieces whose coding takes much of a row', 450, Buffer.alloc(250_000)],
+])('parts of %s become one that a row can name', async (Key, pieces, salts) => {
+  const { store } = s3.s3;
+  const uploads = new Uploads(store, new Buckets(store.catalog));
+  const { UploadId = '' } = await client.send(new sdk.CreateMultipartUploadCommand({ Bucket, Key }));
+  // As parts lie that came through two gateways by turns.
+  const writers = await Promise.all([store.writer(MiB), store.writer(MiB)]);
+  const places: Extent[] = [];
+  for (const [i, writer] of writers.entries()) {
+    await writer.write(Buffer.alloc(MiB, i + 1));
+    places.push((await store.finish(writer))[0]!);
+  }
+  const extents = Array.from({ length: pieces }, (_, i) => ({ ...places[i % 2]!, length: 512 }));
+  const sizeBytes = salts === null ? pieces * 512 : 5 * MiB;
+  const coding =
+    salts === null ? null : { frameBytes: 131_072, streams: [[1, sizeBytes, pieces * 512] as const], salts };
+  const found = await uploads.find(Bucket, Key, UploadId);
+  const etag = '0'.repeat(32);
+  const row = { upload: found.row.key, extents, coding, sizeBytes, etag, modifiedMs: 1, checksum: null };
+  const numbers = salts === null ? [1] : [1, 2];
+  for (const number of numbers) await uploads.put(found, number, { ...row, id: `${Key}${number}` });
+  for (const writer of writers) await writer.release();
+  const Parts = numbers.map((PartNumber) => ({ PartNumber, ETag: etag }));
+  const at = { Bucket, Key, UploadId };
+  await client.send(new sdk.CompleteMultipartUploadCommand({ ...at, MultipartUpload: { Parts } }));
+  const kept = (await store.catalog.get<ObjectRow>(ROW.key(Bucket, Key)))!.value;
+  expect(kept.extents.map(({ length }) => length)).toEqual([numbers.length * pieces * 512]);
+  if (salts !== null) return;
+  const { Body } = await client.send(new sdk.GetObjectCommand({ Bucket, Key }));
+  const wanted = Buffer.concat(extents.map((_, i) => Buffer.alloc(512, (i % 2) + 1)));
+  expect(wanted.equals(await Body!.transformToByteArray())).toBe(true);
 });
 
 test('what is open for an upload that ended through another gateway is let go', async () => {
