@@ -197,7 +197,7 @@ function setConfig(session: Session, { payload }: Message): null {
   if (offset !== WRITEBACK_AT || bytes.length !== 1 || bytes[0]! > 1) {
     throw new RawstorError('INVALID', 'only `writeback` of the configuration may be written, 0 or 1');
   }
-  session.writeback = bytes[0] === 1;
+  session.setWriteback(bytes[0] === 1);
   return null;
 }
 

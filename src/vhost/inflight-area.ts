@@ -3,6 +3,9 @@ import { closeDescriptor, createMemfd } from '../io/index.js';
 import { type MappedPart, mapPart } from './guest-memory.js';
 import type { InflightDescription } from './messages.js';
 
+/** In the first byte of each queue, that of `features`, which the specification leaves to the back-end. */
+const WRITE_THROUGH = 1;
+
 /** Every queue has room for either kind of ring: 32 and 32 bytes a descriptor. */
 export function inflightQueueBytes(queueSize: number): number {
   return Math.ceil((32 + 32 * queueSize) / 64) * 64;
@@ -10,7 +13,7 @@ export function inflightQueueBytes(queueSize: number): number {
 
 /**
  * Requests in flight of all queues of a device, kept in memory that the front-end holds for us: a back-end that was
- * killed finds there which requests it had taken and not given back.
+ * killed finds there which requests it had taken and not given back, and whether the guest has turned `writeback` off.
  */
 export class InflightArea {
   readonly description: InflightDescription;
@@ -49,6 +52,15 @@ export class InflightArea {
     return this.part.mapping.bytes.subarray(at, at + bytes);
   }
 
+  /** Of any queue: a process may have been killed between two of them, before the guest was answered. */
+  get writeThrough(): boolean {
+    return this.all().some((bytes) => bytes[0] === WRITE_THROUGH);
+  }
+
+  setWriteThrough(on: boolean): void {
+    for (const bytes of this.all()) bytes[0] = on ? WRITE_THROUGH : 0;
+  }
+
   get isTorn(): boolean {
     return this.part.mapping.isTorn;
   }
@@ -56,5 +68,14 @@ export class InflightArea {
   close(): void {
     this.part.mapping.unmap();
     closeDescriptor(this.fd);
+  }
+
+  private all(): Buffer[] {
+    const queues: Buffer[] = [];
+    for (let index = 0; ; index++) {
+      const bytes = this.queue(index, 0);
+      if (bytes === null) return queues;
+      queues.push(bytes);
+    }
   }
 }

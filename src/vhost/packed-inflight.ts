@@ -15,6 +15,8 @@ import type { Inflight } from './virtqueue.js';
 const HEADER_SHORTS = 16;
 const ENTRY_SHORTS = 16;
 const VERSION = 1;
+/** `features`, which are the area's. */
+const FEATURES_BYTES = 8;
 /** No entry. */
 const NONE = 0xffff;
 const AT = { VERSION: 4, DESCRIPTORS: 5, GIVING: 7, USED: 8, OLD_USED: 9 } as const;
@@ -63,7 +65,7 @@ export class PackedInflight implements Inflight {
   recover(usedBase: number, isGiven: (place: number) => boolean): PackedRecovery {
     const { bytes, shorts, size } = this;
     if (shorts[AT.VERSION] !== VERSION || shorts[AT.DESCRIPTORS] !== size) {
-      bytes.fill(0);
+      bytes.fill(0, FEATURES_BYTES);
       shorts[AT.DESCRIPTORS] = size;
       shorts[AT.USED] = usedBase;
       shorts[AT.OLD_USED] = usedBase;

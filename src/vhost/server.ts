@@ -34,6 +34,8 @@ export class VhostServer implements Handable {
   private readonly copies: WriteCopies;
   private listener: DescriptorListener | null = null;
   private session: Session | null = null;
+  /** Of the guest, whose front-end may come back. */
+  private writeback = true;
   private next: DescriptorSocket | null = null;
   private closing = false;
   private thaws = 0;
@@ -150,8 +152,9 @@ export class VhostServer implements Handable {
 
   private newSession(socket: DescriptorSocket): Session {
     const { io, log, device, serial, queues = VHOST_LIMITS.queues } = this.options;
+    const { copies, writeback } = this;
     const onOver = () => this.sessionOver();
-    return new Session(socket, { io, log, device, serial, queues, copies: this.copies, onOver });
+    return new Session(socket, { io, log, device, serial, queues, copies, writeback, onOver });
   }
 
   private whenOver(): Promise<void> {
@@ -159,6 +162,7 @@ export class VhostServer implements Handable {
   }
 
   private sessionOver(): void {
+    this.writeback = this.session!.writeback;
     this.session = null;
     for (const resolve of this.over.splice(0)) resolve();
     const next = this.next;

@@ -21,6 +21,8 @@ export interface SessionOptions {
   readonly serial: string;
   readonly copies: WriteCopies;
   readonly queues: number;
+  /** As the front-end before has left it. */
+  readonly writeback: boolean;
   /** The front-end is gone and nothing of it is in flight any more. Once. */
   onOver(): void;
 }
@@ -39,7 +41,8 @@ export class Session implements VringHost {
   features = 0n;
   protocolFeatures = 0n;
   status = 0n;
-  writeback = true;
+  /** The guest's, until it says otherwise: front-ends keep it over resets and connections, and do not say it again. */
+  writeback: boolean;
   dirtyLog: DirtyLog | null = null;
   inflight: InflightArea | null = null;
   private readonly options: SessionOptions;
@@ -65,6 +68,7 @@ export class Session implements VringHost {
     this.serial = options.serial;
     this.copies = options.copies;
     this.queues = options.queues;
+    this.writeback = options.writeback;
     for (let i = 0; i < options.queues; i++) this.rings.push(new Vring(i, this));
   }
 
@@ -148,7 +152,7 @@ export class Session implements VringHost {
   }
 
   /**
-   * As after a reset: rings stopped, nothing negotiated but what belongs to the connection.
+   * As after a reset: rings stopped, nothing negotiated but what belongs to the connection. `writeback` stays.
    * @param told the front-end knows of it; one that is gone may come back for rings that go on where they were
    */
   async reset(told = true): Promise<void> {
@@ -156,7 +160,6 @@ export class Session implements VringHost {
     for (const ring of this.rings) ring.close();
     this.features = 0n;
     this.status = 0n;
-    this.writeback = true;
   }
 
   setDirtyLog(log: DirtyLog | null): void {
@@ -167,6 +170,13 @@ export class Session implements VringHost {
   setInflight(area: InflightArea | null): void {
     this.inflight?.close();
     this.inflight = area;
+    this.setWriteback(this.writeback && area?.writeThrough !== true);
+  }
+
+  /** Also for the process after this one, which no front-end tells of it. */
+  setWriteback(on: boolean): void {
+    this.writeback = on;
+    this.inflight?.setWriteThrough(!on);
   }
 
   /** Ends the connection; what is in flight is waited for. */

@@ -10,6 +10,8 @@ import type { Inflight } from './virtqueue.js';
 const SPLIT_HEADER_BYTES = 16;
 const SPLIT_ENTRY_BYTES = 16;
 const VERSION = 1;
+/** `features`, which are the area's. */
+const FEATURES_BYTES = 8;
 
 /** Of a split queue. Each request is a batch of its own. */
 export class SplitInflight implements Inflight {
@@ -31,7 +33,7 @@ export class SplitInflight implements Inflight {
   recover(usedIndex: number): number[] {
     const { bytes, shorts, size } = this;
     if (shorts[4] !== VERSION || shorts[5] !== size) {
-      bytes.fill(0);
+      bytes.fill(0, FEATURES_BYTES);
       shorts[5] = size;
       shorts[7] = usedIndex;
       shorts[4] = VERSION;
