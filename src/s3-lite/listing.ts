@@ -23,11 +23,13 @@ const PAGE = 1000;
 /**
  * A page of the keys of a bucket, in the order of their bytes: ranges of the catalog, each from where the last one ended, and over
  * a common prefix in one step. So a page costs the same wherever it is.
+ * @param pick what is kept of a row until the page is full: whole rows may be large
  */
-export async function listKeys<T>(
-  catalog: CatalogClient,
+export async function listKeys<R, T>(
+  catalog: Pick<CatalogClient, 'range'>,
   bucket: string,
   query: ListQuery,
+  pick: (row: R) => T,
 ): Promise<Listed<T>> {
   const { prefix, delimiter, after, limit } = query;
   const base = ROW.keys(bucket);
@@ -49,14 +51,14 @@ export async function listKeys<T>(
   while (from < to) {
     const left = limit - entries.length - prefixes.length;
     // One more tells whether there is more.
-    const { rows, more } = await catalog.range<T>(from, to, Math.min(PAGE, left + 1));
+    const { rows, more } = await catalog.range<R>(from, to, Math.min(PAGE, left + 1));
     let jumped = false;
     for (const row of rows) {
       if (entries.length + prefixes.length === limit) return { entries, prefixes, truncated: true, last };
       const key = decodeKey(row.key.slice(base.length));
       const at = delimiter === '' ? -1 : key.indexOf(delimiter, prefix.length);
       if (at < 0) {
-        entries.push({ key, value: row.value });
+        entries.push({ key, value: pick(row.value) });
         last = key;
         from = `${row.key} `;
         continue;

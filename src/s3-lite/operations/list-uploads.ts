@@ -33,7 +33,7 @@ export const listUploads: Operation = async (call) => {
     const marker = told ? prefixEnd(after) : id === null ? `${after}!` : `${after} ${id} `;
     if (marker > from) from = marker;
   }
-  const found: { key: string; row: UploadRow }[] = [];
+  const found: { key: string; row: Pick<UploadRow, 'id' | 'initiatedMs'> }[] = [];
   const prefixes = new Set<string>();
   let truncated = false;
   let last: { key: string; id: string } | null = null;
@@ -48,7 +48,7 @@ export const listUploads: Operation = async (call) => {
       break;
     }
     if (common !== null) prefixes.add(common);
-    else found.push({ key, row: row.value });
+    else found.push({ key, row: { id: row.value.id, initiatedMs: row.value.initiatedMs } });
     last = common === null ? { key, id: row.value.id } : { key: common, id: '' };
   }
   answerXml(call, 'ListMultipartUploadsResult', {

@@ -7,6 +7,14 @@ import type { XmlValue } from '../xml.js';
 
 const KEYS = 1000;
 
+type ListedRow = Pick<ObjectRow, 'modifiedMs' | 'etag' | 'checksum' | 'sizeBytes'>;
+const listedOf = ({ modifiedMs, etag, checksum, sizeBytes }: ObjectRow): ListedRow => ({
+  modifiedMs,
+  etag,
+  checksum,
+  sizeBytes,
+});
+
 /** ListObjects and ListObjectsV2. */
 export const listObjects: Operation = async (call) => {
   const { request, services } = call;
@@ -22,12 +30,8 @@ export const listObjects: Operation = async (call) => {
       ? request.param('start-after')
       : fromToken(token)
     : request.param('marker');
-  const found = await listKeys<ObjectRow>(services.store.catalog, request.bucket, {
-    prefix,
-    delimiter,
-    after: after ?? '',
-    limit,
-  });
+  const query = { prefix, delimiter, after: after ?? '', limit };
+  const found = await listKeys(services.store.catalog, request.bucket, query, listedOf);
   const owner = { ID: 'rawstor', DisplayName: 'rawstor' };
   const withOwner = !v2 || request.param('fetch-owner') === 'true';
   const contents = found.entries.map(
@@ -64,7 +68,7 @@ export function encoder({ request }: Call): (text: string) => string {
 
 function pageOfV1(
   { request }: Call,
-  found: Listed<ObjectRow>,
+  found: Listed<unknown>,
   encode: (text: string) => string,
   delimiter: string,
 ): Record<string, XmlValue> {
@@ -74,7 +78,7 @@ function pageOfV1(
 
 function pageOfV2(
   { request }: Call,
-  found: Listed<ObjectRow>,
+  found: Listed<unknown>,
   encode: (text: string) => string,
   token: string | undefined,
 ): Record<string, XmlValue> {
