@@ -92,6 +92,10 @@ export function notImplemented(what: string): S3Error {
   return new S3Error('NotImplemented', `${what} is not implemented here.`);
 }
 
+export function noSuchBucket(name: string): S3Error {
+  return new S3Error('NoSuchBucket', 'The specified bucket does not exist', { BucketName: name });
+}
+
 export function malformedXml(): S3Error {
   return new S3Error('MalformedXML', 'The XML you provided was not well-formed or did not validate.');
 }

@@ -5,9 +5,9 @@ import { asRawstorError } from '../common/errors.js';
 import { authenticate, authorize } from './auth.js';
 import type { S3Services } from './context.js';
 import { addCors, answerPreflight } from './cors.js';
-import { asS3Error, S3Error } from './errors.js';
+import { asS3Error, noSuchBucket, S3Error } from './errors.js';
 import { S3Metrics } from './metrics.js';
-import { checkKey } from './names.js';
+import { checkBucketName, checkKey } from './names.js';
 import { bucketOfHost, S3Request } from './request.js';
 import { routeOf } from './router.js';
 import { xmlError } from './xml.js';
@@ -148,6 +148,11 @@ export class S3Server {
     named(route.name);
     if (request.key !== '') checkKey(request.key);
     if (request.bucket !== '') authorize(caller, request.bucket, route.right);
+    // A host may name what is in no path: a slash in it would lead to rows of another bucket.
+    if (request.bucket !== '' && !/^[a-z0-9.-]{1,255}$/.test(request.bucket)) {
+      if (route.name === 'CreateBucket') checkBucketName(request.bucket);
+      throw noSuchBucket(request.bucket);
+    }
     if (request.bucket !== '' && route.name !== 'CreateBucket') {
       await services.buckets.checkOwner(request.bucket, request.header('x-amz-expected-bucket-owner'));
     }

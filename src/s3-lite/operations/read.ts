@@ -30,14 +30,15 @@ export const readObject: Operation = async (call) => {
   if (range !== null && row.sizeBytes > 0)
     headers['content-range'] = `bytes ${from}-${to - 1}/${row.sizeBytes}`;
   const status = range === null ? 200 : 206;
-  if (range === null || part !== null) addChecksum(call, row, headers);
+  const whole = from === 0 && to === row.sizeBytes;
+  // It is that of the whole, also where a part is asked for.
+  if (whole) addChecksum(call, row, headers);
   if (request.method === 'HEAD') {
     response.writeHead(status, headers);
     response.end();
     return;
   }
   const { store, codings } = services;
-  const whole = from === 0 && to === row.sizeBytes;
   const named = { ...row, name: `${request.bucket}/${request.key}` };
   const key = await codings.keyOf(bucket.value, row);
   const content = whole ? store.readWhole(named, key) : store.readRange(named, key, from, to);

@@ -41,6 +41,45 @@ test('an object named metrics is an object where the host names its bucket', asy
   expect((await send(s3, 'GET', '/metrics', {})).text).toContain('rawstor_');
 });
 
+test('a host that names no bucket leads to no other one', async () => {
+  const at = { Bucket, Key: 'dir/k' };
+  const { UploadId } = await client.send(new sdk.CreateMultipartUploadCommand(at));
+  const host = `${Bucket}/dir.s3.test`;
+  const query = `uploadId=${UploadId}`;
+  for (const method of ['GET', 'DELETE']) {
+    expect((await raw(s3, method, '/k', { host, query })).code).toBe('NoSuchBucket');
+  }
+  expect((await raw(s3, 'PUT', '/', { host })).code).toBe('InvalidBucketName');
+  expect((await client.send(new sdk.ListPartsCommand({ ...at, UploadId }))).UploadId).toBe(UploadId);
+  await client.send(new sdk.AbortMultipartUploadCommand({ ...at, UploadId }));
+});
+
+test('the sum of the whole is told with the whole, and with no part of it', async () => {
+  const at = { Bucket, Key: 'summed' };
+  const sums = { ...at, ChecksumAlgorithm: 'CRC32' as const };
+  const { UploadId } = await client.send(new sdk.CreateMultipartUploadCommand(sums));
+  const Parts: sdk.CompletedPart[] = [];
+  for (const [i, Body] of [Buffer.alloc(5 * MiB, 1), Buffer.from('end')].entries()) {
+    const part = { ...sums, UploadId, PartNumber: i + 1, Body };
+    const { ETag, ChecksumCRC32 } = await client.send(new sdk.UploadPartCommand(part));
+    Parts.push({ ETag, ChecksumCRC32, PartNumber: i + 1 });
+  }
+  await client.send(new sdk.CompleteMultipartUploadCommand({ ...at, UploadId, MultipartUpload: { Parts } }));
+  await client.send(new sdk.PutObjectCommand({ ...sums, Key: 'one', Body: 'one' }));
+  const sumOf = async (Key: string, PartNumber?: number) => {
+    const asked = { Bucket, Key, ...(PartNumber === undefined ? {} : { PartNumber }) };
+    const ChecksumMode = 'ENABLED';
+    const { ChecksumCRC32 } = await client.send(new sdk.HeadObjectCommand({ ...asked, ChecksumMode }));
+    const got = await client.send(new sdk.GetObjectCommand({ ...asked, ChecksumMode }));
+    await got.Body!.transformToByteArray();
+    expect(got.ChecksumCRC32).toBe(ChecksumCRC32);
+    return ChecksumCRC32;
+  };
+  expect(await sumOf('summed')).toMatch(/-2$/);
+  expect(await sumOf('summed', 1)).toBeUndefined();
+  expect(await sumOf('one', 1)).toBe(await sumOf('one'));
+}, 60_000);
+
 test('metadata of a presigned address is told again, or refused', async () => {
   const put = (name: string, value: string) => {
     const query = presigned(s3, 'PUT', `${BUCKET}/pre`, (all) => all.set(name, value));
