@@ -121,20 +121,28 @@ export class ChunkCache {
    * Takes away what a version has of a chunk: `work` removes it for good. Whoever needs the chunk meanwhile waits, and finds that there is
    * nothing. Waits for who uses it now, those over it aside.
    */
-  async empty(chunk: ChunkFile, work: (allocatedBytes: number) => Promise<void>): Promise<void> {
-    const { space, regions, layers, env } = this.parts;
+  async empty(opened: ChunkFile, work: (allocatedBytes: number) => Promise<void>): Promise<void> {
+    const { space, regions, layers, env, dirty } = this.parts;
+    let chunk = opened;
     const inUse = () =>
       chunk.holders > chunk.above.size ||
       !chunk.dirt.idle ||
       chunk.sync.running ||
       chunk.pinned ||
       !chunk.ready;
-    while (inUse()) await env.clock.sleep(5);
+    while (inUse()) {
+      await env.clock.sleep(5);
+      if (chunk.state !== ChunkState.CLOSED) continue;
+      // Nobody used it for a moment, and it was closed to have fewer open.
+      chunk = this.chunk(chunk.object, chunk.chunk, chunk.version);
+      await this.ready(chunk);
+    }
     const { file } = chunk;
     const allocatedBytes = file?.allocatedBytes() ?? 0;
     chunk.state = ChunkState.OPENING;
     space.closing(chunk);
     regions.forget(chunk);
+    dirty.forget(chunk);
     chunk.sync.dirty = false;
     chunk.file = null;
     chunk.recorded = false;

@@ -10,10 +10,20 @@ export const SOURCE_TIMEOUT_MS = 10_000;
 /** Objects of one source with a session kept; half of what a connection may have. */
 const READERS_MAX = LIMITS.objectsPerConnection / 2;
 
+/** A reading session at a source. Copies of the same object use it together. */
+interface Reader {
+  readonly objectId: string;
+  readonly epoch: number;
+  readonly bootId: BootId;
+  readonly handle: Promise<number>;
+  /** Copies that use it now. */
+  users: number;
+}
+
 /** Another OST, and the reading sessions there: one an object, of the latest epoch. */
 export interface Source {
   readonly peer: OstPeer;
-  readonly readers: Map<string, { epoch: number; bootId: BootId; handle: Promise<number> }>;
+  readonly readers: Map<string, Reader>;
 }
 
 /** Connections to the OSTs that are copied from. */
@@ -46,37 +56,61 @@ export class CopySources {
     return { peer, readers: new Map() };
   }
 
+  /** One to copy through: given back with `release`. */
   reader(
-    { peer, readers }: Source,
+    source: Source,
     session: Session,
     { sourceBootId: bootId, sourceOstId }: Params<'ost.copy'>,
-  ): Promise<number> {
+  ): Reader {
+    const { peer, readers } = source;
     const { id } = session.object.record;
     const known = readers.get(id);
     if (known !== undefined && known.epoch >= session.epoch && sameBootId(known.bootId, bootId)) {
       // Again the latest in the map's order.
       readers.delete(id);
       readers.set(id, known);
-      return known.handle;
+      known.users++;
+      return known;
     }
+    if (known !== undefined) this.forget(source, known);
     const asked = { objectId: id, sessionEpoch: session.epoch };
     const handle = peer.call('ost.attachReader', asked, SOURCE_TIMEOUT_MS).then((answer) => {
       if (sameBootId(answer.bootId, bootId)) return answer.handle;
+      detach(peer, answer.handle);
       // It lost what was not flushed since the writer attached it, and the writer does not know yet.
       throw new RawstorError('STALE_SESSION', 'the source has another boot id', { where: sourceOstId });
     });
-    const reader = { epoch: session.epoch, bootId, handle };
+    const reader = { objectId: id, epoch: session.epoch, bootId, handle, users: 1 };
     readers.set(id, reader);
-    handle.catch(() => {
-      if (readers.get(id) === reader) readers.delete(id);
-    });
-    for (const [oldest, { handle: unused }] of readers) {
+    handle.catch(() => this.forget(source, reader));
+    for (const oldest of readers.values()) {
       if (readers.size <= READERS_MAX) break;
-      readers.delete(oldest);
-      unused.then((ended) => peer.call('ost.detach', { handle: ended })).catch(() => {});
+      this.forget(source, oldest);
     }
-    return handle;
+    return reader;
   }
+
+  /** The next copy asks for a session of its own. This one ends once nobody uses it. */
+  forget(source: Source, reader: Reader): void {
+    const { readers } = source;
+    if (readers.get(reader.objectId) !== reader) return;
+    readers.delete(reader.objectId);
+    if (reader.users === 0) end(source, reader);
+  }
+
+  release(source: Source, reader: Reader): void {
+    reader.users--;
+    if (reader.users === 0 && source.readers.get(reader.objectId) !== reader) end(source, reader);
+  }
+}
+
+function end({ peer }: Source, { handle }: Reader): void {
+  handle.then((ended) => detach(peer, ended)).catch(() => {});
+}
+
+/** Left open, it would count among those that a connection may have. It may have ended by itself. */
+function detach(peer: OstPeer, handle: number): void {
+  peer.call('ost.detach', { handle }, SOURCE_TIMEOUT_MS).catch(() => {});
 }
 
 /** What the other OST failed to do. */

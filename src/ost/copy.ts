@@ -67,13 +67,16 @@ export class CopyEngine {
 
   private async copyRange(session: Session, asked: Params<'ost.copy'>) {
     const source = await ofSource(this.sources.source(asked));
-    const handle = await ofSource(this.sources.reader(source, session, asked));
+    const reader = this.sources.reader(source, session, asked);
     try {
+      const handle = await ofSource(reader.handle);
       return await this.copyVersions(source.peer, handle, session, asked);
     } catch (error) {
       // Whatever it was, the next copy asks for a session of its own: that one may have ended.
-      source.readers.delete(session.object.record.id);
+      this.sources.forget(source, reader);
       throw error;
+    } finally {
+      this.sources.release(source, reader);
     }
   }
 

@@ -97,6 +97,13 @@ export class DirtyTracker {
     chunk.dirt.syncingBytes = 0;
   }
 
+  /** What is dirty of it will never get to the disk: the file goes. */
+  forget(chunk: ChunkFile): void {
+    const { bytes } = chunk.dirt;
+    this.clear(chunk);
+    this.subtract(bytes);
+  }
+
   /** Answers held writes at once, for instance because their session has ended: they are looked at again. */
   releaseAll(): void {
     const held = this.held;
