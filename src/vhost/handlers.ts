@@ -145,7 +145,8 @@ function setAddresses(session: Session, { payload }: Message): null {
 
 async function getBase(session: Session, { payload }: Message): Promise<Reply> {
   const { index } = decoded(codec.decodeVringState(payload));
-  const base = await ringOf(session, index).stop();
+  // One that has ended meanwhile sends no reply.
+  const base = await ringOf(session, index).stop(() => !session.ending);
   return { payload: codec.encodeVringState({ index, number: base }) };
 }
 

@@ -156,7 +156,7 @@ export class Session implements VringHost {
    * @param told the front-end knows of it; one that is gone may come back for rings that go on where they were
    */
   async reset(told = true): Promise<void> {
-    await Promise.all(this.rings.map((ring) => ring.stop(told)));
+    await Promise.all(this.rings.map((ring) => ring.stop(() => told)));
     for (const ring of this.rings) ring.close();
     this.features = 0n;
     this.status = 0n;

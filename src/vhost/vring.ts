@@ -102,9 +102,9 @@ export class Vring implements BatchTask {
 
   /**
    * Takes no more, waits until everything is answered, then lets go of the ring. @returns its base for the next start
-   * @param told whether the front-end hears of that: where it does not, the in-flight area keeps the place of a packed ring
+   * @param told whether the front-end hears of that, asked then: where not, the in-flight area keeps a packed ring's place
    */
-  async stop(told = true): Promise<number> {
+  async stop(told: () => boolean): Promise<number> {
     await this.halt(told);
     this.closeKick();
     return this.base;
@@ -113,7 +113,7 @@ export class Vring implements BatchTask {
   /** Stops, but that `thaw` starts it again where it was: kicks are kept. */
   async freeze(): Promise<void> {
     const { started } = this;
-    if (await this.halt(false)) this.frozen = started;
+    if (await this.halt(() => false)) this.frozen = started;
   }
 
   /** Also of another process's ring, with its settings and descriptors put in; and of one still about to freeze. */
@@ -133,7 +133,7 @@ export class Vring implements BatchTask {
   }
 
   /** @returns false where it was thawed before it had stopped */
-  private async halt(told: boolean): Promise<boolean> {
+  private async halt(told: () => boolean): Promise<boolean> {
     const { thaws } = this;
     this.stopping = true;
     this.watch?.close();
@@ -144,7 +144,7 @@ export class Vring implements BatchTask {
     if (this.ring === null) return true;
     this.notify();
     this.base = this.ring.queue.base;
-    if (told) this.inflight?.stopped();
+    if (told()) this.inflight?.stopped();
     this.ring.close();
     this.ring = null;
     this.inflight = null;

@@ -80,8 +80,26 @@ test.each([
   },
 );
 
+/** The front-end never hears where its ring is. */
+async function endWhileAskedForBase(rig: Rig, driver: Driver): Promise<void> {
+  const turn = () => new Promise((resolve) => setImmediate(resolve));
+  rig.fault.setRules({ op: BlockOp.FLUSH, hold: true });
+  driver.add(requestParts(driver.front, 0, BlkType.FLUSH, 0).parts);
+  driver.kick.signal();
+  while (rig.fault.heldCount < 1) await turn();
+  driver.front.send(Request.GET_VRING_BASE, Buffer.alloc(8));
+  const session = Reflect.get(rig.server, 'session') as object;
+  while (Reflect.get(session, 'serving') !== true) await turn();
+  const closing = rig.server.close();
+  rig.fault.setRules();
+  rig.fault.release();
+  await closing;
+  expect(await driver.used(1)).toHaveLength(1);
+}
+
 test.each([
   ['ends in order', (rig: Rig) => rig.server.close()],
+  ['ends while it is asked for the place', endWhileAskedForBase],
   ['has frozen for another process, and dies', (rig: Rig) => rig.server.freeze()],
 ])('a packed ring goes on where it was after a back-end that %s', async (_what, stop) => {
   const first = new Rig();
@@ -102,7 +120,7 @@ test.each([
     expect(await driver.used(1)).toHaveLength(1);
   };
   for (let i = 0; i < 5; i++) await flush(front);
-  await stop(first);
+  await stop(first, driver);
   const second = new Rig();
   rigs.push(second);
   const [ours, theirs] = DescriptorSocket.pair();

@@ -91,7 +91,7 @@ test.each(orders)(
     await front.shareMemory();
     if (order === 'before') await turnOff(front);
     const asked = Buffer.alloc(24);
-    asked.writeUInt16LE(2, 16);
+    asked.writeUInt16LE(1, 16);
     asked.writeUInt16LE(SIZE, 18);
     const area = await front.call(Request.GET_INFLIGHT_FD, asked);
     front.send(Request.SET_INFLIGHT_FD, area.payload, area.fds);
