@@ -23,6 +23,8 @@ export interface ExecutorOptions {
   readonly writeThrough: () => boolean;
   /** What was read of guest memory just now may be none of it. */
   readonly isTorn: () => boolean;
+  /** The front-end is: what was not submitted yet is for who comes next. */
+  readonly gone: () => boolean;
   /** Ends a request: its chain may be given back, `writtenBytes` of it written. May come from within `start`. */
   done(request: GuestRequest, status: number, writtenBytes: number): void;
   /** Ends a request that is not answered: the front-end is gone, and what is in flight is for who comes next. */
@@ -98,10 +100,7 @@ export class Executor implements BlockOwner {
       request.copy = null;
       this.options.copies.release(copy);
     }
-    if (error instanceof Withdrawn) {
-      request.segments = null;
-      return this.options.left(request);
-    }
+    if (error instanceof Withdrawn) return this.leave(request);
     if (error !== null) return this.fail(request, BlkStatus.IOERR);
     if (request.op === BlockOp.FLUSH) return this.end(request, BlkStatus.OK, 0);
     request.doneBytes += request.length;
@@ -113,7 +112,13 @@ export class Executor implements BlockOwner {
     this.end(request, BlkStatus.OK, request.op === BlockOp.READ ? request.rangeBytes : 0);
   }
 
+  private leave(request: GuestRequest): void {
+    request.segments = null;
+    this.options.left(request);
+  }
+
   private piece(request: GuestRequest): void {
+    if (this.options.gone()) return this.leave(request);
     const { limits } = this.device;
     const left = request.rangeBytes - request.doneBytes;
     request.offset = request.start + request.doneBytes;

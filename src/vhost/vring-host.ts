@@ -19,6 +19,8 @@ export interface VringHost {
   /** While a migration wants to know what is written. */
   readonly dirty: DirtyLog | null;
   readonly budget: RequestBudget;
+  /** The front-end is gone. */
+  readonly ending: boolean;
   inflightBytes(index: number, size: number): Buffer | null;
   onBroken(index: number, fault: string): void;
   /** Memory was gone when it was touched: what was read there the guest has not written. Then the session ends. */

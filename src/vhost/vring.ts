@@ -43,6 +43,7 @@ export class Vring implements BatchTask {
       serial: host.serial,
       writeThrough: () => host.writeThrough,
       isTorn: () => host.isTorn(),
+      gone: () => host.ending,
       done: (request, _status, writtenBytes) => this.done(request, writtenBytes),
       left: (request) => this.over(request),
     });

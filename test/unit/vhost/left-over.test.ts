@@ -61,6 +61,51 @@ it.each([
   },
 );
 
+it('writes that wait for memory to be copied to are not begun for a front-end that is gone', async () => {
+  rig = new Rig();
+  const driver = await rig.queue({ size: 256 });
+  const submitted: BlockRequest[] = [];
+  rig.fault.submit = (block) => void submitted.push(block);
+  Object.assign(rig.fault, {
+    withdraw: () => {
+      for (const block of submitted) setImmediate(() => block.owner.blockDone(block, new Withdrawn('vm1')));
+    },
+  });
+  const writes = 40;
+  const statuses = Array.from({ length: writes }, (_, slot) => {
+    const data = [{ at: DATA, length: 1 << 20 }];
+    const { parts, statusAt } = requestParts(driver.front, slot, BlkType.OUT, 0, data);
+    driver.add(parts);
+    return statusAt;
+  });
+  driver.kick.signal();
+  while (submitted.length === 0) await turn();
+  const begun = submitted.length;
+  expect(begun).toBeLessThan(writes);
+  rig.front.close();
+  while (rig.server.connected && submitted.length === begun) await turn();
+  expect(submitted).toHaveLength(begun);
+  expect(statuses.every((at) => driver.front.bytes[at] === 0xff)).toBe(true);
+});
+
+it('a write in pieces is left, not answered, once the front-end is gone', async () => {
+  rig = new Rig();
+  const driver = await rig.queue();
+  const submitted: BlockRequest[] = [];
+  rig.fault.submit = (block) => void submitted.push(block);
+  const data = Array.from({ length: 4 }, () => ({ at: DATA, length: 2 << 20 }));
+  const { parts, statusAt } = requestParts(driver.front, 0, BlkType.OUT, 0, data);
+  driver.add(parts);
+  driver.kick.signal();
+  while (submitted.length === 0) await turn();
+  const closing = rig.server.close();
+  submitted[0]!.owner.blockDone(submitted[0]!, null);
+  expect(submitted).toHaveLength(1);
+  await closing;
+  expect(driver.front.bytes[statusAt]).toBe(0xff);
+  expect(driver.take()).toEqual([]);
+});
+
 describe('an in-flight area of a packed ring that is no set of chains is refused', () => {
   const entry = (bytes: Buffer, index: number, next: number, number: number, inFlight = 1) => {
     const at = 32 + index * 32;
