@@ -198,3 +198,19 @@ test('who has waited longest, all times together, comes next', async () => {
   await Promise.all(waiting);
   expect(came).toEqual(['old', 'middle', 'new']);
 });
+
+test('copies that fail leave no reading session at the source', async () => {
+  const failing = await start(withFaults(io, { readResult: () => -5 }), temporaryDirectory());
+  source = failing;
+  from = await Writer.attach(io, source.addresses[0]!, record, 5);
+  await from.write(0, 0, Buffer.alloc(4 * KiB, 1), { tag: 5 });
+  const { bootId: itsBootId } = await from.call('ost.stat', {});
+  const others = { ...itsBootId, generation: itsBootId.generation + 1 };
+  for (let asked = 0; asked < 8; asked++) {
+    // Two at once use one session.
+    const failed = await Promise.all([0, 4 * KiB].map((at) => copy(to, 0, at, 4 * KiB, itsBootId)));
+    for (const one of failed) expect(one).toMatchObject(sourceSays('IO'));
+    expect(await copy(to, 0, 0, 4 * KiB, others)).toMatchObject(sourceSays('STALE_SESSION'));
+  }
+  await until(async () => (await from.call('ost.stat', {})).sessions === 1);
+});
