@@ -1,3 +1,4 @@
+import { WriteStream } from 'node:fs';
 import type { Writable } from 'node:stream';
 import { type BlockDevice, BlockOp } from '../../block/index.js';
 import { asRawstorError, RawstorError } from '../../common/errors.js';
@@ -106,12 +107,13 @@ export async function exportToStream(
 /** Resolves when the bytes have been taken. */
 export function writeTo(stream: Writable, bytes: Buffer): Promise<void> {
   return new Promise((resolve, reject) => {
-    stream.write(bytes, (error) => (error ? reject(pipeError(error)) : resolve()));
+    stream.write(bytes, (error) => (error ? reject(streamError(stream, error)) : resolve()));
   });
 }
 
-function pipeError(error: Error): RawstorError {
-  if ((error as NodeJS.ErrnoException).code !== 'EPIPE') return asRawstorError(error, 'standard output');
+function streamError(stream: Writable, error: Error): RawstorError {
+  const file = stream instanceof WriteStream ? String(stream.path) : 'standard output';
+  if ((error as NodeJS.ErrnoException).code !== 'EPIPE') return asRawstorError(error, file);
   return new RawstorError('CONNECTION_LOST', 'whoever reads the output has ended before it was whole', {
     where: 'standard output',
     hint: 'see what that program says; to read only a part, use an NBD client such as nbdcopy or qemu-io',

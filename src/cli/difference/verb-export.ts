@@ -78,6 +78,8 @@ async function toFile<T>(
 ): Promise<T> {
   await truncate(partial, atByte);
   const stream = createWriteStream(partial, { flags: 'r+', start: atByte });
+  // Who writes is told of it too; of a stream that nobody listens to it would end the process.
+  stream.on('error', () => {});
   let made: T;
   try {
     made = await make(stream);
