@@ -1,6 +1,6 @@
-import type { CatalogClient, Row } from '../client/index.js';
+import { type CatalogClient, type Row, stillGone } from '../client/index.js';
 import { prefixEnd } from '../common/prefix-end.js';
-import { S3Error } from './errors.js';
+import { noSuchBucket, S3Error } from './errors.js';
 import { checkBucketName, ROW } from './names.js';
 import type { BucketRow } from './rows.js';
 
@@ -22,7 +22,7 @@ export class Buckets {
       ? await this.catalog.get<BucketRow>(ROW.bucket(name))
       : null;
     if (row !== null && !row.value.removing) return row;
-    throw new S3Error('NoSuchBucket', 'The specified bucket does not exist', { BucketName: name });
+    throw noSuchBucket(name);
   }
 
   async list(): Promise<BucketRow[]> {
@@ -56,6 +56,10 @@ export class Buckets {
       puts: [{ key, value: row }],
     });
     if (failed === null) return;
+    // It may be there by a request that got no answer, and that no journal has: whoever is told has to find it there for good.
+    await this.change(name, (now) => now).catch((error) => {
+      if (!(error instanceof S3Error && error.code === 'NoSuchBucket')) throw error;
+    });
     throw new S3Error('BucketAlreadyOwnedByYou', 'The bucket exists already.', { BucketName: name });
   }
 
@@ -93,7 +97,8 @@ export class Buckets {
     }
     for (let i = 0; i < TRIES; i++) {
       const row = await this.catalog.get<BucketRow>(ROW.bucket(name));
-      if (row === null) return;
+      // By somebody else, whose change may be in no journal yet.
+      if (row === null) return void (await this.catalog.transact(stillGone(ROW.bucket(name))));
       if (!row.value.removing) throw notEmpty(name);
       const settled = await this.settle(row);
       if (settled === 'unmarked') throw notEmpty(name);
@@ -134,6 +139,11 @@ export class Buckets {
     }
     return false;
   }
+}
+
+/** Whether what was stored for the one is what the other takes: it is the same bucket, and encrypted like that. */
+export function storesAlike(one: BucketRow, other: BucketRow): boolean {
+  return one.createdMs === other.createdMs && (one.encryption == null) === (other.encryption == null);
 }
 
 function notEmpty(name: string): S3Error {

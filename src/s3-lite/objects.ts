@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
-import { exchanged, type ImmutableStore, type Row } from '../client/index.js';
+import { exchanged, type ImmutableStore, type Row, stillGone } from '../client/index.js';
 import type { Clock } from '../common/clock.js';
-import type { Buckets } from './buckets.js';
+import { type Buckets, storesAlike } from './buckets.js';
 import { S3Error } from './errors.js';
 import { ROW } from './names.js';
 import type { BucketRow, ObjectRow } from './rows.js';
@@ -17,6 +17,8 @@ export type Condition = (before: ObjectRow | null) => void;
 
 export interface PutOptions {
   readonly condition?: Condition;
+  /** The bucket as it was when the content was written for it. */
+  readonly writtenFor?: BucketRow;
   /** Rows that go with the same transaction. */
   readonly alsoDelete?: readonly string[];
   readonly alsoCheck?: readonly { readonly key: string; readonly version: number }[];
@@ -47,14 +49,17 @@ export class Objects {
 
   /**
    * Puts content that is on the OSTs under a key, and drops what was there.
-   * @throws S3Error NoSuchBucket, AccessDenied while what is there is retained, what the condition throws
+   * @throws S3Error NoSuchBucket, SlowDown when the bucket takes other content by now, AccessDenied while what is there is retained, what the condition throws
    */
   async put(bucket: string, key: string, content: NewContent, options: PutOptions = {}): Promise<ObjectRow> {
     const rowKey = ROW.key(bucket, key);
     const id = randomUUID();
-    const { condition, alsoDelete = [], alsoCheck = [] } = options;
+    const { condition, writtenFor, alsoDelete = [], alsoCheck = [] } = options;
     for (let i = 0; i < TRIES; i++) {
       const [owner, before] = await Promise.all([this.buckets.get(bucket), this.find(bucket, key)]);
+      if (writtenFor !== undefined && !storesAlike(writtenFor, owner.value)) {
+        throw new S3Error('SlowDown', 'The bucket was changed meanwhile. Try again.');
+      }
       condition?.(before?.value ?? null);
       this.checkRetention(before?.value ?? null);
       const modifiedMs = this.clock.wallMs();
@@ -80,14 +85,20 @@ export class Objects {
     throw conflict();
   }
 
-  /** Changes what is said of the content. @throws S3Error NoSuchKey */
-  async change(bucket: string, key: string, change: (row: ObjectRow) => ObjectRow): Promise<ObjectRow> {
+  /** Changes what is said of the content. @param deletes rows that go with it. @throws S3Error NoSuchKey */
+  async change(
+    bucket: string,
+    key: string,
+    change: (row: ObjectRow) => ObjectRow,
+    deletes: readonly string[] = [],
+  ): Promise<ObjectRow> {
     for (let i = 0; i < TRIES; i++) {
       const row = await this.find(bucket, key);
       if (row === null) throw noSuchKey(key);
       const value = change(row.value);
       const checks = [{ key: row.key, version: row.version }];
-      const failed = await this.store.catalog.transact({ checks, puts: [{ key: row.key, value }] });
+      const puts = [{ key: row.key, value }];
+      const failed = await this.store.catalog.transact({ checks, puts, deletes });
       if (failed === null) return value;
     }
     throw conflict();
@@ -98,7 +109,11 @@ export class Objects {
     for (let i = 0; i < TRIES; i++) {
       const row = await this.find(bucket, key);
       condition?.(row?.value ?? null);
-      if (row === null) return;
+      if (row === null) {
+        // It may be gone by a request that got no answer, and that no journal has.
+        if ((await this.store.catalog.transact(stillGone(ROW.key(bucket, key)))) === null) return;
+        continue;
+      }
       this.checkRetention(row.value);
       const failed = await this.store.catalog.transact({
         checks: [{ key: row.key, version: row.version }],

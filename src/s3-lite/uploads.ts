@@ -8,13 +8,13 @@ import {
   type WriteCoding,
 } from '../client/index.js';
 import { prefixEnd } from '../common/prefix-end.js';
-import type { Buckets } from './buckets.js';
 import { S3Error } from './errors.js';
 import { ROW } from './names.js';
-import type { PartRow, UploadRow } from './rows.js';
+import type { BucketRow, PartRow, UploadRow } from './rows.js';
 
 /** Uploads with a grid of their own that this process keeps open; the parts of more go anywhere. */
 const GRIDS = 64;
+const TRIES = 12;
 
 export interface FoundUpload {
   readonly row: Row<UploadRow>;
@@ -31,21 +31,18 @@ interface HeldGrid {
 /** Multipart uploads: rows in the catalog, and here the objects that their parts go to. */
 export class Uploads {
   private readonly store: ImmutableStore;
-  private readonly buckets: Buckets;
   private readonly grids = new Map<string, HeldGrid>();
 
-  constructor(store: ImmutableStore, buckets: Buckets) {
+  constructor(store: ImmutableStore) {
     this.store = store;
-    this.buckets = buckets;
   }
 
-  /** @throws S3Error NoSuchBucket */
-  async begin(bucket: string, key: string, upload: Omit<UploadRow, 'id'>): Promise<string> {
+  /** @param bucket as it was when it said how the parts are stored. @throws S3Error SlowDown when it is another one by now */
+  async begin(bucket: Row<BucketRow>, key: string, upload: Omit<UploadRow, 'id'>): Promise<string> {
     const id = randomUUID().replaceAll('-', '');
-    const owner = await this.buckets.get(bucket);
     const failed = await this.store.catalog.transact({
-      checks: [{ key: owner.key, version: owner.version }],
-      puts: [{ key: ROW.upload(bucket, key, id), value: { ...upload, id } }],
+      checks: [{ key: bucket.key, version: bucket.version }],
+      puts: [{ key: ROW.upload(bucket.value.name, key, id), value: { ...upload, id } }],
     });
     if (failed !== null) throw new S3Error('SlowDown', 'The bucket is being changed. Try again.');
     return id;
@@ -88,24 +85,26 @@ export class Uploads {
     return coding === null ? this.store.writer(lengthBytes) : this.store.codedWriter(lengthBytes, coding);
   }
 
-  /** Records a part that is on the OSTs. @throws S3Error NoSuchUpload */
+  /** Records a part that is on the OSTs. @throws S3Error NoSuchUpload, SlowDown */
   async put(upload: FoundUpload, part: number, row: PartRow): Promise<void> {
     const key = ROW.part(upload.row.value.id, part);
-    for (;;) {
+    let owner = upload.row;
+    for (let i = 0; i < TRIES; i++) {
       const before = await this.store.catalog.get<PartRow>(key);
       const { puts, deletes } = exchanged(key, before?.value ?? null, row);
       const failed = await this.store.catalog.transact({
         checks: [
-          { key: upload.row.key, version: upload.row.version },
+          { key: owner.key, version: owner.version },
           { key, version: before?.version ?? 0 },
         ],
         puts: [{ key, value: row }, ...puts],
         deletes,
       });
       if (failed === null) return;
-      // Completed or aborted meanwhile.
-      if (failed === upload.row.key) await this.find(upload.bucket, upload.key, upload.row.value.id);
+      // Completed or aborted meanwhile; or its row came back from the loss of the MDS, with another version.
+      if (failed === owner.key) owner = (await this.find(upload.bucket, upload.key, owner.value.id)).row;
     }
+    throw new S3Error('SlowDown', 'The part is being changed by others all the time.');
   }
 
   /** From a part on, in their order. */

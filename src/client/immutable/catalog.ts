@@ -21,6 +21,12 @@ export interface CatalogChange {
 
 const CALL_TIMEOUT_MS = 15_000;
 
+/** Says that a key is not there, so that a journal has that too: the one that had its deletion may be lost, or not be written yet. */
+export const stillGone = (key: string): CatalogChange => ({
+  checks: [{ key, version: 0 }],
+  deletes: [key],
+});
+
 /** @param spareBytes for what is added to it before it is put */
 export const fitsRow = (value: unknown, spareBytes: number): boolean =>
   encodeBody(value).length + spareBytes <= CATALOG_LIMITS.valueBytes;

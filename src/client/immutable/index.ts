@@ -1,4 +1,4 @@
-export { type CatalogChange, CatalogClient, fitsRow, type Row } from './catalog.js';
+export { type CatalogChange, CatalogClient, fitsRow, type Row, stillGone } from './catalog.js';
 export type { Collected } from './collector.js';
 export { type ContentHash, joinedHash } from './content-hash.js';
 export { cut, type Extent, extentSchema, joined, lengthOf } from './extent.js';

@@ -11,6 +11,7 @@ import {
 import { writeCondition } from '../conditions.js';
 import { answerXml, type Call, type Operation } from '../context.js';
 import { malformedXml, S3Error } from '../errors.js';
+import { ROW } from '../names.js';
 import type { Checksum, ObjectRow, PartRow, UploadRow } from '../rows.js';
 import { elements, parseXml, text } from '../xml.js';
 import { findUpload, PARTS } from './multipart.js';
@@ -37,11 +38,17 @@ export const completeUpload: Operation = async (call) => {
   } catch (error) {
     if (!(error instanceof S3Error) || error.code !== 'NoSuchUpload') throw error;
     // An answer may not have arrived, and who asks again means the same content.
-    const row = (await call.services.objects.find(request.bucket, request.key))?.value;
-    if (row?.upload === undefined || row.upload !== request.param('uploadId')) throw error;
-    const etag = etagOf(wanted);
-    if (row.etag !== `${etag}-${wanted.length}`) throw error;
-    tell(call, row);
+    const { objects } = call.services;
+    const { bucket, key } = request;
+    const id = request.param('uploadId') ?? '';
+    const etag = `${etagOf(wanted)}-${wanted.length}`;
+    const same = (row: ObjectRow | undefined) => {
+      if (row?.upload !== id || row.etag !== etag) throw error;
+      return row;
+    };
+    same((await objects.find(bucket, key))?.value);
+    // Nor may a journal have it: put anew, so that one has.
+    tell(call, await objects.change(bucket, key, same, [ROW.upload(bucket, key, id)]));
   }
 };
 

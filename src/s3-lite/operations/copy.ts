@@ -94,7 +94,8 @@ export const copyObject: Operation = async (call) => {
       parts: null,
     };
     const condition = writeCondition((name) => request.header(name));
-    const put = await objects.put(request.bucket, request.key, content, { condition });
+    const writtenFor = bucket.value;
+    const put = await objects.put(request.bucket, request.key, content, { condition, writtenFor });
     answerXml(call, 'CopyObjectResult', {
       LastModified: new Date(put.modifiedMs).toISOString(),
       ETag: `"${put.etag}"`,

@@ -27,7 +27,7 @@ export const createUpload: Operation = async (call) => {
   // Told now, not with the first part.
   await services.codings.ofBucket(bucket.value);
   const { compression, encryption } = bucket.value;
-  const id = await services.uploads.begin(request.bucket, request.key, {
+  const id = await services.uploads.begin(bucket, request.key, {
     compression: compression ?? null,
     encrypted: encryption != null,
     ...factsOf(request),

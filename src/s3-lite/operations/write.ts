@@ -29,7 +29,7 @@ export const putObject: Operation = async (call) => {
     const hash = writer.hash();
     const coding = writer.coding();
     const content = { ...facts, extents, coding, sizeBytes: length, etag, checksum, hash, parts: null };
-    await objects.put(request.bucket, request.key, content, { condition });
+    await objects.put(request.bucket, request.key, content, { condition, writtenFor: bucket.value });
     await writer.release();
     answerEmpty(call, 200, { etag: `"${etag}"`, ...checksumHeaders(checksum) });
   } catch (error) {

@@ -1,6 +1,7 @@
 import * as sdk from '@aws-sdk/client-s3';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Extent } from '../../../src/client/index.js';
+import { RawstorError } from '../../../src/common/errors.js';
 import { MiB } from '../../../src/common/units.js';
 import { Buckets, type ObjectRow, ROW } from '../../../src/s3-lite/index.js';
 import { Uploads } from '../../../src/s3-lite/uploads.js';
@@ -56,7 +57,7 @@ test.each([
   ['pieces whose coding takes much of a row', 450, Buffer.alloc(250_000)],
 ])('parts of %s become one that a row can name', async (Key, pieces, salts) => {
   const { store } = s3.s3;
-  const uploads = new Uploads(store, new Buckets(store.catalog));
+  const uploads = new Uploads(store);
   const { UploadId = '' } = await client.send(new sdk.CreateMultipartUploadCommand({ Bucket, Key }));
   // As parts lie that came through two gateways by turns.
   const writers = await Promise.all([store.writer(MiB), store.writer(MiB)]);
@@ -88,8 +89,8 @@ test.each([
 
 test('what is open for an upload that ended through another gateway is let go', async () => {
   const { store } = s3.s3;
-  const here = new Uploads(store, new Buckets(store.catalog));
-  const id = await here.begin(Bucket, 'elsewhere', {
+  const here = new Uploads(store);
+  const id = await here.begin(await new Buckets(store.catalog).get(Bucket), 'elsewhere', {
     headers: {},
     meta: {},
     tags: {},
@@ -111,6 +112,55 @@ test('what is open for an upload that ended through another gateway is let go', 
   await here.sweep();
   expect(await isOpen()).toBe(false);
   await here.close();
+});
+
+test('a part is recorded though the row of its upload has another version, as after a recovery', async () => {
+  const { store } = s3.s3;
+  const uploads = new Uploads(store);
+  const at = { Bucket, Key: 'recovered' };
+  const { UploadId = '' } = await client.send(new sdk.CreateMultipartUploadCommand(at));
+  const found = await uploads.find(Bucket, at.Key, UploadId);
+  await store.catalog.transact({ puts: [{ key: found.row.key, value: found.row.value }] });
+  const row = { id: 'part', upload: found.row.key, extents: [], sizeBytes: 0, etag: '0'.repeat(32) };
+  await uploads.put(found, 1, { ...row, modifiedMs: 1, checksum: null });
+  const { Parts = [] } = await client.send(new sdk.ListPartsCommand({ ...at, UploadId }));
+  expect(Parts.length).toBe(1);
+});
+
+test('what is answered again is in a journal, though the one of the first time was lost', async () => {
+  const { keeper } = s3.s3.store;
+  const { keep } = keeper;
+  const once = s3.client(1);
+  const { at, Parts } = await uploaded('lost');
+  await client.send(new sdk.PutObjectCommand({ Bucket, Key: 'lost-too', Body: 'x' }));
+  const commands = [
+    new sdk.CreateBucketCommand({ Bucket: 'lost-bucket' }),
+    new sdk.CompleteMultipartUploadCommand({ ...at, MultipartUpload: { Parts } }),
+    new sdk.DeleteObjectCommand({ Bucket, Key: 'lost-too' }),
+  ];
+  const kept: string[][] = [];
+  try {
+    for (const command of commands) {
+      const lost: string[] = [];
+      keeper.keep = async ({ puts, deletes }) => {
+        lost.push(...puts.map(([key]) => `+${key}`), ...deletes.map((key) => `-${key}`));
+        throw new RawstorError('UNAVAILABLE', 'the journal is gone');
+      };
+      expect(await failureOf(once, command)).toBe('ServiceUnavailable');
+      const again: string[] = [];
+      keeper.keep = async (record) => {
+        again.push(...record.puts.map(([key]) => `+${key}`), ...record.deletes.map((key) => `-${key}`));
+        return keep.call(keeper, record);
+      };
+      expect(['', 'BucketAlreadyOwnedByYou']).toContain(await failureOf(once, command));
+      expect(again.slice(0, lost.length)).toEqual(lost);
+      kept.push(lost);
+    }
+  } finally {
+    keeper.keep = keep;
+    once.destroy();
+  }
+  expect(kept.flat().length).toBe(4);
 });
 
 test('a bucket of another owner than expected is refused', async () => {

@@ -5,6 +5,7 @@ import {
   CompleteMultipartUploadCommand,
   CopyObjectCommand,
   CreateMultipartUploadCommand,
+  DeleteObjectCommand,
   GetObjectCommand,
   HeadObjectCommand,
   PutObjectCommand,
@@ -31,6 +32,7 @@ beforeAll(async () => {
   keys = new KeyRing([
     { volume: 'sealed', kind: 'key', path },
     { volume: 'both', kind: 'key', path },
+    { volume: 'turned', kind: 'key', path },
   ]);
   const encryption = () => readSecret({ kind: 'key', path }).then(newBucketEncryption);
   await bucket('plain', {});
@@ -194,6 +196,48 @@ test('nothing of what is encrypted is on a disk, nor its key; without the key no
   await expect(get('sealed', 'secret')).rejects.toMatchObject(denied);
   await restart(keys);
   expect((await get('sealed', 'secret')).equals(content)).toBe(true);
+});
+
+test('what is under way while a bucket becomes encrypted, or another one, is not stored as it was before', async () => {
+  const { store } = s3.s3;
+  const path = join(s3.files, 'key');
+  const buckets = new Buckets(store.catalog);
+  const at = { Bucket: 'turned', Key: 'k' };
+  const remade = async (settings: Partial<BucketRow>) => {
+    await buckets.remove(at.Bucket).catch(() => {});
+    await bucket(at.Bucket, settings);
+  };
+  const encryption = () => readSecret({ kind: 'key', path }).then(newBucketEncryption);
+  /** Between what a request writes and its commit. */
+  const meanwhile = (change: () => Promise<void>) => {
+    const { finish } = store;
+    store.finish = async (writer) => {
+      store.finish = finish;
+      await change();
+      return finish.call(store, writer);
+    };
+  };
+  await client.send(new PutObjectCommand({ Bucket: 'plain', Key: 'source', Body: 'content' }));
+  const commands = [
+    new PutObjectCommand({ ...at, Body: 'content' }),
+    new CopyObjectCommand({ ...at, CopySource: 'plain/source' }),
+  ];
+  for (const command of commands) {
+    for (const first of [{}, { encryption: await encryption() }]) {
+      await remade(first);
+      const next = await encryption();
+      meanwhile(() =>
+        first.encryption === undefined
+          ? buckets.change(at.Bucket, (row) => ({ ...row, encryption: next }))
+          : remade({ encryption: next }),
+      );
+      // Sent again by the client, as the first is told to slow down.
+      await client.send(command as PutObjectCommand);
+      expect((await get(at.Bucket, at.Key)).toString()).toBe('content');
+      expect((await rowOf(at.Bucket, at.Key)).coding?.salts).toBeTruthy();
+      await client.send(new DeleteObjectCommand(at));
+    }
+  }
 });
 
 test('contents that change places are not passed on, not even a part of them', async () => {
