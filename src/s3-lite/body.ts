@@ -38,7 +38,7 @@ export function contentLength(request: S3Request, most: number): number {
 
 /**
  * Hands the content on as it comes, and checks at its end what the request said of it: length, hash of the signature, signatures
- * of chunks, Content-MD5, checksum in a header or trailer.
+ * of chunks, Content-MD5, checksum in a header or trailer. @param wanted null where a checksum that it names is of something else
  * @throws S3Error BadDigest, IncompleteBody, InvalidDigest, SignatureDoesNotMatch, XAmzContentSHA256Mismatch
  */
 export async function readBody(
@@ -46,8 +46,8 @@ export async function readBody(
   caller: Caller,
   length: number,
   take: (bytes: Buffer) => Promise<void> | void,
+  wanted = wantedChecksum((name) => request.header(name)),
 ): Promise<ReadBody> {
-  const wanted = wantedChecksum((name) => request.header(name));
   const givenMd5 = checkMd5(request.header('content-md5'));
   const md5 = createHash('md5');
   const sha256 = /^[0-9a-f]{64}$/.test(caller.payload) ? createHash('sha256') : null;
@@ -91,11 +91,11 @@ export async function readBody(
   return { md5: digest.toString('hex'), checksum: { name: wanted.name, value, composite: false } };
 }
 
-/** A body that is small. @throws S3Error as `readBody` does */
-export async function readSmallBody(request: S3Request, caller: Caller): Promise<Buffer> {
+/** A body that is small. @param wanted as of `readBody`. @throws S3Error as that does */
+export async function readSmallBody(request: S3Request, caller: Caller, wanted?: null): Promise<Buffer> {
   const length = request.header('content-length') === undefined ? 0 : contentLength(request, XML_BYTES);
   const parts: Buffer[] = [];
-  await readBody(request, caller, length, (bytes) => void parts.push(bytes));
+  await readBody(request, caller, length, (bytes) => void parts.push(bytes), wanted);
   return Buffer.concat(parts);
 }
 
