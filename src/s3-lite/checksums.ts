@@ -1,12 +1,13 @@
 import { createHash } from 'node:crypto';
 import { crc32 } from 'node:zlib';
 import { crc32c } from '../protocol/crc32c.js';
-import { notImplemented, S3Error } from './errors.js';
+import { Crc64Nvme } from './crc64nvme.js';
+import { S3Error } from './errors.js';
 import type { Checksum, ChecksumName } from './rows.js';
 
 /** Checksums that clients may name (Amazon S3 user guide, "Checking object integrity"). */
-export const CHECKSUM_NAMES: readonly ChecksumName[] = ['CRC32', 'CRC32C', 'SHA1', 'SHA256'];
-const BYTES: Record<ChecksumName, number> = { CRC32: 4, CRC32C: 4, SHA1: 20, SHA256: 32 };
+export const CHECKSUM_NAMES: readonly ChecksumName[] = ['CRC32', 'CRC32C', 'CRC64NVME', 'SHA1', 'SHA256'];
+const BYTES: Record<ChecksumName, number> = { CRC32: 4, CRC32C: 4, CRC64NVME: 8, SHA1: 20, SHA256: 32 };
 
 /** A sum over bytes as they come. */
 export interface RunningSum {
@@ -19,6 +20,10 @@ export function runningSum(name: ChecksumName): RunningSum {
   if (name === 'SHA1' || name === 'SHA256') {
     const hash = createHash(name.toLowerCase());
     return { update: (bytes) => void hash.update(bytes), digest: () => hash.digest('base64') };
+  }
+  if (name === 'CRC64NVME') {
+    const crc = new Crc64Nvme();
+    return { update: (bytes) => crc.update(bytes), digest: () => crc.digest().toString('base64') };
   }
   let sum = 0;
   const update =
@@ -37,11 +42,10 @@ export function runningSum(name: ChecksumName): RunningSum {
   return { update, digest };
 }
 
-/** @throws S3Error NotImplemented, InvalidRequest */
+/** @throws S3Error InvalidRequest */
 export function checksumName(text: string): ChecksumName {
   const name = text.toUpperCase() as ChecksumName;
   if (CHECKSUM_NAMES.includes(name)) return name;
-  if (text.toUpperCase() === 'CRC64NVME') throw notImplemented('The checksum CRC64NVME');
   throw new S3Error('InvalidRequest', 'Value for x-amz-checksum-algorithm header is invalid.');
 }
 
@@ -54,10 +58,9 @@ export interface WantedChecksum {
   readonly inTrailer: boolean;
 }
 
-/** @throws S3Error InvalidRequest, NotImplemented */
+/** @throws S3Error InvalidRequest */
 export function wantedChecksum(header: (name: string) => string | undefined): WantedChecksum | null {
   const given = CHECKSUM_NAMES.filter((name) => header(checksumHeader(name)) !== undefined);
-  if (header('x-amz-checksum-crc64nvme') !== undefined) throw notImplemented('The checksum CRC64NVME');
   if (given.length > 1) {
     throw new S3Error(
       'InvalidRequest',

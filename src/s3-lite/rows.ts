@@ -30,7 +30,7 @@ export interface BucketRow {
   readonly removing: boolean;
 }
 
-export type ChecksumName = 'CRC32' | 'CRC32C' | 'SHA1' | 'SHA256';
+export type ChecksumName = 'CRC32' | 'CRC32C' | 'CRC64NVME' | 'SHA1' | 'SHA256';
 export interface Checksum {
   readonly name: ChecksumName;
   /** Base64, of a composite one with `-PARTS`. */

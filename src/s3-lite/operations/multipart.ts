@@ -16,7 +16,16 @@ export const createUpload: Operation = async (call) => {
   checkKey(request.key);
   const algorithm = request.header('x-amz-checksum-algorithm');
   const checksum = algorithm === undefined ? null : checksumName(algorithm);
-  const full = request.header('x-amz-checksum-type')?.toUpperCase() === 'FULL_OBJECT';
+  // A sum of parts' sums of that one there is not.
+  const usual = checksum === 'CRC64NVME' ? 'FULL_OBJECT' : 'COMPOSITE';
+  const type = request.header('x-amz-checksum-type')?.toUpperCase() ?? usual;
+  const full = type === 'FULL_OBJECT';
+  if (!full && checksum === 'CRC64NVME') {
+    throw new S3Error(
+      'InvalidRequest',
+      `The ${type} checksum type cannot be used with the crc64nvme checksum algorithm.`,
+    );
+  }
   if (full && (checksum === 'SHA1' || checksum === 'SHA256')) {
     throw new S3Error(
       'InvalidRequest',

@@ -2,6 +2,7 @@ import { connect } from 'node:net';
 import * as sdk from '@aws-sdk/client-s3';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { MiB } from '../../../src/common/units.js';
+import { runningSum } from '../../../src/s3-lite/checksums.js';
 import { inPieces } from '../../../src/s3-lite/pieces.js';
 import { until } from '../client/rig.js';
 import { BUCKET, presigned, raw, send } from './raw-request.js';
@@ -78,6 +79,32 @@ test('the sum of the whole is told with the whole, and with no part of it', asyn
   expect(await sumOf('summed')).toMatch(/-2$/);
   expect(await sumOf('summed', 1)).toBeUndefined();
   expect(await sumOf('one', 1)).toBe(await sumOf('one'));
+}, 60_000);
+
+test('an upload with CRC64NVME has a sum of the whole, which the client tells', async () => {
+  const at = { Bucket, Key: 'sum-64' };
+  const { UploadId, ChecksumType } = await client.send(
+    new sdk.CreateMultipartUploadCommand({ ...at, ChecksumAlgorithm: 'CRC64NVME' }),
+  );
+  expect(ChecksumType).toBe('FULL_OBJECT');
+  const sumOf = (...pieces: Buffer[]) => {
+    const sum = runningSum('CRC64NVME');
+    for (const piece of pieces) sum.update(piece);
+    return sum.digest();
+  };
+  const bodies = [Buffer.alloc(5 * MiB, 'ab'), Buffer.from('end')];
+  const Parts: sdk.CompletedPart[] = [];
+  for (const [i, Body] of bodies.entries()) {
+    const ChecksumCRC64NVME = sumOf(Body);
+    const part = { ...at, UploadId, PartNumber: i + 1, Body, ChecksumCRC64NVME };
+    const { ETag } = await client.send(new sdk.UploadPartCommand(part));
+    Parts.push({ ETag, ChecksumCRC64NVME, PartNumber: i + 1 });
+  }
+  const ChecksumCRC64NVME = sumOf(...bodies);
+  const whole = { ...at, UploadId, ChecksumCRC64NVME, MultipartUpload: { Parts } };
+  await client.send(new sdk.CompleteMultipartUploadCommand(whole));
+  const told = await client.send(new sdk.HeadObjectCommand({ ...at, ChecksumMode: 'ENABLED' }));
+  expect(told).toMatchObject({ ChecksumCRC64NVME, ChecksumType: 'FULL_OBJECT' });
 }, 60_000);
 
 test('metadata of a presigned address is told again, or refused', async () => {

@@ -189,6 +189,19 @@ const cases: Case[] = [
         }),
       ),
   ],
+  [
+    'CreateMultipartUpload, a composite CRC64NVME',
+    'InvalidRequest',
+    () =>
+      sent(
+        new sdk.CreateMultipartUploadCommand({
+          Bucket,
+          Key: 'k',
+          ChecksumAlgorithm: 'CRC64NVME',
+          ChecksumType: 'COMPOSITE',
+        }),
+      ),
+  ],
   ['UploadPart', '200', part({})],
   ['UploadPart', 'BadDigest', part({ ContentMD5: 'AAAAAAAAAAAAAAAAAAAAAA==' })],
   ['UploadPart, of another key', 'NoSuchUpload', part({ Key: 'other' })],

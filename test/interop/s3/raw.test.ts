@@ -29,6 +29,8 @@ const crc = (text: string) => {
   sum.update(Buffer.from(text));
   return sum.digest();
 };
+/** Of `123456789`, as the specification has it. */
+const crc64 = Buffer.from('ae8b14860a799888', 'hex').toString('base64');
 const SIGNED = 'STREAMING-AWS4-HMAC-SHA256-PAYLOAD';
 const UNSIGNED = 'STREAMING-UNSIGNED-PAYLOAD-TRAILER';
 const stream = (options: RawOptions): Answer =>
@@ -191,9 +193,24 @@ const bodies: [string, string, () => Answer][] = [
     () => put({ headers: { 'x-amz-checksum-crc32': crc('abc'), 'x-amz-checksum-sha1': 'A' } }),
   ],
   [
-    'PutObject, a sum of CRC64NVME',
-    'NotImplemented',
-    () => put({ headers: { 'x-amz-checksum-crc64nvme': 'AAAAAAAAAAA=' } }),
+    'PutObject, CRC64NVME',
+    '200',
+    () => put({ body: '123456789', headers: { 'x-amz-checksum-crc64nvme': crc64 } }),
+  ],
+  [
+    'PutObject, a wrong CRC64NVME',
+    'BadDigest',
+    () => put({ body: '123456780', headers: { 'x-amz-checksum-crc64nvme': crc64 } }),
+  ],
+  [
+    'PutObject, a trailer of CRC64NVME',
+    '200',
+    () =>
+      trailed({
+        headers: { 'x-amz-trailer': 'x-amz-checksum-crc64nvme' },
+        chunks: ['1234', '56789'],
+        trailer: { 'x-amz-checksum-crc64nvme': crc64 },
+      }),
   ],
 ];
 
