@@ -223,7 +223,8 @@ export class ChunkCache {
     const regions: number[] = [];
     for (const { page, epochs } of records.versions.versionRegions(object.key, chunk, version)) {
       epochs.forEach((epoch, i) => {
-        if (epoch > object.lastSeal) regions.push(page * REGIONS_PER_PAGE + i);
+        // Not by what was sealed since this process began: nobody need have looked at this chunk before that.
+        if (epoch > object.sealAtStart) regions.push(page * REGIONS_PER_PAGE + i);
       });
     }
     return settleHoles(file, regions).then(() => this.openBelow(opened));

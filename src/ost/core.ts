@@ -175,7 +175,9 @@ export class OstCore {
       needed: () => this.records.clones.over(id, this.ostId).map(({ parent }) => parent.version),
     });
     this.objects.set(id, object);
-    object.lastSeal = Math.max(found.lastSeal, this.records.set(id)?.lastSeal ?? 0);
+    const sealed = this.records.set(id)?.lastSeal ?? 0;
+    object.lastSeal = Math.max(found.lastSeal, sealed);
+    object.sealAtStart = Math.max(this.records.object(id)?.lastSeal ?? 0, sealed);
     return object;
   }
 

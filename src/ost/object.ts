@@ -27,6 +27,8 @@ export class OstObject {
   fence: Fence | null;
   /** "Identical up to here", as far as this OST has been told. */
   lastSeal = 0;
+  /** That, when this process first had to do with the object: what is newer may have been on its way to the disk when the one before it ended. */
+  sealAtStart = 0;
   writer: Session | null = null;
   readonly readers = new Set<Session>();
   /** Sessions that have ended, with operations that have not. */
