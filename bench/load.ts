@@ -1,9 +1,9 @@
-import { type ChildProcess, execFile } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { mkdirSync, readdirSync, renameSync, statSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import { promisify } from 'node:util';
 import { RawstorError } from '../src/common/errors.js';
+import { compile } from './compile.js';
 import { cpuSeconds } from './cpu.js';
 import { spawnPinned } from './process.js';
 import type { Case, Sample, Subject } from './types.js';
@@ -41,7 +41,7 @@ async function buildLoad(): Promise<string> {
   mkdirSync(fileURLToPath(new URL('../.cache/bench', import.meta.url)), { recursive: true });
   const scratch = `${PROGRAM}.${process.pid}`;
   const units = sources.filter((path) => path.endsWith('.c'));
-  await promisify(execFile)('gcc', ['-O2', '-Wall', '-Wextra', '-Werror', '-o', scratch, ...units]);
+  await compile(scratch, units);
   renameSync(scratch, PROGRAM);
   return PROGRAM;
 }

@@ -86,8 +86,12 @@ async function run(cluster: OwnCluster): Promise<void> {
   );
   console.log('|---|---|---|---|---|---|');
   const machine = await Stillness.start();
-  for (const name of values.only as (keyof typeof LOADS)[]) await measure(cluster.client, machine, uri, name);
-  await machine.stop();
+  try {
+    for (const name of values.only as (keyof typeof LOADS)[])
+      await measure(cluster.client, machine, uri, name);
+  } finally {
+    await machine.stop();
+  }
 }
 
 if (values.help) console.log(USAGE);

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { RawstorError } from '../../src/common/errors.js';
+import { compile } from '../compile.js';
 
 const SOURCES = ['floor.c', '../load/histogram.c'].map((name) =>
   fileURLToPath(new URL(name, import.meta.url)),
@@ -32,11 +33,9 @@ export async function measureFloors(dir: string, seconds: number, cpus?: [number
   const scratch = await mkdtemp(join(dir, 'floors-'));
   try {
     const program = join(scratch, 'floor');
-    await promisify(execFile)('gcc', ['-O2', '-Wall', '-Wextra', '-Werror', '-o', program, ...SOURCES]).catch(
-      (error: Error) => {
-        throw new RawstorError('UNAVAILABLE', `the program does not compile: ${error.message}`);
-      },
-    );
+    await compile(program, SOURCES).catch((error: Error) => {
+      throw new RawstorError('UNAVAILABLE', `the program does not compile: ${error.message}`);
+    });
     const path = join(scratch, 'disk.raw');
     await writeFileBlocks(path);
     const args = [path, join(scratch, 'echo.sock'), `${seconds}`, ...(cpus ?? []).map(String)];

@@ -1,8 +1,7 @@
-import { execFile } from 'node:child_process';
 import { mkdir, rm } from 'node:fs/promises';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import { promisify } from 'node:util';
+import { compile } from '../compile.js';
 import { needRoot } from '../packages.js';
 import { spawnPinned, stopProcess } from '../process.js';
 
@@ -45,7 +44,7 @@ export class Stillness {
     needRoot('what watches the machine');
     await mkdir(CACHE, { recursive: true });
     const program = `${CACHE}/stillness.${process.pid}`;
-    await promisify(execFile)('gcc', ['-O2', '-Wall', '-Wextra', '-Werror', '-o', program, SOURCE]);
+    await compile(program, [SOURCE]);
     const child = spawnPinned(program, [`${LEAST_MS}`]);
     const gaps: Gap[] = [];
     await new Promise<void>((resolve, reject) => {
