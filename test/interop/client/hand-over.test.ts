@@ -28,6 +28,11 @@ async function open(holder: string, tellsStops: boolean, standby = true): Promis
   return await cluster.openMovable('v', { holder, standby, tellsStops });
 }
 
+/** As when somebody asks, and is gone before it is given anything. */
+function givesToNobody(volume: MovableVolume): void {
+  (volume as unknown as { state: { volume: Volume } }).state.volume.onHandOver!(true);
+}
+
 const closeAll = (volumes: MovableVolume[]) => Promise.all(volumes.map((volume) => volume.close()));
 const holder = async () => (await rig.object('v')).lease?.holder;
 
@@ -85,8 +90,7 @@ describe('a front-end that tells when it stops', () => {
     a.rest(false);
     await write(a, 0, 1);
     a.rest(true);
-    // As when somebody asks, and is gone before it is given anything.
-    (a as unknown as { state: { volume: Volume } }).state.volume.onHandOver!(true);
+    givesToNobody(a);
     expect(a.holds).toBe(false);
     a.rest(false, true);
     await write(a, 0, 2);
@@ -99,7 +103,7 @@ describe('a front-end that tells when it stops', () => {
     a.rest(false);
     await write(a, 0, 1);
     a.rest(true);
-    (a as unknown as { state: { volume: Volume } }).state.volume.onHandOver!(true);
+    givesToNobody(a);
     await until(async () => !(await holder()));
     const repair = await rig.cluster.openVolume('v', { mode: 'write', holder: 'repair', yields: true });
     await repair.close();

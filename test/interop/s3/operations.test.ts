@@ -51,6 +51,8 @@ const put = (more: object) => () =>
   sent(new sdk.PutObjectCommand({ Bucket, Key: 'new', Body: 'abc', ...more }));
 const copy = (more: object) => () =>
   sent(new sdk.CopyObjectCommand({ Bucket, Key: 'copy', CopySource: `${Bucket}/there`, ...more }));
+const begin = (more: object) => () =>
+  sent(new sdk.CreateMultipartUploadCommand({ Bucket, Key: 'k', ...more }));
 const part = (more: object) => () =>
   sent(new sdk.UploadPartCommand({ Bucket, Key: 'parts', UploadId, PartNumber: 9, Body: 'abc', ...more }));
 const partCopy = (more: object) => () =>
@@ -171,36 +173,16 @@ const cases: Case[] = [
     'PreconditionFailed',
     () => copy({ CopySourceIfNoneMatch: etag })(),
   ],
-  [
-    'CreateMultipartUpload',
-    'NoSuchBucket',
-    () => sent(new sdk.CreateMultipartUploadCommand({ Bucket: 'nobody', Key: 'k' })),
-  ],
+  ['CreateMultipartUpload', 'NoSuchBucket', begin({ Bucket: 'nobody' })],
   [
     'CreateMultipartUpload, a full SHA256',
     'InvalidRequest',
-    () =>
-      sent(
-        new sdk.CreateMultipartUploadCommand({
-          Bucket,
-          Key: 'k',
-          ChecksumAlgorithm: 'SHA256',
-          ChecksumType: 'FULL_OBJECT',
-        }),
-      ),
+    begin({ ChecksumAlgorithm: 'SHA256', ChecksumType: 'FULL_OBJECT' }),
   ],
   [
     'CreateMultipartUpload, a composite CRC64NVME',
     'InvalidRequest',
-    () =>
-      sent(
-        new sdk.CreateMultipartUploadCommand({
-          Bucket,
-          Key: 'k',
-          ChecksumAlgorithm: 'CRC64NVME',
-          ChecksumType: 'COMPOSITE',
-        }),
-      ),
+    begin({ ChecksumAlgorithm: 'CRC64NVME', ChecksumType: 'COMPOSITE' }),
   ],
   ['UploadPart', '200', part({})],
   ['UploadPart', 'BadDigest', part({ ContentMD5: 'AAAAAAAAAAAAAAAAAAAAAA==' })],

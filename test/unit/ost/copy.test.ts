@@ -51,14 +51,18 @@ async function copy(by: Writer, chunk: number, offset: number, length: number, s
   }
 }
 
+/** One that cannot read what it has. @returns its boot id */
+async function failingSource(): Promise<BootId> {
+  source = await start(withFaults(io, { readResult: () => -5 }), temporaryDirectory());
+  from = await Writer.attach(io, source.addresses[0]!, record, 5);
+  await from.write(0, 0, Buffer.alloc(4 * KiB, 1), { tag: 5 });
+  return (await from.call('ost.stat', {})).bootId;
+}
+
 const sourceSays = (code: ErrorCode) => ({ copiedBytes: 0, sourceStatus: ERROR_CODES[code].wire });
 
 test('a source that cannot be read is told apart from the target, whose session goes on', async () => {
-  const failing = await start(withFaults(io, { readResult: () => -5 }), temporaryDirectory());
-  source = failing;
-  from = await Writer.attach(io, source.addresses[0]!, record, 5);
-  await from.write(0, 0, Buffer.alloc(4 * KiB, 1), { tag: 5 });
-  const { bootId: itsBootId } = await from.call('ost.stat', {});
+  const itsBootId = await failingSource();
   expect(await copy(to, 0, 0, 4 * KiB, itsBootId)).toMatchObject(sourceSays('IO'));
   await to.write(0, 0, Buffer.alloc(4 * KiB, 2), { tag: 5 });
 });
@@ -200,11 +204,7 @@ test('who has waited longest, all times together, comes next', async () => {
 });
 
 test('copies that fail leave no reading session at the source', async () => {
-  const failing = await start(withFaults(io, { readResult: () => -5 }), temporaryDirectory());
-  source = failing;
-  from = await Writer.attach(io, source.addresses[0]!, record, 5);
-  await from.write(0, 0, Buffer.alloc(4 * KiB, 1), { tag: 5 });
-  const { bootId: itsBootId } = await from.call('ost.stat', {});
+  const itsBootId = await failingSource();
   const others = { ...itsBootId, generation: itsBootId.generation + 1 };
   for (let asked = 0; asked < 8; asked++) {
     // Two at once use one session.
