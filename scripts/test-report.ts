@@ -17,7 +17,7 @@ export function readReport(path: string): Report {
   return JSON.parse(readFileSync(path, 'utf8')) as Report;
 }
 
-/** Tests of this file that failed; the file itself, where it did not load. */
+/** Tests of this file that failed; the file itself, where it did not load and has no tests to count. */
 export function failures(file: FileReport): { name: string; reason: string }[] {
   const failed = file.assertionResults.filter(({ status }) => status === 'failed');
   if (failed.length === 0 && file.status === 'failed') return [{ name: '(the file)', reason: file.message }];

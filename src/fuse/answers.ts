@@ -186,8 +186,7 @@ export class DirectoryBody {
    */
   add(name: string, next: number, ino: number, mode: number, entry: Entry | null): boolean {
     const nameBytes = Buffer.byteLength(name);
-    const fixed = (this.plus ? ENTRY_BYTES : 0) + DIRENT_BYTES;
-    const total = Math.ceil((fixed + nameBytes) / 8) * 8;
+    const total = placeBytes(this.plus, nameBytes);
     if (this.lengthBytes + total > this.bytes.length) return false;
     let at = this.lengthBytes;
     if (this.plus) {
@@ -214,6 +213,11 @@ export function* nodesOfDirectory(body: Buffer): Generator<number> {
     const nodeId = readU64(body, at);
     if (nodeId !== 0) yield nodeId;
     const nameBytes = body.readUInt32LE(at + ENTRY_BYTES + 16);
-    at += Math.ceil((ENTRY_BYTES + DIRENT_BYTES + nameBytes) / 8) * 8;
+    at += placeBytes(true, nameBytes);
   }
+}
+
+/** What a name takes in a list. */
+function placeBytes(plus: boolean, nameBytes: number): number {
+  return Math.ceil(((plus ? ENTRY_BYTES : 0) + DIRENT_BYTES + nameBytes) / 8) * 8;
 }

@@ -39,7 +39,6 @@ export class UringMessages implements MessageDevice, RingUser {
   private found = 0;
   private isDrained = true;
   private polling = false;
-  private burst = 1;
 
   constructor(ring: Ring, fd: number, blocks: boolean) {
     this.ring = ring;
@@ -109,13 +108,13 @@ export class UringMessages implements MessageDevice, RingUser {
   /** The next round, or the wait for a message. */
   private goOn(): void {
     if (this.trying > 0 || this.polling || this.closing || this.waiting.length === 0) return;
-    this.burst = this.found + 1;
+    const burst = this.found + 1;
     this.found = 0;
     if (this.isDrained) {
       this.polling = true;
       return this.queue(POLL, null);
     }
-    for (const op of this.waiting.splice(0, this.burst)) {
+    for (const op of this.waiting.splice(0, burst)) {
       this.trying++;
       this.queue(READ, op);
     }

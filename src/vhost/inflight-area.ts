@@ -3,7 +3,9 @@ import { closeDescriptor, createMemfd } from '../io/index.js';
 import { type MappedPart, mapPart } from './guest-memory.js';
 import type { InflightDescription } from './messages.js';
 
-/** In the first byte of each queue, that of `features`, which the specification leaves to the back-end. */
+/** At the begin of each queue: `features`, which the specification leaves to the back-end. They are the area's, not the ring's. */
+export const FEATURES_BYTES = 8;
+/** In their first byte. */
 const WRITE_THROUGH = 1;
 
 /** Every queue has room for either kind of ring: 32 and 32 bytes a descriptor. */

@@ -1,5 +1,6 @@
 import { RawstorError } from '../common/errors.js';
 import type { Chain } from './chain.js';
+import { FEATURES_BYTES } from './inflight-area.js';
 import type { Inflight } from './virtqueue.js';
 
 /**
@@ -15,8 +16,6 @@ import type { Inflight } from './virtqueue.js';
 const HEADER_SHORTS = 16;
 const ENTRY_SHORTS = 16;
 const VERSION = 1;
-/** `features`, which are the area's. */
-const FEATURES_BYTES = 8;
 /** No entry. */
 const NONE = 0xffff;
 const AT = { VERSION: 4, DESCRIPTORS: 5, GIVING: 7, USED: 8, OLD_USED: 9 } as const;

@@ -1,4 +1,5 @@
 import type { Chain } from './chain.js';
+import { FEATURES_BYTES } from './inflight-area.js';
 import type { Inflight } from './virtqueue.js';
 
 /**
@@ -10,8 +11,6 @@ import type { Inflight } from './virtqueue.js';
 const SPLIT_HEADER_BYTES = 16;
 const SPLIT_ENTRY_BYTES = 16;
 const VERSION = 1;
-/** `features`, which are the area's. */
-const FEATURES_BYTES = 8;
 
 /** Of a split queue. Each request is a batch of its own. */
 export class SplitInflight implements Inflight {
