@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { documentFile, withSeeds } from './document.js';
 import { applyEdit, kindOf, type Mutant } from './mutant.js';
 import { Planted } from './planted.js';
 import { type Recorded, recordedFile } from './recorded.js';
@@ -52,8 +53,9 @@ describe('a planted bug is caught', () => {
 
 describe('the table of planted bugs', () => {
   it('is all in the document', () => {
-    const document = readFileSync(new URL('../../../docs/simulation.md', import.meta.url), 'utf8');
+    const document = readFileSync(documentFile, 'utf8');
     expect(MUTANTS.filter(({ name }) => !document.includes(`| ${name} |`))).toEqual([]);
+    expect(withSeeds(document, recorded), 'npm run sim:mutants -- --stale --record').toBe(document);
     expect(Object.keys(recorded).filter((name) => !MUTANTS.some((one) => one.name === name))).toEqual([]);
   });
 
