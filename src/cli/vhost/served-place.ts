@@ -25,6 +25,8 @@ export interface VhostGatewayOptions {
   readonly standby?: boolean;
   /** Takes the place of the process that serves these, whose guests go on. */
   readonly replace?: boolean;
+  /** Of a process that serves other things as well: volumes that are not served are tried again for ever, be it all of them. */
+  readonly beside?: boolean;
   /** How long after a failure a volume is tried again, while others are served. Default 5 s. */
   readonly againMs?: number;
 }

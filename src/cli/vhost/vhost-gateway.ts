@@ -63,7 +63,7 @@ export class VhostGateway {
         await Promise.all(options.places.map((place) => gateway.begin(place)));
       }
       gateway.starting = false;
-      if (gateway.served.length === 0 && gateway.failures.size > 0) throw gateway.whole();
+      if (gateway.over && gateway.failures.size > 0) throw gateway.whole();
       gateway.lookForTheEnd();
     } catch (error) {
       await gateway.close();
@@ -142,7 +142,7 @@ export class VhostGateway {
 
   /** Also where volumes are being tried again: each alone would keep the others waiting. */
   private get over(): boolean {
-    return this.served.length === 0 && !this.starting;
+    return this.served.length === 0 && !this.starting && this.options.beside !== true;
   }
 
   private lookForTheEnd(): void {
@@ -161,7 +161,8 @@ export class VhostGateway {
 
   /** Of a single volume the process says it when it ends. */
   private say({ name }: VhostPlace, err: unknown, text: string): void {
-    if (this.places.length > 1 && !this.closed) this.options.log.error({ volume: name, err }, text);
+    const alone = this.places.length === 1 && this.options.beside !== true;
+    if (!alone && !this.closed) this.options.log.error({ volume: name, err }, text);
   }
 
   /** What was in the way may pass: as if the process had been started again. */

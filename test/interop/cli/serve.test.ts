@@ -2,6 +2,9 @@ import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { execa } from 'execa';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { DescriptorSocket } from '../../../src/io/index.js';
+import { FrontEnd } from '../../fixtures/vhost/connection.js';
+import { writeAndReadBack } from '../../fixtures/vhost/round-trip.js';
 import { begin, isAlive, ownLoopback, run, temporaryDirectory, until } from './programs.js';
 
 const MINUTES = 60_000;
@@ -141,6 +144,36 @@ control = "${cwd}/control.sock"
       expect(read.stdout).not.toContain('verification failed');
       expect(await end(node)).toBe(0);
       expect(existsSync(socket)).toBe(false);
+    },
+    2 * MINUTES,
+  );
+
+  it(
+    'serve guests by vhost-user beside an OST, also with a volume that comes later, until they are stopped',
+    async () => {
+      const node = await serve('cli/rawstor', [
+        ...['serve', 'node', '--dir', 'node', '--with-mds', '--listen', `${host}:0`],
+        ...['--mds-listen', `${host}:7771`, '--vhost', 'v', '--vhost-dir', cwd],
+      ]);
+      const at = ['--location', `${host}:7771`];
+      const socket = join(cwd, 'v.vhost');
+      await until(
+        async () => (await volume('create', 'v', '--size', '64M', '--replicas', '1', ...at)).code === 0,
+      );
+      await until(async () => existsSync(socket));
+      const front = new FrontEnd(DescriptorSocket.connect(socket));
+      await writeAndReadBack(front);
+      expect(await end(node)).toBe(0);
+      front.close();
+      expect(existsSync(socket)).toBe(false);
+      const again = await serve('cli/rawstor', [
+        ...['serve', 'node', '--dir', 'node', '--with-mds', '--listen', `${host}:0`],
+        ...['--mds-listen', `${host}:7771`, '--nbd-listen', `unix:${join(cwd, 'nbd.sock')}`],
+      ]);
+      const uri = `nbd+unix:///v?socket=${join(cwd, 'nbd.sock')}`;
+      const read = await execa('qemu-io', ['-f', 'raw', '-c', 'read -P 7 4k 4k', uri]);
+      expect(read.stdout).not.toContain('verification failed');
+      expect(await end(again)).toBe(0);
     },
     2 * MINUTES,
   );

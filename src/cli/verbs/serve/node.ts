@@ -10,6 +10,7 @@ import type { Context } from '../../context.js';
 import { awaitMds, nbdGateway, serverPatience } from '../../gateway/await-mds.js';
 import { Gateway } from '../../gateway/gateway.js';
 import { mgsLink } from '../../gateway/registration.js';
+import { listenForTrace } from '../../gateway/trace.js';
 import { KEY_OPTIONS } from '../../keys.js';
 import { address, list } from '../../options.js';
 import {
@@ -39,17 +40,21 @@ interface Options {
   withMds: boolean;
   mdsListen?: string[];
   nbdListen?: string[];
+  vhost?: string[];
+  vhostDir?: string;
   control?: string;
   standby: boolean;
 }
 
 export const serveNode = defineVerb<Options>({
   name: 'node',
-  summary: 'serve an OST and an NBD gateway in one process',
+  summary: 'serve an OST and gateways, NBD and vhost-user, in one process',
   description:
-    "For a machine that has both disks and guests: the gateway reaches this machine's OST by plain calls, and only " +
-    'the other replicas over the network. With --with-mds the metadata server is in the same process too; another one ' +
-    'that is away at the start is waited for, for 10 s or as long as --timeout says.',
+    "For a machine that has both disks and guests: the gateways reach this machine's OST by plain calls, and only " +
+    'the other replicas over the network. NBD has all volumes; vhost-user those that --vhost names, as `rawstor vhost` ' +
+    'does, and one that cannot be served, or is not there yet, is tried again every few seconds. With --with-mds the ' +
+    'metadata server is in the same process too; another one that is away at the start is waited for, for 10 s or as ' +
+    'long as --timeout says.',
   options: [
     { flags: '--dir <path>', help: 'directory; its subdirectories are ost and mds' },
     SERVER_OPTIONS.listen(OST_PORT),
@@ -68,8 +73,17 @@ export const serveNode = defineVerb<Options>({
       parse: list(address),
     },
     { flags: '--nbd-listen <address>', help: 'address for NBD clients; repeatable', parse: list(address) },
-    { flags: '--control <path>', help: 'Unix socket for `rawstor-volume detach`' },
-    { flags: '--standby', help: 'of the gateway: as `serve nbd` has it', default: false },
+    {
+      flags: '--vhost <volume>',
+      help: 'volume, or VOLUME@SNAPSHOT, for a guest by vhost-user; repeatable',
+      parse: list((name) => name),
+    },
+    {
+      flags: '--vhost-dir <path>',
+      help: 'directory of their sockets, VOLUME.vhost each (default: this one)',
+    },
+    { flags: '--control <path>', help: 'Unix socket for `rawstor-volume detach` and `rawstor top --trace`' },
+    { flags: '--standby', help: 'of the gateways: as `serve nbd` and `vhost` have it', default: false },
   ],
   examples: [
     {
@@ -78,8 +92,8 @@ export const serveNode = defineVerb<Options>({
       what: 'one hyperconverged host of several',
     },
     {
-      command: 'rawstor serve node --dir /srv/rawstor --with-mds --nbd-listen unix:/run/rawstor/nbd.sock',
-      what: 'all of a small cluster in one process',
+      command: 'rawstor serve node --dir /srv/rawstor --with-mds --vhost vm1 --vhost-dir /run/rawstor',
+      what: 'all of a small cluster in one process, and the fastest way into its guest',
     },
   ],
   async run(context, _args, options) {
@@ -96,7 +110,8 @@ async function startNode(context: Context, env: RoleEnvironment, options: Option
     throw new RawstorError('USAGE', '--with-mds and --mds exclude each other');
   }
   const dir = resolve(required(options.dir, '--dir'));
-  const nbdListen = required(options.nbdListen, '--nbd-listen');
+  const { vhost = [] } = options;
+  const nbdListen = vhost.length === 0 ? required(options.nbdListen, '--nbd-listen') : options.nbdListen;
   const closers: (() => unknown)[] = [() => env.io.close()];
   const close = () => closeAll([...closers].reverse());
   try {
@@ -132,7 +147,7 @@ async function startNode(context: Context, env: RoleEnvironment, options: Option
     const mgs = mgsLink(known.mgs, env);
     closers.push(() => mgs?.close());
     const id = newId();
-    const registered = nbdGateway(id, nbdListen, options.label);
+    const registered = nbdListen === undefined ? null : nbdGateway(id, nbdListen, options.label);
     await awaitMds(context, env, { addresses: mdsAddresses, mgs, registered }, stopping);
     const cluster = await Cluster.connect({
       ...env,
@@ -147,18 +162,32 @@ async function startNode(context: Context, env: RoleEnvironment, options: Option
       const keeper = new Keeper({ cluster, clock: env.clock, log: env.log, ostId: ost.ostId });
       closers.push(() => keeper.close());
     }
-    const gateway = await Gateway.start({
-      ...env,
-      cluster,
-      standby: options.standby,
-      listen: nbdListen,
-      id,
-      mgs,
-      ...(options.label === undefined ? {} : { labels: options.label }),
-      ...(options.control === undefined ? {} : { controlPath: resolve(options.control) }),
-    });
-    closers.push(() => gateway.close());
-    const facts = { ostId: ost.ostId, ost: ost.addresses, mds: mdsAddresses, nbd: gateway.addresses };
+    const control = options.control === undefined ? undefined : resolve(options.control);
+    const facts = { ostId: ost.ostId, ost: ost.addresses, mds: mdsAddresses };
+    const served = { ...env, cluster, standby: options.standby };
+    if (nbdListen !== undefined) {
+      const gateway = await Gateway.start({
+        ...served,
+        listen: nbdListen,
+        id,
+        mgs,
+        ...(options.label === undefined ? {} : { labels: options.label }),
+        ...(control === undefined ? {} : { controlPath: control }),
+      });
+      closers.push(() => gateway.close());
+      Object.assign(facts, { nbd: gateway.addresses });
+    } else if (control !== undefined) {
+      const trace = await listenForTrace(control);
+      closers.push(() => trace.close());
+    }
+    if (vhost.length > 0) {
+      // Loaded when it is served: other verbs start faster without it.
+      const { placesOf, VhostGateway } = await import('../../vhost/vhost-gateway.js');
+      const places = placesOf(vhost, undefined, resolve(options.vhostDir ?? '.'));
+      const gateway = await VhostGateway.start({ ...served, places, beside: true });
+      closers.push(() => gateway.close());
+      Object.assign(facts, { vhost: gateway.places });
+    }
     return { facts, close };
   } catch (error) {
     await close().catch(() => {});
