@@ -38,5 +38,5 @@ export function dumpedRow({ key, value }: StoreEntry): CatalogEntry {
   return { key: key.slice(DUMPED_PREFIX.length), value: row.value, version: row.revision };
 }
 
-/** What a dump need not hold of the catalog: references follow from the rows, journals are of the OSTs. */
-export const isDerived = (key: string): boolean => key.startsWith('ref/') || key.startsWith('journal/');
+/** What a dump need not hold of the catalog: references follow from the rows, journals are of the OSTs, and so is what they are owed. */
+export const isDerived = (key: string): boolean => /^(ref|journal|owed)\//.test(key);

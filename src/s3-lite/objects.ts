@@ -73,6 +73,7 @@ export class Objects {
         ],
         puts: [{ key: rowKey, value: next }, ...refs.puts],
         deletes: [...refs.deletes, ...alsoDelete],
+        relies: [owner],
       });
       if (failed === null) {
         this.dropped(before?.value ?? null);

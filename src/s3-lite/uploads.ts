@@ -150,6 +150,8 @@ export class Uploads {
     let cleared = 0;
     // After a recovery the row of the upload may be what is missing.
     if ((await keeper.state()).state !== 'whole') return cleared;
+    // That an upload is gone may be in no journal: it would come back without its parts.
+    await keeper.owed.settle();
     await this.letGo();
     for (let from = 'part/'; ; ) {
       const { rows } = await catalog.range<PartRow>(from, prefixEnd('part/'), 1);

@@ -12,6 +12,7 @@ import {
   JOURNAL_ROWS,
   type JournalRow,
   JournalWriter,
+  Owed,
   type PlainRows,
   type Recovered,
   recoverCatalog,
@@ -46,6 +47,7 @@ const CHECKPOINT_LOOK_MS = 60_000;
 export class CatalogKeeper {
   private readonly parts: KeeperParts;
   private readonly journal: JournalWriter;
+  readonly owed: Owed;
   private timer: Timer | null = null;
   private looking: Promise<void> | null = null;
   private told = '';
@@ -54,6 +56,7 @@ export class CatalogKeeper {
   constructor(parts: KeeperParts) {
     this.parts = parts;
     this.journal = new JournalWriter(parts);
+    this.owed = new Owed({ rows: parts.rows, keep: (record) => this.keep(record) });
   }
 
   keep(record: JournalRecord): Promise<void> {
@@ -105,6 +108,7 @@ export class CatalogKeeper {
   async close(): Promise<void> {
     this.timer?.cancel();
     await this.looking;
+    await this.owed.close().catch(() => {});
     await this.journal.rotate();
   }
 
@@ -132,8 +136,11 @@ export class CatalogKeeper {
     const { clock } = this.parts;
     const { state, life } = await this.state();
     if (state === 'lost') return void (await this.recover());
+    if (this.owed.hasUnkept) await this.owed.settle();
     if (clock.nowMs() - this.lookedMs < CHECKPOINT_LOOK_MS) return;
     this.lookedMs = clock.nowMs();
+    // Of those that are dead, too.
+    await this.owed.settle();
     if (this.journal.usedBytes > ROTATE_BYTES) await this.journal.rotate();
     if (state === 'whole' && isDue(await this.journals(), life)) await this.checkpoint();
   }

@@ -1,8 +1,9 @@
-import { RawstorError } from '../../common/errors.js';
+import { asRawstorError, type ErrorCode, RawstorError } from '../../common/errors.js';
 import { CATALOG_LIMITS, type CatalogEntry } from '../../protocol/catalog-messages.js';
 import { decodeBody, encodeBody } from '../../protocol/control.js';
 import type { ControlLink } from '../control-link.js';
 import type { JournalRecord } from './journal/frames.js';
+import type { Debt } from './journal/owed.js';
 import { isJournalled } from './journal/rows.js';
 import type { PlainRows } from './journal/types.js';
 
@@ -17,6 +18,8 @@ export interface CatalogChange {
   readonly checks?: readonly { readonly key: string; readonly version: number }[];
   readonly puts?: readonly { readonly key: string; readonly value: unknown }[];
   readonly deletes?: readonly string[];
+  /** Rows without which what is put here is not reached: somebody else may have put them, and no journal may have that. */
+  readonly relies?: readonly Row[];
 }
 
 const CALL_TIMEOUT_MS = 15_000;
@@ -32,16 +35,27 @@ export const fitsRow = (value: unknown, spareBytes: number): boolean =>
   encodeBody(value).length + spareBytes <= CATALOG_LIMITS.valueBytes;
 
 /** Keeps changes where the loss of the MDS does not lose them. */
-export type KeepChange = (record: JournalRecord) => Promise<void>;
+export interface ChangeKeeper {
+  /** Before one is committed. @param room for deletes. @throws RawstorError UNAVAILABLE */
+  owe(keys: readonly string[], room: number): Debt;
+  keep(record: JournalRecord): Promise<void>;
+}
+
+/** With these nothing was committed. */
+const REFUSED: ReadonlySet<ErrorCode> = new Set(['NOT_FOUND', 'LIMIT', 'INVALID']);
+/** Rows relied on that are known to be in a journal. */
+const RELIED = 10_000;
 
 /** Rows that facades keep at the MDS, in the order of their keys' bytes; values are what msgpack carries. */
 export class CatalogClient {
   private readonly mds: Pick<ControlLink, 'call'>;
-  private readonly keep: KeepChange;
+  private readonly keeper: ChangeKeeper;
+  /** Versions of rows that a journal has, by their keys. */
+  private readonly relied = new Map<string, number>();
 
-  constructor(mds: Pick<ControlLink, 'call'>, keep: KeepChange) {
+  constructor(mds: Pick<ControlLink, 'call'>, keeper: ChangeKeeper) {
     this.mds = mds;
-    this.keep = keep;
+    this.keeper = keeper;
   }
 
   async get<T>(key: string): Promise<Row<T> | null> {
@@ -70,13 +84,45 @@ export class CatalogClient {
 
   /**
    * @returns the first key whose check did not hold, null when all is done, and kept on the OSTs too
-   * @throws RawstorError NOT_FOUND, LIMIT; after others it may be done or not
+   * @throws RawstorError NOT_FOUND, LIMIT; after others it may be done or not, and stays owed to a journal where it is
    */
   async transact(change: CatalogChange): Promise<string | null> {
-    const { failed, record } = await this.commit(change);
-    if (failed !== null) return failed;
-    if (record.puts.length > 0 || record.deletes.length > 0) await this.keep(record);
-    return null;
+    const { puts = [], deletes = [] } = change;
+    const keys = [...puts.map(({ key }) => key), ...deletes].filter(isJournalled);
+    if (keys.length === 0) return (await this.commit(change)).failed;
+    const debt = this.keeper.owe(keys, CATALOG_LIMITS.operations - deletes.length);
+    const owing = { ...change, puts: [...puts, debt.put], deletes: [...deletes, ...debt.deletes] };
+    const { failed, record } = await this.commit(owing).catch((error) => {
+      if (REFUSED.has(asRawstorError(error).code)) debt.none();
+      else debt.failed();
+      throw error;
+    });
+    if (failed !== null) {
+      debt.none();
+      return failed;
+    }
+    try {
+      await this.keep(record, change.relies ?? []);
+      debt.kept();
+      return null;
+    } catch (error) {
+      debt.failed();
+      throw error;
+    }
+  }
+
+  private async keep(record: JournalRecord, relies: readonly Row[]): Promise<void> {
+    const news = relies.filter(({ key, version }) => this.relied.get(key) !== version);
+    const records = news.map(({ key, value, version }): JournalRecord => {
+      return { revision: version, puts: [[key, encodeBody(value)]], deletes: [] };
+    });
+    await Promise.all([...records, record].map((one) => this.keeper.keep(one)));
+    for (const { key, version } of news) {
+      this.relied.delete(key);
+      this.relied.set(key, version);
+      const [oldest] = this.relied.keys();
+      if (this.relied.size > RELIED) this.relied.delete(oldest!);
+    }
   }
 
   private async commit({ checks = [], puts = [], deletes = [] }: CatalogChange) {
@@ -101,6 +147,7 @@ export class CatalogClient {
       const { record } = await this.commit({ puts, deletes });
       return record.revision;
     },
+    get: (key) => this.get(key),
     all: (from, to) => this.all(from, to),
   };
 

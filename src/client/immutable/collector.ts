@@ -17,6 +17,8 @@ export interface CollectorParts {
   readonly log: Logger;
   readonly catalog: CatalogClient;
   readonly open: OpenObjects;
+  /** Has all that stands at the MDS in a journal. @throws RawstorError */
+  settle(): Promise<void>;
   /** Writes content anew; `release` when it is on record. */
   copy(
     extents: readonly Extent[],
@@ -142,6 +144,8 @@ export class Collector {
   private async remove(id: string): Promise<boolean> {
     const { cluster } = this.parts;
     if (await this.isNamed(id)) return false;
+    // Whoever left it without a reference may be dead, and no journal know of it: then its row would come back without its data.
+    await this.parts.settle();
     try {
       await cluster.mds.call('mds.remove', { ref: id, force: false }, CALL_TIMEOUT_MS);
       return true;

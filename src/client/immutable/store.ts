@@ -66,7 +66,10 @@ export class ImmutableStore {
     const { cluster, io, log, layout } = options;
     this.open = new OpenObjects(cluster, options);
     this.transfers = new Transfers(io);
-    this.catalog = new CatalogClient(cluster.mds, (record) => this.keeper.keep(record));
+    this.catalog = new CatalogClient(cluster.mds, {
+      owe: (keys, room) => this.keeper.owed.begin(keys, room),
+      keep: (record) => this.keeper.keep(record),
+    });
     this.keeper = new CatalogKeeper({
       ...options,
       open: this.open,
@@ -82,6 +85,7 @@ export class ImmutableStore {
       ...options,
       catalog: this.catalog,
       open: this.open,
+      settle: () => this.keeper.owed.settle(),
       copy: (extents, layout) => this.copy(extents, false, layout),
     });
   }

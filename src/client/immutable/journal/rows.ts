@@ -22,13 +22,18 @@ export function journalReference(objectId: string): { key: string; value: Refere
   };
 }
 
-/** Rows that follow from others, or from what is on the OSTs. */
-export const isJournalled = (key: string) => !key.startsWith('ref/') && !key.startsWith(JOURNAL_ROWS);
+/** Changes that may be in no journal yet. */
+export const OWED_ROWS = 'owed/';
+
+/** Rows that follow from others, or from what is on the OSTs, or that say what no journal has. */
+export const isJournalled = (key: string) =>
+  !key.startsWith('ref/') && !key.startsWith(JOURNAL_ROWS) && !key.startsWith(OWED_ROWS);
 
 /** Ranges of all other rows, in the order of their keys. */
 export const JOURNALLED_RANGES = [
   [' ', JOURNAL_ROWS],
-  ['journal0', 'ref/'],
+  ['journal0', OWED_ROWS],
+  ['owed0', 'ref/'],
   ['ref0', '~'],
 ] as const;
 

@@ -7,5 +7,6 @@ export interface PlainRows {
     puts: readonly { readonly key: string; readonly value: unknown }[],
     deletes: readonly string[],
   ): Promise<number>;
+  get(key: string): Promise<Row | null>;
   all<T>(from: string, to: string): AsyncGenerator<Row<T>, undefined>;
 }
