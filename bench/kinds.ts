@@ -12,7 +12,7 @@ import { startRawstor } from './ours/cluster.js';
 import { startRawstorEncrypted } from './ours/encrypted.js';
 import { startRawstorMount } from './ours/mount.js';
 import { startRawstorBehind } from './ours/resync.js';
-import { startRawstorVhost } from './ours/vhost.js';
+import { startRawstorVhost, startVhostApart, startVhostOver } from './ours/vhost.js';
 import { startCeph } from './peers/ceph.js';
 import { startNbdfuse, startQsdFuse } from './peers/files.js';
 import { startGluster } from './peers/gluster.js';
@@ -77,8 +77,22 @@ export const KINDS = {
     pinned: true,
     long: false,
     ours: startRawstorVhost,
-    peers: { qsd: startQsdVhost, 'qsd-uring': startQsdVhostUring, 'qsd-direct': startQsdVhostDirect },
+    peers: {
+      qsd: startQsdVhost,
+      'qsd-uring': startQsdVhostUring,
+      'qsd-direct': startQsdVhostDirect,
+      apart: startVhostApart,
+    },
     cases: QUEUE_CASES,
+  },
+  'vhost-replicated': {
+    title: 'vhost-user-blk, three copies over TCP, against two, and one file without any network',
+    copies: 3,
+    pinned: false,
+    long: false,
+    ours: startVhostOver(3),
+    peers: { 'two-copies': startVhostOver(2), qsd: startQsdVhost },
+    cases: FEW_CASES,
   },
   mount: {
     title: 'A file of a mount, one local copy, by fio with O_DIRECT',

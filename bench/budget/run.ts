@@ -5,7 +5,7 @@ import type { StageFigures } from '../../src/common/trace.js';
 import { fill, measure, startLoad } from '../load.js';
 import type { BenchOptions } from '../options.js';
 import { type Rawstor, startCluster } from '../ours/cluster.js';
-import { startRawstorVhost } from '../ours/vhost.js';
+import { startRawstorVhost, startVhostApart } from '../ours/vhost.js';
 import { spread } from '../run-case.js';
 import type { Case, SubjectOptions } from '../types.js';
 import { measureFloors } from './floors.js';
@@ -49,11 +49,18 @@ const LAYOUTS: readonly Layout[] = [
   overTcp(2),
   overTcp(3),
   {
+    name: 'vhost, OST in the same process',
+    front: 'vhost',
+    control: 'nbd-control.sock',
+    pinned: true,
+    start: startRawstorVhost,
+  },
+  {
     name: 'vhost, OST over a Unix socket',
     front: 'vhost',
     control: 'vhost-control.sock',
     pinned: true,
-    start: startRawstorVhost,
+    start: startVhostApart,
   },
 ];
 const OPERATIONS: readonly Traced[] = [

@@ -31,6 +31,8 @@ export interface StartOptions {
   root?: string;
   /** More arguments for the servers. */
   serve?: readonly string[];
+  /** Of the volume as a vhost-user device, which these make the server listen on, in place of its NBD export. */
+  vhostPath?: string;
   /** More arguments for the volume. */
   create?: readonly string[];
 }
@@ -102,11 +104,15 @@ export async function startCluster(
     const alive = () => cluster.exitCode === null;
     await untilReady(() => run('rawstor-volume', [...create, ...(more.create ?? [])]), alive);
     await untilReady(async () => {
-      if (!(await takesConnections(socketPath))) throw new Error(`nothing listens on ${socketPath}`);
+      const path = more.vhostPath ?? socketPath;
+      if (!(await takesConnections(path))) throw new Error(`nothing listens on ${path}`);
     }, alive);
     return {
       name: more.root === undefined ? `rawstor ${name}` : 'baseline',
-      uri: `nbd+unix:///${VOLUME}?socket=${socketPath}`,
+      uri:
+        more.vhostPath === undefined
+          ? `nbd+unix:///${VOLUME}?socket=${socketPath}`
+          : `vhost:${more.vhostPath}`,
       pids: [cluster.pid!],
       location,
       run,
