@@ -41,7 +41,7 @@ export async function startS3(options: StartS3Options): Promise<RunningS3> {
   const store = new ImmutableStore(options);
   const buckets = new Buckets(store.catalog);
   const objects = new Objects(store, buckets, clock);
-  const uploads = new Uploads(store);
+  const uploads = new Uploads(store, clock);
   const keys = new AccessKeys(store.catalog);
   const codings = new Codings(new BucketKeys(options.keys ?? new KeyRing([])));
   const services = { store, buckets, objects, uploads, keys, codings, clock, log, region };

@@ -2,18 +2,17 @@ import { randomUUID } from 'node:crypto';
 import {
   type ContentSink,
   exchanged,
-  type Grid,
   type ImmutableStore,
   type Row,
   type WriteCoding,
 } from '../client/index.js';
+import type { Clock } from '../common/clock.js';
 import { prefixEnd } from '../common/prefix-end.js';
 import { S3Error } from './errors.js';
+import { GRID_LIMITS, Grids } from './grids.js';
 import { ROW } from './names.js';
 import type { BucketRow, PartRow, UploadRow } from './rows.js';
 
-/** Uploads with a grid of their own that this process keeps open; the parts of more go anywhere. */
-const GRIDS = 64;
 const TRIES = 12;
 
 export interface FoundUpload {
@@ -22,19 +21,14 @@ export interface FoundUpload {
   readonly key: string;
 }
 
-interface HeldGrid {
-  readonly grid: Promise<Grid>;
-  /** Key of the row of its upload. */
-  readonly row: string;
-}
-
 /** Multipart uploads: rows in the catalog, and here the objects that their parts go to. */
 export class Uploads {
   private readonly store: ImmutableStore;
-  private readonly grids = new Map<string, HeldGrid>();
+  private readonly grids: Grids;
 
-  constructor(store: ImmutableStore) {
+  constructor(store: ImmutableStore, clock: Clock, limits = GRID_LIMITS) {
     this.store = store;
+    this.grids = new Grids(store, clock, limits);
   }
 
   /** @param bucket as it was when it said how the parts are stored. @throws S3Error SlowDown when it is another one by now */
@@ -69,15 +63,8 @@ export class Uploads {
     coding: WriteCoding | null,
   ): Promise<ContentSink> {
     const { id } = row.value;
-    let held = this.grids.get(id);
-    if (held === undefined && this.grids.size < GRIDS) {
-      const grid = this.store.grid();
-      held = { grid, row: row.key };
-      this.grids.set(id, held);
-      grid.catch(() => this.grids.delete(id));
-    }
-    const object = await held?.grid;
-    const writer = object === undefined ? null : this.store.gridWriter(object, part, lengthBytes, coding);
+    const grid = await this.grids.take(id, row.key);
+    const writer = grid === undefined ? null : this.store.gridWriter(grid, part, lengthBytes, coding);
     return writer ?? (await this.anywhere(lengthBytes, coding));
   }
 
@@ -117,16 +104,14 @@ export class Uploads {
 
   /** Freezes what its parts went to. @param sizeBytes of the whole, where the grid has all of it and nothing else */
   async seal(id: string, wholeOf: (objectId: string) => number | undefined): Promise<void> {
-    const grid = await this.grids.get(id)?.grid;
+    const grid = await this.grids.get(id);
     if (grid === undefined) return;
     await grid.seal(wholeOf(grid.object.id));
   }
 
   /** It is completed or aborted: its parts go, and what nothing else refers to. */
   async end(id: string): Promise<void> {
-    const grid = await this.grids.get(id)?.grid.catch(() => undefined);
-    this.grids.delete(id);
-    await grid?.close();
+    const grid = await this.grids.end(id);
     const deletes: string[] = [];
     const objects = new Set<string>(grid === undefined ? [] : [grid.object.id]);
     for await (const { number, row } of this.parts(id)) {
@@ -140,7 +125,7 @@ export class Uploads {
 
   /** What is kept open here for uploads that were completed or aborted through another gateway. */
   private async letGo(): Promise<void> {
-    for (const [id, { row }] of [...this.grids])
+    for (const { id, row } of this.grids.rows())
       if ((await this.store.catalog.get(row)) === null) await this.end(id);
   }
 
@@ -167,8 +152,6 @@ export class Uploads {
   }
 
   async close(): Promise<void> {
-    const grids = [...this.grids.values()];
-    this.grids.clear();
-    await Promise.allSettled(grids.map(async ({ grid }) => (await grid).close()));
+    await this.grids.close();
   }
 }

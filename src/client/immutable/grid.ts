@@ -20,6 +20,11 @@ export class Grid {
     this.object = object;
   }
 
+  /** Whether parts are being written to it. */
+  get isUsed(): boolean {
+    return this.users > 0;
+  }
+
   /**
    * @param part from 1 on
    * @param slotBytes what it takes at most, as it is stored

@@ -1,6 +1,7 @@
 import * as sdk from '@aws-sdk/client-s3';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Extent } from '../../../src/client/index.js';
+import { systemClock } from '../../../src/common/clock.js';
 import { RawstorError } from '../../../src/common/errors.js';
 import { MiB } from '../../../src/common/units.js';
 import { Buckets, type ObjectRow, ROW } from '../../../src/s3-lite/index.js';
@@ -57,7 +58,7 @@ test.each([
   ['pieces whose coding takes much of a row', 450, Buffer.alloc(250_000)],
 ])('parts of %s become one that a row can name', async (Key, pieces, salts) => {
   const { store } = s3.s3;
-  const uploads = new Uploads(store);
+  const uploads = new Uploads(store, systemClock);
   const { UploadId = '' } = await client.send(new sdk.CreateMultipartUploadCommand({ Bucket, Key }));
   // As parts lie that came through two gateways by turns.
   const writers = await Promise.all([store.writer(MiB), store.writer(MiB)]);
@@ -89,7 +90,7 @@ test.each([
 
 test('what is open for an upload that ended through another gateway is let go', async () => {
   const { store } = s3.s3;
-  const here = new Uploads(store);
+  const here = new Uploads(store, systemClock);
   const id = await here.begin(await new Buckets(store.catalog).get(Bucket), 'elsewhere', {
     headers: {},
     meta: {},
@@ -116,7 +117,7 @@ test('what is open for an upload that ended through another gateway is let go', 
 
 test('a part is recorded though the row of its upload has another version, as after a recovery', async () => {
   const { store } = s3.s3;
-  const uploads = new Uploads(store);
+  const uploads = new Uploads(store, systemClock);
   const at = { Bucket, Key: 'recovered' };
   const { UploadId = '' } = await client.send(new sdk.CreateMultipartUploadCommand(at));
   const found = await uploads.find(Bucket, at.Key, UploadId);
