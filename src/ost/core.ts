@@ -113,8 +113,9 @@ export class OstCore {
   /** Ends sessions, flushes and closes files. */
   async close(): Promise<void> {
     this.closing = true;
-    this.removal.close();
+    const removed = this.removal.close();
     await this.layers.merger.close();
+    await removed;
     await this.integrity?.close();
     let clean = true;
     for (const object of this.objects.values()) {

@@ -9,29 +9,26 @@ import {
   type Result,
 } from '../protocol/index.js';
 import type { OstEnvironment } from './environment.js';
-import { removeEach } from './told-removals.js';
+import { type Remover, ToldRemovals } from './told-removals.js';
 
 const TIMEOUT_MS = 3000;
 const REPORT_TIMEOUT_MS = 30_000;
 
-/** Tells one MDS, every few seconds, that this OST is up; removes what it says was removed. */
+/** Tells one MDS, every few seconds, that this OST is up; has removed what it says was removed. */
 export class Heartbeat {
   private readonly env: OstEnvironment;
   private readonly address: string;
   private readonly identity: Identity;
   private readonly info: () => OstInfo;
-  private readonly owner: {
+  private readonly owner: Remover & {
     joined(clusterId: string): Promise<void>;
     draining(draining: boolean): Promise<void>;
-    deleteObject(id: string): Promise<void>;
-    leaveObject(id: string, epoch: number): Promise<void>;
   };
+  private readonly removals: ToldRemovals;
   private readonly timer: Timer;
   private connection: Connection | null = null;
   private running: Promise<void> | null = null;
   private failure = '';
-  /** Why, by object, as logged last. */
-  private readonly undeleted = new Map<string, string>();
 
   constructor(
     env: OstEnvironment,
@@ -46,12 +43,14 @@ export class Heartbeat {
     this.identity = identity;
     this.info = info;
     this.owner = owner;
+    this.removals = new ToldRemovals(env.log, owner, (method, objects) => this.confirm(method, objects));
     this.timer = env.clock.every(periodMs, () => this.beat());
     this.beat();
   }
 
   async close(): Promise<void> {
     this.timer.cancel();
+    this.removals.close();
     this.connection?.destroy();
     await this.running;
     this.connection?.destroy();
@@ -102,43 +101,23 @@ export class Heartbeat {
   }
 
   private async register(connection: Connection): Promise<void> {
-    const info = this.info();
-    const answer = await connection.call('mds.registerOst', info, TIMEOUT_MS);
-    await this.owner.joined(answer.clusterId);
-    if (answer.draining !== undefined) await this.owner.draining(answer.draining);
-    await this.leave(connection, info.ostId, answer.leftObjects);
-    if (answer.deletedObjects.length === 0) return;
-    const objects = await this.deleted(answer.deletedObjects, (id) => this.owner.deleteObject(id));
-    if (objects.length === 0) return;
-    await connection.call('mds.confirmDeleted', { ostId: info.ostId, objects }, TIMEOUT_MS);
-  }
-
-  /** What lives elsewhere by now. */
-  private async leave(
-    connection: Connection,
-    ostId: string,
-    left: readonly { id: string; epoch: number }[],
-  ): Promise<void> {
-    if (left.length === 0) return;
-    const epochs = new Map(left.map(({ id, epoch }) => [id, epoch]));
-    const objects = await this.deleted([...epochs.keys()], (id) =>
-      this.owner.leaveObject(id, epochs.get(id)!),
+    const { removals } = this;
+    const wasIdle = removals.idle;
+    const { clusterId, draining, ...told } = await connection.call(
+      'mds.registerOst',
+      this.info(),
+      TIMEOUT_MS,
     );
-    if (objects.length === 0) return;
-    await connection.call('mds.confirmLeft', { ostId, objects }, TIMEOUT_MS);
+    await this.owner.joined(clusterId);
+    if (draining !== undefined) await this.owner.draining(draining);
+    if (wasIdle) removals.begin(told, () => this.beat());
   }
 
-  /** @returns those that are gone: one that cannot be deleted keeps no other from it, and comes with the next answer */
-  private async deleted(ids: readonly string[], remove: (id: string) => Promise<void>): Promise<string[]> {
-    const gone = await removeEach(ids, remove, (id, error) => {
-      const reason = error.toUserText();
-      if (this.undeleted.get(id) !== reason) {
-        const level = error.code === 'BUSY' ? 'info' : 'error';
-        this.env.log[level]({ object: id, reason }, 'an object cannot be deleted');
-      }
-      this.undeleted.set(id, reason);
-    });
-    for (const id of gone) this.undeleted.delete(id);
-    return gone;
+  private async confirm(
+    method: 'mds.confirmDeleted' | 'mds.confirmLeft',
+    objects: readonly string[],
+  ): Promise<void> {
+    // Where it is away, or ends before it is answered, the next registration is answered with them again.
+    await this.connection?.call(method, { ostId: this.info().ostId, objects: [...objects] }, TIMEOUT_MS);
   }
 }

@@ -1,5 +1,5 @@
 import type { Timer } from '../common/clock.js';
-import { asRawstorError } from '../common/errors.js';
+import { asRawstorError, RawstorError } from '../common/errors.js';
 import { STATUS_STALE_SESSION } from '../protocol/index.js';
 import type { OstCore } from './core.js';
 import { checkNotNeeded } from './layers/needed.js';
@@ -23,6 +23,7 @@ export class Removal {
   /** From the moment the removal is asked for. */
   private readonly running = new Map<string, Promise<void>>();
   private timer: Timer | null = null;
+  private finishing: Promise<void> | null = null;
 
   constructor(core: OstCore) {
     this.core = core;
@@ -32,19 +33,27 @@ export class Removal {
     return this.running.has(id) || this.core.records.isDeleted(id);
   }
 
-  /** Finishes what the last process began, where that is possible: what is not is tried again later. Of finished removals only the tombstone is read. */
+  /**
+   * Finishes what the last process began, behind what is served meanwhile, where that is possible: what is not is tried again
+   * later. Of finished removals only the tombstone is read.
+   */
   async open(): Promise<void> {
-    await this.sweep();
+    await this.forgetOld();
+    this.finishBegun();
     this.timer = this.core.env.clock.every(FORGET_PERIOD_MS, () => {
-      this.sweep().catch((error) => {
+      this.forgetOld().catch((error) => {
         const reason = asRawstorError(error).toUserText();
         this.core.env.log.warn({ reason }, 'old removals cannot be forgotten yet');
       });
+      this.finishBegun();
     });
   }
 
-  close(): void {
+  /** Cuts short what is being removed, between two files; the next process goes on with it. */
+  async close(): Promise<void> {
     this.timer?.cancel();
+    await this.finishing;
+    await Promise.allSettled(this.running.values());
   }
 
   /** Done when resolved; of objects not known here nothing is left already. @throws RawstorError BUSY: a clone here lies over it */
@@ -64,6 +73,7 @@ export class Removal {
 
   /** One that was begun, before a clone was known to be here, has to be finished: the files may be gone. */
   private async begin(id: string, leaving: boolean): Promise<void> {
+    this.checkOpen(id);
     let running = this.running.get(id);
     if (running === undefined) {
       if (this.core.records.tombstone(id) === null) checkNotNeeded(this.core, id);
@@ -88,29 +98,60 @@ export class Removal {
     }
     core.damage.forget(id);
     const { allocatedBytes } = await core.storage.usage(id);
-    await core.storage.remove(id);
+    await core.storage.remove(id, () => this.checkOpen(id));
     core.space.freed(allocatedBytes);
     await core.records.removeObject(id, leaving);
     await core.commit([tombstoneChange(id, leaving ? null : { wallMs, done: true })]);
   }
 
-  private async sweep(): Promise<void> {
-    const { records, env } = this.core;
-    const beforeMs = env.clock.wallMs() - REMEMBERED_MS;
-    let page: Tombstone[];
-    let after: string | null = null;
-    do {
-      page = records.tombstones(after, PAGE);
-      after = page.at(-1)?.id ?? null;
-      for (const { id, done, leaving } of page) {
-        if (done) continue;
+  /** @throws RawstorError UNAVAILABLE */
+  private checkOpen(id: string): void {
+    if (!this.core.closing) return;
+    throw new RawstorError('UNAVAILABLE', 'this OST is being stopped: it goes on removing when it is back', {
+      where: id,
+    });
+  }
+
+  private finishBegun(): void {
+    this.finishing ??= this.finish()
+      .catch((error) => {
+        const reason = asRawstorError(error).toUserText();
+        this.core.env.log.error({ reason }, 'removals that were begun cannot be looked for');
+      })
+      .finally(() => {
+        this.finishing = null;
+      });
+  }
+
+  private async finish(): Promise<void> {
+    const { core } = this;
+    for await (const page of this.pages()) {
+      for (const { id, leaving } of page.filter(({ done }) => !done)) {
+        if (core.closing) return;
         await this.begin(id, leaving).catch((error) => {
+          if (core.closing) return;
           const reason = asRawstorError(error).toUserText();
-          env.log.error({ object: id, reason }, 'a removed object cannot be deleted yet');
+          core.env.log.error({ object: id, reason }, 'a removed object cannot be deleted yet');
         });
       }
+    }
+  }
+
+  private async forgetOld(): Promise<void> {
+    const beforeMs = this.core.env.clock.wallMs() - REMEMBERED_MS;
+    for await (const page of this.pages()) {
       const old = page.filter((one) => one.done && one.wallMs < beforeMs);
       if (old.length > 0) await this.core.commit(old.map(({ id }) => tombstoneChange(id, null)));
-    } while (page.length === PAGE);
+    }
+  }
+
+  private async *pages(): AsyncGenerator<Tombstone[]> {
+    let after: string | null = null;
+    for (;;) {
+      const page = this.core.records.tombstones(after, PAGE);
+      yield page;
+      if (page.length < PAGE) return;
+      after = page.at(-1)!.id;
+    }
   }
 }

@@ -120,10 +120,13 @@ export class DirectoryStorage implements ChunkStorage {
     return whole;
   }
 
-  async remove(objectId: string): Promise<void> {
+  async remove(objectId: string, next = () => {}): Promise<void> {
     const directory = this.directory(objectId);
     try {
-      for (const entry of await readdirOrNone(directory)) await unlink(join(directory, entry));
+      for (const entry of await readdirOrNone(directory)) {
+        next();
+        await unlink(join(directory, entry));
+      }
       // Also where a removal that was cut short took it: nothing says that that was durable.
       await rmdir(directory).catch(unlessMissing);
       await syncPath(dirname(directory)).catch(unlessMissing);

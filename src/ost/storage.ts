@@ -45,8 +45,8 @@ export interface ChunkStorage {
   /** Every object that has a directory here. */
   objects(): Promise<string[]>;
   usage(objectId: string): Promise<StorageUsage>;
-  /** Removes all files of an object, durably. Unknown objects are already removed. */
-  remove(objectId: string): Promise<void>;
+  /** Removes all files of an object, durably. Unknown objects are already removed. `next` is called before each file, and ends it by throwing. */
+  remove(objectId: string, next?: () => void): Promise<void>;
   /** Forgets cached pages that are not dirty, after a sync failed: what is read next is what the disk has. */
   dropCache(objectId: string, name: ChunkName): Promise<void>;
   /** Forgets the cached pages of every chunk file. */
