@@ -33,13 +33,17 @@ export class Leases {
   private readonly held = new Map<string, Held>();
   private readonly clock: Clock;
   private readonly times: LeaseTimes;
-  private readonly restartUntilMs: number;
+  private restartUntilMs = Number.POSITIVE_INFINITY;
   private sweepAtMs = 0;
 
   constructor(clock: Clock, times: LeaseTimes) {
     this.clock = clock;
     this.times = times;
-    this.restartUntilMs = clock.nowMs() + times.restartMs;
+  }
+
+  /** Calls are taken from here on: only now holders of before can come back. */
+  begin(): void {
+    this.restartUntilMs = this.clock.nowMs() + this.times.restartMs;
   }
 
   get leaseMs(): number {

@@ -99,6 +99,8 @@ export class Mds {
     const mds = new Mds(options);
     const { objects, osts, tombstones, moves, catalog } = mds;
     for (const part of [objects, osts, tombstones, moves, catalog.recovery]) await part.start();
+    // What is given to others to come back counts from when they can, however long the reading took.
+    for (const part of [mds.leases, osts]) part.begin();
     return mds;
   }
 

@@ -45,12 +45,17 @@ export class Osts {
   /** Known from before the start and not heard since. */
   private readonly missing = new Set<string>();
   private readonly waiting = new Set<() => void>();
-  private readonly backByMs: number;
+  private backByMs = Number.POSITIVE_INFINITY;
 
   constructor(store: MetadataStore, clock: Clock) {
     this.store = store;
     this.clock = clock;
-    this.backByMs = clock.nowMs() + RETURN_MS;
+  }
+
+  /** Calls are taken from here on: only now OSTs can be heard. */
+  begin(): void {
+    this.backByMs = this.clock.nowMs() + RETURN_MS;
+    for (const known of this.known.values()) known.heardAtMs = this.clock.nowMs();
   }
 
   async start(): Promise<void> {

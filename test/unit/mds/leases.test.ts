@@ -195,3 +195,26 @@ describe('close', () => {
     await failure('FENCED', rig.mds.close({ id, sessionEpoch: 0, clean: true }));
   });
 });
+
+test('after a start that took long holders have their time from when they can be heard, and so have OSTs', async () => {
+  await rig.openFor('a');
+  const range = rig.store.range.bind(rig.store);
+  rig.store.range = (asked) => {
+    if (asked.from === 'tomb/') rig.clock.advance(60_000);
+    return range(asked);
+  };
+  await rig.restart();
+  await failure('BUSY', rig.openFor('b'));
+  let made: unknown = null;
+  const making = rig.mds.createObject(createSpec({ name: 'new' })).then((object) => {
+    made = object;
+  });
+  rig.clock.advance(3_900);
+  await new Promise((resolve) => setImmediate(resolve));
+  expect(made).toBeNull();
+  await rig.registerOsts(2);
+  await making;
+  await failure('BUSY', rig.openFor('b'));
+  rig.clock.advance(200);
+  await rig.openFor('b');
+});
