@@ -22,6 +22,11 @@ export class ReadableWatch {
     loadNative().watchPause(this.handle, paused);
   }
 
+  /** Until `pause`, calls back only when the other side has ended. */
+  awaitEnd(): void {
+    loadNative().watchEnd(this.handle);
+  }
+
   unref(): void {
     loadNative().watchRef(this.handle, false);
   }
@@ -127,6 +132,16 @@ export class DescriptorSocket {
 
   pause(paused: boolean): void {
     this.watch?.pause(paused);
+  }
+
+  /** Until `pause`, calls back only when the connection has ended, whatever there is to receive. */
+  awaitEnd(): void {
+    this.watch?.awaitEnd();
+  }
+
+  /** The other side has ended the connection; what it has sent before may still be here. */
+  get hasEnded(): boolean {
+    return loadNative().socketEnded(this.fd);
   }
 
   close(): void {

@@ -2,7 +2,7 @@ import { createRequire } from 'node:module';
 import { RawstorError } from '../common/errors.js';
 
 /** Raised with every change of what the addon offers; addon.cc has the same. */
-const ABI = 7;
+const ABI = 8;
 
 /**
  * The addon. System calls answer their result, or a negative errno. Addresses, sizes and offsets are numbers,
@@ -24,6 +24,8 @@ export interface Native {
   watchClose(handle: NativeHandle): void;
   watchRef(handle: NativeHandle, keepsAlive: boolean): void;
   watchPause(handle: NativeHandle, paused: boolean): void;
+  /** Calls back only when the other side has ended, until it is paused or goes on. */
+  watchEnd(handle: NativeHandle): void;
   eventfdCreate(): number;
   eventfdRead(fd: number): number;
   eventfdWrite(fd: number, count: number): number;
@@ -115,6 +117,8 @@ export interface Native {
   socketOpen(host: string, port: number, sockaddr: Uint8Array): { fd: number; length: number } | number;
   socketConnect(host: string, port: number): number;
   socketAccept(fd: number): number;
+  /** The other side sends no more; what it has sent may still be there. */
+  socketEnded(fd: number): boolean;
   socketPair(): [number, number] | number;
   socketName(fd: number, peer: boolean): string;
   socketShutdown(fd: number, how: number): number;

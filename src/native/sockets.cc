@@ -145,6 +145,15 @@ napi_value SocketAccept(napi_env env, napi_callback_info info) {
   return Outcome(env, accept4(fd, nullptr, nullptr, SOCK_CLOEXEC));
 }
 
+// socketEnded(fd) -> whether the other side sends no more; what it has sent may still be there
+napi_value SocketEnded(napi_env env, napi_callback_info info) {
+  Args<1> args(env, info);
+  pollfd ended = {Int(env, args[0]), POLLRDHUP, 0};
+  napi_value out;
+  napi_get_boolean(env, poll(&ended, 1, 0) == 1, &out);
+  return out;
+}
+
 // socketPair() -> [fd, fd]
 napi_value SocketPair(napi_env env, napi_callback_info) {
   int fds[2];
@@ -292,6 +301,7 @@ void RegisterSockets(napi_env env, napi_value exports) {
   Function(env, exports, "socketOpen", SocketOpen);
   Function(env, exports, "socketConnect", SocketConnect);
   Function(env, exports, "socketAccept", SocketAccept);
+  Function(env, exports, "socketEnded", SocketEnded);
   Function(env, exports, "socketPair", SocketPair);
   Function(env, exports, "socketName", SocketName);
   Function(env, exports, "socketShutdown", SocketShutdown);

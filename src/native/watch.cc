@@ -159,6 +159,15 @@ napi_value WatchPause(napi_env env, napi_callback_info info) {
   return nullptr;
 }
 
+// watchEnd(handle): until it is paused or not, only the other side's end is told of.
+napi_value WatchEnd(napi_env env, napi_callback_info info) {
+  Args<1> args(env, info);
+  Watch* watch = Of(env, args[0]);
+  if (watch == nullptr || watch->closing) return nullptr;
+  uv_poll_start(&watch->poll, UV_DISCONNECT, OnReady);
+  return nullptr;
+}
+
 // eventfdCreate() -> fd | -errno, non-blocking
 napi_value EventfdCreate(napi_env env, napi_callback_info) {
   return Outcome(env, eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
@@ -188,6 +197,7 @@ void RegisterWatch(napi_env env, napi_value exports) {
   Function(env, exports, "watchClose", WatchClose);
   Function(env, exports, "watchRef", WatchRef);
   Function(env, exports, "watchPause", WatchPause);
+  Function(env, exports, "watchEnd", WatchEnd);
   Function(env, exports, "eventfdCreate", EventfdCreate);
   Function(env, exports, "eventfdRead", EventfdRead);
   Function(env, exports, "eventfdWrite", EventfdWrite);

@@ -56,7 +56,8 @@ export class VhostServer implements Handable {
     if (this.closing) return socket.close();
     const { log } = this.options;
     if (this.session !== null) {
-      if (!this.session.ending) {
+      // One that has just gone may not have been read to its end.
+      if (!this.session.ending && !this.session.socket.hasEnded) {
         log.warn('a second front-end was turned away: one is connected');
         return socket.close();
       }

@@ -226,6 +226,8 @@ export class Session implements VringHost {
 
   private readable(): void {
     if (this.ended) return;
+    // Its end is all that is told of while a message is at work, which may wait for longer than the front-end does.
+    if (this.serving) return this.over();
     if (this.frozen && !this.reader.isMidway) return this.socket.pause(true);
     let message: Message | 'end' | null;
     try {
@@ -234,17 +236,18 @@ export class Session implements VringHost {
       return this.fault(asRawstorError(error));
     }
     if (message === null) return;
-    if (message === 'end') {
-      this.log.info('the front-end has disconnected');
-      void this.end();
-      return;
-    }
-    this.socket.pause(true);
+    if (message === 'end') return this.over();
+    this.socket.awaitEnd();
     this.serving = true;
     void this.serve(message).finally(() => {
       this.serving = false;
       this.betweenMessages();
     });
+  }
+
+  private over(): void {
+    this.log.info('the front-end has disconnected');
+    void this.end();
   }
 
   private async serve(message: Message): Promise<void> {
