@@ -7,6 +7,7 @@
         "src/native/codec.cc",
         "src/native/crc32c.cc",
         "src/native/files.cc",
+        "src/native/foreign.cc",
         "src/native/guard.cc",
         "src/native/memory.cc",
         "src/native/mounts.cc",

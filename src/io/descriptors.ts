@@ -1,4 +1,4 @@
-import { readlinkSync } from 'node:fs';
+import { readFileSync, readlinkSync } from 'node:fs';
 import { RawstorError } from '../common/errors.js';
 import { loadNative, type NativeHandle } from '../native/index.js';
 import { EAGAIN, errnoError } from './errno.js';
@@ -36,6 +36,15 @@ export class ReadableWatch {
   }
 }
 
+/** What the kernel calls an open file; asks nobody else. */
+function linkOf(fd: number): string {
+  try {
+    return readlinkSync(`/proc/self/fd/${fd}`);
+  } catch {
+    return '';
+  }
+}
+
 /** A non-blocking eventfd, made here or passed to us. */
 export class EventFd {
   readonly fd: number;
@@ -47,16 +56,16 @@ export class EventFd {
 
   /** Of one that was passed to us: writing to anything else could wait, or end up anywhere. */
   static isOne(fd: number): boolean {
-    try {
-      return readlinkSync(`/proc/self/fd/${fd}`) === 'anon_inode:[eventfd]';
-    } catch {
-      return false;
-    }
+    // Only of an eventfd, since others may have us wait there. Of one that is open as a mere path (O_PATH) no count is told.
+    return (
+      linkOf(fd) === 'anon_inode:[eventfd]' &&
+      readFileSync(`/proc/self/fdinfo/${fd}`, 'latin1').includes('\neventfd-count:')
+    );
   }
 
-  /** Not told where it would wait: a count that cannot rise any more has told already. */
+  /** Never waits: a count that cannot rise any more has told already. */
   signal(): void {
-    loadNative().eventfdWrite(this.fd, 1);
+    loadNative().eventfdSignal(this.fd);
   }
 
   /** The count, set back to zero; 0 when it was not signalled. */
@@ -92,6 +101,11 @@ export class DescriptorSocket {
   /** Of a socket that this process was started with: null when it listens instead of being connected. */
   static inherited(fd: number): DescriptorSocket | null {
     return loadNative().socketName(fd, true) === '' ? null : new DescriptorSocket(fd);
+  }
+
+  /** Of a descriptor that was passed to us. */
+  static isOne(fd: number): boolean {
+    return linkOf(fd).startsWith('socket:[');
   }
 
   static pair(): [DescriptorSocket, DescriptorSocket] {
@@ -145,9 +159,14 @@ export class DescriptorSocket {
   }
 
   close(): void {
+    loadNative().closeFd(this.release());
+  }
+
+  /** Its descriptor, for somebody else to close. */
+  release(): number {
     this.watch?.close();
     this.watch = null;
-    loadNative().closeFd(this.fd);
+    return this.fd;
   }
 }
 

@@ -5,6 +5,7 @@ NAPI_MODULE_INIT() {
   rawstor::RegisterCodec(env, exports);
   rawstor::RegisterCrc32c(env, exports);
   rawstor::RegisterFiles(env, exports);
+  rawstor::RegisterForeign(env, exports);
   rawstor::RegisterGuard(env, exports);
   rawstor::RegisterMemory(env, exports);
   rawstor::RegisterMounts(env, exports);
@@ -13,6 +14,6 @@ NAPI_MODULE_INIT() {
   rawstor::RegisterWatch(env, exports);
   rawstor::RegisterXts(env, exports);
   // Compared by the loader (src/native/index.ts): raised with every change of what is offered.
-  rawstor::Set(env, exports, "abi", static_cast<int64_t>(8));
+  rawstor::Set(env, exports, "abi", static_cast<int64_t>(9));
   return exports;
 }

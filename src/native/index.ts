@@ -2,7 +2,7 @@ import { createRequire } from 'node:module';
 import { RawstorError } from '../common/errors.js';
 
 /** Raised with every change of what the addon offers; addon.cc has the same. */
-const ABI = 8;
+const ABI = 9;
 
 /**
  * The addon. System calls answer their result, or a negative errno. Addresses, sizes and offsets are numbers,
@@ -28,7 +28,13 @@ export interface Native {
   watchEnd(handle: NativeHandle): void;
   eventfdCreate(): number;
   eventfdRead(fd: number): number;
-  eventfdWrite(fd: number, count: number): number;
+  /** Never waits, whatever others do with the descriptor; -EINVAL where it is no eventfd. */
+  eventfdSignal(fd: number): number;
+
+  /** On a thread of its own, which may take as long as it likes. False: there is no thread. */
+  foreignClose(fds: number[], callback: () => void): boolean;
+  /** So too. `fileSystem` as statfs has it, or a negative errno; `kind` as in `mode`. */
+  foreignFile(fd: number, callback: (fileSystem: number, sizeBytes: number, kind: number) => void): boolean;
 
   mapAnonymous(sizeBytes: number): Mapped | number;
   /** At most 4 GiB at a time: no ArrayBuffer is larger. */

@@ -93,6 +93,7 @@ inline void Function(napi_env env, napi_value exports, const char* name, napi_ca
 void RegisterCodec(napi_env env, napi_value exports);
 void RegisterCrc32c(napi_env env, napi_value exports);
 void RegisterFiles(napi_env env, napi_value exports);
+void RegisterForeign(napi_env env, napi_value exports);
 void RegisterGuard(napi_env env, napi_value exports);
 void RegisterMemory(napi_env env, napi_value exports);
 void RegisterMounts(napi_env env, napi_value exports);

@@ -181,15 +181,6 @@ napi_value EventfdRead(napi_env env, napi_callback_info info) {
   return result < 0 ? Outcome(env, result) : Number(env, static_cast<int64_t>(count));
 }
 
-// eventfdWrite(fd, count) -> 0 | -errno; -EAGAIN where it would wait
-napi_value EventfdWrite(napi_env env, napi_callback_info info) {
-  Args<2> args(env, info);
-  uint64_t count = static_cast<uint64_t>(Long(env, args[1]));
-  if (!IsReady(Int(env, args[0]), POLLOUT)) return Number(env, -EAGAIN);
-  ssize_t result = write(Int(env, args[0]), &count, sizeof(count));
-  return Outcome(env, result < 0 ? result : 0);
-}
-
 }  // namespace
 
 void RegisterWatch(napi_env env, napi_value exports) {
@@ -200,7 +191,6 @@ void RegisterWatch(napi_env env, napi_value exports) {
   Function(env, exports, "watchEnd", WatchEnd);
   Function(env, exports, "eventfdCreate", EventfdCreate);
   Function(env, exports, "eventfdRead", EventfdRead);
-  Function(env, exports, "eventfdWrite", EventfdWrite);
 }
 
 }  // namespace rawstor

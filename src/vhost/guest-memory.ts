@@ -71,6 +71,12 @@ export class GuestMemory {
   private regions: Region[] = [];
   private windows: Window[] = [];
   private last: Window | null = null;
+  private readonly close: (fds: number[]) => void;
+
+  /** @param close of what was shared: the last who closes it gives all its pages back, which takes its time */
+  constructor(close: (fds: number[]) => void = (fds) => fds.forEach(closeDescriptor)) {
+    this.close = close;
+  }
 
   get slots(): number {
     return this.regions.length;
@@ -125,14 +131,17 @@ export class GuestMemory {
         region.userAddress === userAddress,
     );
     if (at < 0) return false;
-    this.drop(this.regions.splice(at, 1)[0]!);
+    const [region] = this.regions.splice(at, 1);
+    this.unmap(region!);
+    this.close([region!.fd]);
     this.changed();
     return true;
   }
 
   /** Nothing may be in flight that names it. */
   clear(): void {
-    for (const region of this.regions) this.drop(region);
+    for (const region of this.regions) this.unmap(region);
+    this.close(this.regions.map(({ fd }) => fd));
     this.regions = [];
     this.changed();
   }
@@ -181,9 +190,8 @@ export class GuestMemory {
     return null;
   }
 
-  private drop(region: Region): void {
+  private unmap(region: Region): void {
     for (const window of region.windows) window.unmap();
-    closeDescriptor(region.fd);
   }
 
   private changed(): void {

@@ -1,5 +1,5 @@
 import { RawstorError } from '../common/errors.js';
-import { closeDescriptor, EventFd } from '../io/index.js';
+import { DescriptorSocket, EventFd } from '../io/index.js';
 import { configSpace, deviceFeatures, WRITEBACK_AT } from './config-space.js';
 import { Feature, hasBit, maskOf, ProtocolFeature, Request, VHOST_LIMITS } from './constants.js';
 import { DirtyLog } from './dirty-log.js';
@@ -24,8 +24,20 @@ const NO_FD = 1n << 8n;
 export async function answerTo(session: Session, message: Message): Promise<Reply | null> {
   const handler = HANDLERS.get(message.header.request);
   if (handler === undefined) throw new RawstorError('NOT_SUPPORTED', `no request ${message.header.request}`);
+  if (MAPS.has(message.header.request)) {
+    await session.passed.check(message.fds);
+    if (session.ending) throw new RawstorError('CONNECTION_LOST', 'the front-end is gone');
+  }
   return await handler(session, message);
 }
+
+/** Of which the descriptors are mapped. */
+const MAPS: ReadonlySet<number> = new Set([
+  Request.SET_MEM_TABLE,
+  Request.ADD_MEM_REG,
+  Request.SET_LOG_BASE,
+  Request.SET_INFLIGHT_FD,
+]);
 
 const number = (value: bigint): Reply => ({ payload: codec.encodeU64(value) });
 
@@ -175,6 +187,10 @@ function setEnabled(session: Session, { payload }: Message): null {
 }
 
 function setBackend(session: Session, message: Message): null {
+  const [fd] = message.fds;
+  if (fd !== undefined && !DescriptorSocket.isOne(fd)) {
+    throw new RawstorError('INVALID', 'a channel to the front-end that is no socket');
+  }
   session.setBackendSocket(takeFd(message));
   return null;
 }
@@ -251,9 +267,8 @@ function takeFd({ fds }: Message): number {
 }
 
 function takeEventFd(message: Message): number {
-  const fd = takeFd(message);
-  if (EventFd.isOne(fd)) return fd;
-  closeDescriptor(fd);
+  const [fd] = message.fds;
+  if (fd === undefined || EventFd.isOne(fd)) return takeFd(message);
   throw new RawstorError('INVALID', 'a descriptor to signal with that is no eventfd');
 }
 

@@ -1,5 +1,5 @@
 import { RawstorError } from '../common/errors.js';
-import { closeDescriptor, type DescriptorSocket } from '../io/index.js';
+import type { DescriptorSocket } from '../io/index.js';
 import { VHOST_LIMITS } from './constants.js';
 import { decodeHeader, HEADER_BYTES, type MessageHeader } from './messages.js';
 
@@ -47,9 +47,9 @@ export class MessageReader {
     }
   }
 
-  /** Gives back the descriptors of what is half here. */
-  close(): void {
-    for (const fd of this.fds.splice(0)) closeDescriptor(fd);
+  /** The descriptors of what is half here, for somebody else to close. */
+  release(): number[] {
+    return this.fds.splice(0);
   }
 
   private beginPayload(): void {

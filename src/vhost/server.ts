@@ -10,8 +10,12 @@ import {
 } from '../io/index.js';
 import { VHOST_LIMITS } from './constants.js';
 import { exportSession, type Handable, importSession, type TakenDevice, taken } from './hand-on/index.js';
+import { PassedFiles } from './passed-files.js';
 import { Session } from './session.js';
 import { WriteCopies } from './write-copies.js';
+
+/** Front-ends that are not closed yet. */
+const TURNED_AWAY_MAX = 8;
 
 export interface VhostServerOptions {
   readonly io: Io;
@@ -37,7 +41,9 @@ export class VhostServer implements Handable {
   /** Of the guest, whose front-end may come back. */
   private writeback = true;
   private next: DescriptorSocket | null = null;
+  private readonly turnedAway = new PassedFiles();
   private closing = false;
+  private frozen = false;
   private thaws = 0;
   private readonly over: (() => void)[] = [];
 
@@ -53,16 +59,16 @@ export class VhostServer implements Handable {
 
   /** Serves one front-end that is connected already. */
   accept(socket: DescriptorSocket): void {
-    if (this.closing) return socket.close();
+    if (this.closing) return this.turnAway(socket);
     const { log } = this.options;
     if (this.session !== null) {
       // One that has just gone may not have been read to its end.
       if (!this.session.ending && !this.session.socket.hasEnded) {
         log.warn('a second front-end was turned away: one is connected');
-        return socket.close();
+        return this.turnAway(socket);
       }
       // The latest is the one that is still there.
-      this.next?.close();
+      if (this.next !== null) this.turnAway(this.next);
       this.next = socket;
       return;
     }
@@ -85,11 +91,8 @@ export class VhostServer implements Handable {
   async close(): Promise<void> {
     this.closing = true;
     this.listener?.close();
-    this.next?.close();
-    this.next = null;
-    if (this.session === null) return;
-    void this.session.end();
-    await this.whenOver();
+    this.dropNext();
+    await this.session?.end();
   }
 
   /**
@@ -101,6 +104,7 @@ export class VhostServer implements Handable {
     const check = () => {
       if (this.thaws !== thaws) throw new RawstorError('UNAVAILABLE', 'it goes on here');
     };
+    this.frozen = true;
     this.listener?.pause(true);
     // What is left of a front-end that is gone may still be in flight.
     for (let frozen = false; !frozen; ) {
@@ -128,6 +132,7 @@ export class VhostServer implements Handable {
   /** Goes on after a `freeze`, also one that is not done yet, or an `adopt`. */
   thaw(): void {
     this.thaws++;
+    this.frozen = false;
     this.listener?.pause(false);
     this.session?.thaw();
   }
@@ -136,7 +141,7 @@ export class VhostServer implements Handable {
     this.closing = true;
     this.listener?.release();
     this.listener = null;
-    this.next?.close();
+    this.dropNext();
     void this.session?.end();
   }
 
@@ -145,10 +150,23 @@ export class VhostServer implements Handable {
     if (state.listens !== undefined) {
       this.listener = listenOn(taken(fds), state.listens.path, (socket) => this.accept(socket));
       this.listener.pause(true);
+      this.frozen = true;
     }
     if (state.session === null) return;
     this.session = this.newSession(new DescriptorSocket(taken(fds)));
     importSession(this.session, state.session, fds);
+  }
+
+  private dropNext(): void {
+    if (this.next !== null) this.turnAway(this.next);
+    this.next = null;
+  }
+
+  /** What it has sent along may take long to close; while that is so of many, nobody else is let in to be turned away. */
+  private turnAway(socket: DescriptorSocket): void {
+    const pause = () => this.listener?.pause(this.frozen || this.turnedAway.count >= TURNED_AWAY_MAX);
+    void this.turnedAway.close([socket.release()]).then(pause);
+    pause();
   }
 
   private newSession(socket: DescriptorSocket): Session {

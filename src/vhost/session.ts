@@ -1,7 +1,7 @@
 import type { BlockDevice } from '../block/index.js';
 import { asRawstorError, RawstorError } from '../common/errors.js';
 import type { Logger } from '../common/log.js';
-import { closeDescriptor, DescriptorSocket, type Io, tornPages } from '../io/index.js';
+import { DescriptorSocket, type Io, tornPages } from '../io/index.js';
 import { BackendRequest, Feature, HeaderFlag, hasBit, ProtocolFeature } from './constants.js';
 import type { DirtyLog } from './dirty-log.js';
 import { GuestMemory } from './guest-memory.js';
@@ -9,6 +9,7 @@ import { answerTo, type Reply } from './handlers.js';
 import type { InflightArea } from './inflight-area.js';
 import { type Message, MessageReader } from './message-reader.js';
 import { encodeMessage, encodeU64 } from './messages.js';
+import { PassedFiles } from './passed-files.js';
 import { RequestBudget } from './request-budget.js';
 import { Vring } from './vring.js';
 import type { VringHost } from './vring-host.js';
@@ -34,7 +35,8 @@ export class Session implements VringHost {
   readonly device: BlockDevice;
   readonly serial: string;
   readonly copies: WriteCopies;
-  readonly memory = new GuestMemory();
+  readonly passed = new PassedFiles();
+  readonly memory = new GuestMemory((fds) => void this.passed.close(fds));
   readonly budget = new RequestBudget();
   readonly rings: Vring[] = [];
   readonly queues: number;
@@ -50,6 +52,7 @@ export class Session implements VringHost {
   private readonly reader: MessageReader;
   backend: DescriptorSocket | null = null;
   private ended = false;
+  private whenEnded: Promise<void> | null = null;
   private runs = false;
   private ran = false;
   private torn = false;
@@ -134,7 +137,7 @@ export class Session implements VringHost {
   }
 
   setBackendSocket(fd: number): void {
-    this.backend?.close();
+    if (this.backend !== null) void this.passed.close([this.backend.release()]);
     this.backend = new DescriptorSocket(fd);
   }
 
@@ -179,14 +182,18 @@ export class Session implements VringHost {
     this.inflight?.setWriteThrough(!on);
   }
 
-  /** Ends the connection; what is in flight is waited for. */
-  async end(): Promise<void> {
-    if (this.ended) return;
+  /** Ends the connection; what is in flight is waited for, but not what its descriptors wait for. */
+  end(): Promise<void> {
+    this.whenEnded ??= this.endOnce();
+    return this.whenEnded;
+  }
+
+  private async endOnce(): Promise<void> {
     this.ended = true;
     this.betweenMessages();
-    this.socket.close();
-    this.reader.close();
-    this.backend?.close();
+    const left = [this.socket.release(), ...this.reader.release()];
+    if (this.backend !== null) left.push(this.backend.release());
+    void this.passed.close(left);
     this.device.withdraw?.(() => true);
     await this.reset(false);
     // Not told while it was frozen.
@@ -194,7 +201,8 @@ export class Session implements VringHost {
     this.memory.clear();
     this.setInflight(null);
     this.setDirtyLog(null);
-    this.options.onOver();
+    // One that comes could leave as many behind.
+    void this.passed.whenDone().then(() => this.options.onOver());
   }
 
   /** Takes and does nothing, with nothing in flight and no message half read, until `thaw`, which may come before that. */
@@ -239,7 +247,8 @@ export class Session implements VringHost {
     if (message === 'end') return this.over();
     this.socket.awaitEnd();
     this.serving = true;
-    void this.serve(message).finally(() => {
+    const served = this.serve(message);
+    void (message.fds.length > 0 ? this.passed.during(served) : served).finally(() => {
       this.serving = false;
       this.betweenMessages();
     });
@@ -259,7 +268,7 @@ export class Session implements VringHost {
     } catch (error) {
       failure = asRawstorError(error);
     }
-    for (const fd of fds) closeDescriptor(fd);
+    await this.passed.close(fds);
     if (this.ended) return;
     const wanted = (header.flags & HeaderFlag.NEED_REPLY) !== 0;
     const acknowledges = wanted && hasBit(this.protocolFeatures, ProtocolFeature.REPLY_ACK);

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeSync } from 'node:fs';
 import { createConnection } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -19,6 +19,17 @@ it('a signal waits for nobody, whatever it goes to', () => {
   for (let i = 0; i < 20_000; i++) wrong.signal();
   ours.close();
   theirs.close();
+});
+
+it('a signal is the kernel’s own, which waits for no room in the count', () => {
+  const event = new EventFd();
+  const fill = Buffer.alloc(8);
+  fill.writeBigUInt64LE(0xffff_ffff_ffff_fffen);
+  writeSync(event.fd, fill);
+  event.signal();
+  event.signal();
+  expect(readFileSync(`/proc/self/fdinfo/${event.fd}`, 'utf8')).toMatch(/^eventfd-count: *f{16}$/m);
+  event.close();
 });
 
 it('counts what was signalled', () => {
