@@ -47,6 +47,7 @@ export async function acceptLoss(
     member.behind = differing.size > 0;
     member.losses++;
   }
+  state.lossesAccepted++;
   if (lost) {
     state.noteLoss();
     state.env.log.error({ volume: state.name }, 'unflushed writes were lost');

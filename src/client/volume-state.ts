@@ -79,6 +79,8 @@ export class VolumeState {
   fatal: RawstorError | null = null;
   /** A recorded loss that the next flush has to report (I8), and the epoch up to which it stands for all. */
   lossToReport: { readonly error: RawstorError; readonly epoch: number } | null = null;
+  /** How often members stayed in the set without what they had not flushed (I8), of data or of what was copied. */
+  lossesAccepted = 0;
   /** Losses recorded up to this epoch the guest has been told of. */
   toldLossEpoch = 0;
   /** Written since the last seal. */

@@ -41,11 +41,19 @@ export class Flatten {
     if (state.flattening) throw new RawstorError('BUSY', 'it is being flattened already', { where });
     state.flattening = true;
     try {
+      let { lossesAccepted } = state;
       const regions = new RegionSet(state.regionsPerChunk);
       for (const member of state.inSyncMembers()) await listRegions(member, 0, regions);
       state.env.log.info({ volume: where, regions: regions.size, parent: parent.name }, 'flattening begins');
       await this.sweep(regions);
       await this.flusher.flush();
+      // What was flattened and not flushed may be gone again, and is still to be had from the parent (I8, I10).
+      while (lossesAccepted !== state.lossesAccepted) {
+        ({ lossesAccepted } = state);
+        state.env.log.warn({ volume: where, parent: parent.name }, 'flattening begins anew after a loss');
+        await this.sweep(regions);
+        await this.flusher.flush();
+      }
     } finally {
       state.flattening = false;
     }

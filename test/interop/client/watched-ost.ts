@@ -29,6 +29,8 @@ export class WatchedOst implements OstConnector {
   holds: (op: ChunkOp) => boolean = () => false;
   /** Calls to it wait for this. */
   beforeCall: (method: MethodName) => Promise<void> = async () => {};
+  /** Calls that it has answered without an error. */
+  readonly called: MethodName[] = [];
   /** Sources of the copies it was asked for, and what the next ones are answered instead of being done. */
   readonly sources: string[] = [];
   readonly copyAnswers: Result<'ost.copy'>[] = [];
@@ -120,6 +122,7 @@ class WatchedPeer implements OstPeer {
       if (instead !== undefined) return instead as Result<M>;
     }
     const answer = await this.peer.call(method, withRealSource(method, params), timeoutMs);
+    this.ost.called.push(method);
     if (method !== 'ost.attach') return answer;
     const { bootId } = answer as { bootId: BootId };
     realBootIds.set(this.ostId, bootId);
