@@ -108,11 +108,11 @@ export class IoPath implements ChunkOpOwner {
     for (const op of lost) this.sendTo(op, member);
   }
 
-  /** Gives up what was lost with a member that has left the set. */
-  giveUp(member: Member): void {
-    const lost = member.lost.splice(0);
-    for (const op of lost) {
+  /** Gives up what was lost with a member that has left the set, or is not waited for: such pieces end with the error (I1). */
+  giveUp(member: Member, error: RawstorError | null = null): void {
+    for (const op of member.lost.splice(0)) {
       op.state = ReplicaState.DROPPED;
+      op.piece.error ??= error;
       if (--op.piece.unsettled === 0) this.settle(op.piece);
     }
   }
@@ -240,7 +240,8 @@ export class IoPath implements ChunkOpOwner {
 
   private settle(piece: Piece): void {
     const { fatal, acksHeld } = this.state;
-    if (fatal !== null) return this.owner.pieceDone(piece, fatal);
+    const ends = fatal ?? piece.error;
+    if (ends !== null) return this.owner.pieceDone(piece, ends);
     if (piece.opcode !== Opcode.READ && (this.anyFailed(piece) || this.sendLostAgain(piece))) return;
     if (acksHeld || !this.confirmed(piece.placement)) return this.hold(piece);
     // Not before what was lost is on record: a flush that covers it may not succeed (I8).

@@ -41,14 +41,14 @@ export class OnDegraded {
       where: `volume ${state.name}`,
       hint: 'its policy is to fail meanwhile: start the missing OSTs, or the MDS',
     });
-    if (lost) this.giveUpLost();
+    if (lost) this.giveUpLost(error);
     this.path.failWaiting(error, lost ? 'all' : 'writes');
     this.requests.failStarved(error);
     if (lost) this.requests.failWaiting(this.reconcile.takeParked(), error);
   }
 
   /** What became of these is unknown: their regions are made alike before they are touched again. */
-  private giveUpLost(): void {
+  private giveUpLost(error: RawstorError): void {
     const { state } = this;
     for (const member of state.members) {
       for (const { piece } of member.lost) {
@@ -56,7 +56,7 @@ export class OnDegraded {
         const start = piece.chunk * state.object.chunkSizeBytes + piece.offset;
         state.unreconciled.addRange(start, start + piece.length, state.regionSizeBytes);
       }
-      this.path.giveUp(member);
+      this.path.giveUp(member, error);
       // It may have got what the others did not: it begins anew.
       if (!member.inSync && member.receiving) member.end(false);
     }

@@ -55,6 +55,8 @@ export class Piece {
   /** Operations neither answered nor given up. */
   unsettled = 0;
   held = false;
+  /** What it ends with although nobody has failed it: the answer of one that has to have it is not waited for any more. */
+  error: RawstorError | null = null;
   /** Reads: members that have failed this piece. */
   readonly tried: Member[] = [];
   private readonly owner: ChunkOpOwner;
@@ -66,6 +68,7 @@ export class Piece {
   /** For its next use. */
   clear(): void {
     this.request = null;
+    this.error = null;
     this.version = 0;
     this.slices.clear();
     for (let i = 0; i < this.opCount; i++) {

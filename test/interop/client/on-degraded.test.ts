@@ -1,6 +1,8 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { BlockOp } from '../../../src/block/device.js';
 import type { Cluster } from '../../../src/client/index.js';
+import { placeChunkOf } from '../../../src/common/placement.js';
+import { MiB } from '../../../src/common/units.js';
 import { mapAnonymous } from '../../../src/io/index.js';
 import { Opcode } from '../../../src/protocol/index.js';
 import { ClientRig, expectBytes, flush, isSettled, readByte, states, submit, until, write } from './rig.js';
@@ -129,5 +131,36 @@ describe('policy error', () => {
     for (let i = 0; i < 4; i++) await expectBytes(volume, 0, byte);
     expect(states(volume)).toEqual(['in-sync', 'in-sync']);
     await volume.close();
+  });
+
+  test.each([
+    ['write', BlockOp.WRITE, Opcode.WRITE],
+    ['flush', BlockOp.FLUSH, Opcode.FLUSH],
+  ])('a %s whose replica is lost while another has been away for longer fails', async (_, op, opcode) => {
+    // All have confirmed the session: nothing but the replica's own answer is missing.
+    const sure = await rig.connect('sure', { confirmMs: 4000, degradedGraceMs: 500 });
+    await rig.create('v', { replicas: 1, stripeWidth: 2, onDegraded: 'error', sizeBytes: 128 * MiB });
+    const volume = await sure.openVolume('v', { mode: 'write' });
+    const [a, b] = rig.ostsOf(volume);
+    const placed = Array.from({ length: 32 }, (_, chunk) => placeChunkOf(volume.object, chunk)[0]);
+    const [onA, onB] = volume.object.members.map(({ ostId }) => placed.indexOf(ostId) * 4 * MiB);
+    await write(volume, onA!, 1);
+    b!.away = true;
+    b!.cut();
+    expect(await submit(volume, BlockOp.READ, onB, 4096)).toMatchObject({ code: 'UNAVAILABLE' });
+    a!.holds = (sent) => sent.opcode === opcode;
+    const asking = submit(volume, op, onA, 4096, 2, mapAnonymous(4096));
+    await until(() => a!.held === 1);
+    a!.away = true;
+    a!.cut();
+    expect(await asking).toMatchObject({ code: 'UNAVAILABLE' });
+    a!.release();
+    a!.away = false;
+    b!.away = false;
+    await until(async () => (await submit(volume, BlockOp.READ, onA, 4096)) === null);
+    await expectBytes(volume, onA!, 1);
+    await flush(volume);
+    await volume.close();
+    await sure.close();
   });
 });
