@@ -21,6 +21,8 @@ export interface ExecutorOptions {
   readonly serial: string;
   /** Every change is durable before it is answered. */
   readonly writeThrough: () => boolean;
+  /** The guest relies on FLUSH. */
+  readonly flushed: () => void;
   /** What was read of guest memory just now may be none of it. */
   readonly isTorn: () => boolean;
   /** The front-end is: what was not submitted yet is for who comes next. */
@@ -67,6 +69,7 @@ export class Executor implements BlockOwner {
         request.flags = this.durable();
         return this.piece(request);
       case BlkType.FLUSH:
+        this.options.flushed();
         request.op = BlockOp.FLUSH;
         request.flags = 0;
         request.offset = 0;

@@ -215,6 +215,7 @@ function setConfig(session: Session, { payload }: Message): null {
     throw new RawstorError('INVALID', 'only `writeback` of the configuration may be written, 0 or 1');
   }
   session.setWriteback(bytes[0] === 1);
+  session.writebackKnown = true;
   return null;
 }
 

@@ -25,6 +25,8 @@ export interface VhostServerOptions {
   readonly serial: string;
   /** Default 16, the most. */
   readonly queues?: number;
+  /** Guests may come here from another server of the volume. */
+  readonly standby?: boolean;
   /** The front-end that was passed is gone, and no other can come. */
   readonly onOver?: () => void;
 }
@@ -170,10 +172,12 @@ export class VhostServer implements Handable {
   }
 
   private newSession(socket: DescriptorSocket): Session {
-    const { io, log, device, serial, queues = VHOST_LIMITS.queues } = this.options;
+    const { io, log, device, serial, queues = VHOST_LIMITS.queues, standby } = this.options;
     const { copies, writeback } = this;
     const onOver = () => this.sessionOver();
-    return new Session(socket, { io, log, device, serial, queues, copies, writeback, onOver });
+    const writebackKnown = standby !== true;
+    const options = { io, log, device, serial, queues, copies, writeback, writebackKnown, onOver };
+    return new Session(socket, options);
   }
 
   private whenOver(): Promise<void> {

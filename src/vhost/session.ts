@@ -24,6 +24,8 @@ export interface SessionOptions {
   readonly queues: number;
   /** As the front-end before has left it. */
   readonly writeback: boolean;
+  /** False where the guest may come from elsewhere: what it has said there nobody tells here. */
+  readonly writebackKnown: boolean;
   /** The front-end is gone and nothing of it is in flight any more. Once. */
   onOver(): void;
 }
@@ -45,6 +47,8 @@ export class Session implements VringHost {
   status = 0n;
   /** The guest's, until it says otherwise: front-ends keep it over resets and connections, and do not say it again. */
   writeback: boolean;
+  /** Else every change is durable, until the guest says something or asks for a FLUSH, which one that has turned it off does not. */
+  writebackKnown: boolean;
   dirtyLog: DirtyLog | null = null;
   inflight: InflightArea | null = null;
   private readonly options: SessionOptions;
@@ -72,6 +76,7 @@ export class Session implements VringHost {
     this.copies = options.copies;
     this.queues = options.queues;
     this.writeback = options.writeback;
+    this.writebackKnown = options.writebackKnown;
     for (let i = 0; i < options.queues; i++) this.rings.push(new Vring(i, this));
   }
 
@@ -86,7 +91,7 @@ export class Session implements VringHost {
 
   get writeThrough(): boolean {
     if (!hasBit(this.features, Feature.FLUSH)) return true;
-    return hasBit(this.features, Feature.CONFIG_WCE) && !this.writeback;
+    return hasBit(this.features, Feature.CONFIG_WCE) && !(this.writeback && this.writebackKnown);
   }
 
   get dirty(): DirtyLog | null {

@@ -16,6 +16,8 @@ export interface VringHost {
   readonly serial: string;
   readonly features: bigint;
   readonly writeThrough: boolean;
+  /** Set by the guest's first FLUSH: see `Session`. */
+  writebackKnown: boolean;
   /** While a migration wants to know what is written. */
   readonly dirty: DirtyLog | null;
   readonly budget: RequestBudget;

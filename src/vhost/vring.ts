@@ -42,6 +42,9 @@ export class Vring implements BatchTask {
       copies: host.copies,
       serial: host.serial,
       writeThrough: () => host.writeThrough,
+      flushed: () => {
+        host.writebackKnown = true;
+      },
       isTorn: () => host.isTorn(),
       gone: () => host.ending,
       done: (request, _status, writtenBytes) => this.done(request, writtenBytes),

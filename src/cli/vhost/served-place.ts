@@ -177,7 +177,7 @@ async function open(
     if (served !== null) events.gone(served);
   };
   const more = queues === undefined ? {} : { queues };
-  server = new VhostServer({ io, log, device, serial: name, onOver, ...more });
+  server = new VhostServer({ io, log, device, serial: name, standby, onOver, ...more });
   served = Object.assign(state, { place: { name, socket }, server, device, giver: null });
   return served;
 }

@@ -35,6 +35,7 @@ const sessionSchema = z.object({
   protocolFeatures: bits,
   status: bits,
   writeback: z.boolean(),
+  writebackKnown: z.boolean().default(true),
   regions: z.array(z.object({ guestAddress: count, sizeBytes: count, userAddress: count, mapOffset: count })),
   rings: z.array(ringSchema),
   inflight: z.object({ sizeBytes: count, mapOffset: count, queues: count, queueSize: count }).nullable(),

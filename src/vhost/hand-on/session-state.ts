@@ -7,7 +7,8 @@ import type { SessionState } from './device-state.js';
 
 /** Of a frozen session; the descriptors stay its own. Appended to `fds` is all but its socket. */
 export function exportSession(session: Session, fds: number[]): SessionState {
-  const { features, protocolFeatures, status, writeback, inflight, dirtyLog, backend } = session;
+  const { features, protocolFeatures, status, writeback, writebackKnown, inflight, dirtyLog, backend } =
+    session;
   const regions = session.memory.shared().map(({ fd, guestAddress, sizeBytes, userAddress, mapOffset }) => {
     fds.push(fd);
     return { guestAddress, sizeBytes, userAddress, mapOffset };
@@ -26,6 +27,7 @@ export function exportSession(session: Session, fds: number[]): SessionState {
     protocolFeatures: String(protocolFeatures),
     status: String(status),
     writeback,
+    writebackKnown,
     regions,
     rings,
     inflight: inflight?.description ?? null,
@@ -54,6 +56,7 @@ export function importSession(session: Session, state: SessionState, fds: number
   session.protocolFeatures = BigInt(state.protocolFeatures);
   session.status = BigInt(state.status);
   session.writeback = state.writeback;
+  session.writebackKnown = state.writebackKnown;
   for (const region of state.regions) session.memory.add(region, taken(fds));
   for (const [index, { size, base, addresses, enabled, started, broken, fds: named }] of rings.entries()) {
     const ring = session.rings[index];

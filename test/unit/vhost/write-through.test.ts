@@ -1,5 +1,5 @@
 import { closeSync } from 'node:fs';
-import { afterEach, expect, test } from 'vitest';
+import { afterEach, describe, expect, test } from 'vitest';
 import { BlockFlag, BlockOp } from '../../../src/block/index.js';
 import { DescriptorSocket } from '../../../src/io/index.js';
 import { deviceFeatures, WRITEBACK_AT } from '../../../src/vhost/config-space.js';
@@ -18,8 +18,8 @@ afterEach(async () => {
   for (const rig of rigs.splice(0)) await rig.close();
 });
 
-function newRig(): Rig {
-  const rig = new Rig();
+function newRig(standby = false): Rig {
+  const rig = new Rig({ standby });
   rigs.push(rig);
   return rig;
 }
@@ -116,3 +116,48 @@ test.each(orders)(
     for (const fd of area.fds) closeSync(fd);
   },
 );
+
+/** Where a guest arrives: its QEMU tells nothing of what it has said at the source. */
+describe('a guest that may come from elsewhere', () => {
+  async function flush(driver: Driver): Promise<void> {
+    driver.add(requestParts(driver.front, 1, BlkType.FLUSH, 0).parts);
+    driver.kick.signal();
+    await driver.used(1);
+  }
+
+  test.each([false, true])('has durable writes until it asks for a FLUSH (packed: %s)', async (packed) => {
+    const rig = newRig(true);
+    const driver = await rig.queue({ packed });
+    expect(await writeback(driver.front)).toBe(1);
+    expect(await isDurable(rig, driver)).toBe(true);
+    expect(await isDurable(rig, driver)).toBe(true);
+    await flush(driver);
+    expect(await isDurable(rig, driver)).toBe(false);
+    driver.front.close();
+    await rig.idle();
+    // Another one may have been elsewhere meanwhile.
+    expect(await isDurable(rig, await rig.queue({ packed }))).toBe(true);
+  });
+
+  test('or says what it wants; then a FLUSH changes nothing', async () => {
+    const rig = newRig(true);
+    const driver = await rig.queue();
+    await turnOff(driver.front, 1);
+    expect(await isDurable(rig, driver)).toBe(false);
+    await turnOff(driver.front, 0);
+    await flush(driver);
+    expect(await isDurable(rig, driver)).toBe(true);
+  });
+
+  test('also behind a planned upgrade', async () => {
+    const rig = newRig(true);
+    const driver = await rig.queue();
+    expect(await isDurable(rig, driver)).toBe(true);
+    const { state } = await rig.server.freeze();
+    expect(state.session?.writebackKnown).toBe(false);
+    rig.server.thaw();
+    await flush(driver);
+    expect((await rig.server.freeze()).state.session?.writebackKnown).toBe(true);
+    rig.server.thaw();
+  });
+});
