@@ -1,7 +1,8 @@
 import { createRequire } from 'node:module';
+import { Writable } from 'node:stream';
 import pino from 'pino';
 import type pinoPretty from 'pino-pretty';
-import { createLogger, type Logger } from '../common/log.js';
+import { createLogger, type Logger, stderrLog } from '../common/log.js';
 
 /** Of a command, whose stderr is for people: sentences, and with `debug` everything there is. */
 export function openCommandLog(program: string, level: 'silent' | 'error' | 'warn' | 'debug'): Logger {
@@ -32,8 +33,13 @@ function prettyLog(role: string, level: string): Logger {
   // Loaded only here: most commands log nothing.
   const pretty = createRequire(import.meta.url)('pino-pretty') as typeof pinoPretty;
   const stream = pretty({
-    destination: 2,
-    sync: true,
+    destination: new Writable({
+      decodeStrings: false,
+      write: (text: string, _encoding, done) => {
+        stderrLog.write(String(text));
+        done();
+      },
+    }),
     colorize: process.stderr.isTTY,
     ignore: 'pid,hostname,role',
     translateTime: 'HH:MM:ss.l',

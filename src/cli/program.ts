@@ -37,21 +37,18 @@ export async function main(
 ): Promise<void> {
   // A reader that has seen enough (`| head`, `2>&1 | head`) is no error.
   let unwritten: RawstorError | null = null;
-  for (const [stream, name] of [
-    [process.stdout, 'stdout'],
-    [process.stderr, 'stderr'],
-  ] as const) {
-    stream.on('error', (error: NodeJS.ErrnoException) => {
-      // Not thrown: a verb under way has a volume to close.
-      if (error.code !== 'EPIPE') unwritten ??= asRawstorError(error, name);
-    });
-  }
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    // Not thrown: a verb under way has a volume to close.
+    if (error.code !== 'EPIPE') unwritten ??= asRawstorError(error, 'stdout');
+  });
+  // Prose that nobody can read changes no outcome, and least of all ends a server.
+  process.stderr.on('error', () => {});
   let exitCode = await runProgram(spec, argv);
   await Promise.all([process.stdout, process.stderr].map(drained));
   const failure = unwritten as RawstorError | null;
-  if (failure !== null && exitCode === 0) {
+  if (failure !== null) {
     process.stderr.write(`${spec.name}: ${failure.toUserText()}\n`);
-    exitCode = failure.exitCode;
+    if (exitCode === 0) exitCode = failure.exitCode;
   }
   process.exit(exitCode);
 }

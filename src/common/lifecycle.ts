@@ -139,8 +139,11 @@ function tellParent(message: ChildMessage): void {
 }
 
 function crash(log: Logger, error: unknown): never {
-  log.fatal({ err: error }, 'internal error, ending the process');
-  process.exit(70);
+  try {
+    log.fatal({ err: error }, 'internal error, ending the process');
+  } finally {
+    process.exit(70);
+  }
 }
 
 /**
