@@ -100,8 +100,7 @@ export async function readSmallBody(request: S3Request, caller: Caller, wanted?:
 }
 
 function contentOf(request: S3Request, caller: Caller, trailers: Map<string, string>): AsyncIterable<Buffer> {
-  // What fails before its end is told to the client, over a connection that is still there.
-  const body = request.http.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>;
+  const body = request.body.bytes();
   const { payload, signed, key } = caller;
   const signing = { signed, key };
   switch (payload) {

@@ -1,10 +1,12 @@
 import type { IncomingMessage } from 'node:http';
 import { S3Error } from './errors.js';
+import { IncomingBody } from './incoming.js';
 import type { SignedRequest } from './sigv4.js';
 
 /** A request as S3 sees it: which bucket, which key, what of it. */
 export class S3Request implements SignedRequest {
   readonly http: IncomingMessage;
+  readonly body: IncomingBody;
   readonly method: string;
   readonly path: string;
   readonly query: readonly (readonly [string, string])[];
@@ -19,6 +21,7 @@ export class S3Request implements SignedRequest {
   /** @param domain hosts below it name a bucket; '' for none. @throws S3Error InvalidArgument */
   constructor(http: IncomingMessage, id: string, domain: string) {
     this.http = http;
+    this.body = new IncomingBody(http);
     this.id = id;
     this.method = http.method ?? 'GET';
     const url = http.url ?? '/';

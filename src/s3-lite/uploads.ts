@@ -25,6 +25,8 @@ export interface FoundUpload {
 export class Uploads {
   private readonly store: ImmutableStore;
   private readonly grids: Grids;
+  /** Ends what comes for an upload, by its id. */
+  private readonly coming = new Map<string, Set<(error: S3Error) => void>>();
 
   constructor(store: ImmutableStore, clock: Clock, limits = GRID_LIMITS) {
     this.store = store;
@@ -48,11 +50,17 @@ export class Uploads {
       ? await this.store.catalog.get<UploadRow>(ROW.upload(bucket, key, id))
       : null;
     if (row !== null) return { row, bucket, key };
-    throw new S3Error(
-      'NoSuchUpload',
-      'The specified upload does not exist. The upload ID may be invalid, or the upload may have been aborted or completed.',
-      { UploadId: id.slice(0, 64) },
-    );
+    throw noSuchUpload(id);
+  }
+
+  /** A part comes, from before it is looked whether its upload is there. @param end when it is not any more. @returns it has come, or has not */
+  enter(id: string, end: (error: S3Error) => void): () => void {
+    const coming = this.coming.get(id) ?? new Set();
+    this.coming.set(id, coming.add(end));
+    return () => {
+      coming.delete(end);
+      if (coming.size === 0 && this.coming.get(id) === coming) this.coming.delete(id);
+    };
   }
 
   /** Where a part goes: to its place in the whole, else anywhere. */
@@ -111,6 +119,8 @@ export class Uploads {
 
   /** It is completed or aborted: its parts go, and what nothing else refers to. */
   async end(id: string): Promise<void> {
+    // Clients that are slow would hold up what is waited for here.
+    for (const endPart of this.coming.get(id) ?? []) endPart(noSuchUpload(id));
     const grid = await this.grids.end(id);
     const deletes: string[] = [];
     const objects = new Set<string>(grid === undefined ? [] : [grid.object.id]);
@@ -154,4 +164,12 @@ export class Uploads {
   async close(): Promise<void> {
     await this.grids.close();
   }
+}
+
+function noSuchUpload(id: string): S3Error {
+  return new S3Error(
+    'NoSuchUpload',
+    'The specified upload does not exist. The upload ID may be invalid, or the upload may have been aborted or completed.',
+    { UploadId: id.slice(0, 64) },
+  );
 }

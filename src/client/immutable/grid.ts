@@ -15,6 +15,8 @@ export class Grid {
   private readonly waiting: (() => void)[] = [];
   private ended = false;
   private sealing: Promise<void> | null = null;
+  /** A part has ended since it was sealed last. */
+  private changed = false;
 
   constructor(object: WrittenObject) {
     this.object = object;
@@ -45,6 +47,7 @@ export class Grid {
     const release = () => {
       if (released) return;
       released = true;
+      this.changed = true;
       if (--this.users > 0) return;
       for (const resolve of this.waiting.splice(0)) resolve();
     };
@@ -55,28 +58,33 @@ export class Grid {
   }
 
   /**
-   * Nothing more is written to it. @param sizeBytes of the whole, where it is one: cut to that, but no part is cut, as another
-   * choice of them may be completed in the end
+   * Takes no more parts. Those that are written still are not waited for, and go to a later version. @param sizeBytes of the whole, where it is
+   * one: cut to that, but no part is cut, as another choice of them may be completed in the end
    */
   async seal(sizeBytes?: number): Promise<void> {
-    await this.end();
+    this.ended = true;
     if (!this.object.usable) return;
-    this.sealing ??= this.object
-      .seal(sizeBytes === undefined ? undefined : Math.max(sizeBytes, ...this.ends.values()))
-      .catch((error) => {
-        this.sealing = null;
-        throw error;
+    if (this.sealing === null || this.changed) {
+      this.changed = false;
+      const before = this.sealing?.catch(() => {});
+      const sealing = this.sealNow(before, sizeBytes);
+      this.sealing = sealing;
+      sealing.catch(() => {
+        if (this.sealing === sealing) this.sealing = null;
       });
+    }
     await this.sealing;
   }
 
-  async close(): Promise<void> {
-    await this.end();
-    await this.object.close().catch(() => {});
+  private async sealNow(before: Promise<void> | undefined, sizeBytes: number | undefined): Promise<void> {
+    await before;
+    await this.object.seal(sizeBytes === undefined ? undefined : Math.max(sizeBytes, ...this.ends.values()));
   }
 
-  private async end(): Promise<void> {
+  /** Waits for the parts that are being written. */
+  async close(): Promise<void> {
     this.ended = true;
     if (this.users > 0) await new Promise<void>((resolve) => this.waiting.push(resolve));
+    await this.object.close().catch(() => {});
   }
 }

@@ -20,7 +20,6 @@ export type ObjectKind = 'pack' | 'object' | 'journal' | 'checkpoint';
 export const NAME_PREFIX = 's3.';
 /** Where nobody knows how much comes: cut to what came at the end. */
 export const UNKNOWN_SIZE_BYTES = 5 * 1024 * GiB + GiB;
-const SEALED = 'sealed';
 
 const wholeBlocks = (bytes: number) => Math.ceil(bytes / LIMITS.blockBytes) * LIMITS.blockBytes;
 
@@ -76,13 +75,13 @@ export class WrittenObject {
     this.open.leave(this.volume);
   }
 
-  /** Freezes it. @param sizeBytes cuts it to that first */
+  /** Freezes it, by a name that none of its readers gives it. @param sizeBytes cuts it to that first */
   async seal(sizeBytes?: number): Promise<void> {
     if (sizeBytes !== undefined) {
       const whole = Math.max(LIMITS.blockBytes, wholeBlocks(sizeBytes));
       if (whole < this.volume.sizeBytes) await this.volume.change({ kind: 'resize', sizeBytes: whole });
     }
-    await this.volume.change({ kind: 'snapshot', name: SEALED });
+    await this.volume.change({ kind: 'snapshot', name: `ended-${this.version}` });
   }
 
   /** Gives the lease back. */

@@ -68,6 +68,16 @@ function partNumber({ request }: Call): number {
 
 /** UploadPart. */
 export const uploadPart: Operation = async (call) => {
+  const { request, services } = call;
+  const leave = services.uploads.enter(request.param('uploadId') ?? '', (error) => request.body.end(error));
+  try {
+    await storePart(call);
+  } finally {
+    leave();
+  }
+};
+
+async function storePart(call: Call): Promise<void> {
   const { request, caller, services } = call;
   const number = partNumber(call);
   const length = contentLength(request, PUT_BYTES);
@@ -105,7 +115,7 @@ export const uploadPart: Operation = async (call) => {
     await writer.abort();
     throw error;
   }
-};
+}
 
 /** UploadPartCopy. */
 export const uploadPartCopy: Operation = async (call) => {
