@@ -100,7 +100,7 @@ export async function readSmallBody(request: S3Request, caller: Caller, wanted?:
 }
 
 function contentOf(request: S3Request, caller: Caller, trailers: Map<string, string>): AsyncIterable<Buffer> {
-  const body = request.body.bytes();
+  const body = request.body.pieces();
   const { payload, signed, key } = caller;
   const signing = { signed, key };
   switch (payload) {

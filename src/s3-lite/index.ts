@@ -4,6 +4,7 @@ export { AccessKeys } from './access-keys.js';
 export { Buckets } from './buckets.js';
 export { Codings } from './codings.js';
 export { S3Error } from './errors.js';
+export { S3_LIMITS } from './limits.js';
 export { checkKey, keyOfRow, ROW } from './names.js';
 export { Objects } from './objects.js';
 export { type AccessRow, type BucketRow, type ObjectRow, RIGHTS, type Right } from './rows.js';

@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import { S3Error } from './errors.js';
-import { IncomingBody } from './incoming.js';
+import type { IncomingBody } from './incoming.js';
 import type { SignedRequest } from './sigv4.js';
 
 /** A request as S3 sees it: which bucket, which key, what of it. */
@@ -19,9 +19,9 @@ export class S3Request implements SignedRequest {
   private readonly hoisted: ReadonlyMap<string, string>;
 
   /** @param domain hosts below it name a bucket; '' for none. @throws S3Error InvalidArgument */
-  constructor(http: IncomingMessage, id: string, domain: string) {
+  constructor(http: IncomingMessage, body: IncomingBody, id: string, domain: string) {
     this.http = http;
-    this.body = new IncomingBody(http);
+    this.body = body;
     this.id = id;
     this.method = http.method ?? 'GET';
     const url = http.url ?? '/';

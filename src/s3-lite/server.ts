@@ -6,6 +6,8 @@ import { authenticate, authorize } from './auth.js';
 import type { S3Services } from './context.js';
 import { addCors, answerPreflight } from './cors.js';
 import { asS3Error, noSuchBucket, S3Error } from './errors.js';
+import { IncomingBody } from './incoming.js';
+import { S3_LIMITS, type S3ServerLimits } from './limits.js';
 import { S3Metrics } from './metrics.js';
 import { checkBucketName, checkKey } from './names.js';
 import { bucketOfHost, S3Request } from './request.js';
@@ -16,22 +18,6 @@ export interface S3Listen {
   readonly host: string;
   readonly port: number;
 }
-
-export interface S3ServerLimits {
-  readonly connections: number;
-  readonly headerBytes: number;
-  /** A client that neither takes nor sends anything for so long is dropped. */
-  readonly idleMs: number;
-  /** Requests that are answered at a time; more are told to slow down. */
-  readonly underWay: number;
-}
-
-export const S3_LIMITS: S3ServerLimits = {
-  connections: 1024,
-  headerBytes: 32 * 1024,
-  idleMs: 60_000,
-  underWay: 256,
-};
 
 /** How long a stop waits for requests under way. */
 const STOP_MS = 10_000;
@@ -115,7 +101,8 @@ export class S3Server {
     this.metrics.underWay.set(++this.underWay);
     try {
       if (this.underWay > this.limits.underWay) throw new S3Error('SlowDown', 'Reduce your request rate.');
-      const request = new S3Request(http, id, this.domain);
+      const body = new IncomingBody(http, this.services.clock, this.limits.body);
+      const request = new S3Request(http, body, id, this.domain);
       await this.run(request, response, (name) => {
         operation = name;
       });

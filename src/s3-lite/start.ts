@@ -5,8 +5,9 @@ import type { Io } from '../io/index.js';
 import { AccessKeys } from './access-keys.js';
 import { Buckets } from './buckets.js';
 import { Codings } from './codings.js';
+import { S3_LIMITS, type S3ServerLimits } from './limits.js';
 import { Objects } from './objects.js';
-import { S3_LIMITS, type S3Listen, S3Server, type S3ServerLimits } from './server.js';
+import { type S3Listen, S3Server } from './server.js';
 import { Uploads } from './uploads.js';
 
 export interface StartS3Options {

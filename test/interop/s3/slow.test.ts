@@ -21,21 +21,39 @@ afterAll(async () => {
   await s3.end();
 });
 
-/** A PUT of which a byte comes now and then, and never the last. */
+/** A PUT of which something comes now and then. @param first so many bytes come at once */
 class Trickle {
   readonly answer: Promise<string>;
   private readonly socket: Socket;
   private readonly timer: NodeJS.Timeout;
 
-  constructor(of: S3Rig, path: string, query: Record<string, string> = {}, everyMs = 20) {
+  constructor(
+    of: S3Rig,
+    path: string,
+    query: Record<string, string> = {},
+    everyMs = 20,
+    first = 0,
+    bytes = 1,
+  ) {
     const asked = presigned(of, 'PUT', path, (params) => {
       for (const [name, value] of Object.entries(query)) params.set(name, value);
     });
     this.socket = connect(of.port, '127.0.0.1');
     this.socket.on('error', () => {});
-    const head = [`PUT ${path}?${asked} HTTP/1.1`, `host: 127.0.0.1:${of.port}`, `content-length: ${BODY}`];
+    const head = [
+      `PUT ${path}?${asked} HTTP/1.1`,
+      `host: 127.0.0.1:${of.port}`,
+      `content-length: ${BODY}`,
+      'connection: close',
+    ];
     this.socket.write(`${head.join('\r\n')}\r\n\r\n`);
-    this.timer = setInterval(() => this.socket.write('x'), everyMs);
+    this.socket.write(Buffer.alloc(first, 'x'));
+    let left = BODY - first;
+    this.timer = setInterval(() => {
+      const now = Math.min(bytes, left);
+      left -= now;
+      if (now > 0) this.socket.write('x'.repeat(now));
+    }, everyMs);
     this.answer = new Promise((resolve) => {
       let text = '';
       this.socket.on('data', (bytes) => {
@@ -47,6 +65,10 @@ class Trickle {
         resolve(`${status} ${/<Code>([^<]*)/.exec(text)?.[1] ?? ''}`.trim());
       });
     });
+  }
+
+  end(): void {
+    this.socket.destroy();
   }
 
   get isOpen(): boolean {
@@ -91,4 +113,27 @@ test('a completion goes by the parts that it names, and ends one that comes slow
   expect(await slow.answer).toBe('404 NoSuchUpload');
   const { Body: read } = await client.send(new sdk.GetObjectCommand({ Bucket, Key: at.Key }));
   expect(Body.equals(await read!.transformToByteArray())).toBe(true);
+}, 60_000);
+
+test('content that comes too slowly is answered RequestTimeout; what comes fast enough, or ends in time, is not', async () => {
+  const strict = await S3Rig.start({ body: { bytesPerSecond: 1000, windowMs: 1000 } });
+  const of = strict.client();
+  try {
+    await of.send(new sdk.CreateBucketCommand({ Bucket }));
+    const fast = new Trickle(strict, `/${Bucket}/fast`, {}, 20, 0, 1000);
+    // About 50 bytes a second.
+    const slow = new Trickle(strict, `/${Bucket}/slow`);
+    expect(await slow.answer).toBe('400 RequestTimeout');
+    // Nor does one that has sent much before.
+    const stalled = new Trickle(strict, `/${Bucket}/stalled`, {}, 20, BODY - 1000);
+    expect(await stalled.answer).toBe('400 RequestTimeout');
+    const short = new Trickle(strict, `/${Bucket}/short`, {}, 20, BODY - 1);
+    expect(await short.answer).toBe('200');
+    // It has lasted longer than the window by now.
+    expect(fast.isOpen).toBe(true);
+    fast.end();
+  } finally {
+    of.destroy();
+    await strict.end();
+  }
 }, 60_000);

@@ -2,7 +2,7 @@ import { canonicalAddress } from '../../../common/config.js';
 import { RawstorError } from '../../../common/errors.js';
 import { runService } from '../../../common/lifecycle.js';
 import { LIMITS } from '../../../common/limits.js';
-import { startS3 } from '../../../s3-lite/index.js';
+import { S3_LIMITS, startS3 } from '../../../s3-lite/index.js';
 import { defineVerb } from '../../command.js';
 import { openCluster } from '../../gateway/open-cluster.js';
 import { KEY_OPTIONS } from '../../keys.js';
@@ -18,6 +18,7 @@ interface Options {
   minReplicas: number;
   stripeWidth: number | 'all';
   failureDomain: string;
+  minUploadRate: number;
   label?: Record<string, string>;
   mds?: string[];
   mgs?: string[];
@@ -62,6 +63,12 @@ export const serveS3 = defineVerb<Options>({
       help: 'label that copies must differ in: host, rack, ... or ost',
       default: 'host',
     },
+    {
+      flags: '--min-upload-rate <bytes/s>',
+      help: 'what a client sends more slowly, over 30 s, is answered RequestTimeout; 0: however slowly it comes',
+      parse: wholeNumber(0, 1_000_000_000),
+      default: S3_LIMITS.body.bytesPerSecond,
+    },
     SERVER_OPTIONS.label,
     SERVER_OPTIONS.mds,
     SERVER_OPTIONS.mgs,
@@ -85,9 +92,10 @@ export const serveS3 = defineVerb<Options>({
     const start = async (stopping: AbortSignal) => {
       const facts = () => ({ name: 'rawstor-s3', registered: null });
       const { cluster, closeBehind } = await openCluster(context, env, options, facts, stopping);
-      const { replicas, minReplicas, stripeWidth, failureDomain, domain, region } = options;
+      const { replicas, minReplicas, stripeWidth, failureDomain, domain, region, minUploadRate } = options;
       const layout = { replicas, minReplicas, stripeWidth, failureDomain, near: null };
-      const s3 = await startS3({ ...env, cluster, listen: places, domain, region, layout });
+      const limits = { body: { ...S3_LIMITS.body, bytesPerSecond: minUploadRate } };
+      const s3 = await startS3({ ...env, cluster, listen: places, domain, region, layout, limits });
       const close = () => closeBehind(s3);
       return { s3, close };
     };

@@ -1,0 +1,20 @@
+import type { BodyPace } from './incoming.js';
+
+export interface S3ServerLimits {
+  readonly connections: number;
+  readonly headerBytes: number;
+  /** A client that neither takes nor sends anything for so long is dropped. */
+  readonly idleMs: number;
+  /** Requests that are answered at a time; more are told to slow down. */
+  readonly underWay: number;
+  /** Of a body while it is waited for. */
+  readonly body: BodyPace;
+}
+
+export const S3_LIMITS: S3ServerLimits = {
+  connections: 1024,
+  headerBytes: 32 * 1024,
+  idleMs: 60_000,
+  underWay: 256,
+  body: { bytesPerSecond: 512, windowMs: 30_000 },
+};
