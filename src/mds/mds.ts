@@ -74,7 +74,7 @@ export class Mds {
     this.clock = options.clock;
     this.random = options.random;
     this.store = options.store;
-    this.objects = new Objects(options.store);
+    this.objects = new Objects(options.store, options.log);
     this.osts = new Osts(options.store, options.clock);
     this.tombstones = new Tombstones(options.store, options.clock);
     this.leases = new Leases(options.clock, options.leaseTimes ?? DEFAULT_LEASE_TIMES);

@@ -65,9 +65,14 @@ export class Moves {
     if (replaceAfterMs === 0) return;
     const periodMs = Math.max(100, Math.min(LOOK_MS, replaceAfterMs / 4));
     this.timer = clock.every(periodMs, () => {
-      this.looking ??= this.replaceSilent().finally(() => {
-        this.looking = null;
-      });
+      this.looking ??= this.replaceSilent()
+        .catch((error) => {
+          const reason = asRawstorError(error).toUserText();
+          this.parts.log?.error({ reason }, 'OSTs that are away are not replaced now');
+        })
+        .finally(() => {
+          this.looking = null;
+        });
     });
   }
 
@@ -127,12 +132,12 @@ export class Moves {
     return {};
   }
 
-  /** @throws RawstorError NOT_FOUND, BUSY */
+  /** @throws RawstorError NOT_FOUND, BUSY, BAD_DATA: a record that cannot be read may be of what it has */
   async removeOst({ ostId, lost = false }: Params<'mds.removeOst'>): Promise<Result<'mds.removeOst'>> {
     const { osts, store } = this.parts;
     // First, so that nothing is placed there meanwhile.
     await osts.mark(ostId, { draining: true });
-    const [first] = (await this.objectsOn({ ostId, after: '', limit: 1 })).objects;
+    const [first] = (await this.objectsOn({ ostId, after: '', limit: 1 }, true)).objects;
     if (first !== undefined) {
       throw new RawstorError('BUSY', `OST ${ostId} still has copies: of '${first.name}' for one`, {
         hint: 'move them first: `rawstor ost drain`, or `rawstor ost rm --lost` when it is gone for good',
@@ -160,10 +165,14 @@ export class Moves {
     return {};
   }
 
-  async objectsOn({ ostId, after, limit }: Params<'mds.objectsOn'>): Promise<Result<'mds.objectsOn'>> {
+  /** @param strict also of records that are damaged, by failing. @throws RawstorError BAD_DATA */
+  async objectsOn(
+    { ostId, after, limit }: Params<'mds.objectsOn'>,
+    strict = false,
+  ): Promise<Result<'mds.objectsOn'>> {
     let last = after;
     for (;;) {
-      const page = await this.parts.objects.list(last, PAGE);
+      const page = await this.parts.objects.list(last, PAGE, strict);
       if (page.length === 0) return { objects: [] };
       const found = page.filter((stored) => everywhere(stored).includes(ostId)).slice(0, limit);
       if (found.length > 0) return { objects: fitting(found.map((stored) => this.parts.info(stored))) };

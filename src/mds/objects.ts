@@ -1,9 +1,11 @@
 import type { Clock } from '../common/clock.js';
 import { isId, newId } from '../common/ids.js';
+import type { Logger } from '../common/log.js';
 import type { Random } from '../common/random.js';
 import { decodeBody, encodeBody, type ObjectRecord } from '../protocol/index.js';
 import { type Child, childChange, childrenOf } from './children.js';
 import { contended, nameTaken, notFound } from './object-errors.js';
+import { ObjectList } from './object-list.js';
 import { type MetadataStore, prefixRange, type StoreTransaction } from './store.js';
 import {
   decodeStored,
@@ -43,10 +45,12 @@ const ATTEMPTS = 16;
 /** Objects by id and by unique name, in the store. Every change is one transaction: nothing is ever half made. */
 export class Objects {
   private readonly store: MetadataStore;
+  private readonly listed: ObjectList;
   private total = 0;
 
-  constructor(store: MetadataStore) {
+  constructor(store: MetadataStore, log?: Logger) {
     this.store = store;
+    this.listed = new ObjectList(store, log);
   }
 
   /** Counts what earlier runs left and follows the store from here. */
@@ -260,22 +264,9 @@ export class Objects {
     };
   }
 
-  /** At least one object after the name, in the order of names, unless there is none; at most `limit`. */
-  async list(after: string, limit: number): Promise<StoredObject[]> {
-    const { from, to } = prefixRange(NAME_PREFIX);
-    // Names have no characters below '+', so a blank after the name is the least key past it.
-    let start = after === '' ? from : `${NAME_PREFIX}${after} `;
-    for (;;) {
-      const names = await this.store.range({ from: start, to, limit });
-      const found: StoredObject[] = [];
-      for (const { value } of names) {
-        const key = OBJECT_PREFIX + (decodeBody(value) as string);
-        const entry = await this.store.get(key);
-        if (entry !== null) found.push(decodeStored(key, entry.value)); // Null: removed meanwhile.
-      }
-      if (found.length > 0 || names.length < limit) return found;
-      start = `${names[names.length - 1]!.key} `;
-    }
+  /** See ObjectList. @throws RawstorError BAD_DATA when `strict` */
+  list(after: string, limit: number, strict = false): Promise<StoredObject[]> {
+    return this.listed.page(after, limit, strict);
   }
 }
 

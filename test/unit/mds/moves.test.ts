@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { beforeEach, describe, expect, test } from 'vitest';
+import { RawstorError } from '../../../src/common/errors.js';
 import { placeChunk } from '../../../src/common/placement.js';
 import { GiB } from '../../../src/common/units.js';
 import { mapWith } from '../../../src/mds/replace.js';
@@ -281,6 +282,39 @@ describe('an OST that is away for long', () => {
     expect((await info()).wanted).toBeNull();
     await away(40_000, silent!);
     expect((await info()).wanted).toMatchObject({ from: silent, to: free() });
+  });
+
+  test('is replaced beside a damaged record, which is left out of lists but keeps its OSTs from being removed', async () => {
+    await rig.mds.createObject(createSpec({ name: 'a' }));
+    const { id } = await rig.mds.getObj({ ref: 'a' });
+    await rig.store.transact({ checks: [], puts: [{ key: `object/${id}`, value: Buffer.from([0x80]) }] });
+    await rig.restart({ replaceAfterMs: 60_000 });
+    await rig.registerOsts(3);
+    expect((await rig.mds.list({ after: '', limit: 10 })).objects.map(({ name }) => name)).toEqual(['vol']);
+    const [silent] = poolOf(object);
+    await away(90_000, silent!);
+    expect((await info()).wanted).toMatchObject({ from: silent, to: free() });
+    await rig.mds.remove({ ref: 'vol', force: true });
+    const error = await failure('BAD_DATA', rig.mds.moves.removeOst({ ostId: silent! }));
+    expect(error.message).toContain(id);
+  });
+
+  test('is replaced after a look for it has failed', async () => {
+    await rig.restart({ replaceAfterMs: 60_000 });
+    await rig.registerOsts(3);
+    const range = rig.store.range.bind(rig.store);
+    let failed = 0;
+    rig.store.range = async (asked) => {
+      if (!asked.from.startsWith('name/')) return range(asked);
+      failed++;
+      throw new RawstorError('IO', 'a sector cannot be read');
+    };
+    const [silent] = poolOf(object);
+    await away(90_000, silent!);
+    expect(failed).toBeGreaterThan(0);
+    rig.store.range = range;
+    await away(30_000, silent!);
+    expect((await info()).wanted).toMatchObject({ from: silent });
   });
 
   test('is not where it has the only copy: nothing could be copied', async () => {
