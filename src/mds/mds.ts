@@ -1,7 +1,7 @@
 import type { Clock } from '../common/clock.js';
 import type { Logger } from '../common/log.js';
 import type { Random } from '../common/random.js';
-import type { Notice, ObjectInfo, Params, Result } from '../protocol/index.js';
+import type { ChunkMap, Notice, ObjectInfo, Params, Result } from '../protocol/index.js';
 import { fitting, objectInfo, openedAnswer, placements } from './answers.js';
 import { Catalog } from './catalog.js';
 import { Collect } from './collect.js';
@@ -138,9 +138,9 @@ export class Mds {
     validateCreate(spec);
     await this.objects.checkNameFree(spec.name);
     const id = newObjectId(this.clock, this.random);
-    const map = await place(spec, this.osts, id);
-    const object = newObjectRecord(id, spec, map, this.clock.wallMs());
-    return this.info(await this.objects.create(object));
+    const create = (map: ChunkMap) =>
+      this.objects.create(newObjectRecord(id, spec, map, this.clock.wallMs()));
+    return this.info(await place(spec, this.osts, id, create));
   }
 
   async getObj({ ref }: Params<'mds.getObj'>): Promise<Result<'mds.getObj'>> {

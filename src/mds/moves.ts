@@ -135,7 +135,7 @@ export class Moves {
   /** @throws RawstorError NOT_FOUND, BUSY, BAD_DATA: a record that cannot be read may be of what it has */
   async removeOst({ ostId, lost = false }: Params<'mds.removeOst'>): Promise<Result<'mds.removeOst'>> {
     const { osts, store } = this.parts;
-    // First, so that nothing is placed there meanwhile.
+    // First, so that nothing more is placed there. What was placed before is on record by then: the store takes one after another.
     await osts.mark(ostId, { draining: true });
     const [first] = (await this.objectsOn({ ostId, after: '', limit: 1 }, true)).objects;
     if (first !== undefined) {

@@ -151,7 +151,16 @@ export class Osts {
         hint: '`rawstor ost ls` lists them',
       });
     }
-    await this.persist({ ...known, ...change });
+    // In memory first: what is placed from here on sees it.
+    const before = { draining: known.draining, removed: known.removed };
+    Object.assign(known, change);
+    try {
+      await this.persist(known);
+    } catch (error) {
+      // It may have registered meanwhile.
+      Object.assign(this.known.get(ostId)!, before);
+      throw error;
+    }
     Object.assign(this.known.get(ostId)!, change);
   }
 

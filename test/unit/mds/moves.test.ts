@@ -1,9 +1,15 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import fc from 'fast-check';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { RawstorError } from '../../../src/common/errors.js';
+import { isId } from '../../../src/common/ids.js';
 import { placeChunk } from '../../../src/common/placement.js';
 import { GiB } from '../../../src/common/units.js';
+import { MemoryStore } from '../../../src/mds/index.js';
 import { mapWith } from '../../../src/mds/replace.js';
+import { LmdbStore } from '../../../src/mds/store-lmdb.js';
 import type { CreateSpec, Member, ObjectInfo, WantedMove } from '../../../src/protocol/index.js';
 import { createSpec, failure, ostInfo, Rig, testId } from './support.js';
 
@@ -122,6 +128,49 @@ describe('a move', () => {
 });
 
 describe('an OST', () => {
+  test('that is taken out beside a creation is either busy or has nothing of it', async () => {
+    const dir = mkdtempSync(join(tmpdir(), 'rawstor-moves-'));
+    const stores = [new MemoryStore(), new LmdbStore(dir)];
+    const outcomes = new Set<string>();
+    for (const store of stores) {
+      for (let microtasks = 0; microtasks < 40; microtasks++) {
+        const { mds } = await Rig.start(0, store);
+        for (const { ostId } of (await mds.listOsts()).osts) await mds.moves.removeOst({ ostId, lost: true });
+        const ost = ostInfo(100 + microtasks);
+        await mds.registerOst(ost, {});
+        const removing = mds.moves.removeOst({ ostId: ost.ostId });
+        const removed = removing.then(
+          () => 'removed',
+          ({ code }) => code,
+        );
+        for (let i = 0; i < microtasks; i++) await Promise.resolve();
+        const creating = mds.createObject(createSpec({ name: `v${microtasks}`, replicas: 1 }));
+        const made = await creating.then(
+          ({ id }) => id,
+          ({ code }) => code,
+        );
+        const outcome = `${await removed} ${isId(made) ? 'made' : made}`;
+        outcomes.add(outcome);
+        if (!isId(made)) continue;
+        await mds.remove({ ref: made, force: true });
+      }
+      await store.close();
+    }
+    rmSync(dir, { recursive: true });
+    expect([...outcomes].filter((o) => o !== 'BUSY made' && o !== 'removed UNSATISFIABLE')).toEqual([]);
+  });
+
+  test('whose mark cannot be recorded is not marked', async () => {
+    const { store, mds } = rig;
+    const transact = store.transact.bind(store);
+    store.transact = async () => {
+      throw new RawstorError('IO', 'the metadata was not written');
+    };
+    await failure('IO', mds.moves.setOst({ ostId: testId(1), draining: true }));
+    store.transact = transact;
+    expect((await mds.listOsts()).osts.map(({ draining }) => draining)).toEqual([false, false, false]);
+  });
+
   test('that is draining gets nothing new, over restarts of the MDS', async () => {
     await rig.mds.moves.setOst({ ostId: testId(1), draining: true });
     await rig.restart();
