@@ -161,7 +161,13 @@ export class SetRecorder {
     const giveUp = () => state.fatal !== null;
     const object = await this.mds.callUntilAnswered('mds.getObj', { ref: state.object.id }, giveUp);
     // A newer epoch is a newer writer's: the next change tells.
-    if (object.epoch === state.epoch) state.recorded(object);
+    if (object.epoch !== state.epoch) return;
+    state.recorded(object);
+    // Who was stale before differs from what is in force now since further back (I9).
+    for (const { ostId, staleSince } of object.members) {
+      const member = state.member(ostId);
+      if (member?.inSync === false) member.staleSince = Math.min(member.staleSince, staleSince);
+    }
   }
 
   /**

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { BlockOp } from '../../../src/block/device.js';
 import type { Cluster, Volume } from '../../../src/client/index.js';
+import { systemClock } from '../../../src/common/clock.js';
 import { MiB } from '../../../src/common/units.js';
 import { ClientRig, expectBytes, flush, states, submit, until, write } from './rig.js';
 
@@ -11,6 +12,8 @@ import { ClientRig, expectBytes, flush, states, submit, until, write } from './r
 const FIRST = 1;
 const SECOND = 2;
 const BLOCK = 4096;
+/** How long before a seal a write is marked for the epoch after it. */
+const MARKED_MS = 2000;
 const PLACES = [0, 5 * MiB, 12 * MiB];
 
 let rig: ClientRig;
@@ -166,4 +169,28 @@ describe('the only replica is put back from an older copy', () => {
     await expectAll(volume, FIRST);
     await volume.close();
   });
+});
+
+test('the last replica is put back from an older copy: who is stale gets all that differs now before it joins', async () => {
+  const volume = await written('disk');
+  await takeCopy(0);
+  await whole(volume);
+  await writeAll(volume, SECOND);
+  // A seal on which nothing of that is marked as written lately, and so as newer than it.
+  await systemClock.sleep(MARKED_MS + 500);
+  await write(volume, 8 * MiB + BLOCK, SECOND);
+  await flush(volume);
+  const { epoch } = volume.object;
+  await until(() => volume.object.lastSeal >= epoch);
+  await rig.stopOst(1);
+  await write(volume, 8 * MiB, SECOND);
+  await flush(volume);
+  await putBack(0);
+  await until(() => volume.object.lossWallMs !== null);
+  await rig.startOst(1);
+  await whole(volume);
+  // Both by turns: they have the same, which is what the copy had.
+  for (let i = 0; i < 2; i++) await expectAll(volume, FIRST);
+  await volume.close();
+  await expectOnlyOn(1, 'disk', FIRST);
 });
