@@ -60,7 +60,8 @@ export async function encryptionFor(options: EncryptOptions): Promise<Pick<Creat
   if (!options.encrypt) return {};
   // Others are for what it is made of.
   const own = placesOf(options).filter(({ volume }) => volume === null);
-  return { encryption: await newEncryption(await readSecret(onlyPlace(own, '--encrypt'))) };
+  const secret = await readSecret(onlyPlace(own, '--encrypt'));
+  return { encryption: await newEncryption(secret).finally(() => secret.bytes.fill(0)) };
 }
 
 /** The one that a new volume, or a new wrapping, takes. @throws RawstorError USAGE */

@@ -56,6 +56,7 @@ export class BucketKeys {
       throw new RawstorError('BAD_DATA', 'what is kept of the key of the bucket is no such thing', {
         where: bucket,
       });
-    return unwrapFor(BUCKET, checked.data, await this.ring.secretOf(bucket, 'bucket'), bucket);
+    const secret = await this.ring.secretOf(bucket, 'bucket');
+    return unwrapFor(BUCKET, checked.data, secret, bucket).finally(() => secret.bytes.fill(0));
   }
 }

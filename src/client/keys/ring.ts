@@ -28,7 +28,8 @@ export class KeyRing {
   /** @returns null for a volume that is not encrypted. @throws RawstorError DENIED, of the file */
   async cipherOf({ name, encryption }: Pick<ObjectInfo, 'name' | 'encryption'>): Promise<XtsCipher | null> {
     if (encryption === undefined) return null;
-    const key = await unwrap(encryption, await this.secretOf(name), name);
+    const secret = await this.secretOf(name);
+    const key = await unwrap(encryption, secret, name).finally(() => secret.bytes.fill(0));
     try {
       return new XtsCipher(key);
     } finally {

@@ -83,7 +83,13 @@ export async function unwrapFor(
     const bytes = Buffer.from(wrapped, 'base64');
     const decipher = createDecipheriv(WRAP_CIPHER, key, Buffer.from(nonce, 'base64')).setAAD(use.purpose);
     decipher.setAuthTag(bytes.subarray(-TAG_BYTES));
-    return Buffer.concat([decipher.update(bytes.subarray(0, -TAG_BYTES)), decipher.final()]);
+    const opened = decipher.update(bytes.subarray(0, -TAG_BYTES));
+    try {
+      // All of it came before: this checks the tag.
+      return Buffer.concat([opened, decipher.final()]);
+    } finally {
+      opened.fill(0);
+    }
   } catch {
     throw denied(use, name, `the ${kind} does not open it`, secret);
   } finally {

@@ -3,7 +3,16 @@ import { mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { KeyRing, newEncryption, readSecret, unwrap, wrap } from '../../../src/client/keys/index.js';
+import {
+  BucketKeys,
+  KeyRing,
+  newBucketEncryption,
+  newEncryption,
+  readSecret,
+  type Secret,
+  unwrap,
+  wrap,
+} from '../../../src/client/keys/index.js';
 import { encryptionSchema } from '../../../src/protocol/index.js';
 
 /** What opens encrypted volumes. */
@@ -64,6 +73,28 @@ test('the file for the volume is taken, else the one for all; none is said', asy
   await expect(ring.cipherOf({ name: 'vm2', encryption })).rejects.toMatchObject(denied);
   expect(await ring.cipherOf({ name: 'plain' })).toBeNull();
   await expect(new KeyRing([]).cipherOf({ name: 'vm1', encryption })).rejects.toMatchObject(denied);
+});
+
+test('what a file held is overwritten when it was used, also where it opens nothing', async () => {
+  const [right, wrong] = [await key('right'), await key('wrong')];
+  const volume = { name: 'vm1', encryption: await newEncryption(right) };
+  const bucket = await newBucketEncryption(right);
+  for (const { bytes } of [right, wrong]) {
+    const held: Secret[] = [];
+    const ring = new KeyRing([]);
+    ring.secretOf = async () => {
+      const secret: Secret = { kind: 'key', bytes: Buffer.from(bytes), from: 'a file' };
+      held.push(secret);
+      return secret;
+    };
+    const opened = await Promise.allSettled([
+      ring.cipherOf(volume),
+      new BucketKeys(ring).keyOf('one', bucket),
+    ]);
+    const wanted = bytes === right.bytes ? 'fulfilled' : 'rejected';
+    expect(opened.map(({ status }) => status)).toEqual([wanted, wanted]);
+    expect(held.map((one) => one.bytes.equals(Buffer.alloc(32)))).toEqual([true, true]);
+  }
 });
 
 test('files that cannot be keys are refused by name', async () => {
