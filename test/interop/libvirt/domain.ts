@@ -120,7 +120,7 @@ function xmlOf({ name, disks, scenario, reboots = false }: DomainOptions, dir: s
       ? "<boot dev='hd'/>"
       : `<kernel>${dir}/vmlinuz</kernel>
     <initrd>${dir}/initrd</initrd>
-    <cmdline>console=ttyS0 quiet panic=-1</cmdline>`;
+    <cmdline>console=ttyS0 quiet panic=-1 nohz=off</cmdline>`;
   return `<domain type='qemu'>
   <name>${name}</name>
   <memory unit='MiB'>${scenario === undefined ? 512 : 256}</memory>
