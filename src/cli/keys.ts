@@ -1,7 +1,7 @@
 import { resolve } from 'node:path';
 import { type KeyPlace, KeyRing, newEncryption, readSecret } from '../client/index.js';
 import { RawstorError } from '../common/errors.js';
-import { type CreateSpec, nameSchema } from '../protocol/index.js';
+import { type CreateSpec, type Encryption, nameSchema } from '../protocol/index.js';
 import type { OptionSpec } from './command.js';
 
 export interface KeyOptions {
@@ -62,6 +62,18 @@ export async function encryptionFor(options: EncryptOptions): Promise<Pick<Creat
   const own = placesOf(options).filter(({ volume }) => volume === null);
   const secret = await readSecret(onlyPlace(own, '--encrypt'));
   return { encryption: await newEncryption(secret).finally(() => secret.bytes.fill(0)) };
+}
+
+/** Of volumes that are made later, each with the key that will open it by its name. @throws RawstorError USAGE, INVALID, of the file */
+export async function encryptionOfNew(
+  options: EncryptOptions,
+): Promise<((name: string) => Promise<Encryption>) | null> {
+  if (!options.encrypt) return null;
+  const own = placesOf(options).filter(({ volume }) => volume === null);
+  // Now rather than when the first one is made.
+  await readSecret(onlyPlace(own, '--encrypt'));
+  const ring = keyRing(options);
+  return async (name) => newEncryption(await ring.secretOf(name));
 }
 
 /** The one that a new volume, or a new wrapping, takes. @throws RawstorError USAGE */

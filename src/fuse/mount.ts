@@ -28,6 +28,7 @@ export interface FuseMountOptions {
   readonly holder: string;
   readonly timeoutMs: number;
   readonly layout: StoreOptions['layout'];
+  readonly encryptionOf: StoreOptions['encryptionOf'];
   readonly owners: OwnerOptions;
   readonly allowOthers: boolean;
   /** A volume that somebody else writes to is opened for reading instead of not at all. */

@@ -4,6 +4,7 @@ import { RawstorError } from '../common/errors.js';
 import { isId } from '../common/ids.js';
 import {
   type CreateSpec,
+  type Encryption,
   type FileFacts,
   nameSchema,
   type ObjectInfo,
@@ -16,7 +17,9 @@ export interface StoreOptions {
   readonly cluster: Cluster;
   readonly clock: Clock;
   /** How what is created here is laid out. */
-  readonly layout: Omit<CreateSpec, 'name' | 'sizeBytes' | 'mode'>;
+  readonly layout: Omit<CreateSpec, 'name' | 'sizeBytes' | 'mode' | 'encryption'>;
+  /** Of what is created here; null: it is not encrypted. */
+  readonly encryptionOf: ((name: string) => Promise<Encryption>) | null;
   /** Whom the metadata server knows as the user of the volumes. */
   readonly holder: string;
   readonly timeoutMs: number;
@@ -64,16 +67,18 @@ export class Store {
     return this.get(id);
   }
 
-  /** @throws RawstorError INVALID for names that volumes cannot have, EXISTS, UNSATISFIABLE ... */
+  /** @throws RawstorError INVALID for names that volumes cannot have, EXISTS, UNSATISFIABLE, DENIED without a key ... */
   async create(name: string, sizeBytes: number, file: FileFacts): Promise<ObjectInfo> {
-    const { layout, timeoutMs } = this.options;
+    const { layout, timeoutMs, encryptionOf } = this.options;
     if (!isVolumeName(name)) {
       throw new RawstorError('INVALID', 'volumes have no such names', {
         where: name,
         hint: 'letters, digits and _ . : + -, a letter, digit or _ first',
       });
     }
-    const { volume } = await this.cluster.createVolume({ name, sizeBytes, ...layout, file }, timeoutMs);
+    const encryption = encryptionOf === null ? {} : { encryption: await encryptionOf(name) };
+    const spec = { name, sizeBytes, ...layout, ...encryption, file };
+    const { volume } = await this.cluster.createVolume(spec, timeoutMs);
     return volume;
   }
 

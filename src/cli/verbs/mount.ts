@@ -5,14 +5,14 @@ import { newId } from '../../common/ids.js';
 import { runService } from '../../common/lifecycle.js';
 import { defineVerb } from '../command.js';
 import { openCluster } from '../gateway/open-cluster.js';
-import { KEY_OPTIONS } from '../keys.js';
+import { ENCRYPT_OPTION, type EncryptOptions, encryptionOfNew, KEY_OPTIONS } from '../keys.js';
 import { goToBackground, inBackground } from '../mount/background.js';
 import { MountRegistration } from '../mount/registration.js';
 import { wholeNumber } from '../options.js';
 import { openEnvironment, SERVER_OPTIONS } from '../roles/environment.js';
 import { LAYOUT_OPTIONS, type LayoutOptions } from './volume/create.js';
 
-interface Options extends LayoutOptions {
+interface Options extends LayoutOptions, EncryptOptions {
   foreground: boolean;
   logFile?: string;
   uid?: number;
@@ -80,6 +80,10 @@ export const mount = defineVerb<Options>({
     { flags: '--thin', help: 'fallocate(2) makes a file as large and takes no space', default: false },
     ...LAYOUT_OPTIONS,
     SERVER_OPTIONS.label,
+    {
+      ...ENCRYPT_OPTION,
+      help: 'new files are encrypted, each with a key of its own that --key-file or --passphrase-file opens',
+    },
     ...KEY_OPTIONS,
     SERVER_OPTIONS.mds,
     SERVER_OPTIONS.mgs,
@@ -101,6 +105,7 @@ export const mount = defineVerb<Options>({
     if (options.minReplicas > options.replicas) {
       throw new RawstorError('USAGE', `--min-replicas ${options.minReplicas} is more than --replicas`);
     }
+    const encryptionOf = await encryptionOfNew(options);
     if (!options.foreground && !inBackground()) {
       const pid = await goToBackground(options.logFile === undefined ? null : resolve(options.logFile));
       context.output.one({ directory, pid }, () => [`mounted on ${directory} (process ${pid})`]);
@@ -121,6 +126,7 @@ export const mount = defineVerb<Options>({
         holder: `rawstor-mount@${hostname()}`,
         timeoutMs: CALL_MS,
         layout: layoutOf(options),
+        encryptionOf,
         owners: {
           uid: options.uid ?? process.getuid!(),
           gid: options.gid ?? process.getgid!(),

@@ -105,7 +105,7 @@ test('is refused, and ended, after a writer that died: the replicas may differ',
 
 const layout = {} as ConstructorParameters<typeof Store>[0]['layout'];
 const storeOf = (cluster: Cluster) =>
-  new Store({ cluster, clock: systemClock, layout, holder: 'a mount', timeoutMs: 5000 });
+  new Store({ cluster, clock: systemClock, layout, encryptionOf: null, holder: 'a mount', timeoutMs: 5000 });
 
 test('takes nothing from a writer that only the metadata server does not hear of', async () => {
   const writing = await rig.connect('writing');

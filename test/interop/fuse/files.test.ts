@@ -189,4 +189,29 @@ except BlockingIOError: print('locked')
     );
     expect(await mounted.end()).toBe(0);
   });
+
+  it('encrypts new files where that is wanted, and shows them to who has the key', async () => {
+    await mounted.end();
+    const key = join(mounted.cluster.cwd, 'key');
+    writeFileSync(key, Buffer.alloc(40, 'a key of many bytes'));
+    const refused = await mounted.cluster.rawstor('mount', mounted.dir, '--encrypt');
+    expect(refused).toMatchObject({ code: 64 });
+    expect(refused.stderr).toContain('--encrypt takes one file with a key');
+    await mounted.mount({}, '--encrypt', '--key-file', key);
+    // Of bytes that are no whole sectors, here and there.
+    await mounted.sh('yes nobody-finds-this | head -c 100001 > ../e; cp ../e e; sync e; cmp ../e e');
+    await mounted.sh(
+      'printf changed | dd of=e bs=1 seek=1021 conv=notrunc status=none; head -c 1028 e | tail -c 7 | grep -q changed',
+    );
+    expect(await mounted.fails('grep -rlaF nobody-finds-this ../.rawstor')).toBe('');
+    expect(await info('e')).toMatchObject({
+      encryption: { kdf: { name: 'hkdf-sha256' } },
+      file: { sizeBytes: 100001 },
+    });
+    expect(await mounted.end()).toBe(0);
+    await mounted.mount();
+    expect(await mounted.fails('head -c 1 e')).toContain('Permission denied');
+    await mounted.sh('rm e');
+    expect(await mounted.end()).toBe(0);
+  });
 });
