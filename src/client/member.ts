@@ -49,6 +49,8 @@ export class Member {
   storedEpoch = 0;
   /** It came back without what it had kept: it was put back from an older copy, and any of its regions may differ. Until it has joined. */
   older = false;
+  /** And what it has of the parent that it was taken to share is of before the clone was made. */
+  lacksParent = false;
   sessionNumber = 0;
   /** Epoch of the object record that it was last told, and the head by that: what it can be asked for. */
   keptEpoch = 0;
@@ -167,6 +169,7 @@ export class Member {
     this.handle = answer.handle;
     this.bootId = answer.bootId;
     this.storedSet = answer.set;
+    this.lacksParent = answer.lacksParent === true;
     this.keptUpTo(answer.set?.epoch ?? 0);
     const lostMemory = this.recordedBootId !== null && !sameBootId(this.recordedBootId, answer.bootId);
     this.emptied = this.required && (lostMemory || this.older);
@@ -183,6 +186,7 @@ export class Member {
   /** @param epoch of the set that it turns out to keep */
   private keptUpTo(epoch: number): void {
     if (epoch < this.storedEpoch) this.older = true;
+    if (this.lacksParent) this.older = true;
     if (this.older && !this.inSync) this.staleSince = 0;
     this.storedEpoch = epoch;
   }

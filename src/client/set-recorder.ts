@@ -7,6 +7,7 @@ import {
   type ObjectRecord,
   type ObjectVersions,
   parentOn,
+  parentWithout,
   versionsOf,
   type WantedMove,
 } from '../protocol/records.js';
@@ -37,6 +38,7 @@ export class SetRecorder {
   ): Promise<void> {
     const { state } = this;
     const { object } = state;
+    const withoutParent = state.members.filter((member) => member.lacksParent).map(({ ostId }) => ostId);
     const answer = await this.mds.callUntilAnswered(
       'mds.changeMembers',
       {
@@ -48,6 +50,7 @@ export class SetRecorder {
         ...this.forRebuilt(),
         loss,
         ...(adopt === null ? {} : { adopt: adopt.id }),
+        ...(withoutParent.length === 0 ? {} : { withoutParent }),
       },
       () => state.fatal !== null,
     );
@@ -61,7 +64,7 @@ export class SetRecorder {
     });
     const { map } = adopt ?? object;
     if (adopt !== null) state.tookMap = true;
-    const parent = parentOn(object.parent, map);
+    const parent = parentWithout(parentOn(object.parent, map), withoutParent);
     state.recorded({ ...object, map, parent, epoch: answer.epoch, members: recorded });
     if (loss) await this.readAgain();
   }

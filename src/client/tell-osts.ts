@@ -34,7 +34,11 @@ export async function tellOsts(
     for (let ostId = waiting.shift(); ostId !== undefined; ostId = waiting.shift()) {
       try {
         const peer = await connector.connect(ostId, known.get(ostId)?.addresses ?? [], KEEP_TIMEOUT_MS);
-        await peer.call('ost.keepObject', { object }, KEEP_TIMEOUT_MS).finally(() => peer.destroy());
+        const kept = peer.call('ost.keepObject', { object }, KEEP_TIMEOUT_MS);
+        const { lacksParent } = await kept.finally(() => peer.destroy());
+        if (lacksParent !== true) continue;
+        failure = `OST ${ostId} has an older copy of what the clone lies over`;
+        untold.push(ostId);
       } catch (error) {
         failure = asRawstorError(error, `OST ${ostId}`).message;
         untold.push(ostId);

@@ -30,6 +30,9 @@ export function cloneRecord(
     );
   }
   const inSync = parent.members.filter((member) => member.state === 'in-sync').map((member) => member.ostId);
+  const kept = parent.members.flatMap(({ ostId, keptEpoch = 0 }) =>
+    inSync.includes(ostId) && keptEpoch > 0 ? [[ostId, keptEpoch]] : [],
+  );
   const members = parent.members.map(
     ({ ostId, state }): Member => ({ ostId, state, bootId: null, staleSince: 0 }),
   );
@@ -52,6 +55,7 @@ export function cloneRecord(
       version: snapshot.version,
       name: `${parent.name}@${snapshot.name}`,
       ostIds: inSync,
+      ...(kept.length === 0 ? {} : { keptEpochs: Object.fromEntries(kept) }),
       sizeBytes: snapshot.sizeBytes,
     },
     reachBytes: reachOf(parent),

@@ -6,6 +6,7 @@ import {
   type ObjectVersions,
   type Params,
   parentOn,
+  parentWithout,
   versionsOf,
 } from '../protocol/index.js';
 import {
@@ -42,7 +43,7 @@ export function changeMembers(
   const before = answeredBefore(stored, 'changeMembers', request);
   if (before !== null) return before;
   checkSession(stored, request);
-  const known = asWriterKnows(stored, request);
+  const known = withoutParentOn(asWriterKnows(stored, request), request.withoutParent);
   if (request.adopt !== undefined) return adoptMap(known, request);
   const { object } = known;
   checkKnown(object, request.members);
@@ -148,6 +149,11 @@ export function asWriterKnows(
   const outdated = versions === undefined || versions.headVersion < object.headVersion;
   const known = outdated ? stored : { ...stored, object: { ...object, ...versionsOf(versions) } };
   return map === undefined ? known : movedSince(known, map);
+}
+
+function withoutParentOn(stored: StoredObject, ostIds: readonly string[] = []): StoredObject {
+  const parent = parentWithout(stored.object.parent, ostIds);
+  return parent === stored.object.parent ? stored : { ...stored, object: { ...stored.object, parent } };
 }
 
 /** As after the end of a move that the lost MDS had recorded; what was wished since was wished of another map. */

@@ -8,7 +8,9 @@ import type { CopyEngine } from './copy.js';
 import type { OstCore } from './core.js';
 import { extents } from './extents.js';
 import { KeptObjects } from './kept-objects.js';
+import { lacksParent } from './layers/index.js';
 import { markRecent } from './mark-recent.js';
+import type { OstObject } from './object.js';
 import { objectChange, setChange } from './record-changes.js';
 import type { SetRecord } from './records.js';
 import { listRegions } from './region-list.js';
@@ -45,7 +47,8 @@ export class OstControl {
         const session = await this.core.attaching.attach(object, sessionEpoch, sessionNumber, holder);
         // Read after the fence: nobody of before stores another one.
         const set = this.core.records.set(object.id)?.set ?? null;
-        return { handle: session.handle, bootId: this.core.bootId, set };
+        const { handle } = session;
+        return { handle, bootId: this.core.bootId, set, ...this.lacking(session.object, object) };
       }
       case 'ost.attachReader': {
         const { objectId, sessionEpoch } = params as Params<'ost.attachReader'>;
@@ -76,9 +79,10 @@ export class OstControl {
         this.core.session(handle, holder);
         return {};
       }
-      case 'ost.keepObject':
-        await this.kept.keep((params as Params<'ost.keepObject'>).object);
-        return {};
+      case 'ost.keepObject': {
+        const { object } = params as Params<'ost.keepObject'>;
+        return this.lacking(await this.kept.keep(object), object);
+      }
       case 'ost.objects':
         return this.kept.page((params as Params<'ost.objects'>).after);
       case 'ost.collect': {
@@ -124,6 +128,10 @@ export class OstControl {
       default:
         throw new RawstorError('NOT_SUPPORTED', `an OST does not answer ${method}`);
     }
+  }
+
+  private lacking({ record }: OstObject, brought: ObjectRecord): { lacksParent?: true } {
+    return lacksParent(record, brought, this.core.ostId) ? { lacksParent: true } : {};
   }
 
   private async storeSet({ object }: Session, record: SetRecord): Promise<void> {

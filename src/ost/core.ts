@@ -21,7 +21,7 @@ import { DirtyWatch } from './dirty-watch.js';
 import type { OstEnvironment } from './environment.js';
 import { IntentLog } from './intents.js';
 import { judge } from './judge.js';
-import { Layers, overOf, sharesParent } from './layers/index.js';
+import { asFirstKnown, hasVersion, Layers, overOf, sharesParent } from './layers/index.js';
 import { OstObject } from './object.js';
 import { Operation } from './operation.js';
 import type { Records } from './records.js';
@@ -166,11 +166,13 @@ export class OstCore {
   object(id: string, record: ObjectRecord | null): OstObject {
     const known = this.objects.get(id);
     if (known !== undefined && !this.removal.isRemoved(id)) return known;
-    const found = this.removal.isRemoved(id) ? null : (this.records.object(id) ?? record);
+    const brought = record === null ? null : asFirstKnown(this.records, record, this.ostId);
+    const found = this.removal.isRemoved(id) ? null : (this.records.object(id) ?? brought);
     if (found === null)
       throw new RawstorError('NOT_FOUND', 'this OST has nothing of the object', { where: id });
     const fence = this.records.fence(id);
     const object = new OstObject(this.env.io, this.storage, found, fence, {
+      ostId: this.ostId,
       settled: (chunk) => this.chunks.settled(chunk),
       syncFailed: () => this.lose('fsync of a directory failed'),
       needed: () => this.records.clones.over(id, this.ostId).map(({ parent }) => parent.version),
@@ -187,7 +189,15 @@ export class OstCore {
     if (over > 0) return { object, version: over };
     const { parent } = object.record;
     if (parent === null || !sharesParent(object.record, this.ostId)) return null;
-    return { object: this.object(parent.objectId, null), version: parent.version };
+    const lower = this.object(parent.objectId, null);
+    if (hasVersion(lower.record, parent.version)) return { object: lower, version: parent.version };
+    throw new RawstorError(
+      'NOT_FOUND',
+      `this OST has no version ${parent.version} of what the clone lies over`,
+      {
+        where: `${parent.name} on OST ${this.ostId}`,
+      },
+    );
   }
 
   /** The writer has told that all in sync are identical up to here; that is on record. */

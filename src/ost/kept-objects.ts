@@ -2,6 +2,7 @@ import { parseId } from '../common/ids.js';
 import { LIMITS } from '../common/limits.js';
 import { encodeBody, type KeptObject, type ObjectRecord, type Result } from '../protocol/index.js';
 import type { OstCore } from './core.js';
+import type { OstObject } from './object.js';
 import { objectChange } from './record-changes.js';
 
 /** Objects looked at for one answer. */
@@ -18,13 +19,14 @@ export class KeptObjects {
   }
 
   /** Durable when resolved; an older record than is here is passed over. @throws RawstorError NOT_FOUND, CONFLICT */
-  keep(record: ObjectRecord): Promise<void> {
+  keep(record: ObjectRecord): Promise<OstObject> {
     const { core } = this;
     const object = core.object(record.id, record);
     const kept = object.turn.then(async () => {
       const next = object.newerRecord(record);
       await core.commit([objectChange(next)]);
       object.record = next;
+      return object;
     });
     // A removal waits for it, and attaches come after it.
     object.turn = kept.catch(() => {});

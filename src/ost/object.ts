@@ -5,12 +5,14 @@ import type { ObjectRecord } from '../protocol/index.js';
 import type { ChunkFile } from './chunk-file.js';
 import { CopiedRegions } from './copied-regions.js';
 import { withNeeded } from './layers/lineage.js';
+import { asShared } from './layers/shared-parent.js';
 import type { Fence } from './record-codec.js';
 import type { Session } from './session.js';
 import type { ChunkStorage } from './storage.js';
 import { SyncPoint } from './sync-point.js';
 
 export interface ObjectOwner {
+  readonly ostId: string;
   settled(chunk: ChunkFile): void;
   /** A sync of the object's directory failed. */
   syncFailed(): void;
@@ -65,7 +67,8 @@ export class OstObject {
       });
     }
     if (brought.epoch < this.record.epoch) return this.record;
-    return withNeeded(this.record, brought, this.owner.needed());
+    const shared = asShared(this.record, brought, this.owner.ostId);
+    return withNeeded(this.record, shared, this.owner.needed());
   }
 
   sessions(): Session[] {

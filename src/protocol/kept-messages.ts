@@ -5,7 +5,11 @@ import { idSchema, keptObjectSchema, objectRecordSchema } from './records.js';
 
 export const KEPT_METHODS = {
   /** From creation on each OST has the record (I13): durable before the answer, fences nobody. */
-  'ost.keepObject': { params: z.object({ object: objectRecordSchema }), result: z.object({}) },
+  'ost.keepObject': {
+    params: z.object({ object: objectRecordSchema }),
+    /** `lacksParent`: as of `ost.attach`. */
+    result: z.object({ lacksParent: z.boolean().optional() }),
+  },
   /** All that is kept here of objects, removed ones included, by id, for who rebuilds the metadata (I13). */
   'ost.objects': {
     params: z.object({ after: idSchema.nullable() }),

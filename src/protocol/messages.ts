@@ -145,6 +145,8 @@ export const MDS_METHODS = {
       loss: z.boolean(),
       /** Takes the map of this wish with the change; NOT_FOUND when it is not wanted any more. */
       adopt: z.string().max(64).optional(),
+      /** OSTs whose copies of the parent turned out to be older than the clone: they are not shared any more. */
+      withoutParent: z.array(z.string().max(64)).max(LIMITS.poolMembers).optional(),
       /** As the writer knows them: a rebuilt MDS may know older ones. */
       versions: objectVersionsSchema.optional(),
       /** Where the writer's session took another than it was opened with. */

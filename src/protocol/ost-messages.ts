@@ -54,7 +54,13 @@ export const OST_METHODS = {
   /** Fences earlier sessions, drains what they have in flight, then answers (I4). Keeps the object record (I13). */
   'ost.attach': {
     params: z.object({ object: objectRecordSchema, sessionEpoch: epoch, sessionNumber: count }),
-    result: z.object({ handle, bootId: bootIdSchema, set: storedSetSchema.nullable() }),
+    /** `lacksParent`: the copy here of what the object lies over is older than that; it does not count as shared any more. */
+    result: z.object({
+      handle,
+      bootId: bootIdSchema,
+      set: storedSetSchema.nullable(),
+      lacksParent: z.boolean().optional(),
+    }),
   },
   /** For another OST that copies from here: reads only, under the copying session's fence. */
   'ost.attachReader': {

@@ -120,6 +120,11 @@ export const parentSchema = z.object({
    * all it needs by itself.
    */
   ostIds: z.array(idSchema).max(LIMITS.poolMembers),
+  /**
+   * Epoch of the parent's set that each of these was known to keep when the clone was made: one that keeps an older one, and has not heard of
+   * the clone, was put back from a copy of before. Absent of one: nothing is known.
+   */
+  keptEpochs: z.record(idSchema, count).optional(),
   /** Of the parent's version: what is behind reads as zeros. */
   sizeBytes: count.max(LIMITS.volumeSizeBytes),
 });
@@ -178,6 +183,12 @@ export function parentOn(parent: Parent | null, map: ChunkMap): Parent | null {
   if (parent === null) return null;
   const ostIds = parent.ostIds.filter((ostId) => map.pool.some((target) => target.ostId === ostId));
   return ostIds.length === parent.ostIds.length ? parent : { ...parent, ostIds };
+}
+
+/** One that does not share the copies of the parent on these OSTs: what shows of it they have by themselves, or are brought. */
+export function parentWithout(parent: Parent | null, ostIds: readonly string[]): Parent | null {
+  if (parent === null || !parent.ostIds.some((ostId) => ostIds.includes(ostId))) return parent;
+  return { ...parent, ostIds: parent.ostIds.filter((ostId) => !ostIds.includes(ostId)) };
 }
 
 /** What a change of versions or of the size changes. */

@@ -29,7 +29,7 @@ export class CloneGuest {
   private readonly cluster: Cluster;
   private readonly random: Random;
   private process: SimProcess;
-  private volume: Volume | null = null;
+  volume: Volume | null = null;
   private stopping = false;
 
   constructor(

@@ -1,4 +1,5 @@
 import { cloneVolume } from '../../src/client/create.js';
+import type { Volume } from '../../src/client/index.js';
 import { asRawstorError } from '../../src/common/errors.js';
 import { type Random, seededRandom } from '../../src/common/random.js';
 import type { StoredObject } from '../../src/mds/stored-object.js';
@@ -68,6 +69,16 @@ export class Clones {
   /** Somebody was told that these were made, and nobody has asked for their removal. */
   promised(): string[] {
     return [...this.used.keys()].filter((id) => !this.removing.has(id));
+  }
+
+  /** Somebody has it open again and again. */
+  isUsed(id: string): boolean {
+    return this.promised().includes(id);
+  }
+
+  /** Null: it is not open. */
+  volumeOf(id: string): Volume | null {
+    return this.used.get(id)?.volume ?? null;
   }
 
   /** It may be whole or gone: its making was cut short, or its removal was asked for. */

@@ -89,8 +89,8 @@ export class Cluster {
     this.cutAudit = plan.snapshots ? new CutAudit(this) : null;
     const cutFaults = plan.snapshots ? new CutFaults(this) : null;
     this.mds = new MdsNode(world, (before, after) => {
+      this.olderCopies?.committed(before, after);
       if (after.object.id === this.object?.id) {
-        this.olderCopies?.committed(before, after);
         this.audit.committed(before, after);
         this.cutAudit?.committed(before, after);
         cutFaults?.committed(before, after);

@@ -27,6 +27,8 @@ const MOVING_SEEDS = Array.from({ length: LONG ? 1000 : 40 }, (_, i) => i + 1);
 /** The same of histories whose OSTs are put back from older copies. */
 const OLDER_FOUND = [46, 72, 207];
 const OLDER_SEEDS = Array.from({ length: LONG ? 1000 : 40 }, (_, i) => i + 1);
+/** Some with clones, the first two of which have found that they shared what was older than they. */
+const OLDER_CLONES = [793_000_000, 793_000_028, ...Array.from({ length: LONG ? 400 : 8 }, (_, i) => i + 1)];
 const SNAPSHOT_SEEDS = Array.from({ length: LONG ? 600 : 30 }, (_, i) => i + 1);
 
 async function run(
@@ -108,6 +110,15 @@ describe('the simulated cluster', () => {
       for (const what of ['olderCopies', 'olderStaleCopies']) {
         expect(totals[what], what).toBeGreaterThan(OLDER_SEEDS.length / 4);
       }
+    },
+    LONG ? 60 * MINUTES : 8 * MINUTES,
+  );
+
+  it(
+    'tells also what is older than the clones that lie over it',
+    async () => {
+      const totals = await run(OLDER_CLONES, { snapshots: true, olderCopies: true });
+      expect(totals.olderThanClones).toBeGreaterThan(0);
     },
     LONG ? 60 * MINUTES : 8 * MINUTES,
   );

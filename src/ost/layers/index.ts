@@ -7,4 +7,5 @@ export { Layers } from './layers.js';
 export * from './lineage.js';
 export { MixedRead } from './mixed-read.js';
 export { settleHoles } from './settle-holes.js';
+export { asFirstKnown, asShared, lacksParent } from './shared-parent.js';
 export { hasBit } from './zero-bits.js';

@@ -43,6 +43,23 @@ export const OLDER_COPY_MUTANTS: readonly Mutant[] = [
     ],
   },
   {
+    name: 'older copy: a clone reads it as what it lies over',
+    snapshots: true,
+    ...COPIES,
+    edits: [
+      {
+        file: 'ost/layers/shared-parent.ts',
+        from: 'if (!sharesParent(brought, ostId) || hasParent(records, brought, ostId)) return brought;',
+        to: 'if (!sharesParent(brought, ostId) || brought.epoch >= 0) return brought;',
+      },
+      {
+        file: 'ost/core.ts',
+        from: 'if (hasVersion(lower.record, parent.version)) return',
+        to: 'if (lower.record.epoch >= 0) return',
+      },
+    ],
+  },
+  {
     name: 'older copy: keeps the next set before it is dropped',
     ...COPIES,
     edits: [

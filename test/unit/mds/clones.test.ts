@@ -75,6 +75,32 @@ describe('a clone', () => {
     ]);
   });
 
+  test('knows what its OSTs kept of the parent then, and shares no copy that its writer found to be older', async () => {
+    const { version } = (await snapshot('vol', 'monday')).snapshots[0]!;
+    const { object: parent, sessionEpoch } = await rig.openFor('w');
+    const kept = parent.members.map(({ ostId }, i) => ({ ...inSync(ostId), keptEpoch: 2 + i }));
+    await rig.mds.close({ id: parent.id, sessionEpoch, clean: true, members: kept });
+    await clone('vol', version, 'c');
+    const [older, ...others] = kept.map(({ ostId }) => ostId);
+    const { object, sessionEpoch: epoch } = await rig.openFor('w', { ref: 'c' });
+    expect(object.parent).toMatchObject({
+      ostIds: kept.map(({ ostId }) => ostId),
+      keptEpochs: Object.fromEntries(kept.map(({ ostId, keptEpoch }) => [ostId, keptEpoch])),
+    });
+    await rig.mds.changeMembers({
+      id: object.id,
+      sessionEpoch: epoch,
+      expectedEpoch: object.epoch,
+      requestId: `d${++requests}`,
+      members: [{ ...inSync(older!), state: 'stale', keptEpoch: 0 }, ...others.map(inSync)],
+      loss: false,
+      withoutParent: [older!],
+    });
+    const after = await rig.mds.getObj({ ref: 'c' });
+    expect(after.parent!.ostIds).toEqual(others);
+    expect(after.members[0]).toMatchObject({ ostId: older, state: 'stale', staleSince: 0 });
+  });
+
   test('is stale where its parent is', async () => {
     const { object, sessionEpoch } = await rig.openFor('w');
     const [first, second] = object.members.map(({ ostId }) => ostId);

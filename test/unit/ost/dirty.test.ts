@@ -58,6 +58,7 @@ async function openChunk(number: number): Promise<ChunkFile> {
   };
   const storage = new DirectoryStorage(io, root);
   const object = new OstObject(io, storage, record, null, {
+    ostId: 'an OST',
     settled: () => {},
     syncFailed: () => {},
     needed: () => [],
