@@ -18,12 +18,17 @@ export class Boot {
   private readonly storage: ChunkStorage;
   private readonly records: Records;
   private readonly openChunks: () => Iterable<{ objectId: string; name: ChunkName }>;
+  private readonly hasLayers: () => boolean;
   private kernel = '';
   private generation = 0;
   /** What the next start is compared with. */
   private place: Pick<BootRecord, 'machine' | 'mount' | 'directory'> = {};
   /** What the last process had not flushed is gone with the kernel or the mounted file system that had it. */
   powerLost = false;
+  /** Holes of layered chunks may be none (`layers/settle-holes.ts`): of that, or of a loss that an earlier process did not see to the end. */
+  unsettled = false;
+  /** Of an earlier one: what was sealed since says nothing of them. */
+  unsettledBefore = false;
   /** The losses so far are recorded. */
   private recording: Promise<void> = Promise.resolve();
 
@@ -32,8 +37,10 @@ export class Boot {
     storage: ChunkStorage,
     records: Records,
     openChunks: () => Iterable<{ objectId: string; name: ChunkName }>,
+    hasLayers: () => boolean,
   ) {
     this.env = env;
+    this.hasLayers = hasLayers;
     this.openChunks = openChunks;
     this.storage = storage;
     this.records = records;
@@ -64,6 +71,8 @@ export class Boot {
         lost = true;
       });
     }
+    this.unsettledBefore = before?.unsettled === true;
+    this.unsettled = (this.powerLost || this.unsettledBefore) && this.hasLayers();
     if (lost) {
       this.generation++;
       await storage.dropCaches();
@@ -103,6 +112,12 @@ export class Boot {
     } while (waitedFor !== this.recording);
   }
 
+  /** Every hole that a power loss has left in doubt is one by now, or is data. Durable when resolved. */
+  async holesSettled(): Promise<void> {
+    await this.write(false, false);
+    this.unsettled = false;
+  }
+
   /** `clean`: everything is flushed, and nothing is written any more. */
   async close(clean: boolean): Promise<void> {
     await this.settled();
@@ -135,8 +150,9 @@ export class Boot {
     return !sameKernel || (mount !== undefined && mount !== place.mount);
   }
 
-  private write(clean: boolean): Promise<void> {
+  private write(clean: boolean, unsettled = this.unsettled): Promise<void> {
     const { generation, kernel, place } = this;
-    return this.records.commit([bootChange({ generation, kernel, clean, ...place })]);
+    const doubt = unsettled ? { unsettled } : {};
+    return this.records.commit([bootChange({ generation, kernel, clean, ...doubt, ...place })]);
   }
 }

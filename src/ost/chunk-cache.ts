@@ -219,7 +219,7 @@ export class ChunkCache {
     const { file, object, chunk, version } = opened;
     const { boot, records } = this.parts;
     const layered = object.record.snapshots.length > 0 || object.record.parent !== null;
-    if (!boot.powerLost || !layered || file === null) return this.openBelow(opened);
+    if (!boot.unsettled || !layered || file === null) return this.openBelow(opened);
     const regions: number[] = [];
     for (const { page, epochs } of records.versions.versionRegions(object.key, chunk, version)) {
       epochs.forEach((epoch, i) => {

@@ -21,7 +21,15 @@ import { DirtyWatch } from './dirty-watch.js';
 import type { OstEnvironment } from './environment.js';
 import { IntentLog } from './intents.js';
 import { judge } from './judge.js';
-import { asFirstKnown, hasVersion, Layers, overOf, sharesParent } from './layers/index.js';
+import {
+  anyLayered,
+  asFirstKnown,
+  hasVersion,
+  Layers,
+  overOf,
+  Settling,
+  sharesParent,
+} from './layers/index.js';
 import { OstObject } from './object.js';
 import { Operation } from './operation.js';
 import type { Records } from './records.js';
@@ -60,6 +68,7 @@ export class OstCore {
   readonly traffic = new Traffic();
   readonly layers: Layers;
   readonly attaching: Attaching;
+  private readonly settling = new Settling(this);
   private readonly answers: DeferredAnswers;
   private nextHandle = 1;
   closing = false;
@@ -79,7 +88,13 @@ export class OstCore {
     this.dirty = new DirtyTracker(tuning, new DirtyWatch(env.clock, env.dirtyCounters));
     this.regions = new RegionMirror(records, tuning.regionPages);
     this.space = new SpaceGuard(storage, tuning.capacityBytes, tuning.reserveBytes);
-    this.boot = new Boot(env, storage, records, () => this.chunks.open());
+    this.boot = new Boot(
+      env,
+      storage,
+      records,
+      () => this.chunks.open(),
+      () => anyLayered(this),
+    );
     this.layers = new Layers(this, tuning.layerMaps);
     this.attaching = new Attaching(this);
     this.chunks = new ChunkCache(this, openFilesWithin(tuning.openFiles), (reason) => this.lose(reason));
@@ -108,12 +123,14 @@ export class OstCore {
     // Writes would not keep them true, and some day they may be trusted again.
     if (this.integrity === null) await this.records.removeAllSums();
     await this.removal.open();
+    this.settling.start();
   }
 
   /** Ends sessions, flushes and closes files. */
   async close(): Promise<void> {
     this.closing = true;
     const removed = this.removal.close();
+    await this.settling.close();
     await this.layers.merger.close();
     await removed;
     await this.integrity?.close();
@@ -180,7 +197,8 @@ export class OstCore {
     this.objects.set(id, object);
     const sealed = this.records.set(id)?.lastSeal ?? 0;
     object.lastSeal = Math.max(found.lastSeal, sealed);
-    object.sealAtStart = Math.max(this.records.object(id)?.lastSeal ?? 0, sealed);
+    const atStart = Math.max(this.records.object(id)?.lastSeal ?? 0, sealed);
+    object.sealAtStart = this.boot.unsettledBefore ? 0 : atStart;
     return object;
   }
 

@@ -37,6 +37,8 @@ const bootSchema = z.object({
   kernel: z.string(),
   /** Everything was flushed before the last process ended. */
   clean: z.boolean(),
+  /** Of a power loss some holes of layered chunks are in doubt still. Absent: of none. */
+  unsettled: z.boolean().optional(),
   /** Of the last start: kernel boot id, and what `Place` says. Absent where an older program wrote this. */
   machine: z.string().optional(),
   mount: z.string().optional(),

@@ -7,5 +7,6 @@ export { Layers } from './layers.js';
 export * from './lineage.js';
 export { MixedRead } from './mixed-read.js';
 export { settleHoles } from './settle-holes.js';
+export { anyLayered, Settling } from './settling.js';
 export { asFirstKnown, asShared, lacksParent } from './shared-parent.js';
 export { hasBit } from './zero-bits.js';
