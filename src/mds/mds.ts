@@ -49,7 +49,6 @@ const TOMBSTONES_PER_ANSWER = 1000;
  */
 export class Mds {
   readonly clusterId: string;
-  /** Draining, replacing, rebalancing. */
   readonly moves: Moves;
   readonly collect: Collect;
   /** What facades keep. */
@@ -79,12 +78,12 @@ export class Mds {
     this.tombstones = new Tombstones(options.store, options.clock);
     this.leases = new Leases(options.clock, options.leaseTimes ?? DEFAULT_LEASE_TIMES);
     this.onRemoved = options.onRemoved ?? (() => {});
-    const { objects, osts, leases, serial } = this;
+    const { objects, osts, leases, serial, tombstones, onRemoved } = this;
     const info = (stored: StoredObject) => this.info(stored);
     const look = (id: string, reason: string) => this.notify(id, 'look', reason);
     this.handOvers = new HandOvers(options.clock, look);
-    this.moves = new Moves({ ...options, objects, osts, leases, serial, info, look, onLeft: this.onRemoved });
-    const { moves, tombstones, onRemoved } = this;
+    const parts = { objects, osts, tombstones, leases, serial, info, look, onLeft: onRemoved };
+    const moves = (this.moves = new Moves({ ...options, ...parts }));
     this.collect = new Collect({ objects, tombstones, moves, serial, onLeft: onRemoved });
     const catalog = (this.catalog = new Catalog({ ...options, objects, serial }));
     const gone = (removed: StoredObject) => this.gone(removed);
@@ -175,6 +174,7 @@ export class Mds {
     this.notify(id, 'fenced', 'the object was removed');
     this.leases.release(id);
     this.versions.released(id);
+    this.moves.progressed(id, []);
     this.onRemoved(id, everywhere(removed));
   }
 

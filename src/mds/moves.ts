@@ -16,12 +16,14 @@ import { chooseTarget, mapWith } from './replace.js';
 import type { Serial } from './serial.js';
 import type { MetadataStore } from './store.js';
 import type { StoredObject } from './stored-object.js';
+import type { Tombstones } from './tombstones.js';
 
 export interface MovesParts {
   readonly store: MetadataStore;
   readonly clock: Clock;
   readonly objects: Objects;
   readonly osts: Osts;
+  readonly tombstones: Tombstones;
   readonly leases: Leases;
   readonly serial: Serial;
   /** 0, the default: never. */
@@ -134,7 +136,7 @@ export class Moves {
 
   /** @throws RawstorError NOT_FOUND, BUSY, BAD_DATA: a record that cannot be read may be of what it has */
   async removeOst({ ostId, lost = false }: Params<'mds.removeOst'>): Promise<Result<'mds.removeOst'>> {
-    const { osts, store } = this.parts;
+    const { osts, store, tombstones } = this.parts;
     // First, so that nothing more is placed there. What was placed before is on record by then: the store takes one after another.
     await osts.mark(ostId, { draining: true });
     const [first] = (await this.objectsOn({ ostId, after: '', limit: 1 }, true)).objects;
@@ -152,11 +154,13 @@ export class Moves {
     }
     if (lost) await forgetAbsent(store, ostId);
     await osts.mark(ostId, { removed: true });
+    // It confirms nothing any more.
     const copies = this.leftCopies.pending(ostId, Number.POSITIVE_INFINITY);
     await this.leftCopies.confirm(
       ostId,
       copies.map(({ id }) => id),
     );
+    await tombstones.confirm(ostId, tombstones.pending(ostId, Number.POSITIVE_INFINITY));
     return {};
   }
 

@@ -11,6 +11,7 @@ import { MemoryStore } from '../../../src/mds/index.js';
 import { mapWith } from '../../../src/mds/replace.js';
 import { LmdbStore } from '../../../src/mds/store-lmdb.js';
 import type { CreateSpec, Member, ObjectInfo, WantedMove } from '../../../src/protocol/index.js';
+import { decodeBody } from '../../../src/protocol/index.js';
 import { createSpec, failure, ostInfo, Rig, testId } from './support.js';
 
 let rig: Rig;
@@ -120,6 +121,14 @@ describe('a move', () => {
     expect((await info()).members.map((m) => m.state)).toEqual(['stale', 'in-sync']);
   });
 
+  test('leaves nothing of its progress when the object is removed', async () => {
+    const progress = { ostId: poolOf(object)[1]!, regionsDone: 1, regionsTotal: 2, copiedBytes: 0 };
+    await rig.mds.renew({ id: object.id, sessionEpoch: session, recovery: [progress] }, rig);
+    expect(rig.mds.moves.progress(object.id)).toEqual([progress]);
+    await rig.mds.remove({ ref: 'vol', force: true });
+    expect(rig.mds.moves.progress(object.id)).toEqual([]);
+  });
+
   test('a removal of the object goes to where it was to come, too', async () => {
     const wanted = await move(poolOf(object)[0]!);
     await rig.mds.remove({ ref: 'vol', force: true });
@@ -187,6 +196,16 @@ describe('an OST', () => {
     await failure('UNSATISFIABLE', rig.mds.createObject(createSpec({ name: 'd', near: 'host1' })));
     await rig.mds.moves.setOst({ ostId: testId(1), draining: false });
     expect((await rig.mds.createObject(createSpec({ name: 'd', replicas: 3 }))).replicas).toBe(3);
+  });
+
+  test('that is removed is waited for by no removal of a volume', async () => {
+    const [gone, stays] = poolOf(object);
+    await rig.mds.remove({ ref: 'vol', force: true });
+    expect((await rig.mds.registerOst(ostInfo(numberOf(gone!)), rig)).deletedObjects).toEqual([object.id]);
+    await rig.mds.moves.removeOst({ ostId: gone! });
+    await rig.mds.confirmDeleted({ ostId: stays!, objects: [object.id] });
+    const entry = await rig.store.get(`tomb/${object.id}`);
+    expect(decodeBody(entry!.value)).toMatchObject({ ostIds: [] });
   });
 
   test('is removed when nothing is on it, and then is not let in again', async () => {
