@@ -103,7 +103,7 @@ export class ControlLink {
   }
 
   private async connected(): Promise<Connection> {
-    if (this.closed) throw new RawstorError('UNAVAILABLE', `the link to the ${this.role} is closed`);
+    if (this.closed) throw this.isClosed();
     if (this.connection !== null && !this.connection.closed) return this.connection;
     this.connecting ??= patiently(this.clock, this.patience, () => this.connect()).finally(() => {
       this.connecting = null;
@@ -122,6 +122,11 @@ export class ControlLink {
           handler: this.handler(),
           timeoutMs: tryTimeoutMs(this.clock, this.patience, CONNECT_TIMEOUT_MS),
         });
+        // Closed meanwhile: nobody would close this one.
+        if (this.closed) {
+          connection.destroy();
+          throw this.isClosed();
+        }
         if (connection.remote?.role !== this.role) {
           connection.destroy();
           throw new RawstorError('PROTOCOL', `a ${connection.remote?.role} answers here, not a ${this.role}`);
@@ -131,7 +136,7 @@ export class ControlLink {
         return connection;
       } catch (error) {
         const failure = asRawstorError(error, address);
-        if (failure.code === 'VERSION' || failure.code === 'DENIED') throw failure;
+        if (this.closed || failure.code === 'VERSION' || failure.code === 'DENIED') throw failure;
         failures.push(failure);
         said.push(`${address}: ${failure.message}`);
       }
@@ -141,6 +146,10 @@ export class ControlLink {
       cause: mostHopeful(failures),
       hint: `start it with 'rawstor serve ${this.role}' (or 'rawstor up'), or check --location`,
     });
+  }
+
+  private isClosed(): RawstorError {
+    return new RawstorError('UNAVAILABLE', `the link to the ${this.role} is closed`);
   }
 
   private tell(connected: boolean): void {
