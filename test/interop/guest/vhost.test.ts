@@ -167,6 +167,32 @@ it(
   6 * MINUTES,
 );
 
+it(
+  'what a guest discards, overwrites with zeroes or trims reads as zeros, and takes no space that it need not',
+  async () => {
+    up = await UpCluster.start(['--volume', 'vm1:64M:2', '--volume', 'vm2:64M:2']);
+    const vhostUser = [await serve('vm2'), join(up.cwd, 'vm2.vhost')];
+    const set = { OTHER: '/dev/vdb' };
+    const { output } = await runGuest({ scenario: 'zeroes-phase', vhostUser, set, timeoutMs: GUEST_MS });
+    expect(output).toMatch(/guest: before 3[2-9] MiB/);
+    // Of each replica.
+    const takenBytes = async (volume: string) => {
+      const { stdout } = await up!.volume('du', volume, '--output', 'json');
+      const { osts } = JSON.parse(stdout)[0] as { osts: { allocatedBytes: number }[] };
+      return osts.map(({ allocatedBytes }) => allocatedBytes);
+    };
+    const [first, second] = [await takenBytes('vm1'), await takenBytes('vm2')];
+    console.log(`taken of 32 MiB: ${first.join(' ')}; by the file system: ${second.join(' ')}`);
+    expect([first.length, second.length]).toEqual([2, 2]);
+    for (const bytes of first) {
+      expect(bytes).toBeGreaterThanOrEqual(8 * MiB);
+      expect(bytes).toBeLessThan(17 * MiB);
+    }
+    for (const bytes of second) expect(bytes).toBeLessThan(16 * MiB);
+  },
+  6 * MINUTES,
+);
+
 it('tells how to start a guest, and serves the volume meanwhile', async () => {
   up = await UpCluster.start(['--volume', 'vm1:64M:1']);
   const capabilities = await run('vhost/main', ['--print-capabilities'], { cwd: up.cwd });
