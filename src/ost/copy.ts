@@ -3,7 +3,10 @@ import { LIMITS } from '../common/limits.js';
 import type { PoolBuffer } from '../io/pool.js';
 import {
   ChunkOp,
+  differingVersions,
   errorOfStatus,
+  lastingBelow,
+  legaciesOf,
   type ObjectRecord,
   Opcode,
   OpScope,
@@ -16,7 +19,7 @@ import { takeBuffer } from './checksums/quiet-access.js';
 import { CopySources, ofSource, SOURCE_TIMEOUT_MS, SourceFailure } from './copy-sources.js';
 import { CopyTurns } from './copy-turns.js';
 import type { OstCore } from './core.js';
-import { lastingBelow, lastingVersions, legaciesOf, sharesParent } from './layers/index.js';
+import { sharesParent } from './layers/index.js';
 import type { Session } from './session.js';
 import type { OstTuning } from './tuning.js';
 import { regionVersions } from './version-calls.js';
@@ -105,16 +108,8 @@ export class CopyEngine {
     const theirs = await ofSource(
       peer.call('ost.regionVersions', { handle, chunk, region }, SOURCE_TIMEOUT_MS),
     );
-    const newer = new Set<number>();
-    for (const epochs of [theirs.epochs, regionVersions(this.core, session, chunk, region)]) {
-      for (let i = 0; i < epochs.length; i += 2) if (epochs[i + 1]! >= since) newer.add(epochs[i]!);
-    }
-    const { record } = session.object;
-    return lastingVersions(record).filter((version) => {
-      // A clone's oldest version has, besides its own, what shows of the parent.
-      const ofParent = since === 0 && record.parent !== null && lastingBelow(record, version) === 0;
-      return ofParent || newer.has(version) || legaciesOf(record, version).some((one) => newer.has(one));
-    });
+    const ours = regionVersions(this.core, session, chunk, region);
+    return differingVersions(session.object.record, [theirs.epochs, ours], since);
   }
 
   private async copyFrom(peer: OstPeer, handle: number, session: Session, asked: Params<'ost.copy'>) {
@@ -124,7 +119,7 @@ export class CopyEngine {
     const regionBytes = LIMITS.regionSizeBytes;
     for (let at = asked.offset; at < end; at = (Math.floor(at / regionBytes) + 1) * regionBytes) {
       const length = Math.min(PROBE_BYTES, end - at);
-      tag = Math.max(tag, await this.transfer(peer, handle, session, asked, at, length, null));
+      tag = Math.max(tag, await this.epochAt(peer, handle, session, asked, at, length));
     }
     let at = asked.offset;
     let copiedBytes = 0;
@@ -167,6 +162,29 @@ export class CopyEngine {
       }
     }
     return { copiedBytes, zeroedBytes };
+  }
+
+  /** The source's region epoch. */
+  private async epochAt(
+    peer: OstPeer,
+    handle: number,
+    session: Session,
+    asked: Params<'ost.copy'>,
+    offset: number,
+    length: number,
+  ): Promise<number> {
+    try {
+      return await this.transfer(peer, handle, session, asked, offset, length, null);
+    } catch (error) {
+      if (!(error instanceof SourceFailure) || error.failure.code !== 'CHECKSUM') throw error;
+      // What is damaged may show there of a version below, and that is no matter of this one.
+      const { chunk, chunkVersion } = asked;
+      const region = Math.floor(offset / LIMITS.regionSizeBytes);
+      const told = peer.call('ost.regionVersions', { handle, chunk, region }, SOURCE_TIMEOUT_MS);
+      const { epochs } = await ofSource(told);
+      for (let i = 0; i < epochs.length; i += 2) if (epochs[i] === chunkVersion) return epochs[i + 1]!;
+      return 0;
+    }
   }
 
   /** Makes what lies below show, from the oldest of what may still be merged into the version on; false when the versions are others by now. */

@@ -12,6 +12,7 @@ export * from './frame.js';
 export * from './hello.js';
 export * from './info-size.js';
 export * from './integrity-messages.js';
+export * from './lineage.js';
 export * from './messages.js';
 export * from './mgs-messages.js';
 export * from './mgs-reporter.js';

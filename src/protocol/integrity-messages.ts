@@ -54,8 +54,8 @@ export const INTEGRITY_METHODS = {
     }),
   },
   /**
-   * Of a block of 4 KiB that no replica can give: from the answer on it is not read here, on record, until it is
-   * written as a whole. Unless what is stored here has the checksum `sum`: then it is what was written, and stays.
+   * Of a block of 4 KiB of one version, frozen ones too, that no replica can give: from the answer on it is not read
+   * here, on record, until it is written as a whole. Unless what is stored here has the checksum `sum`: then it is what was written, and stays.
    */
   'ost.setDamaged': {
     params: z.object({

@@ -114,11 +114,11 @@ export class Reconcile {
           (member) => mayServe(member, inSync) && !failed.includes(member) && !damaged.includes(member),
         );
         const losses = lossesOf(inSync);
+        // A snapshot or a repair may have been under way in a version below.
+        const since = state.object.lastSeal + 1;
         const ready = inSync.every((member) => member.readable);
         if (source !== undefined && ready) {
           const others = inSync.filter((member) => member !== source);
-          // A repair may have been under way in a version below.
-          const since = state.object.lastSeal + 1;
           const copied = await Promise.all(
             others.map((target) => orderCopy(state, source, target, chunk, offset, length, { since })),
           );
@@ -134,7 +134,7 @@ export class Reconcile {
           // Which of the versions of a block it gets is free, so each is taken from whoever can be read.
           const sources = damaged.filter((member) => inSync.includes(member));
           if (ready && sources.length > 0 && failed.length === 0) {
-            const outcome = await copyAround(state, sources, inSync, chunk, offset, length);
+            const outcome = await copyAround(state, sources, inSync, chunk, offset, length, since);
             const whole = outcome === 'copied' && sources.every((one) => one.inSync && one.attached);
             if (whole && lossesOf(inSync) === losses) {
               return state.unreconciled.delete(chunk, region);

@@ -193,9 +193,8 @@ export class Resync {
         // What one that is away may have is not given up.
         const away = placement.find((one) => one !== member && one.inSync && !damaged.includes(one));
         if (away !== undefined) throw new RawstorError('BUSY', 'a source is away', { where: away.ostId });
-        const outcome = await copyAround(state, damaged, [member], chunk, offset, length, {
-          since: member.staleSince,
-        });
+        const { staleSince } = member;
+        const outcome = await copyAround(state, damaged, [member], chunk, offset, length, staleSince);
         if (outcome === 'copied') return;
         if (outcome === 'source') failed.push(...damaged);
       } else if (failed.length > 0) {

@@ -4,14 +4,14 @@ import { errorOfStatus, Opcode, type Params, type Result } from '../../protocol/
 import type { ChunkFile } from '../chunk-file.js';
 import type { OstCore } from '../core.js';
 import { withChunk } from '../held-chunk.js';
-import { isLayered, isWritten } from '../layers/index.js';
+import { hasVersion } from '../layers/index.js';
 import type { Session } from '../session.js';
 import { readInto, takeBuffer } from './quiet-access.js';
 import { SUM_BLOCK_BYTES } from './sum-record.js';
 
 /**
- * Keeps a block that no replica could give as one that is known to be bad. Nothing is written: whatever lies there is not
- * given out from now on. As with a change its region gets the writer's tag first, and loses its checksums.
+ * Keeps a block that no replica could give as one that is known to be bad, in a frozen version too: as a copy would bring it. As with
+ * a change its region gets the writer's tag first, and loses its checksums.
  * @throws RawstorError INVALID, READ_ONLY, LIMIT, IO
  */
 export async function setDamaged(
@@ -22,13 +22,10 @@ export async function setDamaged(
   if (session.readOnly) throw new RawstorError('READ_ONLY', 'a reading session cannot do that');
   const { chunk, chunkVersion, offset, tag, sum } = asked;
   const { record } = session.object;
-  const { chunkSizeBytes, sizeBytes, id } = record;
-  const length = Math.min(
-    SUM_BLOCK_BYTES,
-    chunkSizeBytes - offset,
-    sizeBytes - chunk * chunkSizeBytes - offset,
-  );
-  if (length <= 0 || offset % SUM_BLOCK_BYTES !== 0 || !isWritten(record, chunkVersion) || tag < 1) {
+  const { chunkSizeBytes, id } = record;
+  // Replicas are made alike behind the end of a version too.
+  const length = Math.min(SUM_BLOCK_BYTES, chunkSizeBytes - offset);
+  if (length <= 0 || offset % SUM_BLOCK_BYTES !== 0 || !hasVersion(record, chunkVersion) || tag < 1) {
     throw new RawstorError('INVALID', 'there is no such block in the object', { where: id });
   }
   const block = offset / SUM_BLOCK_BYTES;
@@ -36,15 +33,15 @@ export async function setDamaged(
     if (core.damage.isBad(file, block)) return { damaged: true };
     if (sum !== null && (await sumOf(core, file, offset)) === sum) return { damaged: false };
     await core.intents.raise(file, offset, length, tag);
-    if (isLayered(file)) await hideBelow(core, session, file, offset, tag);
+    await ownBlock(core, session, file, offset, tag);
     core.checksums?.distrust(file, block);
     await core.damage.keep(file, block, sum);
     return { damaged: true };
   });
 }
 
-/** The version has the block itself from now on: what lies below is not what it was, whoever lies over it. */
-async function hideBelow(
+/** The version has the block itself from now on: neither what lies below nor a hole is what it was, whoever lies over it. */
+async function ownBlock(
   core: OstCore,
   session: Session,
   file: ChunkFile,

@@ -1,9 +1,9 @@
 import type { Timer } from '../../common/clock.js';
 import { asRawstorError } from '../../common/errors.js';
+import { heirOf, namelessVersions } from '../../protocol/index.js';
 import type { ChunkFile } from '../chunk-file.js';
 import type { OstCore } from '../core.js';
 import type { OstObject } from '../object.js';
-import { heirOf, namelessVersions } from './lineage.js';
 import { neededBy, neededError } from './needed.js';
 import { VersionMerge } from './version-merge.js';
 

@@ -12,6 +12,7 @@ let rig: ClientRig;
 afterEach(() => rig.end());
 
 const BAD = 4 * BLOCK + 600;
+const DAMAGED = { code: 'CHECKSUM' };
 const BLOCKS = [0, 1, 2, 3, 5, 6, 7];
 
 async function begin(osts: number, replicas: number) {
@@ -74,6 +75,39 @@ test('a move takes everything else along, and the block stays known as bad until
   expect(await damaged(await replicaOn(second))).toBe(0);
   await expectOthers(again);
   await again.close();
+}, 60_000);
+
+test('what is damaged in a snapshot is given up there alone: versions that have the block themselves go along whole', async () => {
+  const { volume, copies } = await begin(3, 1);
+  const over = async (name: string, byte: number) => {
+    await volume.change({ kind: 'snapshot', name });
+    await write(volume, 4 * BLOCK, byte);
+    await flush(volume);
+  };
+  await over('monday', 0x55);
+  await over('tuesday', 0x66);
+  // One block that later versions have otherwise, and one that shows in all of them.
+  flip(copies[0]!.file, BAD);
+  flip(copies[0]!.file, 2 * BLOCK);
+  const expectKept = async () => {
+    const bytes = { monday: null, tuesday: 0x55, head: 0x66 };
+    for (const [name, byte] of Object.entries(bytes)) {
+      const reader = name === 'head' ? volume : await rig.cluster.openSnapshot('v', name);
+      if (byte === null) expect(await submit(reader, BlockOp.READ, 4 * BLOCK, BLOCK)).toMatchObject(DAMAGED);
+      else await expectBytes(reader, 4 * BLOCK, byte);
+      expect(await submit(reader, BlockOp.READ, 2 * BLOCK, BLOCK)).toMatchObject(DAMAGED);
+      for (const block of [0, 1, 3, 5, 6, 7]) await expectBytes(reader, block * BLOCK, 0x10 + block);
+      if (reader !== volume) await reader.close();
+    }
+  };
+  await expectKept();
+  const first = await moveAway(volume, copies[0]!.ostId);
+  await expectKept();
+  // From one that has only been told of it.
+  const second = await moveAway(volume, first);
+  await expectKept();
+  expect(await damaged(await replicaOn(second))).toBe(2);
+  await volume.close();
 }, 60_000);
 
 test('damage on a replica that came by a move is repaired at once, while the volume is open', async () => {
