@@ -55,9 +55,26 @@ export const ENCRYPT_OPTION: OptionSpec = {
   default: false,
 };
 
-/** Of a new volume. @throws RawstorError USAGE, INVALID, of the file */
-export async function encryptionFor(options: EncryptOptions): Promise<Pick<CreateSpec, 'encryption'>> {
-  if (!options.encrypt) return {};
+/**
+ * Of a new volume.
+ * @param opensSource whether a key may be for what the volume is made of
+ * @throws RawstorError USAGE, INVALID, of the file
+ */
+export async function encryptionFor(
+  options: EncryptOptions,
+  opensSource: boolean,
+): Promise<Pick<CreateSpec, 'encryption'>> {
+  if (!options.encrypt) {
+    // Who gives a key believes that the volume will be encrypted.
+    if (opensSource || placesOf(options).length === 0) return {};
+    throw new RawstorError(
+      'USAGE',
+      'a key is given, and nothing that it could open: the volume would not be encrypted',
+      {
+        hint: 'add --encrypt, or leave the key out',
+      },
+    );
+  }
   // Others are for what it is made of.
   const own = placesOf(options).filter(({ volume }) => volume === null);
   const secret = await readSecret(onlyPlace(own, '--encrypt'));

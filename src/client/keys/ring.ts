@@ -85,5 +85,5 @@ export async function readSecret({ kind, path }: Pick<KeyPlace, 'kind' | 'path'>
   const end = bytes.at(-1) === 10 ? (bytes.at(-2) === 13 ? 2 : 1) : 0;
   const words = bytes.subarray(0, bytes.length - end);
   if (words.length > 0) return { kind, bytes: words, from: path };
-  throw invalid('the passphrase is empty', 'its first line is the passphrase');
+  throw invalid('the passphrase is empty', 'the passphrase is the whole file, without its last line feed');
 }

@@ -74,6 +74,26 @@ it('what a guest writes is found on no OST; what it never wrote, or discarded, r
   for (const name of ['all', 'other']) expect(await found(readFileSync(key(name), 'utf8'))).toBe('');
 });
 
+it('a key that nothing is to be encrypted with, and that opens nothing, is not passed over', async () => {
+  const image = file('image.raw');
+  writeFileSync(image, Buffer.alloc(MiB, 5));
+  for (const args of [
+    ['create', 'unsafe', '--size', '16M', ...opens],
+    ['import', image, 'unsafe', '--passphrase-file', key('words')],
+  ]) {
+    const refused = await volume(...args);
+    expect(refused.code, refused.stderr).toBe(64);
+    expect(refused.stderr).toMatch(/would not be encrypted[\s\S]*--encrypt/);
+    expect((await volume('info', 'unsafe')).code).toBe(66);
+  }
+  ok(await volume('create', 'open', '--size', '16M'));
+  const check = await volume('key', 'check', 'open', ...opens, '--output', 'json');
+  expect(check.code).toBe(64);
+  expect(JSON.parse(check.stdout)).toEqual({ name: 'open', encrypted: false, opens: null });
+  ok(await volume('rm', 'open', '--force'));
+  rmSync(image);
+});
+
 it('without its key, or with another, it is opened by nobody, and that is said', async () => {
   const out = file('out.raw');
   const missing = await volume('export', 'vm1', out);

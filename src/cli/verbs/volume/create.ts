@@ -141,7 +141,7 @@ export const create = defineVerb<Options>({
       });
     }
     const { from, size: sizeBytes } = options;
-    const encryption = await encryptionFor(options);
+    const encryption = await encryptionFor(options, from !== undefined);
     const spec = () => ({ ...createSpec(name!, sizeBytes!, '--size', options), ...encryption });
     const volume =
       from === undefined

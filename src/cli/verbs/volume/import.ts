@@ -142,7 +142,7 @@ async function importNew(
   if (sizeBytes < (source.sizeBytes ?? 0)) throw tooSmall(sizeBytes, source, '--size');
   if (isId(name)) throw new RawstorError('NOT_FOUND', 'there is no volume of this id', { where: name });
   const { resume } = options;
-  const encryption = await encryptionFor(options);
+  const encryption = await encryptionFor(options, false);
   const fits = options.size === undefined && source.kind === 'pipe';
   let filled: Filled | undefined;
   const volume = await makeWhole(context, cluster, {

@@ -1,6 +1,7 @@
 import { type KeyPlace, readSecret, unwrap, wrap } from '../../../client/index.js';
 import { RawstorError } from '../../../common/errors.js';
 import { defineVerb } from '../../command.js';
+import { EXIT } from '../../exit-codes.js';
 import { KEY_OPTIONS, NEW_KEY_OPTIONS, onlyPlace } from '../../keys.js';
 import { volumeInfo } from '../../volumes.js';
 
@@ -64,11 +65,15 @@ const check = defineVerb({
   ],
   async run(context, [ref]) {
     const { name, encryption } = await volumeInfo(await context.cluster(), ref!, context.globals.timeout);
-    if (encryption !== undefined) await context.keys.cipherOf({ name, encryption });
-    const encrypted = encryption !== undefined;
-    context.output.one({ name, encrypted, opens: true }, () => [
-      encrypted ? `it opens ${name}` : `${name} is not encrypted`,
-    ]);
+    if (encryption === undefined) {
+      // Not "it opens": a script that checks its keys takes the volume for an encrypted one.
+      context.output.one({ name, encrypted: false, opens: null }, () => [
+        `${name} is not encrypted: anybody opens it`,
+      ]);
+      return EXIT.USAGE;
+    }
+    await context.keys.cipherOf({ name, encryption });
+    context.output.one({ name, encrypted: true, opens: true }, () => [`it opens ${name}`]);
     return 0;
   },
 });
