@@ -65,6 +65,14 @@ describe('the command tree', () => {
     }
   });
 
+  it.each(ALL)(
+    '%s has no option that node takes for itself, even behind the name of the script',
+    (_name, verb) => {
+      for (const option of [...GLOBAL_OPTIONS, ...(verb.options ?? [])])
+        expect(option.flags).not.toMatch(/^--env-file/);
+    },
+  );
+
   it('has examples that it takes itself', async () => {
     for (const [, verb] of ALL) {
       for (const { command } of verb.examples) {

@@ -6,14 +6,14 @@ import { writeS3Env } from '../../s3-env.js';
 
 interface CreateOptions {
   allow?: Record<string, Right>;
-  envFile?: string;
+  save?: string;
 }
 
 const create = defineVerb<CreateOptions>({
   name: 'create',
   summary: 'make an access key',
   description:
-    'The secret is printed once, or with --env-file goes to a file that only its owner reads. Rights are read, write (and read) and ' +
+    'The secret is printed once, or with --save goes to a file that only its owner reads. Rights are read, write (and read) and ' +
     'admin (and make and remove buckets, and change their settings).',
   arguments: [{ name: 'name', help: 'what it is for' }],
   options: [
@@ -22,24 +22,24 @@ const create = defineVerb<CreateOptions>({
       help: 'such as images=read or *=write; repeatable; *=admin',
       parse: rights,
     },
-    { flags: '--env-file <path>', help: 'write AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY there' },
+    { flags: '--save <path>', help: 'write AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY there' },
   ],
   examples: [
     { command: 'rawstor s3 key create me', what: 'may do all' },
     { command: 'rawstor s3 key create backup --allow backups=write', what: 'one bucket only' },
   ],
-  async run(context, [name], { allow = { '*': 'admin' }, envFile }) {
+  async run(context, [name], { allow = { '*': 'admin' }, save }) {
     if (!/^[\x20-\x7e]{1,64}$/.test(name!)) {
       throw new RawstorError('USAGE', 'a name of a key has 1 to 64 printable characters', { where: name });
     }
     return withS3(context, async ({ keys }) => {
       const row = await keys.create(name!, allow, context.clock.wallMs());
       const { keyId, secret } = row;
-      if (envFile !== undefined) await writeS3Env(envFile, row);
-      const shown = envFile === undefined ? { keyId, secret } : { keyId, envFile };
+      if (save !== undefined) await writeS3Env(save, row);
+      const shown = save === undefined ? { keyId, secret } : { keyId, save };
       context.output.one({ name, ...shown, rights: allow }, () => [
         `access key  ${keyId}`,
-        envFile === undefined ? `secret      ${secret}` : `secret      in ${envFile}`,
+        save === undefined ? `secret      ${secret}` : `secret      in ${save}`,
       ]);
       return 0;
     });
