@@ -8,7 +8,8 @@ export class Buffers {
   take(pool: BufferPool, sizeBytes: number): boolean {
     const buffer = pool.acquire(sizeBytes);
     if (buffer === null) {
-      this.giveBack();
+      for (const taken of this.all) taken.unacquire();
+      this.all.length = 0;
       return false;
     }
     this.all.push(buffer);

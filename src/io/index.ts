@@ -18,6 +18,7 @@ export { removeStaleSocket } from './listen.js';
 export { type DirectoryLock, lockDirectory } from './lock.js';
 export { Mapping, mapAnonymous, mapDescriptor, mapShared, tornPages } from './mapping.js';
 export { heapMemory, type Memory, type Releasable, SliceList } from './memory.js';
+export { MemoryShare, MemoryShares } from './memory-shares.js';
 export { type MessageDevice, openMessageDevice } from './message-device.js';
 export { BufferPool, LARGEST_BUFFER_BYTES, PoolBuffer } from './pool.js';
 export { PoolAccount } from './pool-account.js';

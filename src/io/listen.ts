@@ -57,8 +57,9 @@ export function removeSocketFile(listening: Listening): void {
 
 /** Its socket file stays when we end: whoever made it goes on listening. */
 function adopt(fd: number, where: Address): Listening {
-  const address = loadNative().socketName(fd, false);
-  if (address === '' || address === 'unix:') {
+  const native = loadNative();
+  const address = native.socketName(fd, false);
+  if (address === '' || address === 'unix:' || !native.socketListens(fd)) {
     throw new RawstorError('USAGE', 'this descriptor is no socket that listens', {
       where,
       hint: 'LISTEN_FDS says how many sockets there are from descriptor 3 on: see sd_listen_fds(3)',

@@ -3,6 +3,7 @@ import { RawstorError } from '../common/errors.js';
 import { formatTcp, parseAddress } from './address.js';
 import { errnoOf } from './errno.js';
 import { type FileBase, openDescriptor } from './file-base.js';
+import { KEEPALIVE } from './keepalive.js';
 import { type Listening, openListening, removeSocketFile } from './listen.js';
 import { mapAnonymous } from './mapping.js';
 import { type FileHost, NodeFile } from './node-file.js';
@@ -136,6 +137,8 @@ export class NodeIo implements Io, StreamHost, FileHost {
   }
 
   private addStream(socket: Socket, peer: string): NodeStream {
+    // Node has the interval and the number of probes from the system.
+    socket.setKeepAlive(true, KEEPALIVE.idleS * 1000);
     const stream = new NodeStream(this, socket, peer);
     this.streams.add(stream);
     return stream;

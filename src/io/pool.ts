@@ -37,6 +37,16 @@ export class PoolBuffer implements Releasable {
     assert(this.refs > 0, 'pool buffer released once too often');
     if (--this.refs === 0) this.pool.recycle(this, this.slab);
   }
+
+  /**
+   * Back as if it had never been acquired: nobody who waits is told. For who needs several and does not get all: each that waits so
+   * would else have all others try again, and they it.
+   */
+  unacquire(): void {
+    assert(this.refs === 1, 'pool buffer that is shared cannot be taken back');
+    this.refs = 0;
+    this.pool.putBack(this, this.slab);
+  }
 }
 
 /** A mebibyte cut into buffers of one class. Goes back to the common stock when all of them are free. */
@@ -103,6 +113,15 @@ export class BufferPool {
   }
 
   recycle(buffer: PoolBuffer, slab: Slab): void {
+    this.putBack(buffer, slab);
+    if (this.waiters.length > 0) {
+      const waiting = this.waiters;
+      this.waiters = [];
+      for (const callback of waiting) callback();
+    }
+  }
+
+  putBack(buffer: PoolBuffer, slab: Slab): void {
     this.usedBytes -= buffer.sizeBytes;
     const slabs = this.partial[slab.classIndex]!;
     if (slab.free.push(buffer) === 1) slabs.push(slab);
@@ -110,11 +129,6 @@ export class BufferPool {
     if (slab.free.length === slab.total && slabs.length > 1) {
       slabs.splice(slabs.indexOf(slab), 1);
       this.stock.push(slab.offset);
-    }
-    if (this.waiters.length > 0) {
-      const waiting = this.waiters;
-      this.waiters = [];
-      for (const callback of waiting) callback();
     }
   }
 

@@ -88,7 +88,9 @@ export class Ring {
   /** @throws RawstorError UNAVAILABLE where io_uring is refused, naming the reason */
   constructor(work: RoundWork, options: RingOptions = {}) {
     const entries = options.entries ?? 4096;
-    const cqEntries = options.cqEntries ?? 2 * entries;
+    // Each operation that is under way has a slot, and each connection two at most: one receives, one sends to whoever takes
+    // nothing. All connections of two servers have to find theirs, and files some beside them (LIMITS.connectionsPerServer).
+    const cqEntries = options.cqEntries ?? 8 * entries;
     this.work = work;
     const ring = this.native.ringCreate(entries, cqEntries);
     if (typeof ring === 'number') {
@@ -135,6 +137,11 @@ export class Ring {
     if (typeof watch === 'number') throw errnoError(watch, 'uv_poll_init', 'eventfd');
     this.watch = watch;
     this.setKeepsAlive(false);
+  }
+
+  /** Operations that the kernel may have at a time; others stand in line. */
+  get slots(): number {
+    return this.users.length;
   }
 
   /** Operations that have not completed. */

@@ -1,7 +1,7 @@
 import { RawstorError } from '../common/errors.js';
 import { loadNative } from '../native/index.js';
-import { parseAddress } from './address.js';
 import { type FileBase, openDescriptor } from './file-base.js';
+import { KEEPALIVE } from './keepalive.js';
 import { openListening } from './listen.js';
 import { mapAnonymous } from './mapping.js';
 import { BufferPool } from './pool.js';
@@ -124,7 +124,8 @@ export class UringIo implements Io, RoundWork, StreamHost {
 
   private addStream(fd: number, address: Address, peer?: Address): UringStream {
     const native = loadNative();
-    if (parseAddress(address).kind === 'tcp') native.socketNoDelay(fd);
+    // Of a socket that was handed to this process the address may be no path: systemd's `@name`.
+    if (address.startsWith('tcp:')) native.socketTcp(fd, KEEPALIVE.idleS, KEEPALIVE.everyS, KEEPALIVE.probes);
     const name = peer ?? (native.socketName(fd, true).replace(/^unix:$/, '') || `${address}#${fd}`);
     const stream = new UringStream(this, this.ring, fd, name);
     this.streams.add(stream);

@@ -14,6 +14,6 @@ NAPI_MODULE_INIT() {
   rawstor::RegisterWatch(env, exports);
   rawstor::RegisterXts(env, exports);
   // Compared by the loader (src/native/index.ts): raised with every change of what is offered.
-  rawstor::Set(env, exports, "abi", static_cast<int64_t>(9));
+  rawstor::Set(env, exports, "abi", static_cast<int64_t>(10));
   return exports;
 }

@@ -2,7 +2,7 @@ import { createRequire } from 'node:module';
 import { RawstorError } from '../common/errors.js';
 
 /** Raised with every change of what the addon offers; addon.cc has the same. */
-const ABI = 9;
+const ABI = 10;
 
 /**
  * The addon. System calls answer their result, or a negative errno. Addresses, sizes and offsets are numbers,
@@ -128,7 +128,10 @@ export interface Native {
   socketPair(): [number, number] | number;
   socketName(fd: number, peer: boolean): string;
   socketShutdown(fd: number, how: number): number;
-  socketNoDelay(fd: number): number;
+  /** No delay, and keepalive. */
+  socketTcp(fd: number, idleSeconds: number, intervalSeconds: number, probes: number): number;
+  /** A stream socket that listens. */
+  socketListens(fd: number): boolean;
   socketBuffers(fd: number, sendBytes: number, receiveBytes: number): number;
   /** What the other side's buffer takes at once; the descriptors go with the first byte. */
   sendDescriptors(fd: number, bytes: Uint8Array, offset: number, length: number, fds: number[]): number;

@@ -82,7 +82,7 @@ napi_value FileHandle(napi_env env, napi_callback_info info) {
   file_handle* handle = reinterpret_cast<file_handle*>(room);
   handle->handle_bytes = MAX_HANDLE_SZ;
   int mount_id;
-  if (name_to_handle_at(AT_FDCWD, Text(env, args[0]).c_str(), handle, &mount_id, 0) < 0) return Number(env, -errno);
+  if (name_to_handle_at(AT_FDCWD, Text(env, args[0]).c_str(), handle, &mount_id, AT_SYMLINK_FOLLOW) < 0) return Number(env, -errno);
   static constexpr char kDigits[] = "0123456789abcdef";
   std::string text = std::to_string(handle->handle_type) + ":";
   for (unsigned i = 0; i < handle->handle_bytes; i++) {

@@ -182,11 +182,30 @@ napi_value SocketShutdown(napi_env env, napi_callback_info info) {
   return Outcome(env, shutdown(Int(env, args[0]), Int(env, args[1])));
 }
 
-// socketNoDelay(fd) -> 0 | -errno
-napi_value SocketNoDelay(napi_env env, napi_callback_info info) {
+// socketTcp(fd, idleSeconds, intervalSeconds, probes) -> 0 | -errno: no delay, and keepalive, for a peer whose host is gone
+// says nothing any more.
+napi_value SocketTcp(napi_env env, napi_callback_info info) {
+  Args<4> args(env, info);
+  int fd = Int(env, args[0]), one = 1;
+  int idle = Int(env, args[1]), interval = Int(env, args[2]), probes = Int(env, args[3]);
+  int result = setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+  if (result == 0) result = setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof(idle));
+  if (result == 0) result = setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof(interval));
+  if (result == 0) result = setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof(probes));
+  if (result == 0) result = setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one));
+  return Outcome(env, result);
+}
+
+// socketListens(fd) -> whether it is a stream socket that listens
+napi_value SocketListens(napi_env env, napi_callback_info info) {
   Args<1> args(env, info);
-  int one = 1;
-  return Outcome(env, setsockopt(Int(env, args[0]), IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)));
+  int listens = 0, type = 0;
+  socklen_t size = sizeof(int);
+  bool is = getsockopt(Int(env, args[0]), SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) == 0 && listens != 0 &&
+            getsockopt(Int(env, args[0]), SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type == SOCK_STREAM;
+  napi_value out;
+  napi_get_boolean(env, is, &out);
+  return out;
 }
 
 // socketBuffers(fd, sendBytes, receiveBytes) -> 0 | -errno
@@ -305,7 +324,8 @@ void RegisterSockets(napi_env env, napi_value exports) {
   Function(env, exports, "socketPair", SocketPair);
   Function(env, exports, "socketName", SocketName);
   Function(env, exports, "socketShutdown", SocketShutdown);
-  Function(env, exports, "socketNoDelay", SocketNoDelay);
+  Function(env, exports, "socketTcp", SocketTcp);
+  Function(env, exports, "socketListens", SocketListens);
   Function(env, exports, "socketBuffers", SocketBuffers);
   Function(env, exports, "sendDescriptors", SendDescriptors);
   Function(env, exports, "receiveDescriptors", ReceiveDescriptors);

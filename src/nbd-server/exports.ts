@@ -20,6 +20,9 @@ export interface ExportSource {
   description?(name: string): string | undefined;
 }
 
+/** Of so many exports counters are kept, of those that are open in any case: snapshots come and go by name. */
+const STATS_KEPT = 1024;
+
 export interface ExportsOptions {
   /** How long an export stays open after its last connection: clients look at it first, then come back. */
   lingerMs: number;
@@ -103,6 +106,11 @@ export class Exports {
       device.rest?.(false);
       // Of what may fail nothing is needed: the size stays what it was.
       await device.refresh?.().catch(() => {});
+      // A size that is found to be another one ends it, so that those who are connected see it.
+      if (entry.ending !== null) {
+        this.leave(entry);
+        continue;
+      }
       return new Lease(device, this.factsOf(name, device), this.stats(name), () => this.leave(entry));
     }
   }
@@ -143,7 +151,7 @@ export class Exports {
     await Promise.all([...this.entries.keys()].map((name) => this.end(name)));
   }
 
-  /** Counters of every export that was ever open here. */
+  /** Counters of every export that is open here, and of those that were lately. */
   allStats(): Record<string, ExportStats> {
     return Object.fromEntries(this.statsOf);
   }
@@ -205,8 +213,17 @@ export class Exports {
     if (stats === undefined) {
       stats = new ExportStats();
       this.statsOf.set(name, stats);
+      if (this.statsOf.size > STATS_KEPT) this.forgetOldest();
     }
     return stats;
+  }
+
+  private forgetOldest(): void {
+    for (const name of this.statsOf.keys()) {
+      if (this.entries.has(name)) continue;
+      this.statsOf.delete(name);
+      return;
+    }
   }
 
   private factsOf(name: string, device: BlockDevice): ExportFacts {

@@ -2,13 +2,19 @@ import {
   HandshakeFlag,
   MAGIC_HIGH,
   MAGIC_LOW,
+  NBD_LIMITS,
   OPTION_MAGIC_HIGH,
   OPTION_MAGIC_LOW,
   OPTION_REPLY_MAGIC_HIGH,
   OPTION_REPLY_MAGIC_LOW,
+  OptionReply,
   TransmissionFlag,
 } from './constants.js';
 import type { ContextFacts } from './contexts.js';
+import type { ExportName } from './handshake.js';
+import { cutText } from './transmission.js';
+
+const REPLY_BYTES = 20;
 
 /** What the handshake tells of an export. */
 export interface ExportFacts extends ContextFacts {
@@ -45,14 +51,36 @@ export function decodeOptionHeader(
 
 /** Option reply: u64 magic, u32 option, u32 reply type, u32 length, data. */
 export function optionReply(option: number, type: number, data: Buffer = Buffer.alloc(0)): Buffer {
-  const bytes = Buffer.alloc(20 + data.length);
-  bytes.writeUInt32BE(OPTION_REPLY_MAGIC_HIGH, 0);
-  bytes.writeUInt32BE(OPTION_REPLY_MAGIC_LOW, 4);
-  bytes.writeUInt32BE(option, 8);
-  bytes.writeUInt32BE(type, 12);
-  bytes.writeUInt32BE(data.length, 16);
-  data.copy(bytes, 20);
+  const bytes = Buffer.alloc(REPLY_BYTES + data.length);
+  data.copy(bytes, replyHeader(bytes, 0, option, type, data.length));
   return bytes;
+}
+
+/** One SERVER reply a name (u32 length, name, text), and ACK: thousands of them, so in one piece. */
+export function listReplies(option: number, exports: readonly ExportName[]): Buffer {
+  const texts = exports.map(({ description }) => cutText(description ?? '', NBD_LIMITS.messageBytes));
+  const names = exports.map(({ name }) => Buffer.byteLength(name));
+  let sizeBytes = REPLY_BYTES;
+  for (const [i, text] of texts.entries()) sizeBytes += REPLY_BYTES + 4 + names[i]! + text.length;
+  const bytes = Buffer.allocUnsafe(sizeBytes);
+  let at = 0;
+  for (const [i, text] of texts.entries()) {
+    const nameBytes = names[i]!;
+    at = replyHeader(bytes, at, option, OptionReply.SERVER, 4 + nameBytes + text.length);
+    at = bytes.writeUInt32BE(nameBytes, at);
+    at += bytes.write(exports[i]!.name, at);
+    at += text.copy(bytes, at);
+  }
+  replyHeader(bytes, at, option, OptionReply.ACK, 0);
+  return bytes;
+}
+
+function replyHeader(bytes: Buffer, at: number, option: number, type: number, lengthBytes: number): number {
+  bytes.writeUInt32BE(OPTION_REPLY_MAGIC_HIGH, at);
+  bytes.writeUInt32BE(OPTION_REPLY_MAGIC_LOW, at + 4);
+  bytes.writeUInt32BE(option, at + 8);
+  bytes.writeUInt32BE(type, at + 12);
+  return bytes.writeUInt32BE(lengthBytes, at + 16);
 }
 
 export function transmissionFlags(facts: ExportFacts, structured: boolean): number {

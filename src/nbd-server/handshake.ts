@@ -1,7 +1,7 @@
 import type { RawstorError } from '../common/errors.js';
 import { HandshakeFlag, Info, NBD_LIMITS, Option, OptionReply } from './constants.js';
 import { chosenContexts, contextsOf, type MetaContext, tooManyContexts } from './contexts.js';
-import { type ExportFacts, optionReply, transmissionFlags } from './handshake-codec.js';
+import { type ExportFacts, listReplies, optionReply, transmissionFlags } from './handshake-codec.js';
 import { type InfoQuery, type MetaQuery, parseInfoQuery, parseMetaQuery, parseName } from './option-data.js';
 import { cutText } from './transmission.js';
 
@@ -99,16 +99,7 @@ export class Handshake {
 
   listed(exports: readonly ExportName[]): HandshakeStep {
     this.pending = null;
-    const replies: Buffer[] = [];
-    for (const { name, description } of exports) {
-      const nameBytes = Buffer.from(name);
-      const length = Buffer.alloc(4);
-      length.writeUInt32BE(nameBytes.length);
-      const data = Buffer.concat([length, nameBytes, cutText(description ?? '', NBD_LIMITS.messageBytes)]);
-      replies.push(optionReply(this.option, OptionReply.SERVER, data));
-    }
-    replies.push(optionReply(this.option, OptionReply.ACK));
-    return this.send(Buffer.concat(replies));
+    return this.send(listReplies(this.option, exports));
   }
 
   described(facts: ExportFacts): HandshakeStep {

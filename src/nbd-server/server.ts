@@ -4,6 +4,7 @@ import { type Logger, silentLogger } from '../common/log.js';
 import { PoolShares } from '../io/index.js';
 import type { Address, Io, Listener, Stream } from '../io/types.js';
 import { type ExportSource, Exports } from './exports.js';
+import { ListTurns } from './list-turns.js';
 import { DEFAULT_PHASE_LIMITS, type PhaseLimits } from './phase-context.js';
 import { Session } from './session.js';
 import type { ExportStats } from './stats.js';
@@ -51,6 +52,7 @@ export class NbdServer {
   private readonly exports: Exports;
   private readonly limits: PhaseLimits;
   private readonly shares: PoolShares;
+  private readonly lists = new ListTurns();
   private readonly handshakeTimeoutMs: number;
   private readonly drainTimeoutMs: number;
   private readonly connectionsMax: number;
@@ -98,6 +100,7 @@ export class NbdServer {
     const session = new Session(stream, {
       io: this.io,
       exports: this.exports,
+      lists: this.lists,
       shares: this.shares,
       clock: this.clock,
       log: this.log,

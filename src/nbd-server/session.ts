@@ -7,14 +7,16 @@ import type { PoolBuffer } from '../io/pool.js';
 import type { FrameHandler, Io, Stream } from '../io/types.js';
 import { CLIENT_FLAGS_BYTES, NBD_LIMITS, OPTION_HEADER_BYTES } from './constants.js';
 import type { Exports, Lease } from './exports.js';
-import { Handshake, type HandshakeStep } from './handshake.js';
+import { type ExportName, Handshake, type HandshakeStep } from './handshake.js';
 import { decodeOptionHeader, helloBytes } from './handshake-codec.js';
+import type { ListTurns } from './list-turns.js';
 import { TransmissionPhase } from './phase.js';
 import { headerMemoryBytes, type PhaseLimits } from './phase-context.js';
 
 export interface SessionContext {
   readonly io: Io;
   readonly exports: Exports;
+  readonly lists: ListTurns;
   readonly shares: PoolShares;
   readonly clock: Clock;
   readonly log: Logger;
@@ -38,6 +40,8 @@ export class Session {
   lease: Lease | null = null;
   private readonly context: SessionContext;
   private readonly handshake = new Handshake();
+  /** Gives back the turn that an answer to LIST has. */
+  private listTurn: (() => void) | null = null;
   private phase: TransmissionPhase | null = null;
   private timer: Timer | null = null;
   private closed = false;
@@ -47,7 +51,12 @@ export class Session {
   private waitsSinceMs = 0;
   private skipLeft = 0;
 
-  private readonly answerTaken = { release: () => this.stream.resume() };
+  private readonly answerTaken = {
+    release: () => {
+      this.endListTurn();
+      this.stream.resume();
+    },
+  };
   private readonly flagsFrames: FrameHandler = {
     headerBytes: CLIENT_FLAGS_BYTES,
     header: (memory, offset) => this.flags(memory, offset),
@@ -142,7 +151,7 @@ export class Session {
         }
         break;
       case 'list':
-        this.await(this.context.exports.list(), (names) => this.perform(this.handshake.listed(names)));
+        this.await(this.list(), (names) => this.perform(this.handshake.listed(names)));
         break;
       case 'facts':
         this.await(this.context.exports.facts(step.name), (facts) => {
@@ -168,9 +177,26 @@ export class Session {
       (error) => {
         if (this.closed) return;
         this.stream.resume();
+        this.endListTurn();
         this.perform(this.handshake.refused(asRawstorError(error), this.context.shuttingDown()));
       },
     );
+  }
+
+  /** In its turn, which ends when the client has the answer or is gone. */
+  private async list(): Promise<readonly ExportName[]> {
+    const giveBack = await this.context.lists.take();
+    if (this.closed) {
+      giveBack();
+      return [];
+    }
+    this.listTurn = giveBack;
+    return await this.context.exports.list();
+  }
+
+  private endListTurn(): void {
+    this.listTurn?.();
+    this.listTurn = null;
   }
 
   private open(name: string): void {
@@ -224,6 +250,7 @@ export class Session {
   private streamClosed(error: Error | null): void {
     this.closed = true;
     this.timer?.cancel();
+    this.endListTurn();
     if (error !== null) this.context.log.debug({ peer: this.stream.peer, err: error }, 'connection lost');
     if (this.phase !== null) this.phase.streamClosed();
     else this.over();

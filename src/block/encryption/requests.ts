@@ -1,18 +1,25 @@
 import type { RawstorError } from '../../common/errors.js';
 import { MiB } from '../../common/units.js';
-import { mapAnonymous } from '../../io/index.js';
+import { MemoryShares, mapAnonymous } from '../../io/index.js';
 import { BufferPool, type PoolBuffer } from '../../io/pool.js';
 import { BlockOp, type BlockOwner, BlockRequest } from '../device.js';
 import { addressOf, isCipherable, type XtsCipher } from './cipher.js';
 
-/** Ciphertext of writes that are under way in this process, and of reads into pieces that are no sectors. */
-const POOL_BYTES = 16 * MiB;
+/** Ciphertext of writes that are under way in this process, and of reads into pieces that are no sectors. Pages are taken when they are first used. */
+const POOL_BYTES = 64 * MiB;
+/** Most of one volume. */
+const VOLUME_BYTES = 16 * MiB;
 
-let shared: BufferPool | null = null;
+/** Apart from the pool of I/O: what waits here may hold buffers of that one. Volumes that get no answer leave room for others. */
+class CipherMemory {
+  readonly pool = new BufferPool(mapAnonymous(POOL_BYTES));
+  readonly shares = new MemoryShares(POOL_BYTES / 2, POOL_BYTES);
+}
 
-/** Apart from the pool of I/O: what waits here may hold buffers of that one. */
-function cipherPool(): BufferPool {
-  shared ??= new BufferPool(mapAnonymous(POOL_BYTES));
+let shared: CipherMemory | null = null;
+
+function cipherMemory(): CipherMemory {
+  shared ??= new CipherMemory();
   return shared;
 }
 
@@ -43,7 +50,8 @@ class Ciphered {
 export class CipheredRequests implements CipherTarget, BlockOwner {
   private readonly cipher: XtsCipher;
   private readonly target: CipherTarget;
-  private readonly pool = cipherPool();
+  private readonly pool = cipherMemory().pool;
+  private readonly share = cipherMemory().shares.open(VOLUME_BYTES);
   private readonly free: Ciphered[] = [];
   private readonly byBlock = new Map<BlockRequest, Ciphered>();
   private waiting: Ciphered[] = [];
@@ -81,8 +89,9 @@ export class CipheredRequests implements CipherTarget, BlockOwner {
   /** @returns false where there is no memory for it now */
   private begin(one: Ciphered): boolean {
     const outer = one.outer!;
-    const buffer = this.pool.acquire(outer.length);
+    const buffer = this.share.mayHave(outer.length) ? this.pool.acquire(outer.length) : null;
     if (buffer === null) return false;
+    this.share.took(buffer.sizeBytes);
     one.buffer = buffer;
     one.block.slices.add(buffer.memory, buffer.offset, outer.length);
     if (outer.op === BlockOp.READ) this.send(one);
@@ -194,7 +203,10 @@ export class CipheredRequests implements CipherTarget, BlockOwner {
     const { buffer } = one;
     one.buffer = null;
     this.free.push(one);
-    buffer?.release();
+    if (buffer !== null) {
+      this.share.gave(buffer.sizeBytes);
+      buffer.release();
+    }
     outer.owner.blockDone(outer, error);
   }
 }

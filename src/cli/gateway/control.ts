@@ -20,7 +20,9 @@ export interface ControlRequest {
 
 export type ControlHandler = (request: ControlRequest) => Promise<object>;
 
-const LINE_BYTES = 64 * 1024;
+const REQUEST_BYTES = 64 * 1024;
+/** Counters of a thousand exports. */
+const ANSWER_BYTES = 4 * 1024 * 1024;
 const CONNECTIONS = 64;
 const PATIENCE_MS = 10_000;
 
@@ -70,7 +72,7 @@ export class ControlServer {
     socket.on('error', () => socket.destroy());
     // Of the few connections there may be none is kept by who says nothing, or reads nothing.
     socket.setTimeout(patienceMs, () => socket.destroy());
-    readLine(socket).then(
+    readLine(socket, REQUEST_BYTES).then(
       async (line) => {
         socket.setTimeout(0);
         const answer = await answerTo(line, handler);
@@ -97,7 +99,7 @@ export async function callControl(
   socket.write(`${JSON.stringify(request)}\n`);
   let line: string;
   try {
-    line = await readLine(socket);
+    line = await readLine(socket, ANSWER_BYTES);
   } catch (error) {
     if (error instanceof RawstorError) throw error;
     throw new RawstorError('UNAVAILABLE', 'the gateway does not answer', {
@@ -128,7 +130,7 @@ async function answerTo(line: string, handler: ControlHandler): Promise<object> 
 }
 
 /** The first line, and nothing after it; rejects when the socket ends before, or the line is too long. */
-function readLine(socket: Socket): Promise<string> {
+function readLine(socket: Socket, maxBytes: number): Promise<string> {
   return new Promise((resolve, reject) => {
     let text = '';
     socket.setEncoding('utf8');
@@ -140,7 +142,7 @@ function readLine(socket: Socket): Promise<string> {
         socket.off('data', onData);
         socket.pause();
         resolve(text.slice(0, end));
-      } else if (text.length > LINE_BYTES) socket.destroy(new RawstorError('LIMIT', 'the line is too long'));
+      } else if (text.length > maxBytes) socket.destroy(new RawstorError('LIMIT', 'the line is too long'));
     };
     socket.on('data', onData);
     socket.on('end', () => reject(new Error('ended before a whole line came')));

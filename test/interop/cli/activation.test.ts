@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { execa } from 'execa';
 import { afterEach, expect, it } from 'vitest';
@@ -26,6 +26,55 @@ afterEach(async () => {
   await up?.remove();
   up = null;
 }, MINUTES);
+
+/** One that has no path, and one that cannot be listened on. */
+const ACTIVATE_ODD = `
+import os, socket, sys
+if sys.argv[1] == 'datagrams':
+    odd = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    odd.bind(('127.0.0.1', 0))
+else:
+    odd = socket.socket(socket.AF_UNIX)
+    odd.bind('\\0' + sys.argv[1])
+    odd.listen()
+os.dup2(odd.fileno(), 3)
+os.set_inheritable(3, True)
+os.environ['LISTEN_FDS'] = '1'
+os.environ['LISTEN_PID'] = str(os.getpid())
+os.execvp(sys.argv[2], sys.argv[2:])
+`;
+
+const GREETED = `
+import socket, sys
+client = socket.socket(socket.AF_UNIX)
+client.connect('\\0' + sys.argv[1])
+print(client.recv(8).decode())
+`;
+
+it(
+  'a gateway serves an abstract socket, and refuses one that nobody can connect to',
+  async () => {
+    up = await UpCluster.start(['--osts', '1', '--volume', 'vm1:64M']);
+    const name = `rawstor-test-${process.pid}`;
+    const by = (socket: string) => ({ cwd: up!.cwd, by: ['python3', '-c', ACTIVATE_ODD, socket] });
+    const args = ['serve', 'nbd', '--mds', up.facts.mds];
+    const gateway = begin('cli/rawstor', args, by(name));
+    try {
+      await until(() => readFileSync('/proc/net/unix', 'utf8').includes(`@${name}`));
+      for (let client = 0; client < 2; client++) {
+        expect((await execa('python3', ['-c', GREETED, name])).stdout).toBe('NBDMAGIC');
+      }
+    } finally {
+      gateway.kill('SIGTERM');
+    }
+    const ended = await gateway;
+    expect(ended.exitCode, ended.stderr).toBe(0);
+    const none = await run('cli/rawstor', args, by('datagrams'));
+    expect(none.code).toBe(64);
+    expect(none.stderr).toContain('no socket that listens');
+  },
+  2 * MINUTES,
+);
 
 it(
   'a gateway serves the sockets it was started with',

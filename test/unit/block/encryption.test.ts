@@ -195,6 +195,16 @@ test('more than its memory holds waits its turn, and all are done', async () => 
   }
 });
 
+test('a volume that gets no answer leaves others of the process their memory', async () => {
+  const silent = new CipheredRequests(new XtsCipher(randomBytes(64)), { submit: () => {} });
+  memory.bytes.fill(3, 0, MiB);
+  for (let i = 0; i < 300; i++) void submit(silent, BlockOp.WRITE, i * 256 * KiB, 256 * KiB, 0, []);
+  const below = new MemoryDevice(io, { sizeBytes: SIZE });
+  const device = new CipheredRequests(new XtsCipher(randomBytes(64)), below);
+  expect(await submit(device, BlockOp.WRITE, 0, 4096, 0, [])).toBeNull();
+  await device.settled();
+});
+
 test('what fails below fails above, reads and writes', async () => {
   const below = new MemoryDevice(io, { sizeBytes: SIZE, allocatedMaxBytes: 0 });
   const device = new CipheredRequests(new XtsCipher(randomBytes(64)), below);

@@ -28,6 +28,8 @@ beforeEach(async () => {
   });
   server = await ControlServer.listen(path, async ({ method }) => {
     if (method === 'slow') await slow;
+    if (method === 'status')
+      return { exports: Array.from({ length: 1024 }, (_, i) => [`vm${i}`, 'x'.repeat(500)]) };
     return { method };
   });
 });
@@ -97,4 +99,9 @@ it('removes no file that is not a socket, and no link, but takes the place of on
   expect(lstatSync(stale).isSocket()).toBe(true);
   await (await ControlServer.listen(stale, async () => ({}))).close();
   expect(existsSync(stale)).toBe(false);
+});
+
+it('tells of a thousand exports in one answer', async () => {
+  const { exports } = await callControl(path, { method: 'status' }, 10_000);
+  expect(exports).toHaveLength(1024);
 });

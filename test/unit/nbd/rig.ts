@@ -19,6 +19,8 @@ export class Rig {
   /** Devices opened and closed so far. */
   opened = 0;
   closedDevices = 0;
+  /** Times that its list was asked for. */
+  listed = 0;
   private readonly dir: string;
 
   private constructor(io: Io, dir: string, options: RigOptions) {
@@ -60,17 +62,20 @@ export class Rig {
 
   private source(options: RigOptions): ExportSource {
     return {
-      list: async () => [
-        { name: 'disk', description: 'a disk' },
-        ...(options.moreNames ?? []).map((name) => ({ name })),
-      ],
+      list: async () => {
+        this.listed++;
+        return [
+          { name: 'disk', description: 'a disk' },
+          ...(options.moreNames ?? []).map((name) => ({ name })),
+        ];
+      },
       open: async (name) => {
         await options.beforeOpen?.(name);
         if (name === 'busy')
           throw new RawstorError('BUSY', 'another host writes this volume', { hint: 'detach it' });
         if (name !== 'disk') throw new RawstorError('NOT_FOUND', `no volume '${name}'`);
         this.opened++;
-        return this.counted(new CheckedDevice(new Unclosed(this.fault)));
+        return this.counted(new CheckedDevice(new Unclosed(this.fault, options.onRefresh)));
       },
     };
   }
@@ -88,8 +93,10 @@ export class Rig {
 /** The memory stays when an export is closed and opened again. */
 class Unclosed implements BlockDevice {
   private readonly inner: BlockDevice;
-  constructor(inner: BlockDevice) {
+  private readonly onRefresh: () => Promise<void>;
+  constructor(inner: BlockDevice, onRefresh: () => Promise<void> = async () => {}) {
     this.inner = inner;
+    this.onRefresh = onRefresh;
   }
   get sizeBytes() {
     return this.inner.sizeBytes;
@@ -109,6 +116,9 @@ class Unclosed implements BlockDevice {
   extents(offset: number, length: number) {
     return this.inner.extents(offset, length);
   }
+  async refresh() {
+    await this.onRefresh();
+  }
   async close() {}
 }
 
@@ -118,6 +128,8 @@ export interface RigOptions {
   poolBytes?: number;
   moreNames?: string[];
   beforeOpen?: (name: string) => Promise<void>;
+  /** Of an open export, for each connection. */
+  onRefresh?: () => Promise<void>;
 }
 
 /** Time passes when the test says so. */

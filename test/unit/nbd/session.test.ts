@@ -1,9 +1,13 @@
 import { afterEach, expect, test } from 'vitest';
-import { BlockOp } from '../../../src/block/index.js';
+import { BlockOp, MemoryDevice } from '../../../src/block/index.js';
 import { systemClock } from '../../../src/common/clock.js';
+import { silentLogger } from '../../../src/common/log.js';
 import { KiB, MiB } from '../../../src/common/units.js';
+import { Exports } from '../../../src/nbd-server/exports.js';
 import { goData, optionBytes, RawNbd, request, string32, u32 } from '../../fixtures/nbd-client.js';
 import { ManualClock, Rig, type RigOptions } from './rig.js';
+
+const LIST = 3;
 
 let rig: Rig;
 const clients: RawNbd[] = [];
@@ -468,6 +472,66 @@ test('drain answers what is in flight, ends the connections, and lets the next c
   expect(rig.closedDevices).toBe(1);
   expect(await (await late).simple(0, 0, 512)).toBe(0);
   expect(rig.opened).toBe(2);
+});
+
+test('who comes when its size is found to be another one has it at once, behind those who are sent to come again', async () => {
+  let resized = false;
+  await start({
+    onRefresh: async () => {
+      if (resized) void rig.server.drain('disk');
+      resized = false;
+    },
+  });
+  const first = await open();
+  expect(await first.simple(0, 0, 512)).toBe(0);
+  resized = true;
+  const second = open();
+  await first.closed;
+  first.destroy();
+  const late = await second;
+  expect(rig.opened).toBe(2);
+  expect(await late.simple(0, 0, 512)).toBe(0);
+});
+
+test('counters of exports that come and go are not kept for ever, of those that are open they are', async () => {
+  await start();
+  const source = { list: async () => [], open: async () => new MemoryDevice(rig.io, { sizeBytes: 4096 }) };
+  const exports = new Exports(source, { lingerMs: 0, openMax: 8, clock: systemClock, log: silentLogger });
+  const kept = await exports.acquire('open');
+  for (let i = 0; i < 1500; i++) {
+    (await exports.acquire(`vm1@night-${i}`)).release();
+    await exports.end(`vm1@night-${i}`);
+  }
+  const names = Object.keys(exports.allStats());
+  expect(names.length).toBe(1024);
+  expect(names).toContain('open');
+  expect(names).toContain('vm1@night-1499');
+  kept.release();
+  await exports.close();
+});
+
+test('long lists are told to few at a time; others have theirs when those have taken it, or are gone', async () => {
+  const moreNames = Array.from({ length: 20_000 }, (_, i) => `${'long-'.repeat(40)}${i}`);
+  await start({ moreNames });
+  const askers: RawNbd[] = [];
+  for (let i = 0; i < 7; i++) {
+    const client = await RawNbd.connect(rig.address);
+    clients.push(client);
+    await client.greet();
+    client.socket.pause();
+    client.send(optionBytes(LIST, Buffer.alloc(0)));
+    askers.push(client);
+  }
+  await until(() => rig.listed === 4);
+  await systemClock.sleep(50);
+  expect(rig.listed).toBe(4);
+  // It is gone before it has its turn, which a server that does not read from it may see only then.
+  askers[4]!.destroy();
+  askers[0]!.destroy();
+  await until(() => rig.listed >= 5);
+  const before = rig.listed;
+  askers[1]!.socket.resume();
+  await until(() => rig.listed > before);
 });
 
 test('close does not wait for ever for a client that takes no answers', async () => {
