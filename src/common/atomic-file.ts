@@ -1,18 +1,22 @@
-import { open, rename } from 'node:fs/promises';
+import { open, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { asRawstorError } from './errors.js';
 
+/** Writes a text piece by piece, in order. */
+export type Pieces = (write: (piece: string | Uint8Array) => Promise<void>) => Promise<void>;
+
 /**
- * Replaces a small file as a whole: after a crash at any point there is the old text or the new one, and once
- * this has returned, the new one, also after a power loss. One writer a path at a time.
+ * Replaces a file as a whole: after a crash at any point there is the old text or the new one, and once
+ * this has returned, the new one, also after a power loss; a failure leaves the old one. One writer a path at a time.
  * @throws RawstorError of the system, naming the path
  */
-export async function writeFileAtomic(path: string, text: string, mode = 0o644): Promise<void> {
+export async function writeFileAtomic(path: string, text: string | Pieces, mode = 0o644): Promise<void> {
   const temporary = `${path}.tmp`;
   try {
     const file = await open(temporary, 'w', mode);
     try {
-      await file.writeFile(text);
+      if (typeof text === 'string') await file.writeFile(text);
+      else await text((piece) => file.appendFile(piece));
       await file.sync();
     } finally {
       await file.close();
@@ -25,6 +29,7 @@ export async function writeFileAtomic(path: string, text: string, mode = 0o644):
       await directory.close();
     }
   } catch (error) {
+    await rm(temporary, { force: true }).catch(() => {});
     throw asRawstorError(error, path);
   }
 }

@@ -42,7 +42,8 @@ export class Catalog {
     const { from, to, limit, dumped = false } = params;
     if (!dumped) this.recovery.checkServed();
     const prefix = dumped ? DUMPED_PREFIX : CATALOG_PREFIX;
-    const found = await this.parts.store.range({ from: prefix + from, to: prefix + to, limit: limit + 1 });
+    const range = { from: prefix + from, to: prefix + to, limit: limit + 1, enoughBytes: LIMITS.answerBytes };
+    const found = await this.parts.store.range(range);
     const entries: CatalogEntry[] = [];
     let bytes = 0;
     for (const entry of found.slice(0, limit)) {

@@ -124,16 +124,40 @@ export function withoutSecrets(lines: readonly string[]): string[] {
   });
 }
 
-/** The whole dump around its lines. */
-export function dumpText(clusterId: string, lines: readonly string[], takenWallMs: number): string {
-  const header = JSON.stringify({ rawstor: KIND, version: VERSION, clusterId, takenWallMs });
-  const body = `${[header, ...lines].join('\n')}\n`;
-  const sum = sumOf(Buffer.from(body));
-  return `${body}${JSON.stringify({ type: 'end', lines: lines.length + 2, crc32c: sum })}\n`;
+/** The text of a dump, piece by piece: all of it may be more than a string can have. */
+export class DumpText {
+  /** Lines but for the first and the last. */
+  records = 0;
+  private readonly header: string;
+  private sum = 0;
+
+  constructor(clusterId: string, takenWallMs: number) {
+    this.header = JSON.stringify({ rawstor: KIND, version: VERSION, clusterId, takenWallMs });
+  }
+
+  begin(): Buffer {
+    return this.piece([this.header]);
+  }
+
+  /** @param lines at least one */
+  add(lines: readonly string[]): Buffer {
+    this.records += lines.length;
+    return this.piece(lines);
+  }
+
+  end(): string {
+    return `${JSON.stringify({ type: 'end', lines: this.records + 2, crc32c: sumText(this.sum) })}\n`;
+  }
+
+  private piece(lines: readonly string[]): Buffer {
+    const bytes = Buffer.from(`${lines.join('\n')}\n`);
+    this.sum = crc32c(bytes, 0, bytes.length, this.sum);
+    return bytes;
+  }
 }
 
-function sumOf(bytes: Buffer): string {
-  return crc32c(bytes, 0, bytes.length).toString(16).padStart(8, '0');
+function sumText(sum: number): string {
+  return sum.toString(16).padStart(8, '0');
 }
 
 /** @param where for messages. @throws RawstorError BAD_DATA: damaged, cut short, no dump, or of another version */
@@ -161,7 +185,7 @@ export function parseDump(bytes: Uint8Array, where: string): DumpedMds & { taken
   const whole = text.at(-1) === 10 && lastStart > firstEnd;
   const end = endSchema.safeParse(whole ? lineAt(lastStart, text.length, 0) : null);
   if (!end.success) throw bad('the dump is cut short: its last line is missing');
-  const sum = sumOf(text.subarray(0, lastStart));
+  const sum = sumText(crc32c(text, 0, lastStart));
   if (sum !== end.data.crc32c) throw bad(`the dump is damaged: its CRC is ${sum}, not ${end.data.crc32c}`);
 
   const osts: DumpedOst[] = [];

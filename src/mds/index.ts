@@ -12,8 +12,8 @@ import { Mds } from './mds.js';
 import { MdsServer } from './server.js';
 
 export { allocate } from './allocate.js';
-export { dumpText, parseDump, withoutSecrets } from './dump.js';
-export { dumpDirectory } from './dump-directory.js';
+export { DumpText, parseDump, withoutSecrets } from './dump.js';
+export { dumpDirectory, type TakesPage } from './dump-directory.js';
 export { DEFAULT_LEASE_TIMES, type LeaseTimes } from './leases.js';
 export { Mds, type MdsOptions } from './mds.js';
 export * from './rebuild/index.js';

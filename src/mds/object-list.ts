@@ -1,4 +1,5 @@
 import { asRawstorError } from '../common/errors.js';
+import { LIMITS } from '../common/limits.js';
 import type { Logger } from '../common/log.js';
 import { decodeBody } from '../protocol/index.js';
 import { type MetadataStore, prefixRange } from './store.js';
@@ -20,7 +21,7 @@ export class ObjectList {
   }
 
   /**
-   * At least one object after the name, unless there is none; at most `limit`. A damaged record keeps nobody from the others: it is
+   * At least one object after the name, unless there is none; at most `limit`, and no more are read than one message holds. A damaged record keeps nobody from the others: it is
    * left out, and in the log.
    * @param strict for who decides by what is not there. @throws RawstorError then: BAD_DATA
    */
@@ -31,16 +32,19 @@ export class ObjectList {
     for (;;) {
       const names = await this.store.range({ from: start, to, limit });
       const found: StoredObject[] = [];
+      let bytes = 0;
       for (const { value } of names) {
         const key = OBJECT_PREFIX + (decodeBody(value) as string);
         const entry = await this.store.get(key);
         if (entry === null) continue; // Removed meanwhile.
+        bytes += entry.value.length;
         try {
           found.push(decodeStored(key, entry.value));
         } catch (error) {
           if (strict) throw error;
           this.tell(key, error);
         }
+        if (found.length > 0 && bytes > LIMITS.answerBytes) return found;
       }
       if (found.length > 0 || names.length < limit) return found;
       start = `${names[names.length - 1]!.key} `;

@@ -68,8 +68,13 @@ export class LmdbStore implements MetadataStore {
     const found: StoreEntry[] = [];
     const options = { start: KEY_PREFIX + range.from, end: KEY_PREFIX + range.to, snapshot: true };
     const limited = range.limit === undefined ? options : { ...options, limit: range.limit };
+    const { enoughBytes = Number.POSITIVE_INFINITY } = range;
+    let bytes = 0;
     for (const { key, value } of this.database.getRange(limited)) {
-      found.push(this.entry(key.slice(KEY_PREFIX.length), value));
+      const entry = this.entry(key.slice(KEY_PREFIX.length), value);
+      found.push(entry);
+      bytes += entry.value.length;
+      if (bytes > enoughBytes) break;
     }
     return found;
   }

@@ -22,7 +22,13 @@ export class MemoryStore implements MetadataStore {
   async range(range: StoreRange): Promise<StoreEntry[]> {
     const found = [...this.entries.values()].filter((e) => e.key >= range.from && e.key < range.to);
     found.sort((a, b) => (a.key < b.key ? -1 : 1));
-    return range.limit === undefined ? found : found.slice(0, range.limit);
+    const { limit = found.length, enoughBytes = Number.POSITIVE_INFINITY } = range;
+    let bytes = 0;
+    const enough = found.findIndex(({ value }) => {
+      bytes += value.length;
+      return bytes > enoughBytes;
+    });
+    return found.slice(0, Math.min(limit, enough < 0 ? found.length : enough + 1));
   }
 
   async transact(transaction: StoreTransaction): Promise<StoreOutcome> {

@@ -20,6 +20,8 @@ export interface StoreRange {
   /** Exclusive. */
   readonly to: string;
   readonly limit?: number;
+  /** Ends behind the entry with which its values are more than so many bytes. */
+  readonly enoughBytes?: number;
 }
 
 export interface StoreTransaction {

@@ -1,6 +1,9 @@
 import { z } from 'zod';
 import { idSchema, keptObjectSchema, objectRecordSchema } from './records.js';
 
+/** The longest key of the store, of which `next` may be one. */
+const STORE_KEY_CHARACTERS = 2048;
+
 /** Messages by which the metadata outlives its server (I13). */
 
 export const KEPT_METHODS = {
@@ -20,7 +23,7 @@ export const KEPT_METHODS = {
 export const DUMP_METHODS = {
   /** Lines of a dump (docs/formats-mds.md), a page at a time; `after` '' for the first. */
   'mds.dump': {
-    params: z.object({ after: z.string().max(512) }),
+    params: z.object({ after: z.string().max(STORE_KEY_CHARACTERS) }),
     result: z.object({ lines: z.array(z.string()), next: z.string().nullable() }),
   },
 } as const;

@@ -95,7 +95,8 @@ export async function fillStore(store: MetadataStore, plan: RebuildPlan, nowWall
     const { revision, rows } = plan.lostCatalog;
     const dumpedRevision = rows.length === 0 ? null : revision;
     puts.push(putCatalogRecord({ state: 'lost', life: 0, dumpedRevision }));
-    puts.push(...rows.map(putDumpedRow));
+    // One by one: as arguments of one call hundreds of thousands are too many.
+    for (const row of rows) puts.push(putDumpedRow(row));
   }
   for (let at = 0; at < puts.length; at += STORE_LIMITS.operations) {
     await store.transact({ checks: [], puts: puts.slice(at, at + STORE_LIMITS.operations) });

@@ -17,7 +17,8 @@ import {
 } from '@aws-sdk/client-s3';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { MiB } from '../../../src/common/units.js';
-import { dumpText, parseDump } from '../../../src/mds/index.js';
+import { parseDump } from '../../../src/mds/index.js';
+import { dumpText } from '../../unit/mds/dump-text.js';
 import { type LoseOptions, loseMds } from '../client/lost-mds.js';
 import { until } from '../client/rig.js';
 import { S3Rig } from './rig.js';

@@ -1,7 +1,8 @@
 import { beforeEach, describe, expect, test } from 'vitest';
-import { dumpText, MemoryStore, parseDump, withoutSecrets } from '../../../src/mds/index.js';
+import { MemoryStore, parseDump, withoutSecrets } from '../../../src/mds/index.js';
 import { fillStore } from '../../../src/mds/rebuild/write.js';
 import { encodeBody, firstRevision, lifeOf } from '../../../src/protocol/index.js';
+import { dumpText } from './dump-text.js';
 import { createSpec, ostInfo, Rig, testId } from './support.js';
 
 /** Rows of facades, and how an MDS that was made anew comes to know them again. */

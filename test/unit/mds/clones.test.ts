@@ -1,9 +1,10 @@
 import { beforeEach, describe, expect, test } from 'vitest';
 import { absentChild, childrenOf } from '../../../src/mds/children.js';
-import { dumpText, parseDump } from '../../../src/mds/index.js';
+import { parseDump } from '../../../src/mds/index.js';
 import { fillStore } from '../../../src/mds/rebuild/write.js';
 import { MemoryStore } from '../../../src/mds/store-memory.js';
 import type { ObjectInfo, VersionChange } from '../../../src/protocol/index.js';
+import { dumpText } from './dump-text.js';
 import { createSpec, failure, ostInfo, Rig, testId } from './support.js';
 
 /** Clones, and wishes that holders are asked for, over a store in memory. */

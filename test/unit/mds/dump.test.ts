@@ -2,10 +2,15 @@ import { afterEach, expect, test } from 'vitest';
 import { systemClock } from '../../../src/common/clock.js';
 import { RawstorError } from '../../../src/common/errors.js';
 import { CatalogRecovery } from '../../../src/mds/catalog-recovery.js';
+import { CATALOG_PREFIX } from '../../../src/mds/catalog-rows.js';
 import { dumpPage } from '../../../src/mds/dump.js';
-import { dumpText, MemoryStore, parseDump } from '../../../src/mds/index.js';
+import { MemoryStore, parseDump } from '../../../src/mds/index.js';
 import { putLeft } from '../../../src/mds/left-copies.js';
+import { fillStore } from '../../../src/mds/rebuild/write.js';
+import type { MetadataStore } from '../../../src/mds/store.js';
 import { crc32c, firstRevision } from '../../../src/protocol/index.js';
+import { DUMP_METHODS } from '../../../src/protocol/kept-messages.js';
+import { dumpText } from './dump-text.js';
 import { createSpec, Rig, testId } from './support.js';
 
 let rig: Rig;
@@ -131,4 +136,34 @@ test('what is wrong is said', async () => {
   expect(bad(text(whole.replace('host1', 'host9')))).toMatch(/damaged/);
   expect(bad(resealed(body.replace('"type":"ost"', '"type":"new"')))).toMatch(/line 3 .*malformed/);
   expect(bad(text(whole.replace('"lines":5', '"lines":6')))).toMatch(/5 lines, not 6/);
+});
+
+test('what is behind the longest keys can be asked for, and as many rows as there may be are loaded', async () => {
+  const store = new MemoryStore();
+  const row = (i: number) => `object/${'k'.repeat(1760)}${String(i).padStart(4, '0')}`;
+  for (let i = 0; i < 300; i++) {
+    await store.transact({ checks: [], puts: [{ key: CATALOG_PREFIX + row(i), value: Buffer.from('v') }] });
+  }
+  const catalog = new CatalogRecovery(store, systemClock);
+  let rows = 0;
+  for (let after: string | null = ''; after !== null; ) {
+    DUMP_METHODS['mds.dump'].params.parse({ after });
+    const page: { lines: string[]; next: string | null } = await dumpPage(store, catalog, after);
+    rows += page.lines.filter((line) => line.includes('"row"')).length;
+    after = page.next;
+  }
+  expect(rows).toBe(300);
+  const many = Array.from({ length: 200_000 }, (_, i) => ({
+    key: `object/${i}`,
+    version: 1,
+    value: Buffer.of(1),
+  }));
+  const plan = {
+    ...{ clusterId: testId(0xc1), findings: [], renamed: new Map(), missing: [], unreferred: [], osts: [] },
+    ...{ objects: [], tombstones: [], left: [], lostCatalog: { revision: 1, rows: many } },
+  };
+  let puts = 0;
+  const counting = { transact: async (all: { puts: readonly unknown[] }) => void (puts += all.puts.length) };
+  await fillStore(counting as unknown as MetadataStore, plan, 0);
+  expect(puts).toBe(200_002);
 });

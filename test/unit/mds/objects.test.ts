@@ -3,6 +3,7 @@ import { beforeEach, describe, expect, test } from 'vitest';
 import { LIMITS } from '../../../src/common/limits.js';
 import { GiB, MiB, TiB } from '../../../src/common/units.js';
 import { MemoryStore } from '../../../src/mds/index.js';
+import { decodeStored, encodeStored } from '../../../src/mds/stored-object.js';
 import { decodeBody, encodeBody, MDS_METHODS, type ObjectInfo } from '../../../src/protocol/index.js';
 import { createSpec, failure, ostInfo, Rig, testId } from './support.js';
 
@@ -292,4 +293,33 @@ describe('remove', () => {
     await rig.mds.confirmDeleted({ ostId: testId(1), objects: ids });
     expect((await rig.mds.registerOst(ostInfo(1), rig)).deletedObjects).toEqual([]);
   });
+});
+
+test('what a list has no room for is not read either', async () => {
+  const rig = await Rig.start(3);
+  for (let i = 0; i < 30; i++) await rig.mds.createObject(createSpec({ name: `v${i}` }));
+  const snapshots = Array.from({ length: 480 }, (_, i) => ({
+    ...{
+      version: i + 1,
+      over: i,
+      name: `snapshot-of-${i}`,
+      sizeBytes: GiB,
+      createdWallMs: 1,
+      protected: false,
+    },
+  }));
+  const get = rig.store.get.bind(rig.store);
+  let reads = 0;
+  rig.store.get = async (key) => {
+    const entry = await get(key);
+    if (entry === null) return null;
+    reads++;
+    const stored = decodeStored(key, entry.value);
+    const object = { ...stored.object, headVersion: 481, headOver: 480, snapshots };
+    return { ...entry, value: encodeStored({ ...stored, object }) };
+  };
+  const { objects } = await rig.mds.list({ after: '', limit: 100 });
+  expect(objects.length).toBeGreaterThan(1);
+  expect(objects.length).toBeLessThan(29);
+  expect(reads).toBeLessThanOrEqual(objects.length + 2);
 });

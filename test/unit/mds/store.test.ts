@@ -44,6 +44,19 @@ describe.each(['memory', 'lmdb'])('the %s store', (kind) => {
     expect(await found(prefixRange('zz'))).toEqual([]);
   });
 
+  test('no more is read than was asked for in bytes, and one in any case', async () => {
+    await store.transact({ checks: [], puts: ['a', 'b', 'c', 'd'].map((key) => put(key, 'x'.repeat(100))) });
+    const found = async (enoughBytes: number, limit?: number) => {
+      const more = limit === undefined ? {} : { limit };
+      return (await store.range({ from: '', to: '~', enoughBytes, ...more })).map((e) => e.key);
+    };
+    expect(await found(0)).toEqual(['a']);
+    expect(await found(100)).toEqual(['a', 'b']);
+    expect(await found(250, 2)).toEqual(['a', 'b']);
+    expect(await found(250)).toEqual(['a', 'b', 'c']);
+    expect(await found(400)).toEqual(['a', 'b', 'c', 'd']);
+  });
+
   test('versions rise with every transaction and belong to the keys it put', async () => {
     const first = await store.transact({ checks: [], puts: [put('a'), put('b')] });
     const second = await store.transact({ checks: [], puts: [put('b')] });

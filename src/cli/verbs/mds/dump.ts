@@ -1,5 +1,6 @@
 import { resolve } from 'node:path';
-import { writeFileAtomic } from '../../../common/atomic-file.js';
+import { type Pieces, writeFileAtomic } from '../../../common/atomic-file.js';
+import type { TakesPage } from '../../../mds/index.js';
 import { defineVerb } from '../../command.js';
 import type { Context } from '../../context.js';
 import { mdsLink } from '../../rebuild/find-osts.js';
@@ -21,38 +22,61 @@ export const mdsDump = defineVerb<{ dir?: string; withoutSecrets: boolean }>({
     { command: 'rawstor mds dump - --dir /srv/mds | gzip > mds.jsonl.gz', what: 'of a stopped one' },
   ],
   async run(context, [file], { dir, withoutSecrets: leftOut }) {
-    const { dumpDirectory, dumpText, withoutSecrets } = await import('../../../mds/index.js');
-    const { clusterId, lines: all } =
-      dir === undefined ? await ofRunning(context) : await dumpDirectory(resolve(dir));
-    const lines = leftOut ? withoutSecrets(all) : all;
-    const text = dumpText(clusterId, lines, context.clock.wallMs());
-    const told = `dumped ${lines.length} records of cluster ${clusterId}`;
+    const { dumpDirectory, DumpText, withoutSecrets } = await import('../../../mds/index.js');
+    const dump = async (take: TakesPage) => {
+      if (dir === undefined) await ofRunning(context, take);
+      else await dumpDirectory(resolve(dir), take);
+    };
+    let text: InstanceType<typeof DumpText> | null = null;
+    let clusterId = '';
+    let sizeBytes = 0;
+    const pieces: Pieces = async (write) => {
+      const put = async (piece: Uint8Array) => {
+        sizeBytes += piece.length;
+        await write(piece);
+      };
+      await dump(async (ofCluster, all) => {
+        if (text === null) {
+          clusterId = ofCluster;
+          text = new DumpText(ofCluster, context.clock.wallMs());
+          await put(text.begin());
+        }
+        const lines = leftOut ? withoutSecrets(all) : all;
+        if (lines.length > 0) await put(text.add(lines));
+      });
+      await put(Buffer.from(text!.end()));
+    };
+    const told = () => `dumped ${text!.records} records of cluster ${clusterId}`;
     if (file === '-') {
-      process.stdout.write(text);
-      context.note(told);
+      await pieces(toStandardOutput);
+      context.note(told());
       return 0;
     }
     const path = resolve(file!);
-    await writeFileAtomic(path, text, 0o600);
-    const facts = { file: path, clusterId, records: lines.length, sizeBytes: Buffer.byteLength(text) };
-    context.output.one(facts, () => [`${told} to ${path}`]);
+    await writeFileAtomic(path, pieces, 0o600);
+    const facts = { file: path, clusterId, records: text!.records, sizeBytes };
+    context.output.one(facts, () => [`${told()} to ${path}`]);
     return 0;
   },
 });
 
-async function ofRunning(context: Context): Promise<{ clusterId: string; lines: string[] }> {
+function toStandardOutput(piece: string | Uint8Array): Promise<void> {
+  return new Promise((done, failed) => {
+    process.stdout.write(piece, (error) => (error == null ? done() : failed(error)));
+  });
+}
+
+async function ofRunning(context: Context, take: TakesPage): Promise<void> {
   const link = await mdsLink(context);
   try {
     const { timeout } = context.globals;
     const { clusterId } = await link.call('mds.stat', {}, timeout);
-    const lines: string[] = [];
     let after: string | null = '';
     while (after !== null) {
       const page: { lines: string[]; next: string | null } = await link.call('mds.dump', { after }, timeout);
-      lines.push(...page.lines);
+      if (page.lines.length > 0) await take(clusterId, page.lines);
       after = page.next;
     }
-    return { clusterId, lines };
   } finally {
     link.close();
   }
