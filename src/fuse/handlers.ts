@@ -213,12 +213,27 @@ export class MountHandlers implements Handlers {
         await file.range('zero', offset, end, keepSize);
         return null;
       case 0:
-        if (this.options.preallocate) await file.range('allocate', offset, end, keepSize);
-        else if (!keepSize && end > file.sizeBytes) await file.truncate(end);
+        if (this.options.preallocate) {
+          await this.checkRoom(file, offset, end);
+          await file.range('allocate', offset, end, keepSize);
+        } else if (!keepSize && end > file.sizeBytes) await file.truncate(end);
         return null;
       default:
         throw new Refusal(Errno.EOPNOTSUPP);
     }
+  }
+
+  /** What cannot be there in the end is not begun: it would take all that there is from everybody before it fails. */
+  private async checkRoom(file: OpenFile, offset: number, end: number): Promise<void> {
+    const { store, usage } = this.tree.parts;
+    const { known } = file;
+    let missingBytes = end - Math.max(offset, file.sizeBytes);
+    // What shows through from below takes no space of its own, and need not be taken.
+    if (known !== null && known.parent === null && known.headOver === 0) {
+      const usedBytes = await usage.of(known, null, true);
+      missingBytes = Math.max(missingBytes, end - offset - (usedBytes ?? end));
+    }
+    if (missingBytes > (await store.space()).freeBytes) throw new Refusal(Errno.ENOSPC);
   }
 
   private async seek(file: OpenFile, { offset, whence }: SeekIn): Promise<Buffer> {

@@ -73,6 +73,18 @@ except BlockingIOError: print('locked')
     await mounted.sh('rm d m');
   });
 
+  it('takes no space for what there can never be enough of', async () => {
+    // As large already, or made so by it; sparse files may be.
+    await mounted.sh('truncate -s 30T far; truncate -s 1M near');
+    for (const name of ['far', 'near']) {
+      expect(await mounted.fails(`timeout 30 fallocate -l 30T ${name}`)).toContain('No space left');
+    }
+    expect(await mounted.sh('stat -c %s near; fallocate -l 3M near; stat -c %s near')).toBe(
+      `${MiB}\n${3 * MiB}`,
+    );
+    await mounted.sh('rm far near');
+  });
+
   it('is renamed, removed when it is closed, owned and dated', async () => {
     expect(await mounted.sh('echo one > x; echo two > y; mv x y; ls; cat y')).toBe('vm1\ny\none');
     expect(await mounted.sh('exec 9<>z; echo data >&9; rm z; ls; exec 9>&-')).toBe('vm1\ny');
