@@ -57,6 +57,8 @@ export class Member {
   headVersion = 0;
   /** Its end was asked for here, and is told when the OST in this process has answered what it has in flight: it serves no reads any more. */
   private ending = false;
+  /** The volume has ended, or was not opened after all: an attach that is on its way then must not leave a session. */
+  private over = false;
   /** It was given up for silence, so that trying the same again at once is no use. */
   silent = false;
   /** When something sent then was answered: what I14 asks. */
@@ -141,6 +143,7 @@ export class Member {
     timeoutMs: number,
   ): Promise<void> {
     const peer = await connector.connect(this.ostId, this.addresses, timeoutMs);
+    if (this.over) throw this.tooLate(peer);
     let ended = false;
     peer.onClosed = () => {
       ended = true;
@@ -162,6 +165,7 @@ export class Member {
       peer.destroy();
       throw error;
     }
+    if (this.over) throw this.tooLate(peer);
     if (ended)
       throw new RawstorError('CONNECTION_LOST', 'the OST ended the session at once', { where: peer.where });
     this.peer = peer;
@@ -219,6 +223,18 @@ export class Member {
   end(silent: boolean): void {
     this.silent = silent;
     this.destroy();
+  }
+
+  /** As `end`, and it is attached no more. */
+  endForGood(): void {
+    this.over = true;
+    this.end(false);
+  }
+
+  private tooLate(peer: OstPeer): RawstorError {
+    peer.onClosed = null;
+    peer.destroy();
+    return new RawstorError('CONNECTION_LOST', 'the volume has ended meanwhile', { where: peer.where });
   }
 
   /** Asks for a sign of life; at most one is under way. */

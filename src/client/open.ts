@@ -114,7 +114,7 @@ class Opening implements MemberOwner {
   }
 
   abandon(): void {
-    for (const member of this.state.members) member.end(false);
+    for (const member of this.state.members) member.endForGood();
   }
 
   memberEnded(member: Member): void {

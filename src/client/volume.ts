@@ -219,7 +219,7 @@ export class Volume implements BlockDevice, MemberOwner {
     state.fatal ??= this.gone();
     this.timers.stop();
     if (!this.readOnly) await giveBackSession(this.mds, state, clean);
-    for (const member of state.members) member.end(false);
+    for (const member of state.members) member.endForGood();
     this.path.failAll(state.fatal);
     this.membership.wake();
   }
@@ -269,7 +269,7 @@ export class Volume implements BlockDevice, MemberOwner {
     if (this.state.fatal !== null) return;
     this.state.failed(error);
     this.stopTimers();
-    for (const member of this.state.members) member.end(false);
+    for (const member of this.state.members) member.endForGood();
     this.path.failAll(error);
     this.requests.failWaiting(this.reconcile.takeParked(), error);
     this.requests.failStarved(error);
