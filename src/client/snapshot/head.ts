@@ -66,6 +66,10 @@ export class HeadReplicas extends ReadReplicas {
     return !this.object.clean;
   }
 
+  override get outdated(): boolean {
+    return this.env.clock.nowMs() - this.askedAtMs > RELIED_MS;
+  }
+
   /** @throws RawstorError NOT_FOUND where the volume is gone, or its writer is dead and did not close it: its replicas may differ */
   protected override async look(): Promise<void> {
     let askedAtMs = 0;
@@ -112,7 +116,7 @@ export class HeadReader extends SnapshotReader {
   }
 
   override submit(block: BlockRequest): void {
-    if (this.env.clock.nowMs() - this.head.askedAtMs <= RELIED_MS) return super.submit(block);
+    if (!this.head.outdated) return super.submit(block);
     this.refreshed().then(
       () => super.submit(block),
       (error) => this.refuse(block, error),

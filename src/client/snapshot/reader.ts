@@ -11,7 +11,7 @@ import type { XtsCipher } from '../../block/index.js';
 import { asRawstorError, RawstorError } from '../../common/errors.js';
 import { LIMITS } from '../../common/limits.js';
 import type { Io } from '../../io/types.js';
-import { ChunkOp, type ChunkOpOwner } from '../../protocol/chunk-op.js';
+import type { ChunkOp, ChunkOpOwner } from '../../protocol/chunk-op.js';
 import { errorOfStatus, STATUS_CHECKSUM } from '../../protocol/control.js';
 import { Opcode } from '../../protocol/frame.js';
 import type { ObjectInfo } from '../../protocol/object-info.js';
@@ -20,29 +20,12 @@ import { type Contents, contentsOf } from '../keys/index.js';
 import { layerRunsOf, UNKNOWN_DEPTH } from '../layers.js';
 import { isSessionLoss } from '../piece-outcome.js';
 import { chunkOf, pieceLength } from '../slicing.js';
+import { SnapshotPiece, type SnapshotRequest } from './piece.js';
 import type { ReadReplicas, ReplicaSession, SnapshotEnvironment } from './replicas.js';
 
 const RETRY_MS = 200;
 /** How long a read waits for some replica. */
 const PATIENCE_MS = 15_000;
-
-/** The part of a request that lies in one chunk. */
-class SnapshotPiece extends ChunkOp {
-  request: SnapshotRequest | null = null;
-  ostId = '';
-  session: ReplicaSession | null = null;
-  /** OSTs that have failed it in this round. */
-  readonly tried: string[] = [];
-  /** What the last of them said. */
-  refusal: RawstorError | null = null;
-  untilMs = 0;
-}
-
-interface SnapshotRequest {
-  readonly block: BlockRequest;
-  pieces: number;
-  error: RawstorError | null;
-}
 
 export interface ReaderEnvironment extends SnapshotEnvironment {
   readonly io: Io;
@@ -193,6 +176,8 @@ export class SnapshotReader implements BlockDevice, ChunkOpOwner {
   }
 
   private submitOn(piece: SnapshotPiece, session: ReplicaSession): void {
+    // To connect, or to wait for another replica in vain, may have taken longer than a record is relied on.
+    if (this.replicas.outdated) return void this.renew(piece);
     if (session.inFlight++ === 0) session.answeredAtMs = this.env.clock.nowMs();
     piece.session = session;
     piece.handle = session.handle;
@@ -204,6 +189,19 @@ export class SnapshotReader implements BlockDevice, ChunkOpOwner {
   private failedOn(piece: SnapshotPiece, error: RawstorError): void {
     piece.tried.push(piece.ostId);
     piece.refusal = error;
+    this.send(piece);
+  }
+
+  private async renew(piece: SnapshotPiece): Promise<void> {
+    try {
+      await this.replicas.lookAgain();
+    } catch (error) {
+      const failure = asRawstorError(error);
+      if (failure.code === 'NOT_FOUND') this.fail(failure);
+      const { clock } = this.env;
+      if (this.fatal !== null || clock.nowMs() > piece.untilMs) return this.pieceDone(piece, failure);
+      await clock.sleep(RETRY_MS);
+    }
     this.send(piece);
   }
 
@@ -266,7 +264,9 @@ export class SnapshotReader implements BlockDevice, ChunkOpOwner {
       const ostId = this.replicas.choose(range.chunk, tried);
       if (ostId === null) return [range.length, unknown];
       try {
-        return await ask(await this.replicas.open(ostId), range);
+        const session = await this.replicas.open(ostId);
+        if (!this.replicas.outdated) return await ask(session, range);
+        await this.replicas.lookAgain();
       } catch (error) {
         await judge(asRawstorError(error));
         tried.push(ostId);

@@ -92,6 +92,11 @@ export abstract class ReadReplicas {
     return false;
   }
 
+  /** The record is to be looked at again before anything is asked of a replica. */
+  get outdated(): boolean {
+    return false;
+  }
+
   /** The OST to read a chunk from: in this process, else on this host, else by turns; null when all were tried. */
   choose(chunk: number, tried: readonly string[]): string | null {
     const { members } = this.object;

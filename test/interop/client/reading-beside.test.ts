@@ -51,6 +51,42 @@ test('reads what nobody has opened, what is being written, and what was', async 
   await again.close();
 });
 
+test('an OST that leaves the set while the reader connects to it is not read', async () => {
+  const volume = await open();
+  await write(volume, 0, 1);
+  await flush(volume);
+  // Ways of its own, so that the writer alone loses one.
+  const ways = new Map([...rig.watched].map(([id, ost]) => [id, ost.way()]));
+  let connecting = '';
+  let proceed = () => {};
+  const mayConnect = new Promise<void>((resolve) => {
+    proceed = resolve;
+  });
+  for (const [id, way] of ways) {
+    way.beforeCall = async (method) => {
+      if (method !== 'ost.attachReader' || connecting !== '') return;
+      connecting = id;
+      await mayConnect;
+    };
+  }
+  const cluster = await rig.connect('slow', { localOsts: ways });
+  reader = await cluster.openHead('v');
+  const reading = expectBytes(reader, 0, 2);
+  await until(() => connecting !== '');
+  const lost = rig.watched.get(connecting)!;
+  lost.away = true;
+  lost.cut();
+  await write(volume, 0, 2);
+  await outdated();
+  proceed();
+  await reading;
+  lost.away = false;
+  await reader.close();
+  reader = null;
+  await cluster.close();
+  await volume.close();
+});
+
 test('goes on over a snapshot and another size, a second later', async () => {
   const volume = await open();
   await write(volume, 0, 1);

@@ -41,6 +41,11 @@ export class WatchedOst implements OstConnector {
     this.reach = reach;
   }
 
+  /** Another way to the same OST, which nothing that is done to this one touches. */
+  way(): WatchedOst {
+    return new WatchedOst(this.reach);
+  }
+
   async connect(ostId: string, addresses: readonly string[], timeoutMs: number): Promise<OstPeer> {
     if (this.away) {
       await systemClock.sleep(20);
