@@ -41,20 +41,11 @@ export async function join(member: Member, parts: JoinParts): Promise<boolean> {
   if (!stillGood || lost.any()) {
     member.counts = false;
     member.dirty = true;
-    if (!member.attached) {
-      // Its session ended while it counted: from here on it gets nothing, or that would wait for it for ever (I9).
-      member.receiving = false;
-      path.giveUp(member);
-    }
-    path.review();
-    return false;
+    return countsNoMore(member, path);
   }
   const gone = await lost.answered(recordJoin(state, recorder, member, bootId));
   member.counts = false;
-  if (gone === null) {
-    path.review();
-    return false;
-  }
+  if (gone === null) return countsNoMore(member, path);
   member.inSync = true;
   member.receiving = false;
   endAll(gone, path);
@@ -65,4 +56,14 @@ export async function join(member: Member, parts: JoinParts): Promise<boolean> {
   // A survivor that cannot store it is lost, and the next round sees to it.
   if (await recorder.storeSet()) parts.releaseAcks();
   return true;
+}
+
+function countsNoMore(member: Member, path: IoPath): false {
+  if (!member.attached) {
+    // Its session ended while it counted: from here on it gets nothing, or that would wait for it for ever (I9).
+    member.receiving = false;
+    path.giveUp(member);
+  }
+  path.review();
+  return false;
 }

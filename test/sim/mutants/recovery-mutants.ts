@@ -147,8 +147,8 @@ export const RECOVERY_MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: 'client/join.ts',
-        from: '      member.receiving = false;\n      path',
-        to: '      path',
+        from: '    member.receiving = false;\n    path',
+        to: '    path',
       },
     ],
   },

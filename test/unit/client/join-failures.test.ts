@@ -5,9 +5,10 @@ import { Member } from '../../../src/client/member.js';
 import { DEFAULT_SEAL_TIMES } from '../../../src/client/seal-due.js';
 import { type VolumeEnvironment, VolumeState } from '../../../src/client/volume-state.js';
 import { systemClock } from '../../../src/common/clock.js';
-import { ERROR_CODES } from '../../../src/common/errors.js';
+import { ERROR_CODES, RawstorError } from '../../../src/common/errors.js';
 import { silentLogger } from '../../../src/common/log.js';
 import type { ChunkOp } from '../../../src/protocol/chunk-op.js';
+import { STATUS_CONNECTION_LOST } from '../../../src/protocol/control.js';
 import { Opcode } from '../../../src/protocol/frame.js';
 import type { ObjectInfo } from '../../../src/protocol/object-info.js';
 import type { OstPeer } from '../../../src/protocol/ost-peer.js';
@@ -115,6 +116,56 @@ test('a replica that failed a write while it counted, and whose join was given u
   // The guest has its write; the replica that has not begins its resync anew.
   expect(told).toEqual(['resync failed', 'OK']);
   expect(joining.made.attached).toBe(false);
+});
+
+test('what waits for the target of a move goes on when that is not wanted any more, though its session is away', async () => {
+  const whole = member(1, true);
+  const joining = member(2, false);
+  const state = stateOf([whole.made, joining.made]);
+  const { map } = state.object;
+  state.move = {
+    wanted: { id: testId(9), from: null, to: testId(2), map, sinceWallMs: 0 },
+    target: joining.made,
+  };
+  const told: string[] = [];
+  const path = new IoPath(state, {
+    pieceDone: (_piece, error) => told.push(error?.code ?? 'OK'),
+    membersFailed() {},
+    allFailed() {},
+    resyncFailed() {},
+    tooEarly() {},
+    reviewed() {},
+  });
+  let answer!: (error: Error) => void;
+  const joined = join(joining.made, {
+    state,
+    path,
+    recorder: {
+      storeSet: async () => true,
+      changeMembers: () => new Promise((_, reject) => (answer = reject)),
+    },
+    lost: { any: () => false, answered: (swap: Promise<unknown>) => swap },
+    releaseAcks() {},
+    unlessLost: (work: Promise<unknown>) => work,
+  } as unknown as Parameters<typeof join>[1]);
+  await systemClock.sleep(5);
+  const flushing = joining.sent.find(({ opcode }) => opcode === Opcode.FLUSH)!;
+  flushing.status = 0;
+  flushing.owner.chunkDone(flushing);
+  await systemClock.sleep(5);
+
+  const piece = path.piece();
+  piece.opcode = Opcode.WRITE;
+  piece.length = 512;
+  path.start(piece);
+  whole.answer(0);
+  joining.made.peer = null;
+  joining.answer(STATUS_CONNECTION_LOST);
+  expect(told).toEqual([]);
+  answer(new RawstorError('NOT_FOUND', 'not wanted any more'));
+  expect(await joined).toBe(false);
+  expect(told).toEqual(['OK']);
+  expect(joining.made.receiving).toBe(false);
 });
 
 test('a read waits for a member whose session is ending, and does not ask it again and again', async () => {
