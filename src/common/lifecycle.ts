@@ -18,6 +18,9 @@ export type ChildMessage =
       readonly hint: string | undefined;
     };
 
+/** What a parent tells a child: signals reach a whole process group, and say nothing of an order. */
+export type ParentMessage = { readonly type: 'stop' };
+
 export interface RunOptions<S extends Service> {
   readonly log: Logger;
   /** Told to the parent and to the log when the service is up: addresses and the like. */
@@ -36,7 +39,7 @@ const STOP_TIMEOUT_MS = 20_000;
 
 /**
  * Runs a service in the foreground until SIGTERM, SIGINT or SIGHUP, or until the process that forked this
- * one is gone: then closes it cleanly. A start that waits for others looks at `stopping`. A second signal ends the process at once. Tells systemd (NOTIFY_SOCKET) and
+ * one asks for it or is gone: then closes it cleanly. A start that waits for others looks at `stopping`. A second signal ends the process at once. Tells systemd (NOTIFY_SOCKET) and
  * the parent when it is ready.
  * @returns the exit code
  * @throws what `start` throws, after telling the parent
@@ -112,11 +115,17 @@ function stopRequest(log: Logger, outlivesParent: boolean): StopRequest {
     askedBefore = true;
     ask(signal);
   };
-  // A child in the foreground group gets the terminal's Ctrl-C too; there the parent alone decides.
+  // A child in the foreground group gets the terminal's Ctrl-C too, and the SIGTERM of a service manager; there the
+  // parent alone decides: a gateway has to end before what it needs.
   const forked = process.send !== undefined;
   const onInterrupt = forked ? () => {} : onSignal;
+  const onTerminate = forked && !outlivesParent ? () => {} : onSignal;
   const onParentGone = () => ask('the parent process is gone');
-  process.on('SIGTERM', onSignal);
+  const onMessage = (message: ParentMessage) => {
+    if (message.type === 'stop') ask('the parent process asks for it');
+  };
+  process.on('SIGTERM', onTerminate);
+  if (forked && !outlivesParent) process.on('message', onMessage);
   process.on('SIGHUP', forked ? onInterrupt : onSignal);
   process.on('SIGINT', onInterrupt);
   if (!outlivesParent) process.on('disconnect', onParentGone);
@@ -124,7 +133,8 @@ function stopRequest(log: Logger, outlivesParent: boolean): StopRequest {
   return {
     asked,
     dispose() {
-      process.off('SIGTERM', onSignal);
+      process.off('SIGTERM', onTerminate);
+      process.off('message', onMessage);
       process.off('SIGHUP', forked ? onInterrupt : onSignal);
       process.off('SIGINT', onInterrupt);
       process.off('disconnect', onParentGone);

@@ -2,7 +2,7 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { closeSync, openSync, renameSync, statSync } from 'node:fs';
 import type { Clock, Timer } from '../../common/clock.js';
 import { ERROR_CODES, type ErrorCode, RawstorError } from '../../common/errors.js';
-import type { ChildMessage } from '../../common/lifecycle.js';
+import type { ChildMessage, ParentMessage } from '../../common/lifecycle.js';
 import { MiB } from '../../common/units.js';
 import { programPath } from '../program-path.js';
 import { BackOff } from './back-off.js';
@@ -27,6 +27,7 @@ export class Supervisor {
   private readonly clock: Clock;
   private readonly say: (text: string) => void;
   private readonly children: Child[] = [];
+  private stopping = false;
 
   constructor(clock: Clock, say: (text: string) => void) {
     this.clock = clock;
@@ -35,6 +36,7 @@ export class Supervisor {
 
   /** Starts one. @returns what it tells of itself when ready @throws its RawstorError when it does not get there */
   async start(spec: ChildSpec): Promise<Record<string, unknown>> {
+    if (this.stopping) throw new RawstorError('BUSY', `${spec.name} is not started: all is to stop`);
     const child = new Child(spec, this.clock, this.say);
     this.children.push(child);
     return await child.start();
@@ -46,10 +48,16 @@ export class Supervisor {
 
   /** The last started ends first; those of one kind together. */
   async stop(): Promise<void> {
+    this.stopping = true;
     const kinds = [...new Set(this.children.map((child) => child.kind))].reverse();
     for (const kind of kinds) {
       await Promise.all(this.children.filter((child) => child.kind === kind).map((child) => child.stop()));
     }
+  }
+
+  /** What is left ends now, without a word. */
+  kill(): void {
+    for (const child of this.children) child.kill();
   }
 }
 
@@ -126,13 +134,19 @@ class Child {
     this.restart?.cancel();
     const child = this.process;
     if (child === null || child.exitCode !== null || child.signalCode !== null) return;
-    child.kill('SIGTERM');
+    const stop: ParentMessage = { type: 'stop' };
+    // It may have ended meanwhile, which is all that is wanted.
+    if (child.connected) child.send(stop, () => {});
     const late = this.clock.after(STOP_MS, () => {
       this.say(`${this.spec.name} does not end, killing it`);
       child.kill('SIGKILL');
     });
     await this.exited;
     late.cancel();
+  }
+
+  kill(): void {
+    this.process?.kill('SIGKILL');
   }
 
   private again(how: string, servedMs: number): void {

@@ -13,6 +13,7 @@ import { type DirectoryLock, lockDirectory } from '../../io/index.js';
 import type { CreateSpec, ObjectInfo } from '../../protocol/index.js';
 import { defineVerb } from '../command.js';
 import type { Context } from '../context.js';
+import { EXIT } from '../exit-codes.js';
 import { KEY_OPTIONS, type KeyOptions, keyArguments } from '../keys.js';
 import { openLog } from '../logging.js';
 import { checkNewName } from '../new-name.js';
@@ -87,13 +88,16 @@ export const up = defineVerb<Options>({
     }
     keepFilesPrivate();
     const log = openLog('up', context.globals.verbose ? 'debug' : 'warn');
-    const code = await runService(() => start(context, options), { log, stopTimeoutMs: STOP_MS });
+    const code = await runService((stopping) => start(context, options, stopping), {
+      log,
+      stopTimeoutMs: STOP_MS,
+    });
     context.note(`rawstor: ended; the data stays in ${resolve(options.dir)}`);
     return code;
   },
 });
 
-async function start(context: Context, options: Options) {
+async function start(context: Context, options: Options, stopping: AbortSignal) {
   const wishes = volumeSpecs(options);
   const dir = resolve(options.dir);
   const lock = await takeDirectory(context, dir);
@@ -107,7 +111,11 @@ async function start(context: Context, options: Options) {
       lock.release();
     }
   };
-  try {
+  // Whoever has not ended when this process gives up would be left behind: a stuck one does not see that.
+  process.on('exit', (code) => {
+    if (code === EXIT.AGAIN) supervisor.kill();
+  });
+  const run = async () => {
     const { osts, listen, port: base, nbdPort } = options;
     const plan = await makePlan({ dir, osts, host: listen, port: base, nbdPort });
     for (const file of [stateFile(plan), clusterFile(plan)])
@@ -119,10 +127,22 @@ async function start(context: Context, options: Options) {
     await Promise.all([specs.gateway, specs.s3].map((spec) => supervisor.start(spec)));
     tell(context, plan, volumes, supervisor);
     return { close };
+  };
+  try {
+    return await Promise.race([run(), aborted(stopping)]);
   } catch (error) {
     await close();
     throw error;
   }
+}
+
+/** @throws RawstorError BUSY when this is to stop */
+function aborted(stopping: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    const stop = () => reject(new RawstorError('BUSY', 'it is to stop before it has started'));
+    if (stopping.aborted) stop();
+    else stopping.addEventListener('abort', stop, { once: true });
+  });
 }
 
 /** A new directory, and all in it, is for its owner only; one that is there stays as it is. */

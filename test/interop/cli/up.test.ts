@@ -3,7 +3,7 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { execa } from 'execa';
 import { afterEach, describe, expect, it } from 'vitest';
-import { isAlive, ownLoopback, run, temporaryDirectory, UpCluster, until } from './programs.js';
+import { begin, isAlive, ownLoopback, run, temporaryDirectory, UpCluster, until } from './programs.js';
 
 const MINUTES = 60_000;
 const clusters: UpCluster[] = [];
@@ -46,6 +46,51 @@ describe('up', () => {
       expect(dead.code).toBe(69);
       expect(dead.stderr).toContain(again.facts.mds.replace('tcp://', ''));
       expect(dead.stderr).toContain('rawstor serve mds');
+    },
+    4 * MINUTES,
+  );
+
+  it(
+    'ends cleanly when its whole process group is told to, as a service manager does',
+    async () => {
+      const cluster = await start(['--osts', '2', '--volume', 'vm1:64M']);
+      await execa('qemu-io', ['-f', 'raw', '-c', 'write -P 5 1M 64k', cluster.uriOf('vm1')]);
+      const pids = Object.values(cluster.facts.pids);
+      // All at once, as the kernel does it: nobody is ahead of the others.
+      for (const pid of [...pids, cluster.process.pid!]) process.kill(pid, 'SIGTERM');
+      expect((await cluster.process).exitCode).toBe(0);
+      expect(pids.filter(isAlive)).toEqual([]);
+      expect(cluster.said()).not.toContain('has ended');
+      const log = readFileSync(join(cluster.facts.dir, 'logs/nbd.log'), 'utf8');
+      expect(log).toContain('"stopped"');
+      const again = await start([], cluster.cwd);
+      expect((await again.volume('info', 'vm1')).stdout).toContain('closed cleanly');
+    },
+    4 * MINUTES,
+  );
+
+  it(
+    'ends while it starts, with a server that does not answer',
+    async () => {
+      const cwd = temporaryDirectory();
+      directories.push(cwd);
+      const child = begin('cli/rawstor', ['up', '--osts', '1', '--no-volume', '--listen', ownLoopback()], {
+        cwd,
+      });
+      let ost = 0;
+      await until(() => {
+        const all = readFileSync(`/proc/${child.pid}/task/${child.pid}/children`, 'utf8').trim().split(' ');
+        ost = Number(
+          all.find((pid) => readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('\0ost\0')) ?? 0,
+        );
+        return ost !== 0;
+      });
+      process.kill(ost, 'SIGSTOP');
+      child.kill('SIGINT');
+      const ended = await child;
+      expect(ended.stderr).toContain('ost-1 does not end, killing it');
+      expect(ended.exitCode).toBe(0);
+      expect(isAlive(ost)).toBe(false);
     },
     4 * MINUTES,
   );
