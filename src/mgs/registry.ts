@@ -85,9 +85,12 @@ export class Registry {
     return this.servers().map(({ health: _, lastSeenWallMs, ...info }) => ({ info, lastSeenWallMs }));
   }
 
-  /** A gateway has a new id at each start: one at the address, or on the directory, of another has taken its place. */
+  /**
+   * A gateway has a new id at each start, and so has an MDS that was rebuilt: one at the address, or on the
+   * directory, of another has taken its place.
+   */
   private supersede(info: ServerInfo): void {
-    if (!isGateway(info)) return;
+    if (info.role === 'ost') return;
     for (const [key, { info: other }] of this.known) {
       if (other.role !== info.role || other.labels.host !== info.labels.host) continue;
       const sameMount = info.mount !== undefined && other.mount?.directory === info.mount.directory;

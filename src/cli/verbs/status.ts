@@ -71,7 +71,7 @@ async function gather(context: Context): Promise<Status> {
   const damaged = osts.filter((ost) => (ost.damagedBlocks ?? 0) > 0);
   const answering = damaged.filter(({ alive }) => alive);
   const servers = [...serversOf(registry.servers, osts), ...registry.own];
-  const down = servers.some(({ health }) => health === 'down' || health === WAITING);
+  const down = servers.some(isMissed);
   const lost = unwell.some((row) => row.health === 'unavailable' || row.health === 'loss');
   return {
     clusterId: stat.clusterId,
@@ -86,6 +86,12 @@ async function gather(context: Context): Promise<Status> {
     damaged: await damagedPlaces(context, answering, volumes),
     notes: [...registry.notes, ...damaged.map(damageNote)],
   };
+}
+
+/** Gateways and mounts come and go: one that is gone is listed for a while, and is nothing to look after. */
+export function isMissed({ role, health }: Pick<ServerRow, 'role' | 'health'>): boolean {
+  if (health === WAITING) return true;
+  return health === 'down' && role !== 'nbd' && role !== 'mount';
 }
 
 function damageNote({ ostId, damagedBlocks }: KnownOst): string {

@@ -101,6 +101,17 @@ test('a gateway that was started again takes the place of the one at its address
   ]);
 });
 
+test('an MDS that was rebuilt takes the place of the one at its address; an OST, and another MDS, stay', () => {
+  const at = (role: 'mds' | 'ost', id: string, port: number) =>
+    registry.register(server(id, { role, addresses: [`tcp://10.0.0.1:${port}`], labels: { host: 'h' } }));
+  at('mds', 'old', 7771);
+  at('mds', 'other', 7781);
+  at('ost', 'a', 7777);
+  at('ost', 'b', 7777);
+  at('mds', 'new', 7771);
+  expect(Object.keys(health()).sort()).toEqual(['a', 'b', 'new', 'other']);
+});
+
 test('the answer is as the protocol has it', () => {
   registry.register(server('a'));
   const answer = { clusterId: '', servers: registry.servers() };
