@@ -33,11 +33,13 @@ export function createIo(options: CreateIoOptions = {}): Io {
       hint: 'set it to uring or node, or not at all',
     });
   }
+  // Before io_uring is tried: a slip in a setting is no reason to go on without.
+  const pollMaxUs = options.pollMaxUs ?? environmentPollMaxUs();
   if (wanted === 'node') return new NodeIo(poolBytes);
   try {
     return new UringIo(poolBytes, {
       entries: options.ringEntries,
-      pollMaxUs: options.pollMaxUs ?? environmentPollMaxUs(),
+      pollMaxUs,
     });
   } catch (error) {
     if (wanted === 'uring' || !(error instanceof RawstorError) || error.where !== undefined) throw error;

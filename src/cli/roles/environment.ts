@@ -3,7 +3,7 @@ import { type KeyRing, type Patience, patiently } from '../../client/index.js';
 import type { Clock } from '../../common/clock.js';
 import { type ClusterConfig, resolveLocation } from '../../common/config.js';
 import { RawstorError } from '../../common/errors.js';
-import type { Logger } from '../../common/log.js';
+import { environmentLevel, type Logger } from '../../common/log.js';
 import { parseCopyRate } from '../../common/rates.js';
 import { formatSizeBytes, GiB, MiB } from '../../common/units.js';
 import { createIo, type Io } from '../../io/index.js';
@@ -28,7 +28,7 @@ export function openEnvironment(
   poolBytes: number | undefined,
 ): RoleEnvironment {
   const { verbose, quiet } = context.globals;
-  const level = verbose ? 'debug' : quiet ? 'warn' : (process.env.RAWSTOR_LOG ?? 'info');
+  const level = verbose ? 'debug' : quiet ? 'warn' : environmentLevel();
   const log = openLog(role, level);
   const io = createIo({
     warn: (text) => log.warn(text),

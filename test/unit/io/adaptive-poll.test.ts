@@ -101,7 +101,9 @@ test('the wait of a ring ends by itself, and at once where something has complet
 test.each(['-1', '2000', 'x'])('RAWSTOR_POLL_US=%s is refused', (value) => {
   process.env.RAWSTOR_POLL_US = value;
   try {
-    expect(() => createIo({ kind: 'uring' })).toThrow(`RAWSTOR_POLL_US is '${value}'`);
+    // Also where io_uring is not insisted on.
+    for (const options of [{ kind: 'uring' }, { kind: 'node' }, {}] as const)
+      expect(() => createIo(options)).toThrow(`RAWSTOR_POLL_US is '${value}'`);
   } finally {
     delete process.env.RAWSTOR_POLL_US;
   }
