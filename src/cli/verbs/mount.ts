@@ -4,9 +4,11 @@ import { RawstorError } from '../../common/errors.js';
 import { newId } from '../../common/ids.js';
 import { runService } from '../../common/lifecycle.js';
 import { defineVerb } from '../command.js';
+import type { Context } from '../context.js';
 import { openCluster } from '../gateway/open-cluster.js';
 import { ENCRYPT_OPTION, type EncryptOptions, encryptionOfNew, KEY_OPTIONS } from '../keys.js';
 import { goToBackground, inBackground } from '../mount/background.js';
+import { checkMountDirectory } from '../mount/directory.js';
 import { MountRegistration } from '../mount/registration.js';
 import { wholeNumber } from '../options.js';
 import { openEnvironment, SERVER_OPTIONS } from '../roles/environment.js';
@@ -105,6 +107,7 @@ export const mount = defineVerb<Options>({
     if (options.minReplicas > options.replicas) {
       throw new RawstorError('USAGE', `--min-replicas ${options.minReplicas} is more than --replicas`);
     }
+    checkMountDirectory(directory, locationFile(context));
     const encryptionOf = await encryptionOfNew(options);
     if (!options.foreground && !inBackground()) {
       const pid = await goToBackground(options.logFile === undefined ? null : resolve(options.logFile));
@@ -153,6 +156,16 @@ export const mount = defineVerb<Options>({
     });
   },
 });
+
+/** Null too where it is not found: --mds may name the cluster, and the start tells what is missing. */
+function locationFile(context: Context): string | null {
+  try {
+    const place = context.location();
+    return place.kind === 'config' ? place.path : null;
+  } catch {
+    return null;
+  }
+}
 
 function layoutOf(options: LayoutOptions) {
   const { replicas, minReplicas, chunkSize, stripeWidth, failureDomain, near = null, onDegraded } = options;
