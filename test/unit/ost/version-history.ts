@@ -2,7 +2,7 @@ import { seededRandom } from '../../../src/common/random.js';
 import { MiB } from '../../../src/common/units.js';
 import type { Io } from '../../../src/io/index.js';
 import type { RunningOst } from '../../../src/ost/index.js';
-import { type ObjectRecord, Opcode } from '../../../src/protocol/index.js';
+import { type Member, type ObjectRecord, Opcode } from '../../../src/protocol/index.js';
 import { objectRecord, start, temporaryDirectory, Writer } from './support.js';
 
 const SIZE = 2 * MiB;
@@ -371,9 +371,16 @@ class Volume {
       const flushed = await writer.flush();
       if (flushed.status !== 'OK') throw new Error(`flush: ${flushed.status}`);
       const { handle } = writer;
-      const set = { epoch, members: [] };
+      const set = { epoch, members: this.members() };
       await writer.call('ost.storeSet', { handle, set, lastSeal: 0, object: this.record });
     }
+  }
+
+  private members(): Member[] {
+    const { ost, other } = this.history;
+    const bootId = { kernel: 'k', generation: 1 };
+    const member = (ostId: string, state: Member['state']) => ({ ostId, state, bootId, staleSince: 0 });
+    return [member(ost.ostId, 'in-sync'), member(other.ostId, this.otherAway ? 'stale' : 'in-sync')];
   }
 
   private writers(): Writer[] {
