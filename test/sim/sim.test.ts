@@ -20,7 +20,7 @@ const FOUND = [
 ];
 
 /** The same of histories with snapshots and clones. */
-const SNAPSHOT_FOUND = [1348, 20_010];
+const SNAPSHOT_FOUND = [110, 1348, 20_010];
 /** The same of histories whose guests move. */
 const MOVING_FOUND = [16, 25, 29, 174];
 const MOVING_SEEDS = Array.from({ length: LONG ? 1000 : 40 }, (_, i) => i + 1);
@@ -83,7 +83,7 @@ describe('the simulated cluster', () => {
     async () => {
       const totals = await run([...SNAPSHOT_FOUND, ...SNAPSHOT_SEEDS], { snapshots: true });
       for (const what of ['snapshot', 'remove', 'versionsRead', 'changedAsked']) {
-        expect(totals[what], what).toBeGreaterThan(SNAPSHOT_SEEDS.length);
+        expect(totals[what], what).toBeGreaterThan(SNAPSHOT_SEEDS.length / 2);
       }
     },
     LONG ? 60 * MINUTES : 8 * MINUTES,

@@ -29,6 +29,8 @@ export class VersionMerge {
   private readonly into: ChunkFile;
   private readonly session: Session;
   private readonly isGone: () => boolean;
+  /** Of the OST when this began. */
+  private generation = 0;
 
   /** `isGone`: the object is, and whoever removes it waits for this. */
   constructor(core: OstCore, object: OstObject, from: ChunkFile, into: ChunkFile, isGone: () => boolean) {
@@ -43,6 +45,9 @@ export class VersionMerge {
   /** Afterwards `from` is needed no more. @throws RawstorError */
   async run(): Promise<void> {
     const { from, into } = this;
+    // What a loss has taken hides nothing any more.
+    await this.core.boot.settled();
+    this.generation = this.core.bootId.generation;
     this.checkAdjacent();
     this.checkWhole();
     await this.durable(from);
@@ -60,6 +65,15 @@ export class VersionMerge {
     }
     await this.copyUp();
     await this.durable(into);
+    this.checkKept();
+  }
+
+  /**
+   * A block that was taken for one of `into`, and not copied, may have been unflushed, and lost by a sync of somebody else. The next sync
+   * succeeds all the same. @throws RawstorError IO
+   */
+  private checkKept(): void {
+    if (this.core.bootId.generation !== this.generation) throw this.notDurable();
   }
 
   /** What lies between would be hidden. @throws RawstorError */
@@ -99,6 +113,7 @@ export class VersionMerge {
     await this.copyDown();
     await this.durable(from);
     // Checksums of both are of the files that they have now.
+    this.checkKept();
     const replacing: ChunkFile[] = [];
     let replaced = false;
     try {
