@@ -71,7 +71,8 @@ function* onNode(cluster: Cluster, node: OstNode): Generator<string> {
 const hasVersion = (record: ObjectRecord, version: number) =>
   version === record.headVersion || record.snapshots.some((one) => one.version === version);
 
+/** With what a smaller size has cut off and nobody has erased yet: the record says so. */
 const sizeOf = (record: ObjectRecord, version: number) =>
   version === record.headVersion
-    ? record.sizeBytes
+    ? Math.max(record.sizeBytes, record.tailBytes ?? 0)
     : record.snapshots.find((one) => one.version === version)!.sizeBytes;
