@@ -18,7 +18,8 @@ export class Reconcile {
   private readonly state: VolumeState;
   private readonly restart: (request: VolumeRequest) => void;
   private parked: VolumeRequest[] = [];
-  private urgent: { chunk: number; region: number }[] = [];
+  /** Regions that requests wait for, those first that were asked for first; each once, however many wait. */
+  private readonly urgent = new Set<number>();
   private workers = 0;
   private readonly busy = new Set<string>();
   private idleWaiters: (() => void)[] = [];
@@ -35,8 +36,7 @@ export class Reconcile {
     this.parked.push(request);
     for (let at = Math.floor(start / state.regionSizeBytes); at * state.regionSizeBytes < end; at++) {
       const chunk = chunkOf(at * state.regionSizeBytes, state.object.chunkSizeBytes);
-      const region = at % state.regionsPerChunk;
-      if (state.unreconciled.has(chunk, region)) this.urgent.push({ chunk, region });
+      if (state.unreconciled.has(chunk, at % state.regionsPerChunk)) this.urgent.add(at);
     }
     this.wake();
   }
@@ -92,8 +92,10 @@ export class Reconcile {
   private take(): { chunk: number; region: number } | null {
     const free = (chunk: number, region: number) =>
       this.state.unreconciled.has(chunk, region) && !this.busy.has(`${chunk}/${region}`);
-    while (this.urgent.length > 0) {
-      const next = this.urgent.shift()!;
+    const { regionsPerChunk } = this.state;
+    for (const at of this.urgent) {
+      this.urgent.delete(at);
+      const next = { chunk: Math.floor(at / regionsPerChunk), region: at % regionsPerChunk };
       if (free(next.chunk, next.region)) return next;
     }
     for (const [chunk, region] of this.state.unreconciled) if (free(chunk, region)) return { chunk, region };
@@ -148,11 +150,14 @@ export class Reconcile {
     });
   }
 
-  /** Starts what waited and can go on now. */
+  /** Starts what waited and can go on now: what would only come back here stays. */
   private release(): void {
-    if (this.parked.length === 0) return;
-    const parked = this.parked;
-    this.parked = [];
-    for (const request of parked) this.restart(request);
+    const { unreconciled, regionSizeBytes } = this.state;
+    const waits = ({ lockStart, lockEnd }: VolumeRequest) =>
+      unreconciled.overlaps(lockStart, lockEnd, regionSizeBytes);
+    const ready = this.parked.filter((request) => !waits(request));
+    if (ready.length === 0) return;
+    this.parked = this.parked.filter(waits);
+    for (const request of ready) this.restart(request);
   }
 }
