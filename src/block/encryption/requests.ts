@@ -75,6 +75,11 @@ export class CipheredRequests implements CipherTarget, BlockOwner {
     if (this.waiting.length > 0 || !this.begin(one)) this.wait(one);
   }
 
+  /** What was submitted, of a request as the target has it. */
+  submitted(block: BlockRequest): BlockRequest {
+    return this.byBlock.get(block)?.outer ?? block;
+  }
+
   /** All that was submitted has reached the target. */
   async settled(): Promise<void> {
     if (this.unsent > 0) await new Promise<void>((resolve) => this.idle.push(resolve));

@@ -18,6 +18,7 @@ import { frontEndWent, waitedFor, wentOnElsewhere, writtenElsewhere } from './re
 import { StandbyReader } from './standby-reader.js';
 import { StandbyReads } from './standby-reads.js';
 import { takeLease } from './take-lease.js';
+import { type WaitingRequest, WaitingRequests } from './waiting-requests.js';
 
 /**
  * A volume that goes with its guest from process to process (docs/consistency: handing over). Who holds it gives way,
@@ -38,15 +39,12 @@ export class MovableVolume implements BlockDevice {
   private readonly front = new QuietFront();
   private state: State = { kind: 'stands-by' };
   private sizeTold: number;
-  /** Until it is held. Facades bound what they have in flight. */
-  private waiting: BlockRequest[] = [];
+  private readonly waiting = new WaitingRequests();
   private readonly reads: StandbyReads;
-  /** Of those, reads that failed here: of bytes as replicas have them, deciphered by who has asked. */
-  private readonly below = new Set<BlockRequest>();
   private readonly late: LateAnswers;
-  /** Another process waits for it. */
   /** Ended by itself, and still to be closed: its lease is given back by that. */
   private failed: Volume | null = null;
+  /** Another process waits for it. */
   private asked = false;
   /** The front-end has stopped, or there is none. */
   private resting = true;
@@ -118,10 +116,10 @@ export class MovableVolume implements BlockDevice {
 
   /** Of a front-end that is gone: what has not begun never does, since another process may do it again by then. */
   withdraw(isGone: (block: BlockRequest) => boolean): void {
-    const gone = this.waiting.filter(isGone);
-    this.waiting = this.waiting.filter((block) => !gone.includes(block));
-    for (const block of gone) this.late.finish(block, frontEndWent(this.reader.object.name));
-    const takes = this.state.kind === 'moves' && this.state.takes && this.waiting.length === 0;
+    const gone = ({ block, below }: WaitingRequest) =>
+      isGone(below ? this.standbyContents.submitted(block) : block);
+    this.finishWaiting(frontEndWent(this.reader.object.name), gone);
+    const takes = this.state.kind === 'moves' && this.state.takes && this.waiting.none;
     if (takes || this.state.kind === 'refuses') this.state = { kind: 'stands-by' };
   }
 
@@ -234,8 +232,8 @@ export class MovableVolume implements BlockDevice {
     this.submitWaiting();
   }
 
-  private wait(block: BlockRequest): void {
-    this.waiting.push(block);
+  private wait(block: BlockRequest, below = false): void {
+    this.waiting.add(block, below);
     if (this.state.kind === 'stands-by') this.take();
   }
 
@@ -267,12 +265,12 @@ export class MovableVolume implements BlockDevice {
   private refuse(error: RawstorError): void {
     this.env.log.warn({ err: error }, 'all requests of this front-end are refused');
     this.state = { kind: 'refuses', error };
-    for (const block of this.waiting.splice(0)) this.late.finish(block, error);
+    this.finishWaiting(error);
   }
 
   private submitWaiting(): void {
-    for (const block of this.waiting.splice(0)) {
-      if (this.below.delete(block)) this.serve(block);
+    for (const { block, below } of this.waiting.take()) {
+      if (below) this.serve(block);
       else this.submit(block);
     }
   }
@@ -280,8 +278,7 @@ export class MovableVolume implements BlockDevice {
   private serve(block: BlockRequest): void {
     if (this.state.kind === 'holds') return this.state.volume.serve(block);
     if ('error' in this.state) return this.late.finish(block, this.state.error);
-    this.below.add(block);
-    this.wait(block);
+    this.wait(block, true);
   }
 
   private tellSize(): void {
@@ -294,6 +291,10 @@ export class MovableVolume implements BlockDevice {
     this.state = { kind: 'over', error };
     this.front.stop();
     this.reader.close();
-    for (const block of this.waiting.splice(0)) this.late.finish(block, error);
+    this.finishWaiting(error);
+  }
+
+  private finishWaiting(error: RawstorError, which?: (waiting: WaitingRequest) => boolean): void {
+    for (const { block } of this.waiting.take(which)) this.late.finish(block, error);
   }
 }

@@ -8,6 +8,8 @@ import type { ObjectInfo } from '../../protocol/object-info.js';
 export interface Contents extends CipherTarget {
   /** All that was submitted has reached the volume. */
   settled(): Promise<void>;
+  /** What was submitted, of a request as the volume has it. */
+  submitted(request: BlockRequest): BlockRequest;
 }
 
 interface Below {
@@ -21,8 +23,8 @@ export function contentsOf(
   cipher: XtsCipher | null | undefined,
   below: Below,
 ): Contents {
-  const settled = async () => {};
-  if (encryption === undefined) return { submit: (request) => below.submit(request), settled };
+  const plain = { settled: async () => {}, submitted: (request: BlockRequest) => request };
+  if (encryption === undefined) return { submit: (request) => below.submit(request), ...plain };
   if (cipher != null) return new CipheredRequests(cipher, below);
   return {
     submit(request) {
@@ -30,6 +32,6 @@ export function contentsOf(
       const message = 'the volume is encrypted, and was opened without its key';
       below.finishLater(request, new RawstorError('DENIED', message, { where: name }));
     },
-    settled,
+    ...plain,
   };
 }

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { BlockOp } from '../../../src/block/device.js';
+import { BlockOp, BlockRequest } from '../../../src/block/device.js';
 import {
   type Cluster,
   type KeyPlace,
@@ -10,6 +10,7 @@ import {
   newEncryption,
   readSecret,
 } from '../../../src/client/index.js';
+import { mapAnonymous } from '../../../src/io/index.js';
 import { ClientRig, expectBytes, flush, readByte, submit, until, write } from './rig.js';
 
 /** Encrypted volumes in all ways that the client reads them: as their holder, frozen, beside a writer, before a hand-over. */
@@ -54,6 +55,36 @@ test('who reads it beside its writer, or waits for it to be handed over, sees wh
   await until(() => standby.holds);
   await expectBytes(standby, 8192, 7);
   await Promise.all([movable.close(), standby.close()]);
+});
+
+test('a read that waits to be handed over is withdrawn with its front-end, and nobody asks any more', async () => {
+  const [here, there] = [await connect('here'), await connect('there')];
+  const movable = await here.openMovable('v', { holder: 'here', standby: true, tellsStops: true });
+  movable.rest(false);
+  const standby = await there.openMovable('v', { holder: 'there', standby: true, tellsStops: false });
+  // As when no replica could be read.
+  const inner = standby as unknown as { reads: { submit: unknown }; serve(block: BlockRequest): void };
+  inner.reads.submit = (block: BlockRequest) => inner.serve(block);
+  const memory = mapAnonymous(4096);
+  let failure: string | null = null;
+  const read = new BlockRequest({
+    blockDone: (_, error) => {
+      failure = error?.code ?? 'none';
+    },
+  });
+  Object.assign(read, { op: BlockOp.READ, offset: 0, length: 4096 });
+  read.slices.add(memory, 0, 4096);
+  standby.submit(read);
+  await until(async () => (await rig.object('v')).lease?.holder === 'here');
+  standby.withdraw((request) => request === read);
+  await until(async () => failure !== null);
+  expect(failure).toBe('UNAVAILABLE');
+  movable.rest(true);
+  // Longer than any pause of who asks.
+  await new Promise((resolve) => setTimeout(resolve, 700));
+  expect(standby.holds).toBe(false);
+  await Promise.all([movable.close(), standby.close()]);
+  memory.unmap();
 });
 
 test('without its key it is changed, repaired and frozen, and its content is refused', async () => {

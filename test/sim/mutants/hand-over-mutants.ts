@@ -65,8 +65,12 @@ export const HAND_OVER_MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: 'client/hand-over/movable-volume.ts',
-        from: '    this.waiting = this.waiting.filter((block) => !gone.includes(block));\n',
-        to: '',
+        from: '    this.finishWaiting(frontEndWent(this.reader.object.name), gone);\n',
+        to: `    for (const { block, below } of this.waiting.take(gone)) {
+      this.late.finish(block, frontEndWent(this.reader.object.name));
+      this.waiting.add(block, below);
+    }
+`,
       },
     ],
   },
