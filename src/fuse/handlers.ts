@@ -1,11 +1,11 @@
 import { RawstorError } from '../common/errors.js';
+import { Gate } from '../common/gate.js';
 import { attributesBody, entryBody, nodesOfDirectory, openBody, seekBody, spaceBody } from './answers.js';
 import { readU64 } from './bytes.js';
 import { ENTRY_BYTES, Errno, FallocateMode, Op, OpenFlag, Whence } from './constants.js';
 import { Directories } from './directories.js';
 import { Refusal } from './errno.js';
 import { seek } from './file-ranges.js';
-import { Gate } from './gate.js';
 import { keyOf } from './nodes.js';
 import type { OpenFile } from './open-file.js';
 import type { Handle } from './open-files.js';

@@ -1,3 +1,5 @@
+import type { BufferPool, PoolBuffer } from './pool.js';
+
 /**
  * Divides memory among those who hold some for long: for as long as others do not answer. Each may have as much as is left for
  * all, so one alone has half, ever more of them ever less; and one that holds nothing may have one piece while anything
@@ -19,6 +21,7 @@ export class MemoryShares {
   }
 }
 
+/** What one of them holds. */
 export class MemoryShare {
   heldBytes = 0;
   private readonly shares: MemoryShares;
@@ -43,5 +46,17 @@ export class MemoryShare {
   gave(bytes: number): void {
     this.heldBytes -= bytes;
     this.shares.heldBytes -= bytes;
+  }
+
+  /** Null where the pool has none now, or this may have none: the pool's `whenFree` tells of both. */
+  acquire(pool: BufferPool, sizeBytes: number): PoolBuffer | null {
+    const buffer = this.mayHave(sizeBytes) ? pool.acquire(sizeBytes) : null;
+    if (buffer !== null) this.took(buffer.sizeBytes);
+    return buffer;
+  }
+
+  release(buffer: PoolBuffer): void {
+    this.gave(buffer.sizeBytes);
+    buffer.release();
   }
 }

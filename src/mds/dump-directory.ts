@@ -1,9 +1,9 @@
 import { systemClock } from '../common/clock.js';
 import { CatalogRecovery } from './catalog-recovery.js';
 import { openMdsDirectory } from './directory.js';
-import { dumpPage } from './dump.js';
+import { dumpPage, eachPage } from './dump.js';
 
-/** Takes lines of the dump of a cluster, a page at a time; the first page is never empty. */
+/** Takes lines of the dump of a cluster, a page at a time; none is empty, and the first has what is said of the catalog. */
 export type TakesPage = (clusterId: string, lines: readonly string[]) => Promise<void>;
 
 /** Of an MDS that is not running. @throws RawstorError NOT_FOUND, BUSY, BAD_DATA, what `take` throws */
@@ -12,12 +12,8 @@ export async function dumpDirectory(path: string, take: TakesPage): Promise<void
   try {
     const catalog = new CatalogRecovery(directory.store, systemClock);
     await catalog.start();
-    let after: string | null = '';
-    while (after !== null) {
-      const page: { lines: string[]; next: string | null } = await dumpPage(directory.store, catalog, after);
-      await take(directory.clusterId, page.lines);
-      after = page.next;
-    }
+    const ask = (after: string) => dumpPage(directory.store, catalog, after);
+    await eachPage(ask, (lines) => take(directory.clusterId, lines));
   } catch (error) {
     throw directory.located(error);
   } finally {

@@ -124,10 +124,23 @@ export function withoutSecrets(lines: readonly string[]): string[] {
   });
 }
 
+/** Gives all lines of a dump, a page at a time. @param ask as `mds.dump` is asked */
+export async function eachPage(
+  ask: (after: string) => Promise<Result<'mds.dump'>>,
+  take: (lines: readonly string[]) => Promise<void>,
+): Promise<void> {
+  for (let after: string | null = ''; after !== null; ) {
+    const page: Result<'mds.dump'> = await ask(after);
+    if (page.lines.length > 0) await take(page.lines);
+    after = page.next;
+  }
+}
+
 /** The text of a dump, piece by piece: all of it may be more than a string can have. */
 export class DumpText {
   /** Lines but for the first and the last. */
   records = 0;
+  sizeBytes = 0;
   private readonly header: string;
   private sum = 0;
 
@@ -145,13 +158,14 @@ export class DumpText {
     return this.piece(lines);
   }
 
-  end(): string {
-    return `${JSON.stringify({ type: 'end', lines: this.records + 2, crc32c: sumText(this.sum) })}\n`;
+  end(): Buffer {
+    return this.piece([JSON.stringify({ type: 'end', lines: this.records + 2, crc32c: sumText(this.sum) })]);
   }
 
   private piece(lines: readonly string[]): Buffer {
     const bytes = Buffer.from(`${lines.join('\n')}\n`);
     this.sum = crc32c(bytes, 0, bytes.length, this.sum);
+    this.sizeBytes += bytes.length;
     return bytes;
   }
 }

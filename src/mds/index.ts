@@ -12,7 +12,7 @@ import { Mds } from './mds.js';
 import { MdsServer } from './server.js';
 
 export { allocate } from './allocate.js';
-export { DumpText, parseDump, withoutSecrets } from './dump.js';
+export { DumpText, eachPage, parseDump, withoutSecrets } from './dump.js';
 export { dumpDirectory, type TakesPage } from './dump-directory.js';
 export { DEFAULT_LEASE_TIMES, type LeaseTimes } from './leases.js';
 export { Mds, type MdsOptions } from './mds.js';

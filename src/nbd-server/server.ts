@@ -1,13 +1,16 @@
 import { type Clock, systemClock, type Timer } from '../common/clock.js';
+import { Gate } from '../common/gate.js';
 import { LIMITS } from '../common/limits.js';
 import { type Logger, silentLogger } from '../common/log.js';
 import { PoolShares } from '../io/index.js';
 import type { Address, Io, Listener, Stream } from '../io/types.js';
 import { type ExportSource, Exports } from './exports.js';
-import { ListTurns } from './list-turns.js';
 import { DEFAULT_PHASE_LIMITS, type PhaseLimits } from './phase-context.js';
 import { Session } from './session.js';
 import type { ExportStats } from './stats.js';
+
+/** An answer to LIST may have megabytes, and stays with who is slow to take it: so many are told at a time, others wait. */
+const LISTS_AT_ONCE = 4;
 
 const STILL_MS = 10_000;
 
@@ -52,7 +55,7 @@ export class NbdServer {
   private readonly exports: Exports;
   private readonly limits: PhaseLimits;
   private readonly shares: PoolShares;
-  private readonly lists = new ListTurns();
+  private readonly lists = new Gate(LISTS_AT_ONCE);
   private readonly handshakeTimeoutMs: number;
   private readonly drainTimeoutMs: number;
   private readonly connectionsMax: number;

@@ -1,5 +1,6 @@
 import type { Clock, Timer } from '../common/clock.js';
 import { asRawstorError } from '../common/errors.js';
+import type { Gate } from '../common/gate.js';
 import type { Logger } from '../common/log.js';
 import type { PoolShares } from '../io/index.js';
 import type { Memory } from '../io/memory.js';
@@ -9,14 +10,14 @@ import { CLIENT_FLAGS_BYTES, NBD_LIMITS, OPTION_HEADER_BYTES } from './constants
 import type { Exports, Lease } from './exports.js';
 import { type ExportName, Handshake, type HandshakeStep } from './handshake.js';
 import { decodeOptionHeader, helloBytes } from './handshake-codec.js';
-import type { ListTurns } from './list-turns.js';
 import { TransmissionPhase } from './phase.js';
 import { headerMemoryBytes, type PhaseLimits } from './phase-context.js';
 
 export interface SessionContext {
   readonly io: Io;
   readonly exports: Exports;
-  readonly lists: ListTurns;
+  /** Of answers to LIST. */
+  readonly lists: Gate;
   readonly shares: PoolShares;
   readonly clock: Clock;
   readonly log: Logger;
@@ -185,7 +186,7 @@ export class Session {
 
   /** In its turn, which ends when the client has the answer or is gone. */
   private async list(): Promise<readonly ExportName[]> {
-    const giveBack = await this.context.lists.take();
+    const giveBack = await this.context.lists.enter();
     if (this.closed) {
       giveBack();
       return [];

@@ -42,15 +42,11 @@ export class WriteCopies {
 
   /** Null when there is none now: see `whenFree`. */
   acquire(lengthBytes: number): PoolBuffer | null {
-    if (this.pool.scarce || !this.share.mayHave(lengthBytes)) return null;
-    const buffer = this.pool.acquire(lengthBytes);
-    if (buffer !== null) this.share.took(buffer.sizeBytes);
-    return buffer;
+    return this.pool.scarce ? null : this.share.acquire(this.pool, lengthBytes);
   }
 
   release(buffer: PoolBuffer): void {
-    this.share.gave(buffer.sizeBytes);
-    buffer.release();
+    this.share.release(buffer);
     this.wake();
   }
 

@@ -94,9 +94,8 @@ export class CipheredRequests implements CipherTarget, BlockOwner {
   /** @returns false where there is no memory for it now */
   private begin(one: Ciphered): boolean {
     const outer = one.outer!;
-    const buffer = this.share.mayHave(outer.length) ? this.pool.acquire(outer.length) : null;
+    const buffer = this.share.acquire(this.pool, outer.length);
     if (buffer === null) return false;
-    this.share.took(buffer.sizeBytes);
     one.buffer = buffer;
     one.block.slices.add(buffer.memory, buffer.offset, outer.length);
     if (outer.op === BlockOp.READ) this.send(one);
@@ -208,10 +207,7 @@ export class CipheredRequests implements CipherTarget, BlockOwner {
     const { buffer } = one;
     one.buffer = null;
     this.free.push(one);
-    if (buffer !== null) {
-      this.share.gave(buffer.sizeBytes);
-      buffer.release();
-    }
+    if (buffer !== null) this.share.release(buffer);
     outer.owner.blockDone(outer, error);
   }
 }

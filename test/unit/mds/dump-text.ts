@@ -4,5 +4,5 @@ import { DumpText } from '../../../src/mds/index.js';
 export function dumpText(clusterId: string, lines: readonly string[], takenWallMs: number): string {
   const text = new DumpText(clusterId, takenWallMs);
   const pieces = [text.begin(), ...lines.map((line) => text.add([line]))];
-  return Buffer.concat(pieces).toString() + text.end();
+  return Buffer.concat([...pieces, text.end()]).toString();
 }

@@ -29,22 +29,17 @@ export const mdsDump = defineVerb<{ dir?: string; withoutSecrets: boolean }>({
     };
     let text: InstanceType<typeof DumpText> | null = null;
     let clusterId = '';
-    let sizeBytes = 0;
     const pieces: Pieces = async (write) => {
-      const put = async (piece: Uint8Array) => {
-        sizeBytes += piece.length;
-        await write(piece);
-      };
       await dump(async (ofCluster, all) => {
         if (text === null) {
           clusterId = ofCluster;
           text = new DumpText(ofCluster, context.clock.wallMs());
-          await put(text.begin());
+          await write(text.begin());
         }
         const lines = leftOut ? withoutSecrets(all) : all;
-        if (lines.length > 0) await put(text.add(lines));
+        if (lines.length > 0) await write(text.add(lines));
       });
-      await put(Buffer.from(text!.end()));
+      await write(text!.end());
     };
     const told = () => `dumped ${text!.records} records of cluster ${clusterId}`;
     if (file === '-') {
@@ -54,7 +49,7 @@ export const mdsDump = defineVerb<{ dir?: string; withoutSecrets: boolean }>({
     }
     const path = resolve(file!);
     await writeFileAtomic(path, pieces, 0o600);
-    const facts = { file: path, clusterId, records: text!.records, sizeBytes };
+    const facts = { file: path, clusterId, records: text!.records, sizeBytes: text!.sizeBytes };
     context.output.one(facts, () => [`${told()} to ${path}`]);
     return 0;
   },
@@ -71,12 +66,9 @@ async function ofRunning(context: Context, take: TakesPage): Promise<void> {
   try {
     const { timeout } = context.globals;
     const { clusterId } = await link.call('mds.stat', {}, timeout);
-    let after: string | null = '';
-    while (after !== null) {
-      const page: { lines: string[]; next: string | null } = await link.call('mds.dump', { after }, timeout);
-      if (page.lines.length > 0) await take(clusterId, page.lines);
-      after = page.next;
-    }
+    const { eachPage } = await import('../../../mds/index.js');
+    const ask = (after: string) => link.call('mds.dump', { after }, timeout);
+    await eachPage(ask, (lines) => take(clusterId, lines));
   } finally {
     link.close();
   }
