@@ -8,6 +8,7 @@ import type { Context } from '../context.js';
 import { openAfterKill, openVolume } from '../gateway/let-go.js';
 import type { Progress } from '../progress.js';
 import { DifferingWrites } from './differing-writes.js';
+import { flushAsGuest, hearOlderLoss } from './guest-flush.js';
 import type { ImageSource } from './image-source.js';
 import { importRaw, zeroTail } from './import-raw.js';
 import { importStream, wholeSectors } from './import-stream.js';
@@ -34,7 +35,7 @@ export interface Filled {
   readonly foundBytes: number;
 }
 
-/** Copies an image into a volume; what is beyond it there reads as zeros. Durable when it answers. */
+/** Copies an image into a volume; what is beyond it there reads as zeros. Durable when it answers. @throws RawstorError LOSS */
 export async function fillVolume(
   context: Context,
   source: ImageSource,
@@ -50,12 +51,13 @@ export async function fillVolume(
   const progress = context.progress(`import ${volume.name}`, source.sizeBytes ?? 0);
   const filling = { context, io, source, opened, device, options, signal, progress };
   try {
+    if (!fresh) await hearOlderLoss(io, opened, volume.name, (text) => context.warn(text));
     const sizeBytes = await (source.kind === 'pipe' ? fromPipe(filling) : fromImage(filling));
     if (!fresh) await zeroTail(io, device, sizeBytes, signal);
+    await flushAsGuest(io, opened, volume.name);
     return { sizeBytes, foundBytes: differing?.sameBytes ?? 0 };
   } finally {
     progress.end();
-    // Flushes: what is reported as imported is durable.
     await opened.close();
   }
 }

@@ -4,6 +4,7 @@ import { RawstorError } from '../../common/errors.js';
 import { LIMITS } from '../../common/limits.js';
 import { type ReadOptions, taking } from '../copy/device-pieces.js';
 import { DifferingWrites } from '../copy/differing-writes.js';
+import { flushAsGuest, hearOlderLoss } from '../copy/guest-flush.js';
 import { inLanes } from '../copy/lane.js';
 import type { NamedSnapshot } from '../snapshots.js';
 import type { DifferenceItem } from './decoder.js';
@@ -40,7 +41,7 @@ type Range = Exclude<DifferenceItem, { kind: 'head' | 'end' }>;
 /**
  * Makes a volume that is at one snapshot what a difference says, and takes the next. However it ends, the first one stays; when it fails, the volume is
  * taken back to it, and where that is cut short, by the next try.
- * @throws RawstorError NOT_FOUND, INVALID, EXISTS, CONFLICT; BAD_DATA, CHECKSUM of the stream; those of changes
+ * @throws RawstorError NOT_FOUND, INVALID, EXISTS, CONFLICT; BAD_DATA, CHECKSUM of the stream; LOSS; those of changes
  */
 export async function applyDifference(
   volume: Volume,
@@ -51,21 +52,26 @@ export async function applyDifference(
   const base = baseOf(volume.object, head);
   checkNew(volume.object, head);
   options.onHead(head);
+  const { io } = options;
+  const { name } = volume.object;
+  await hearOlderLoss(io, volume, name, options.note);
   const { objectId, version } = head.to;
   const origin = { objectId, version };
-  const goesOn = options.resume && (await canGoOn(volume, base, head, options.ranges, options.io));
+  const goesOn = options.resume && (await canGoOn(volume, base, head, options.ranges, io));
   if (goesOn) options.note(`going on with what is done of @${head.to.name}`);
   const keptAs = goesOn ? null : await returnTo(volume, base, options);
   if (!goesOn) await volume.change({ kind: 'snapshot', name: markName(head.to.name), origin });
-  const differing = goesOn ? new DifferingWrites(volume, options.io.pool) : null;
+  const differing = goesOn ? new DifferingWrites(volume, io.pool) : null;
   let counted: Pick<Applied, 'dataBytes' | 'zeroBytes'>;
   try {
     const { sizeBytes } = head.to;
     if (sizeBytes !== volume.sizeBytes) await volume.change({ kind: 'resize', sizeBytes });
     counted = await write(differing ?? volume, items, options);
+    // Before the snapshot says that this is a copy of the other one.
+    await flushAsGuest(io, volume, name);
     await volume.change({ kind: 'snapshot', name: head.to.name, origin });
   } catch (error) {
-    if (options.resume) options.note(`${volume.object.name} has half of it: go on with --resume`);
+    if (options.resume) options.note(`${name} has half of it: go on with --resume`);
     else await takeBack(volume, base, options);
     throw error;
   }

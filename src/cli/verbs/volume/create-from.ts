@@ -5,6 +5,7 @@ import { formatSizeBytes, MiB } from '../../../common/units.js';
 import type { CreateSpec, ObjectInfo } from '../../../protocol/index.js';
 import type { ObjectRow } from '../../../s3-lite/index.js';
 import type { Context } from '../../context.js';
+import { flushAsGuest } from '../../copy/guest-flush.js';
 import { Lane } from '../../copy/lane.js';
 import { makeWhole } from '../../copy/partial-volume.js';
 import { type S3Catalog, s3Url, withS3 } from '../../s3-catalog.js';
@@ -158,7 +159,7 @@ async function copied(
           done += piece.length;
           progress.update(done);
         }
-        await lane.device(device, BlockOp.FLUSH, 0, 0);
+        await flushAsGuest(context.io(), device, name);
       } finally {
         lane.release();
         progress.end();
