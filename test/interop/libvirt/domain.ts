@@ -22,6 +22,9 @@ export interface DomainOptions {
   readonly set?: Readonly<Record<string, string | number>>;
   /** Otherwise a reboot ends it. */
   readonly reboots?: boolean;
+  /** Without it what the scenario needs, or what a kernel of its own disk does. */
+  readonly memoryMiB?: number;
+  readonly cpus?: number;
 }
 
 /** A guest of libvirt's that runs a scenario. */
@@ -114,7 +117,9 @@ function letConnect(disk: string): void {
   }
 }
 
-function xmlOf({ name, disks, scenario, reboots = false }: DomainOptions, dir: string): string {
+function xmlOf(options: DomainOptions, dir: string): string {
+  const { name, disks, scenario, reboots = false, cpus = 1 } = options;
+  const memoryMiB = options.memoryMiB ?? (scenario === undefined ? 512 : 256);
   const boot =
     scenario === undefined
       ? "<boot dev='hd'/>"
@@ -123,9 +128,9 @@ function xmlOf({ name, disks, scenario, reboots = false }: DomainOptions, dir: s
     <cmdline>console=ttyS0 quiet panic=-1 nohz=off</cmdline>`;
   return `<domain type='qemu'>
   <name>${name}</name>
-  <memory unit='MiB'>${scenario === undefined ? 512 : 256}</memory>
+  <memory unit='MiB'>${memoryMiB}</memory>
   <memoryBacking><source type='memfd'/><access mode='shared'/></memoryBacking>
-  <vcpu>1</vcpu>
+  <vcpu>${cpus}</vcpu>
   <os>
     <type arch='x86_64' machine='q35'>hvm</type>
     ${boot}
