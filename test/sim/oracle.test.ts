@@ -41,4 +41,19 @@ describe('the oracle', () => {
     read(first);
     expect(world.violation?.message).toMatch(/legal from index 2/);
   });
+
+  it('lets a read that is long under way give what a loss has brought back, also after the next write', () => {
+    const { world, oracle } = judge();
+    const [old, lost] = [oracle.issue(BLOCK, false), oracle.issue(BLOCK, false)];
+    oracle.acknowledged(old, true, 1);
+    oracle.acknowledged(lost, false, 1);
+    const [before, memory] = [oracle.beginRead(BLOCK), Buffer.alloc(BLOCK_BYTES)];
+    oracle.fill(old, memory);
+    oracle.lossRecorded();
+    oracle.acknowledged(oracle.issue(BLOCK, false), true, 2);
+    oracle.readDone(before, memory, 'a guest');
+    expect(world.violation).toBeNull();
+    oracle.readDone(oracle.beginRead(BLOCK), memory, 'a guest');
+    expect(world.violation?.message).toMatch(/legal from index/);
+  });
 });

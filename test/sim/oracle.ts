@@ -26,6 +26,8 @@ interface BlockHistory {
   readonly floor: Int32Array;
   /** The same after a loss of what was not flushed. */
   readonly flushed: Int32Array;
+  /** What `flushed` was at each loss. */
+  readonly lostTo: Int32Array[];
 }
 
 /** A flush under way: what was acknowledged when it was asked for. */
@@ -38,6 +40,8 @@ export interface Flush {
 export interface ReadCheck {
   readonly block: number;
   readonly floor: Int32Array;
+  /** Before it. */
+  readonly losses: number;
   /** The oldest write that was not acknowledged, or the next to be issued: it may be applied behind what the read gives. */
   readonly oldestOpen: number;
 }
@@ -78,6 +82,7 @@ export class Oracle {
       tagged: [],
       floor: new Int32Array(SECTORS),
       flushed: new Int32Array(SECTORS),
+      lostTo: [],
     }));
   }
 
@@ -236,14 +241,15 @@ export class Oracle {
   beginRead(block: number): ReadCheck {
     const { floor, open, values } = this.blocks[block]!;
     // Those issued while it is under way may be applied in another order, too.
-    return { block, floor: floor.slice(), oldestOpen: Math.min(values.length, ...open) };
+    return { block, floor: floor.slice(), losses: this.losses, oldestOpen: Math.min(values.length, ...open) };
   }
 
   /** A loss is on record: unflushed writes may be gone. */
   lossRecorded(): void {
     this.losses++;
-    for (const { floor, flushed, tagged } of this.blocks) {
+    for (const { floor, flushed, lostTo, tagged } of this.blocks) {
       floor.set(flushed);
+      lostTo.push(flushed.slice());
       // Later seals cover what is written again, not what is gone.
       tagged.length = 0;
     }
@@ -286,8 +292,9 @@ export class Oracle {
     for (let sector = 0; sector < SECTORS; sector++) {
       const value = bytes.readUInt32LE(sector * SECTOR_BYTES);
       const block = bytes.readUInt32LE(sector * SECTOR_BYTES + 4);
-      // A loss recorded meanwhile makes more legal than was when the read began.
-      const from = Math.min(check.floor[sector]!, history.floor[sector]!);
+      // A loss recorded meanwhile makes more legal than was when the read began, and than is since the next write.
+      const lost = history.lostTo.slice(check.losses).map((flushed) => flushed[sector]!);
+      const from = Math.min(check.floor[sector]!, history.floor[sector]!, ...lost);
       const found = this.find(check.block, sector, value, from);
       if (found < 0 || (value !== 0 && block !== check.block)) {
         const last = this.lastOf(check.block, sector, value);
