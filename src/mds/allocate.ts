@@ -14,6 +14,8 @@ export interface AllocationSpec {
   readonly failureDomain: string;
   /** `host` label of the OST that first replicas should be on, null for no wish. */
   readonly near: string | null;
+  /** OSTs that have only their reserve left too, where there are no others. */
+  readonly anyRoom?: boolean;
 }
 
 /** An OST as allocation sees it. */
@@ -41,7 +43,7 @@ const DRAW_SEED = 0x616c6c63;
  */
 export function allocate(spec: AllocationSpec, osts: readonly Candidate[], objectId: string): ChunkMap {
   checkDomain(spec, osts);
-  const usable = osts.filter(isUsable);
+  const usable = osts.filter(spec.anyRoom === true ? isOpen : isUsable);
   const scored = usable.map((o) => score(o.info, spec, objectId)).sort(byScore);
   checkNear(spec, osts, scored);
   const width = spec.stripeWidth === 'all' ? Math.min(scored.length, LIMITS.poolMembers) : spec.stripeWidth;
@@ -52,7 +54,11 @@ export function allocate(spec: AllocationSpec, osts: readonly Candidate[], objec
   const near = chosen.find((s) => s.near);
   return {
     rule: width === 1 ? 'fixed' : 'hash',
-    pool: chosen.map((s) => ({ ostId: s.info.ostId, weight: s.info.freeBytes, domain: s.domain })),
+    pool: chosen.map((s) => ({
+      ostId: s.info.ostId,
+      weight: Math.max(1, s.info.freeBytes),
+      domain: s.domain,
+    })),
     nearDomain: near?.domain ?? '',
     exceptions: [],
   };
@@ -60,7 +66,11 @@ export function allocate(spec: AllocationSpec, osts: readonly Candidate[], objec
 
 /** Takes something new. */
 export function isUsable(ost: Candidate): boolean {
-  return ost.alive && ost.draining !== true && ost.info.freeBytes >= reserveBytes(ost.info);
+  return isOpen(ost) && ost.info.freeBytes >= reserveBytes(ost.info);
+}
+
+function isOpen({ alive, draining }: Candidate): boolean {
+  return alive && draining !== true;
 }
 
 /** Free space under which an OST takes no new object: 1 % of it, at least 64 MiB and at most 10 GiB. */
@@ -80,7 +90,7 @@ function isNear(info: OstInfo, near: string): boolean {
 /** A draw weighted by free space; lower is better. */
 export function drawScore(info: OstInfo, objectId: string): number {
   const word = mix32(hashBytes(parseId(objectId), DRAW_SEED) ^ hashBytes(parseId(info.ostId), DRAW_SEED));
-  return negativeLog(word) / info.freeBytes;
+  return negativeLog(word) / Math.max(1, info.freeBytes);
 }
 
 function score(info: OstInfo, spec: AllocationSpec, objectId: string): Scored {

@@ -1,7 +1,14 @@
 import type { Clock } from '../common/clock.js';
 import type { Logger } from '../common/log.js';
 import type { Random } from '../common/random.js';
-import type { ChunkMap, Notice, ObjectInfo, Params, Result } from '../protocol/index.js';
+import {
+  type ChunkMap,
+  mayTakeReserve,
+  type Notice,
+  type ObjectInfo,
+  type Params,
+  type Result,
+} from '../protocol/index.js';
 import { fitting, objectInfo, openedAnswer, placements } from './answers.js';
 import { Catalog } from './catalog.js';
 import { Collect } from './collect.js';
@@ -139,7 +146,8 @@ export class Mds {
     const id = newObjectId(this.clock, this.random);
     const create = (map: ChunkMap) =>
       this.objects.create(newObjectRecord(id, spec, map, this.clock.wallMs()));
-    return this.info(await place(spec, this.osts, id, create));
+    const wanted = { ...spec, anyRoom: mayTakeReserve(spec) };
+    return this.info(await place(wanted, this.osts, id, create));
   }
 
   async getObj({ ref }: Params<'mds.getObj'>): Promise<Result<'mds.getObj'>> {

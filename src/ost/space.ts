@@ -1,10 +1,12 @@
 import { MiB } from '../common/units.js';
+import { mayTakeReserve } from '../protocol/catalog-journal.js';
 import type { ChunkFile } from './chunk-file.js';
 import type { ChunkStorage, SpaceFigures } from './storage.js';
 
 /**
  * Refuses writes that would take the last of the disk: the records need room to say what happened, and a file
- * system that is full to the last block fails in worse places. Writes over blocks that are already there pass.
+ * system that is full to the last block fails in worse places. Writes over blocks that are already there pass, and journals
+ * of the catalog may take half of the reserve: without them nothing could be removed from a full cluster.
  *
  * What is left is estimated downwards by every byte written. It is looked up again when the estimate runs out, and
  * before so much is written that what others put on the disk meanwhile (records, an MDS) could take the reserve.
@@ -54,8 +56,10 @@ export class SpaceGuard {
   /** Where it does, `settled` is to follow. */
   allows(chunk: ChunkFile, offset: number, length: number): boolean {
     if (this.capacityLimitBytes !== null) this.grown.add(chunk);
-    if (this.leftBytes < length || this.unseenBytes >= this.lookUpBytes) this.refresh();
-    if (this.leftBytes < length) {
+    const reserveBytes = mayTakeReserve(chunk.object.record) ? Math.floor(this.reserveBytes / 2) : 0;
+    const lacks = () => this.leftBytes + reserveBytes < length;
+    if (lacks() || this.unseenBytes >= this.lookUpBytes) this.refresh();
+    if (lacks()) {
       if (!isAllocated(chunk, offset, length)) return false;
     } else {
       this.leftBytes -= length;

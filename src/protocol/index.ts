@@ -1,3 +1,4 @@
+export * from './catalog-journal.js';
 export * from './catalog-messages.js';
 export * from './chunk-op.js';
 export * from './collect-messages.js';

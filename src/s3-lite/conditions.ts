@@ -37,10 +37,11 @@ export function notModified(header: Headers, row: ObjectRow, prefix = ''): boole
   return timeIn(header(`${prefix}if-modified-since`)) >= seconds(row.modifiedMs);
 }
 
-/** The conditions of a write, judged when it is committed. @throws S3Error NotImplemented for others than S3 knows */
-export function writeCondition(header: Headers): Condition {
+/** The conditions of a write, judged when it is committed; undefined where it has none. @throws S3Error NotImplemented for others than S3 knows */
+export function writeCondition(header: Headers): Condition | undefined {
   const none = header('if-none-match');
   const match = header('if-match');
+  if (none === undefined && match === undefined) return undefined;
   return (before) => {
     if (none !== undefined && before !== null && names(none, before.etag)) throw failed('If-None-Match');
     if (match === undefined) return;

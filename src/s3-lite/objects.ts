@@ -1,12 +1,16 @@
 import { randomUUID } from 'node:crypto';
 import { exchanged, type ImmutableStore, type Row, stillGone } from '../client/index.js';
 import type { Clock } from '../common/clock.js';
+import { systemRandom } from '../common/random.js';
 import { type Buckets, storesAlike } from './buckets.js';
 import { S3Error } from './errors.js';
 import { ROW } from './names.js';
 import type { BucketRow, ObjectRow } from './rows.js';
+import { Turns } from './turns.js';
 
-const TRIES = 12;
+/** Others may change a key through other gateways. */
+const TRIES = 20;
+const PAUSE_MS = 200;
 const DAY_MS = 86_400_000;
 
 /** Content on the OSTs and what is said of it; the rest of its row comes with the put. */
@@ -16,7 +20,7 @@ export type NewContent = Omit<ObjectRow, 'id' | 'modifiedMs' | 'retainUntilMs'>;
 export type Condition = (before: ObjectRow | null) => void;
 
 export interface PutOptions {
-  readonly condition?: Condition;
+  readonly condition?: Condition | undefined;
   /** The bucket as it was when the content was written for it. */
   readonly writtenFor?: BucketRow;
   /** Rows that go with the same transaction. */
@@ -29,11 +33,13 @@ export class Objects {
   private readonly store: ImmutableStore;
   private readonly buckets: Buckets;
   private readonly clock: Clock;
+  private readonly turns: Turns;
 
   constructor(store: ImmutableStore, buckets: Buckets, clock: Clock) {
     this.store = store;
     this.buckets = buckets;
     this.clock = clock;
+    this.turns = new Turns(clock);
   }
 
   async find(bucket: string, key: string): Promise<Row<ObjectRow> | null> {
@@ -55,7 +61,7 @@ export class Objects {
     const rowKey = ROW.key(bucket, key);
     const id = randomUUID();
     const { condition, writtenFor, alsoDelete = [], alsoCheck = [] } = options;
-    for (let i = 0; i < TRIES; i++) {
+    return this.tried(rowKey, condition, async () => {
       const [owner, before] = await Promise.all([this.buckets.get(bucket), this.find(bucket, key)]);
       if (writtenFor !== undefined && !storesAlike(writtenFor, owner.value)) {
         throw new S3Error('SlowDown', 'The bucket was changed meanwhile. Try again.');
@@ -82,8 +88,8 @@ export class Objects {
       if (alsoCheck.some((check) => check.key === failed)) {
         throw new S3Error('NoSuchUpload', 'The specified upload does not exist.');
       }
-    }
-    throw conflict();
+      return undefined;
+    });
   }
 
   /** Changes what is said of the content. @param deletes rows that go with it. @throws S3Error NoSuchKey */
@@ -93,36 +99,56 @@ export class Objects {
     change: (row: ObjectRow) => ObjectRow,
     deletes: readonly string[] = [],
   ): Promise<ObjectRow> {
-    for (let i = 0; i < TRIES; i++) {
+    return this.tried(ROW.key(bucket, key), undefined, async () => {
       const row = await this.find(bucket, key);
       if (row === null) throw noSuchKey(key);
       const value = change(row.value);
       const checks = [{ key: row.key, version: row.version }];
       const puts = [{ key: row.key, value }];
       const failed = await this.store.catalog.transact({ checks, puts, deletes });
-      if (failed === null) return value;
-    }
-    throw conflict();
+      return failed === null ? value : undefined;
+    });
   }
 
   /** A key that is not there is no error. @throws S3Error AccessDenied while it is retained */
   async remove(bucket: string, key: string, condition?: Condition): Promise<void> {
-    for (let i = 0; i < TRIES; i++) {
+    await this.tried(ROW.key(bucket, key), condition, async () => {
       const row = await this.find(bucket, key);
       condition?.(row?.value ?? null);
       if (row === null) {
         // It may be gone by a request that got no answer, and that no journal has.
-        if ((await this.store.catalog.transact(stillGone(ROW.key(bucket, key)))) === null) return;
-        continue;
+        const failed = await this.store.catalog.transact(stillGone(ROW.key(bucket, key)));
+        return failed === null ? true : undefined;
       }
       this.checkRetention(row.value);
       const failed = await this.store.catalog.transact({
         checks: [{ key: row.key, version: row.version }],
         deletes: [row.key, ...exchanged(row.key, row.value, null).deletes],
       });
-      if (failed === null) return this.dropped(row.value);
-    }
-    throw conflict();
+      if (failed === null) this.dropped(row.value);
+      return failed === null ? true : undefined;
+    });
+  }
+
+  /**
+   * What is judged by what is there, and is done if that is still so then. @param once undefined: it was not
+   * @throws S3Error ConditionalRequestConflict, SlowDown when others change it all the time
+   */
+  private tried<T>(
+    rowKey: string,
+    condition: Condition | undefined,
+    once: () => Promise<T | undefined>,
+  ): Promise<T> {
+    return this.turns.run(rowKey, async () => {
+      for (let i = 0; i < TRIES; i++) {
+        if (i > 0) await this.clock.sleep(systemRandom.next() * Math.min(PAUSE_MS, 5 * 2 ** i));
+        const done = await once();
+        if (done !== undefined) return done;
+      }
+      // Clients ask again by themselves after a SlowDown, not after a conflict: there the answer may be another.
+      const code = condition === undefined ? 'SlowDown' : 'ConditionalRequestConflict';
+      throw new S3Error(code, 'The key is being changed by others all the time.');
+    });
   }
 
   private checkRetention(row: ObjectRow | null): void {
@@ -139,10 +165,6 @@ export class Objects {
 
 function retainUntil({ retentionDays }: BucketRow, nowMs: number): number {
   return retentionDays === 0 ? 0 : nowMs + retentionDays * DAY_MS;
-}
-
-function conflict(): S3Error {
-  return new S3Error('ConditionalRequestConflict', 'The key is being changed by others all the time.');
 }
 
 function noSuchKey(key: string): S3Error {

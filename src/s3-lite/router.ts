@@ -142,8 +142,16 @@ function changesBucket({ bucket, key, method }: S3Request): boolean {
   return bucket !== '' && key === '' && method !== 'GET' && method !== 'HEAD';
 }
 
+/** There is one version of an object, `null`: another one is not taken for it. @throws S3Error NotImplemented */
+function checkVersion({ key, params }: S3Request): void {
+  const version = params.get('versionId');
+  if (key !== '' && version !== undefined && version !== 'null')
+    throw notImplemented('A version of an object');
+}
+
 /** @throws S3Error NotImplemented, MethodNotAllowed */
 export function routeOf(request: S3Request): Route {
+  checkVersion(request);
   const subresource = SUBRESOURCES.find((name) => request.params.has(name)) ?? '';
   const copies = request.method === 'PUT' && request.header('x-amz-copy-source') !== undefined;
   const method = copies ? 'COPY' : request.method;

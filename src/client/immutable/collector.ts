@@ -51,6 +51,8 @@ export class Collector {
   private closed = false;
   /** Packs that were emptied here, and when. */
   private readonly emptied = new Map<string, number>();
+  /** What people were told last of why nothing can be removed. */
+  private told = '';
 
   constructor(parts: CollectorParts) {
     this.parts = parts;
@@ -141,11 +143,29 @@ export class Collector {
     return collected;
   }
 
+  /** Where that fails nothing is removed: said once, as it comes again with each object. */
+  private async settled(): Promise<void> {
+    try {
+      await this.parts.settle();
+      this.told = '';
+    } catch (error) {
+      const { message, where, hint } = asRawstorError(error);
+      if (message !== this.told) {
+        this.parts.log.warn(
+          { reason: message, where, hint },
+          'nothing is removed now: no journal takes what was removed from the catalog',
+        );
+      }
+      this.told = message;
+      throw error;
+    }
+  }
+
   private async remove(id: string): Promise<boolean> {
     const { cluster } = this.parts;
     if (await this.isNamed(id)) return false;
     // Whoever left it without a reference may be dead, and no journal know of it: then its row would come back without its data.
-    await this.parts.settle();
+    await this.settled();
     try {
       await cluster.mds.call('mds.remove', { ref: id, force: false }, CALL_TIMEOUT_MS);
       return true;

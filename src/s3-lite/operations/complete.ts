@@ -72,7 +72,7 @@ async function complete(call: Call, wanted: readonly WantedPart[]): Promise<void
   const bucket = await buckets.get(request.bucket);
   // Judged again when it is committed; but what is refused here leaves the upload as it is.
   const condition = writeCondition((name) => request.header(name));
-  condition((await objects.find(request.bucket, request.key))?.value ?? null);
+  condition?.((await objects.find(request.bucket, request.key))?.value ?? null);
   await uploads.seal(facts.id, (objectId) =>
     whole && first!.objectId === objectId ? storedBytes : undefined,
   );

@@ -57,7 +57,8 @@ function wantedOf(one: XmlElement): Wanted {
 }
 
 /** A key that is not there is deleted already, whatever it was to be. */
-function conditionOf({ etag, size, modified }: Wanted): Condition {
+function conditionOf({ etag, size, modified }: Wanted): Condition | undefined {
+  if (etag === undefined && size === undefined && modified === undefined) return undefined;
   return (before) => {
     if (before === null) return;
     const seconds = (ms: number) => Math.floor(ms / 1000);

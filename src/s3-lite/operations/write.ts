@@ -2,7 +2,6 @@ import { contentLength, PUT_BYTES, readBody } from '../body.js';
 import { checksumHeaders } from '../checksums.js';
 import { writeCondition } from '../conditions.js';
 import { answerEmpty, type Operation } from '../context.js';
-import { S3Error } from '../errors.js';
 import { factsOf } from '../facts.js';
 import { checkKey } from '../names.js';
 
@@ -16,7 +15,7 @@ export const putObject: Operation = async (call) => {
   const bucket = await buckets.get(request.bucket);
   const condition = writeCondition((name) => request.header(name));
   // What cannot be is said before the content comes; it is judged again when it is committed.
-  if (request.header('if-none-match') !== undefined || request.header('if-match') !== undefined) {
+  if (condition !== undefined) {
     condition((await objects.find(request.bucket, request.key))?.value ?? null);
   }
   const stored = await codings.ofBucket(bucket.value);
@@ -41,9 +40,6 @@ export const putObject: Operation = async (call) => {
 /** DeleteObject: a key that is not there is deleted too. */
 export const deleteObject: Operation = async (call) => {
   const { request, services } = call;
-  if (request.param('versionId') !== undefined && request.param('versionId') !== 'null') {
-    throw new S3Error('NotImplemented', 'Versions of objects are not implemented here.');
-  }
   await services.buckets.get(request.bucket);
   const match = request.header('if-match');
   const condition =

@@ -144,6 +144,13 @@ const addresses: [string, string, () => Answer][] = [
   ['any, a method of no use', 'MethodNotAllowed', () => on('PATCH', `${B}/there`, '')],
   ['POST of a form', 'NotImplemented', () => on('POST', B, '')],
   ['DeleteObject, of a version', 'NotImplemented', () => on('DELETE', `${B}/there`, 'versionId=v1')],
+  ['GetObject, of a version', 'NotImplemented', () => on('GET', `${B}/there`, 'versionId=v1')],
+  ['HeadObject, of a version', '501', () => on('HEAD', `${B}/there`, 'versionId=v1')],
+  [
+    'PutObjectTagging, of a version',
+    'NotImplemented',
+    () => on('PUT', `${B}/there`, 'tagging=&versionId=v1', '<Tagging><TagSet/></Tagging>'),
+  ],
   [
     'PutObject, with object lock',
     'NotImplemented',

@@ -23,10 +23,15 @@ export class S3Rig {
   keyId = '';
   secret = '';
 
-  static async start(limits: NonNullable<Parameters<typeof startS3>[0]['limits']> = {}): Promise<S3Rig> {
+  /** @param tuning of its OSTs. @param osts how many */
+  static async start(
+    limits: NonNullable<Parameters<typeof startS3>[0]['limits']> = {},
+    tuning: Parameters<typeof ClientRig.start>[1] = {},
+    osts = 3,
+  ): Promise<S3Rig> {
     const made = new S3Rig();
     made.limits = limits;
-    made.rig = await ClientRig.start(3);
+    made.rig = await ClientRig.start(osts, tuning);
     await made.startGateway();
     ({ keyId: made.keyId, secret: made.secret } = await made.key({ '*': 'admin' }));
     return made;

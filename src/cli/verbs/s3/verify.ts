@@ -7,6 +7,7 @@ import { EXIT } from '../../exit-codes.js';
 import { interruptible } from '../../interrupt.js';
 import { KEY_OPTIONS } from '../../keys.js';
 import { withS3 } from '../../s3-catalog.js';
+import { checkRow } from './check-row.js';
 
 interface Bad {
   readonly bucket: string;
@@ -19,7 +20,7 @@ export const verify = defineVerb({
   summary: 'read all objects and compare them with the hashes of when they were written',
   description:
     'A scrub of the OSTs (`rawstor scrub`) finds what disks have changed, and repairs it; this finds all else. Exit code 65 when an ' +
-    'object is not what was written, or cannot be read.',
+    'object is not what was written, or cannot be read. What is replaced or removed meanwhile is none of these.',
   arguments: [{ name: 'bucket', help: 'only this one', optional: true }],
   options: KEY_OPTIONS,
   examples: [
@@ -42,25 +43,33 @@ export const verify = defineVerb({
           for await (const { key: row, value } of store.catalog.all<ObjectRow>(prefix, prefixEnd(prefix))) {
             signal.throwIfAborted();
             const key = keyOfRow(row);
-            found.objects++;
-            found.bytes += value.sizeBytes;
-            if (value.hash == null) found.withoutHash++;
-            try {
-              const named = { ...value, name: `${bucket}/${key}` };
-              const secret = await codings.keyOf(owner, value).catch((error) => {
+            let withoutKey = false;
+            const read = async (content: ObjectRow) => {
+              const named = { ...content, name: `${bucket}/${key}` };
+              const secret = await codings.keyOf(owner, content).catch((error) => {
                 if (asRawstorError(error).code !== 'DENIED') throw error;
                 return undefined;
               });
-              if (secret === undefined) found.withoutKey++;
+              withoutKey = secret === undefined;
               // Without the key what is stored is read, with its sums at the OSTs.
-              const content =
-                secret === undefined ? store.read(value.extents) : store.readWhole(named, secret);
-              for await (const _ of content) signal.throwIfAborted();
-            } catch (error) {
+              const pieces =
+                secret === undefined ? store.read(content.extents) : store.readWhole(named, secret);
+              for await (const _ of pieces) signal.throwIfAborted();
+            };
+            const now = () => {
               signal.throwIfAborted();
-              bad.push({ bucket, key, reason: asRawstorError(error).toUserText() });
-              context.warn(`${bucket}/${key}: ${asRawstorError(error).message}`);
-            }
+              return store.catalog.get<ObjectRow>(row);
+            };
+            const checked = await checkRow(value, now, read);
+            if (checked === null) continue;
+            found.objects++;
+            found.bytes += checked.row.sizeBytes;
+            if (checked.row.hash == null) found.withoutHash++;
+            if (withoutKey) found.withoutKey++;
+            if (checked.failure === null) continue;
+            const failure = asRawstorError(checked.failure);
+            bad.push({ bucket, key, reason: failure.toUserText() });
+            context.warn(`${bucket}/${key}: ${failure.message}`);
           }
         }
         context.output.one({ ...found, bad }, () => [
