@@ -43,8 +43,14 @@ export async function main(
   });
   // Prose that nobody can read changes no outcome, and least of all ends a server.
   process.stderr.on('error', () => {});
-  let exitCode = await runProgram(spec, argv);
-  await Promise.all([process.stdout, process.stderr].map(drained));
+  const outputs: NodeJS.WriteStream[] = [process.stderr];
+  let interrupted = false;
+  let exitCode = await runProgram(spec, argv, () => {
+    interrupted = true;
+  });
+  // Whoever reads a disk from a pipe may have stopped for good.
+  if (!interrupted) outputs.push(process.stdout);
+  await Promise.all(outputs.map(drained));
   const failure = unwritten as RawstorError | null;
   if (failure !== null) {
     process.stderr.write(`${spec.name}: ${failure.toUserText()}\n`);
@@ -59,7 +65,11 @@ function drained(stream: NodeJS.WriteStream): Promise<void> {
 }
 
 /** @returns the exit code; all messages are printed */
-export async function runProgram(spec: ProgramSpec, argv: readonly string[]): Promise<number> {
+export async function runProgram(
+  spec: ProgramSpec,
+  argv: readonly string[],
+  onInterrupted = () => {},
+): Promise<number> {
   let exitCode = 0;
   const program = buildProgram(spec, async (verb, globals, args, options) => {
     const context = new Context(spec.name, globals);
@@ -76,6 +86,7 @@ export async function runProgram(spec: ProgramSpec, argv: readonly string[]): Pr
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : EXIT.USAGE;
     if (error instanceof Interrupted) {
+      onInterrupted();
       process.stderr.write(`${spec.name}: ${error.message}\n`);
       return error.exitCode;
     }

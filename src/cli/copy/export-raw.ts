@@ -42,11 +42,12 @@ export async function exportToFile(
     order.done(piece);
     doneBytes += piece.length;
     options.onProgress(doneBytes);
-    if (checkpoints?.due() !== true) return;
-    // Looked at first: the sync covers what was written before it.
-    const { doneUntil } = order;
-    await lane.syncFile(file);
-    await checkpoints.save(doneUntil);
+    await checkpoints?.look(async () => {
+      // Looked at first: the sync covers what was written before it.
+      const { doneUntil } = order;
+      await lane.syncFile(file);
+      return doneUntil;
+    });
   });
   const lane = new Lane(io);
   try {
@@ -97,17 +98,25 @@ export async function exportToStream(
     for (let from = 0; from < piece.length; from += PIECE_BYTES) {
       const length = Math.min(PIECE_BYTES, piece.length - from);
       // Waited for: the buffer is the lane's again after this.
-      await writeTo(stream, piece.zero ? zeroes.subarray(0, length) : lane.bytes(0, length));
+      const bytes = piece.zero ? zeroes.subarray(0, length) : lane.bytes(0, length);
+      await writeTo(stream, bytes, options.signal);
       doneBytes += length;
       options.onProgress(doneBytes);
     }
   });
 }
 
-/** Resolves when the bytes have been taken. */
-export function writeTo(stream: Writable, bytes: Buffer): Promise<void> {
+/** Resolves when the bytes have been taken. Aborted, it waits for no reader, who may have stopped for good. */
+export function writeTo(stream: Writable, bytes: Buffer, signal: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
-    stream.write(bytes, (error) => (error ? reject(streamError(stream, error)) : resolve()));
+    const stop = () => reject(signal.reason);
+    if (signal.aborted) return stop();
+    signal.addEventListener('abort', stop, { once: true });
+    stream.write(bytes, (error) => {
+      signal.removeEventListener('abort', stop);
+      if (error) reject(streamError(stream, error));
+      else resolve();
+    });
   });
 }
 

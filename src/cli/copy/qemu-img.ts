@@ -70,7 +70,7 @@ export function isNbdUri(text: string): boolean {
 }
 
 /** An image as qemu-img is to be told of it: nothing in a file's name is taken for one of its protocols. */
-const nameForQemu = (image: string): string => (isNbdUri(image) ? image : resolve(image));
+export const nameForQemu = (image: string): string => (isNbdUri(image) ? image : resolve(image));
 
 export interface Image {
   readonly path: string;

@@ -3,7 +3,10 @@ import { readFile, rm, truncate } from 'node:fs/promises';
 import { z } from 'zod';
 import { writeFileAtomic } from '../../common/atomic-file.js';
 import type { Clock } from '../../common/clock.js';
-import { partialName, withPartialFile } from './partial-file.js';
+import { asRawstorError } from '../../common/errors.js';
+import type { Logger } from '../../common/log.js';
+import { alone } from './lone-file.js';
+import { makeFile, partialName } from './partial-file.js';
 
 /** How often what is written is made durable and noted. */
 const PERIOD_MS = 2000;
@@ -18,27 +21,40 @@ export class Checkpoints {
   private readonly path: string;
   private readonly source: UnchangingSource;
   private readonly clock: Clock;
+  private readonly log: Logger;
   private lastMs: number;
+  private saving = false;
 
-  constructor(path: string, source: UnchangingSource, clock: Clock) {
+  constructor(path: string, source: UnchangingSource, clock: Clock, log: Logger) {
     this.path = path;
     this.source = source;
     this.clock = clock;
+    this.log = log;
     this.lastMs = clock.nowMs();
   }
 
-  /** Time for the next one, which is then the asker's to make. */
-  due(): boolean {
-    const nowMs = this.clock.nowMs();
-    if (nowMs - this.lastMs < PERIOD_MS) return false;
-    this.lastMs = nowMs;
-    return true;
+  /**
+   * Makes and notes the next one where it is time for it, one at a time: a sync may take longer than from one to the next.
+   * @param makeDurable tells how far what it has made durable goes
+   */
+  async look(makeDurable: () => Promise<number>): Promise<void> {
+    if (this.saving || this.clock.nowMs() - this.lastMs < PERIOD_MS) return;
+    this.saving = true;
+    try {
+      await this.save(await makeDurable());
+    } finally {
+      this.lastMs = this.clock.nowMs();
+      this.saving = false;
+    }
   }
 
-  /** Once it is durable. */
-  async save(doneBytes: number): Promise<void> {
-    this.lastMs = this.clock.nowMs();
-    await writeFileAtomic(this.path, `${JSON.stringify({ ...this.source, doneBytes })}\n`);
+  /** Without it there is less to go on with, which is no reason to end a copy. */
+  private async save(doneBytes: number): Promise<void> {
+    try {
+      await writeFileAtomic(this.path, `${JSON.stringify({ ...this.source, doneBytes })}\n`);
+    } catch (error) {
+      this.log.warn({ reason: asRawstorError(error).message }, 'how far the copy has come is not noted');
+    }
   }
 }
 
@@ -47,30 +63,30 @@ export class Checkpoints {
  * @param resume goes on with what an earlier one has left of the same, and leaves what it has made when it fails
  * @param write from `doneBytes` on
  */
-export async function withResumableFile(
+export function withResumableFile(
   file: string,
   source: UnchangingSource,
-  { resume, clock }: { resume: boolean; clock: Clock },
+  { resume, clock, log }: { resume: boolean; clock: Clock; log: Logger },
   write: (partial: string, doneBytes: number, checkpoints: Checkpoints) => Promise<void>,
 ): Promise<void> {
-  const note = `${partialName(file)}.done`;
-  const doneBytes = resume && existsSync(partialName(file)) ? await readNote(note, source) : 0;
-  try {
-    // It goes first: it never tells of another file than it was made for.
-    if (doneBytes === 0) await rm(note, { force: true });
-    await withPartialFile(
-      file,
-      async (partial) => {
+  const partial = partialName(file);
+  const note = `${partial}.done`;
+  return alone(partial, async () => {
+    const doneBytes = resume && existsSync(partial) ? await readNote(note, source) : 0;
+    try {
+      // It goes first: it never tells of another file than it was made for.
+      if (doneBytes === 0) await rm(note, { force: true });
+      const fill = async () => {
         if (doneBytes === 0) await truncate(partial);
-        await write(partial, doneBytes, new Checkpoints(note, source, clock));
-      },
-      { keep: resume },
-    );
-    await rm(note, { force: true });
-  } catch (error) {
-    if (!resume) await rm(note, { force: true });
-    throw error;
-  }
+        await write(partial, doneBytes, new Checkpoints(note, source, clock, log));
+      };
+      await makeFile(file, fill, { keep: resume });
+      await rm(note, { force: true });
+    } catch (error) {
+      if (!resume) await rm(note, { force: true });
+      throw error;
+    }
+  });
 }
 
 /** @returns 0 where there is none of this source */

@@ -52,7 +52,7 @@ export async function makeDifference(
 ): Promise<DifferenceTotals> {
   const encoder = begun?.encoder ?? new DifferenceEncoder();
   const write = async (buffers: readonly Buffer[]) => {
-    for (const bytes of buffers) await writeTo(stream, bytes);
+    for (const bytes of buffers) await writeTo(stream, bytes, options.signal);
   };
   if (begun === undefined) await write(encoder.begin(head));
   const pieces = changedPieces(device, since, begun?.fromOffset);

@@ -7,7 +7,7 @@ import { type ExportOptions, exportToFile, exportToStream, type Resuming } from 
 import { STANDARD_STREAM } from '../../copy/image-source.js';
 import { COPY_RATE_OPTION, paceOf } from '../../copy/pace.js';
 import { checkNewFile, withPartialFile } from '../../copy/partial-file.js';
-import { exportArgs, isNbdUri, qemuImg } from '../../copy/qemu-img.js';
+import { exportArgs, isNbdUri, nameForQemu, qemuImg } from '../../copy/qemu-img.js';
 import { withResumableFile } from '../../copy/resumable-file.js';
 import { withTemporaryExport } from '../../copy/temporary-export.js';
 import { exportDifference } from '../../difference/verb-export.js';
@@ -198,7 +198,7 @@ async function toFile(
     };
     if (version === null) return await withPartialFile(file, (partial) => write(partial));
     const unchanging = { volumeId: id, version, sizeBytes };
-    const resumable = { resume: options.resume, clock: context.clock };
+    const resumable = { resume: options.resume, clock: context.clock, log: context.log };
     return await withResumableFile(file, unchanging, resumable, (partial, fromBytes, checkpoints) => {
       if (fromBytes > 0) context.note(`${context.program}: going on at ${formatSizeBytes(fromBytes)}`);
       return write(partial, { fromBytes, checkpoints });
@@ -207,7 +207,7 @@ async function toFile(
   await withPartialFile(file, async (partial) => {
     const env = { io: copying.io, clock: context.clock, log: context.log };
     await withTemporaryExport(device, name, env, (uri) => {
-      const args = exportArgs(options.format, uri, partial);
+      const args = exportArgs(options.format, uri, nameForQemu(partial));
       const onPercent = (percent: number) => copying.onProgress((percent / 100) * sizeBytes);
       return qemuImg(args, { signal: copying.signal, onPercent });
     });
