@@ -17,6 +17,8 @@ export interface LinkOptions {
   readonly clock: Clock;
   readonly name: string;
   readonly timeoutMs: number;
+  /** The OST that is to answer: another one may have come to its address. */
+  readonly ostId?: string;
 }
 
 export function linkOptions(context: Context, timeoutMs = context.globals.timeout): LinkOptions {
@@ -31,9 +33,9 @@ export class ServerLink {
     this.connection = connection;
   }
 
-  /** The first of the addresses that answers. @throws RawstorError of the last one tried */
+  /** The first of the addresses where it answers. @throws RawstorError of the last one tried */
   static async open(addresses: readonly string[], options: LinkOptions): Promise<ServerLink> {
-    const { io, clock, name, timeoutMs } = options;
+    const { io, clock, name, timeoutMs, ostId } = options;
     let failure = new RawstorError('UNAVAILABLE', 'no address to connect to');
     for (const address of addresses) {
       try {
@@ -43,7 +45,10 @@ export class ServerLink {
           handler: ASKS_ONLY,
           timeoutMs,
         });
-        return new ServerLink(connection);
+        const answering = connection.remote?.serverId;
+        if (ostId === undefined || answering === ostId) return new ServerLink(connection);
+        connection.destroy();
+        throw notThatOst(ostId, answering, address);
       } catch (error) {
         failure = asRawstorError(error, address);
       }
@@ -53,6 +58,11 @@ export class ServerLink {
 
   get role(): Hello['role'] | undefined {
     return this.connection.remote?.role;
+  }
+
+  /** Of an OST: which one it is. */
+  get serverId(): string | undefined {
+    return this.connection.remote?.serverId;
   }
 
   /** '' where it knows none yet. */
@@ -76,4 +86,12 @@ export class ServerLink {
   close(): void {
     this.connection.destroy();
   }
+}
+
+function notThatOst(ostId: string, answering: string | undefined, where: string): RawstorError {
+  const who = answering === undefined ? 'another server' : `OST ${answering}`;
+  return new RawstorError('UNAVAILABLE', `${who} answers there, not OST ${ostId}`, {
+    where,
+    hint: 'start it on its own directory: is its disk mounted?',
+  });
 }

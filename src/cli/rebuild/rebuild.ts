@@ -70,29 +70,32 @@ async function scanAll(
   asked: readonly Target[],
 ): Promise<{ scans: OstScan[]; silent: Target[] }> {
   const scans: OstScan[] = [];
-  const silent: Target[] = [];
+  const unanswered = new Set<Target>();
   const waiting = [...asked];
   const one = async () => {
     for (let target = waiting.shift(); target !== undefined; target = waiting.shift()) {
       const scan = await scanOne(context, target);
-      if (scan === null) silent.push(target);
+      if (scan === null) unanswered.add(target);
       else scans.push(scan);
     }
   };
   await Promise.all(Array.from({ length: ASKED_AT_ONCE }, one));
   const answered = new Set(scans.map(({ info }) => info.ostId));
   const addresses = new Set(scans.flatMap(({ info }) => info.addresses));
-  // A dump and the MGS may name one server twice, and one of them an address of before.
-  const away = silent.filter(({ ostId, addresses: own }) =>
-    ostId === null ? !own.some((each) => addresses.has(each)) : !answered.has(ostId),
-  );
-  return { scans, silent: away };
+  // A dump and the MGS may name one server twice, and one of them an address of before. An answer from the address
+  // of an OST is none of that OST: one that was started on an empty directory has the address of the one before.
+  const silent = asked.filter((target) => {
+    const { ostId, addresses: own } = target;
+    if (ostId !== null) return !answered.has(ostId);
+    return unanswered.has(target) && !own.some((each) => addresses.has(each));
+  });
+  return { scans, silent };
 }
 
 async function scanOne(context: Context, target: Target): Promise<OstScan | null> {
   const { scanOst } = await import('../../mds/index.js');
   try {
-    const link = await ServerLink.open(target.addresses, linkOptions(context));
+    const link = await openTarget(context, target);
     try {
       if (link.role !== 'ost') throw new RawstorError('PROTOCOL', `a ${link.role} answers here, not an OST`);
       return await scanOst(link, context.globals.timeout);
@@ -105,6 +108,28 @@ async function scanOne(context: Context, target: Target): Promise<OstScan | null
     context.warn(`OST ${target.ostId ?? ''} at ${target.addresses.join(', ')}: ${failure.message}`);
     return null;
   }
+}
+
+/** Where another OST answers it is asked instead, for it may be known by nobody else. */
+async function openTarget(context: Context, { ostId, addresses }: Target): Promise<ServerLink> {
+  let failure = new RawstorError('UNAVAILABLE', 'no address to connect to');
+  let other: ServerLink | null = null;
+  for (const address of addresses) {
+    try {
+      const link = await ServerLink.open([address], linkOptions(context));
+      if (ostId === null || link.serverId === ostId) {
+        other?.close();
+        return link;
+      }
+      other?.close();
+      other = link;
+    } catch (error) {
+      failure = asRawstorError(error, address);
+    }
+  }
+  if (other === null) throw failure;
+  context.warn(`OST ${ostId} at ${addresses.join(', ')}: OST ${other.serverId} answers there`);
+  return other;
 }
 
 /** Why nothing is written, where somebody has to decide first. */

@@ -89,5 +89,6 @@ export class ScrubbedOst {
 
 async function openLink(context: Context, ost: KnownOst): Promise<ServerLink> {
   if (!ost.alive) throw new RawstorError('UNAVAILABLE', 'the OST is down', { where: ost.ostId });
-  return await ServerLink.open(ost.addresses, linkOptions(context, CONNECT_TIMEOUT_MS));
+  const { addresses, ostId } = ost;
+  return await ServerLink.open(addresses, { ...linkOptions(context, CONNECT_TIMEOUT_MS), ostId });
 }

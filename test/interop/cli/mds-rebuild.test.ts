@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { type Outcome, until } from './programs.js';
@@ -193,4 +193,32 @@ it('an OST that only the MGS knows is told exactly, and passed over when it has 
   expect(refused.stderr).toMatch(new RegExp(`one OST did not answer.*OST ${ids.needed}`));
   const without = await done(rebuild('without', '--without', ids.needed, '--output', 'json'));
   expect(JSON.parse(without.stdout)).toMatchObject([{ name: 'v', fate: 'loss', back: true }]);
+}, 120_000);
+
+it('an OST that was started on an empty directory, at the address of another, is not taken for it', async () => {
+  const moved = servers.ostId(1);
+  await done(volume('create', 'v', '--size', '64M', '--replicas', '1', '--near', 'h1'));
+  const { members } = JSON.parse((await done(volume('info', 'v', '--output', 'json'))).stdout);
+  expect(members).toMatchObject([{ ostId: moved }]);
+  await servers.kill('ost-1');
+  renameSync(join(cwd, 'ost-1'), join(cwd, 'ost-1.unmounted'));
+  await servers.serveOst(1);
+  await until(async () => (await servers.osts()).length === 4);
+  // As to what it has, nobody else answers for it.
+  expect((await volume('du', 'v')).stderr).toContain(`answers there, not OST ${moved}`);
+  await servers.kill('mds');
+
+  const refused = await rawstor('mds', 'rebuild', '--dir', 'new');
+  expect(refused.code).toBe(69);
+  expect(refused.stderr).toMatch(new RegExp(`one OST did not answer.*OST ${moved}`));
+  expect(refused.stderr).toContain(`OST ${servers.ostId(1)} answers there`);
+  expect(existsSync(join(cwd, 'new'))).toBe(false);
+  await done(rawstor('mds', 'rebuild', '--dir', 'new', '--without', moved));
+
+  await servers.kill('ost-1');
+  renameSync(join(cwd, 'ost-1'), join(cwd, 'ost-1.empty'));
+  renameSync(join(cwd, 'ost-1.unmounted'), join(cwd, 'ost-1'));
+  await servers.serveOst(1);
+  const { stdout } = await rawstor('mds', 'rebuild', '--dir', 'whole', '--output', 'json', '--allow-missing');
+  expect(JSON.parse(stdout)).toMatchObject([{ name: 'v', fate: 'restored', back: true }]);
 }, 120_000);
