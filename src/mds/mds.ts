@@ -82,7 +82,7 @@ export class Mds {
     this.store = options.store;
     this.objects = new Objects(options.store, options.log);
     this.osts = new Osts(options.store, options.clock);
-    this.tombstones = new Tombstones(options.store, options.clock);
+    this.tombstones = new Tombstones(options.store, options.clock, options.log);
     this.leases = new Leases(options.clock, options.leaseTimes ?? DEFAULT_LEASE_TIMES);
     this.onRemoved = options.onRemoved ?? (() => {});
     const { objects, osts, leases, serial, tombstones, onRemoved } = this;

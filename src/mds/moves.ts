@@ -2,7 +2,6 @@ import type { Clock, Timer } from '../common/clock.js';
 import { asRawstorError, RawstorError } from '../common/errors.js';
 import { newId } from '../common/ids.js';
 import type { Logger } from '../common/log.js';
-import { isOnlyCopy } from '../common/whole-copies.js';
 import type { ObjectInfo, Params, RecoveryProgress, Result, WantedMove } from '../protocol/index.js';
 import { fitting } from './answers.js';
 import { absentOn, Children, forgetAbsent } from './children.js';
@@ -10,9 +9,11 @@ import { withoutCopy } from './give-up.js';
 import { checkCurrent, isRebuilt } from './in-sync-sets.js';
 import type { Leases } from './leases.js';
 import { LeftCopies, putLeft } from './left-copies.js';
-import { everywhere, type Objects } from './objects.js';
+import type { Objects } from './objects.js';
+import { ObjectsOn } from './objects-on.js';
 import type { Osts } from './osts.js';
 import { chooseTarget, mapWith } from './replace.js';
+import { ReplaceSilent } from './replace-silent.js';
 import type { Serial } from './serial.js';
 import type { MetadataStore } from './store.js';
 import type { StoredObject } from './stored-object.js';
@@ -36,7 +37,6 @@ export interface MovesParts {
   readonly onLeft: (objectId: string, ostIds: readonly string[]) => void;
 }
 
-const PAGE = 200;
 /** Between two looks for OSTs that are away for long. */
 const LOOK_MS = 60_000;
 
@@ -49,6 +49,8 @@ export class Moves {
   private readonly parts: MovesParts;
   readonly leftCopies: LeftCopies;
   readonly children: Children;
+  private readonly on: ObjectsOn;
+  private readonly silent: ReplaceSilent;
   private timer: Timer | null = null;
   private looking: Promise<void> | null = null;
   /** As holders told last, by object. */
@@ -58,6 +60,9 @@ export class Moves {
     this.parts = parts;
     this.leftCopies = new LeftCopies(parts.store);
     this.children = new Children(parts.store);
+    this.on = new ObjectsOn(parts.store, parts.clock, parts.objects.listed);
+    const { on: objectsOn, leftCopies } = this;
+    this.silent = new ReplaceSilent({ ...parts, objectsOn, leftCopies, move: (wish) => this.move(wish) });
   }
 
   async start(): Promise<void> {
@@ -67,7 +72,8 @@ export class Moves {
     if (replaceAfterMs === 0) return;
     const periodMs = Math.max(100, Math.min(LOOK_MS, replaceAfterMs / 4));
     this.timer = clock.every(periodMs, () => {
-      this.looking ??= this.replaceSilent()
+      this.looking ??= this.silent
+        .look(replaceAfterMs)
         .catch((error) => {
           const reason = asRawstorError(error).toUserText();
           this.parts.log?.error({ reason }, 'OSTs that are away are not replaced now');
@@ -80,37 +86,8 @@ export class Moves {
 
   async close(): Promise<void> {
     this.timer?.cancel();
+    this.silent.end();
     await this.looking;
-  }
-
-  /** Wishes all that is on OSTs which have been away for long to be elsewhere, where there is room. */
-  private async replaceSilent(): Promise<void> {
-    const { osts, log, replaceAfterMs = 0 } = this.parts;
-    for (const ostId of osts.silentFor(replaceAfterMs)) {
-      let after = '';
-      for (;;) {
-        const { objects } = await this.objectsOn({ ostId, after, limit: PAGE });
-        if (objects.length === 0) break;
-        after = objects.at(-1)!.name;
-        for (const object of objects) {
-          const from = object.wanted === null ? ostId : object.wanted.from;
-          const placed = object.map.pool.some((target) => target.ostId === from);
-          if (!placed || (object.wanted !== null && object.wanted.to !== ostId)) continue;
-          // Without it nothing could be copied.
-          if (isOnlyCopy(object, ostId)) continue;
-          try {
-            const { wanted } = await this.move({ id: object.id, from, to: null, dryRun: false });
-            log?.warn(
-              { volume: object.name, from, to: wanted.to },
-              'an OST is away for long: it is replaced',
-            );
-          } catch (error) {
-            const reason = asRawstorError(error).toUserText();
-            log?.debug({ volume: object.name, from, reason }, 'an OST that is away cannot be replaced');
-          }
-        }
-      }
-    }
   }
 
   /** Copies that the OST is to delete: none that a clone there lies over. */
@@ -139,9 +116,9 @@ export class Moves {
     const { osts, store, tombstones } = this.parts;
     // First, so that nothing more is placed there. What was placed before is on record by then: the store takes one after another.
     await osts.mark(ostId, { draining: true });
-    const [first] = (await this.objectsOn({ ostId, after: '', limit: 1 }, true)).objects;
-    if (first !== undefined) {
-      throw new RawstorError('BUSY', `OST ${ostId} still has copies: of '${first.name}' for one`, {
+    const first = await this.on.any(ostId);
+    if (first !== null) {
+      throw new RawstorError('BUSY', `OST ${ostId} still has copies: of '${first.object.name}' for one`, {
         hint: 'move them first: `rawstor ost drain`, or `rawstor ost rm --lost` when it is gone for good',
       });
     }
@@ -169,19 +146,9 @@ export class Moves {
     return {};
   }
 
-  /** @param strict also of records that are damaged, by failing. @throws RawstorError BAD_DATA */
-  async objectsOn(
-    { ostId, after, limit }: Params<'mds.objectsOn'>,
-    strict = false,
-  ): Promise<Result<'mds.objectsOn'>> {
-    let last = after;
-    for (;;) {
-      const page = await this.parts.objects.list(last, PAGE, strict);
-      if (page.length === 0) return { objects: [] };
-      const found = page.filter((stored) => everywhere(stored).includes(ostId)).slice(0, limit);
-      if (found.length > 0) return { objects: fitting(found.map((stored) => this.parts.info(stored))) };
-      last = page.at(-1)!.object.name;
-    }
+  async objectsOn({ ostId, after, limit }: Params<'mds.objectsOn'>): Promise<Result<'mds.objectsOn'>> {
+    const found = await this.on.page(ostId, after, limit);
+    return { objects: fitting(found.map((stored) => this.parts.info(stored))) };
   }
 
   /** @throws RawstorError NOT_FOUND, UNSATISFIABLE, INVALID, BUSY */

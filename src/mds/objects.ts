@@ -45,7 +45,7 @@ const ATTEMPTS = 16;
 /** Objects by id and by unique name, in the store. Every change is one transaction: nothing is ever half made. */
 export class Objects {
   private readonly store: MetadataStore;
-  private readonly listed: ObjectList;
+  readonly listed: ObjectList;
   private total = 0;
 
   constructor(store: MetadataStore, log?: Logger) {
@@ -129,15 +129,16 @@ export class Objects {
     });
   }
 
-  /** As `update`, for a change that depends on which clones there are. */
+  /** As `update`, for a change that depends on which clones of a version there are; null: on none. */
   async updateTree(
     id: string,
+    version: number | null,
     change: (stored: StoredObject, children: readonly NamedChild[]) => StoredObject | null,
   ): Promise<StoredObject> {
-    return this.attempt(id, async ({ stored, version }) => {
+    return this.attempt(id, async ({ stored, version: read }) => {
       // Read after the object: a clone that comes since then puts the object too, and what is made of these fails.
-      const next = change(stored, await this.children(id));
-      return next === null ? stored : await this.put(stored, next, version, []);
+      const next = change(stored, await this.childrenOfVersion(id, version));
+      return next === null ? stored : await this.put(stored, next, read, []);
     });
   }
 
@@ -172,8 +173,17 @@ export class Objects {
 
   /** Clones of its snapshots, with their present names. */
   async children(id: string, limit?: number): Promise<NamedChild[]> {
-    const found = await childrenOf(this.store, id, limit);
-    const named = found.map(async ({ id, version, absentName }): Promise<NamedChild[]> => {
+    return this.named(await childrenOf(this.store, id, limit));
+  }
+
+  /** Null: of none. */
+  async childrenOfVersion(id: string, version: number | null): Promise<NamedChild[]> {
+    if (version === null) return [];
+    return this.named((await childrenOf(this.store, id)).filter((child) => child.version === version));
+  }
+
+  private async named(children: readonly Child[]): Promise<NamedChild[]> {
+    const named = children.map(async ({ id, version, absentName }): Promise<NamedChild[]> => {
       const key = OBJECT_PREFIX + id;
       const entry = await this.store.get(key);
       // Null: removed meanwhile, or left out of a rebuild.
@@ -264,9 +274,9 @@ export class Objects {
     };
   }
 
-  /** See ObjectList. @throws RawstorError BAD_DATA when `strict` */
-  list(after: string, limit: number, strict = false): Promise<StoredObject[]> {
-    return this.listed.page(after, limit, strict);
+  /** See ObjectList. */
+  list(after: string, limit: number): Promise<StoredObject[]> {
+    return this.listed.page(after, limit);
   }
 }
 

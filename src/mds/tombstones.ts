@@ -1,8 +1,11 @@
 import { z } from 'zod';
 import type { Clock } from '../common/clock.js';
+import { asRawstorError } from '../common/errors.js';
+import type { Logger } from '../common/log.js';
+import { Turn } from '../common/turn.js';
 import { encodeBody, idSchema } from '../protocol/index.js';
 import { follow } from './follow.js';
-import { type MetadataStore, prefixRange, STORE_LIMITS } from './store.js';
+import { type MetadataStore, prefixRange, STORE_LIMITS, type StoreEntry } from './store.js';
 import { decodeAs, TOMBSTONE_PREFIX } from './stored-object.js';
 
 /** OSTs that have not confirmed the removal yet, and when it was. */
@@ -22,7 +25,6 @@ const HOUR_MS = 3_600_000;
 const SWEEP_MS = HOUR_MS;
 /** Longer than OSTs remember it: what one brings back after that is told from what this MDS has lost. */
 const REMEMBERED_MS = 60 * 24 * HOUR_MS;
-const SWEEP_PAGE = 500;
 
 const ATTEMPTS = 16;
 
@@ -35,11 +37,13 @@ export class Tombstones {
   private readonly byOst = new Map<string, Set<string>>();
 
   private readonly clock: Clock;
+  private readonly log: Logger | undefined;
   private sweptAtMs = Number.NEGATIVE_INFINITY;
 
-  constructor(store: MetadataStore, clock: Clock) {
+  constructor(store: MetadataStore, clock: Clock, log?: Logger) {
     this.store = store;
     this.clock = clock;
+    this.log = log;
   }
 
   /** Reads what earlier runs left and follows the store from here. */
@@ -80,10 +84,22 @@ export class Tombstones {
   }
 
   async confirm(ostId: string, objectIds: readonly string[]): Promise<void> {
-    await this.sweep();
+    this.sweepSometimes();
     for (let at = 0; at < objectIds.length; at += STORE_LIMITS.operations) {
       await this.confirmSome(ostId, objectIds.slice(at, at + STORE_LIMITS.operations));
     }
+  }
+
+  /** Beside what asked for it: an OST waits for the answer. */
+  private sweepSometimes(): void {
+    if (this.clock.nowMs() - this.sweptAtMs < SWEEP_MS) return;
+    this.sweptAtMs = this.clock.nowMs();
+    this.sweep().catch((error) => {
+      this.log?.error(
+        { reason: asRawstorError(error).toUserText() },
+        'removals of long ago are not forgotten now',
+      );
+    });
   }
 
   private async confirmSome(ostId: string, objectIds: readonly string[]): Promise<void> {
@@ -109,19 +125,21 @@ export class Tombstones {
 
   /** Forgets removals of long ago that every OST has confirmed. */
   private async sweep(): Promise<void> {
-    if (this.clock.nowMs() - this.sweptAtMs < SWEEP_MS) return;
-    this.sweptAtMs = this.clock.nowMs();
     const beforeMs = this.clock.wallMs() - REMEMBERED_MS;
+    const turn = new Turn(this.clock);
     const { from, to } = prefixRange(TOMBSTONE_PREFIX);
-    let start = from;
-    for (;;) {
-      const page = await this.store.range({ from: start, to, limit: SWEEP_PAGE });
-      for (const { key, value, version } of page) {
-        const { ostIds, wallMs } = decodeAs(tombstoneSchema, key, value);
-        if (ostIds.length > 0 || wallMs >= beforeMs) continue;
-        await this.store.transact({ checks: [{ key, version }], deletes: [key] });
+    for (let start = from; ; ) {
+      const page = await this.store.range({ from: start, to, limit: STORE_LIMITS.operations });
+      const old: StoreEntry[] = [];
+      for (const entry of page) {
+        const { ostIds, wallMs } = decodeAs(tombstoneSchema, entry.key, entry.value);
+        if (ostIds.length === 0 && wallMs < beforeMs) old.push(entry);
+        await turn.rest();
       }
-      if (page.length < SWEEP_PAGE) return;
+      // One that was changed meanwhile keeps the others of its page until the next sweep.
+      const checks = old.map(({ key, version }) => ({ key, version }));
+      if (old.length > 0) await this.store.transact({ checks, deletes: old.map(({ key }) => key) });
+      if (page.length < STORE_LIMITS.operations) return;
       start = `${page.at(-1)!.key} `;
     }
   }

@@ -66,7 +66,8 @@ export class VersionCalls {
       let recorded: ObjectInfo | null = null;
       let epoch = 0;
       try {
-        const stored = await objects.updateTree(id, (before, children) => {
+        const ofVersion = versionToRemove(params.change);
+        const stored = await objects.updateTree(id, ofVersion, (before, children) => {
           const result = changeVersions(before, params, this.facts(children));
           epoch = result.epoch;
           const wanted = result.stored === null || askedId === undefined || this.asked.begin(id, askedId);
@@ -93,7 +94,8 @@ export class VersionCalls {
       throw new RawstorError('INVALID', `only the writer knows when a version is ${change.kind}`);
     }
     // What cannot be is said at once; the change itself is checked again, when what was cut off before is erased.
-    changedVersions({ ...stored.object, tailBytes: 0 }, change, this.facts(await objects.children(id)));
+    const children = await objects.childrenOfVersion(id, versionToRemove(change));
+    changedVersions({ ...stored.object, tailBytes: 0 }, change, this.facts(children));
     if (!leases.isHeld(stored)) return { object: null };
     return { object: await this.asked.ask(id, change, timeoutMs, caller) };
   }
@@ -149,6 +151,11 @@ export class VersionCalls {
 }
 
 const CHILDREN_TOLD = 10_000;
+
+/** Clones count for its removal alone, and there may be thousands. */
+function versionToRemove(change: VersionChange): number | null {
+  return change.kind === 'remove' ? change.version : null;
+}
 
 /** Steps of what somebody asks for, or of a clean-up: nobody asks for them. */
 function isWritersOwn(change: VersionChange): boolean {

@@ -63,12 +63,13 @@ export function makePlan(
     ({ fate }) => fate === 'restored' || fate === 'loss' || (fate === 'doubtful' && options.restoreDoubtful),
   );
   const objects = returning.flatMap(({ stored }) => stored ?? []);
+  const byId = new Map(objects.map((stored) => [stored.object.id, stored]));
   const renamed = newNames(objects);
   const osts = new Map((dump?.osts ?? []).map((ost) => [ost.ostId, ost]));
   for (const { info } of known) osts.set(info.ostId, { ...osts.get(info.ostId), ...info });
   const tombstones = [...evidence.values()]
     .filter(({ removedOn, removedInDump }) => removedOn.size > 0 || removedInDump)
-    .filter(({ id }) => !objects.some(({ object }) => object.id === id))
+    .filter(({ id }) => !byId.has(id))
     .map(({ id, kept, removedOn }) => ({
       objectId: id,
       ostIds: [...new Set([...kept.keys(), ...missing])].filter((ostId) => !removedOn.has(ostId)),
@@ -85,7 +86,7 @@ export function makePlan(
     tombstones,
     lostCatalog: lostCatalog(findings, dump),
     left: (dump?.left ?? []).filter(({ ostId, objectId }) => {
-      const object = objects.find((stored) => stored.object.id === objectId);
+      const object = byId.get(objectId);
       const placed = object?.object.map.pool.some((target) => target.ostId === ostId) === true;
       return !answered.has(ostId) && !placed && object?.left.includes(ostId) !== true;
     }),
