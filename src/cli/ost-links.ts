@@ -41,7 +41,10 @@ export class OstLinks {
 
   private async open(ostId: string): Promise<ServerLink> {
     const addresses = this.known.get(ostId)?.addresses ?? [];
-    const link = await ServerLink.open(addresses, { ...linkOptions(this.context, CONNECT_TIMEOUT_MS), ostId });
+    const link = await ServerLink.open(addresses, {
+      ...linkOptions(this.context, CONNECT_TIMEOUT_MS),
+      ostId,
+    });
     this.links.set(ostId, link);
     return link;
   }
