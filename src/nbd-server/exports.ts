@@ -17,6 +17,11 @@ export interface ExportSource {
   open(name: string): Promise<BlockDevice>;
   /** What INFO tells of an export that is not open, without opening it. Default: opens it. */
   describe?(name: string): Promise<ExportFacts>;
+  /**
+   * Whether the name still means this device, which was opened under it, and it can serve. Default: always.
+   * @throws RawstorError where that cannot be learned
+   */
+  isStill?(name: string, device: BlockDevice): Promise<boolean>;
   description?(name: string): string | undefined;
 }
 
@@ -67,6 +72,8 @@ export class Exports {
   private readonly source: ExportSource;
   private readonly options: ExportsOptions;
   private readonly entries = new Map<string, Entry>();
+  /** Open for those who are connected, while their name has come to mean something else. */
+  private readonly aside = new Set<Entry>();
   private readonly statsOf = new Map<string, ExportStats>();
   private closing = false;
 
@@ -84,34 +91,33 @@ export class Exports {
     const name = await this.resolve(requestedName);
     for (;;) {
       if (this.closing) throw new RawstorError('UNAVAILABLE', 'the server is shutting down');
-      const entry = this.entries.get(name) ?? this.open(name);
-      if (entry.ending !== null) {
-        await entry.ending.promise;
+      const known = this.entries.get(name);
+      if (known !== undefined && known.ending !== null) {
+        await known.ending.promise;
         continue;
       }
+      const entry = known ?? this.open(name);
       entry.users++;
       entry.linger?.cancel();
       entry.linger = null;
-      let device: BlockDevice;
       try {
-        device = await entry.opening;
+        const device = await entry.opening;
+        if (known !== undefined) await this.lookAfter(entry, device);
+        if (this.takesNew(entry)) {
+          device.rest?.(false);
+          // Of what may fail nothing is needed: the size stays what it was.
+          await device.refresh?.().catch(() => {});
+        }
+        // A size that is found to be another one ends it, so that those who are connected see it.
+        if (this.takesNew(entry)) {
+          const facts = this.factsOf(name, device);
+          return new Lease(device, facts, this.stats(name), () => this.leave(entry));
+        }
       } catch (error) {
-        entry.users--;
+        this.leave(entry);
         throw asRawstorError(error, name);
       }
-      if (entry.ending !== null) {
-        this.leave(entry);
-        continue;
-      }
-      device.rest?.(false);
-      // Of what may fail nothing is needed: the size stays what it was.
-      await device.refresh?.().catch(() => {});
-      // A size that is found to be another one ends it, so that those who are connected see it.
-      if (entry.ending !== null) {
-        this.leave(entry);
-        continue;
-      }
-      return new Lease(device, this.factsOf(name, device), this.stats(name), () => this.leave(entry));
+      this.leave(entry);
     }
   }
 
@@ -119,9 +125,9 @@ export class Exports {
   async facts(requestedName: string): Promise<ExportFacts> {
     if (this.source.describe !== undefined) {
       const name = await this.resolve(requestedName);
-      const entry = this.entries.get(name);
-      if (entry?.device === null || entry === undefined) return await this.source.describe(name);
-      return this.factsOf(name, entry.device);
+      const device = this.entries.get(name)?.device ?? null;
+      if (device === null || !(await this.isStill(name, device))) return await this.source.describe(name);
+      return this.factsOf(name, device);
     }
     const lease = await this.acquire(requestedName);
     lease.release();
@@ -130,25 +136,19 @@ export class Exports {
 
   /** Lets nobody in until the export's last connection has left and its device is closed; false when it was not open. */
   async end(name: string): Promise<boolean> {
-    const entry = this.entries.get(name);
-    if (entry === undefined) return false;
-    if (entry.ending === null) {
-      entry.ending = deferred();
-      entry.linger?.cancel();
-      if (entry.users === 0) this.closeEntry(entry);
-    }
-    await entry.ending.promise;
-    return true;
+    const open = this.allOf(name);
+    await Promise.all(open.map((entry) => this.endEntry(entry)));
+    return open.length > 0;
   }
 
   /** What its connections wait for is not waited for any longer. */
   abandon(name: string): void {
-    this.entries.get(name)?.device?.abandon?.();
+    for (const { device } of this.allOf(name)) device?.abandon?.();
   }
 
   async close(): Promise<void> {
     this.closing = true;
-    await Promise.all([...this.entries.keys()].map((name) => this.end(name)));
+    await Promise.all([...this.entries.values(), ...this.aside].map((entry) => this.endEntry(entry)));
   }
 
   /** Counters of every export that is open here, and of those that were lately. */
@@ -168,7 +168,7 @@ export class Exports {
   }
 
   private open(name: string): Entry {
-    if (this.entries.size >= this.options.openMax) {
+    if (this.entries.size + this.aside.size >= this.options.openMax) {
       throw new RawstorError('LIMIT', `${this.options.openMax} exports are open already`);
     }
     const opening = this.source.open(name);
@@ -178,34 +178,70 @@ export class Exports {
       (device) => {
         entry.device = device;
         // Who comes next finds it BUSY, instead of a device that only waits.
-        device.onWanted = () => void this.end(name);
+        device.onWanted = () => void this.endEntry(entry);
       },
-      () => {
-        this.entries.delete(name);
-        entry.ending?.resolve();
-      },
+      () => this.forget(entry),
     );
     return entry;
   }
 
+  private allOf(name: string): Entry[] {
+    const entry = this.entries.get(name);
+    const aside = [...this.aside].filter((one) => one.name === name);
+    return entry === undefined ? aside : [entry, ...aside];
+  }
+
+  private takesNew(entry: Entry): boolean {
+    return entry.ending === null && !this.aside.has(entry);
+  }
+
+  private async isStill(name: string, device: BlockDevice): Promise<boolean> {
+    return (await this.source.isStill?.(name, device)) ?? true;
+  }
+
+  /**
+   * A snapshot may have been renamed, and another taken under its name; and what was fenced serves no more. Who comes
+   * now gets what the name means now; who is connected keeps what he has.
+   */
+  private async lookAfter(entry: Entry, device: BlockDevice): Promise<void> {
+    if (!this.takesNew(entry) || (await this.isStill(entry.name, device))) return;
+    if (!this.takesNew(entry)) return;
+    if (entry.users === 1) return void this.endEntry(entry);
+    this.entries.delete(entry.name);
+    this.aside.add(entry);
+  }
+
+  private async endEntry(entry: Entry): Promise<void> {
+    if (entry.ending === null) {
+      entry.ending = deferred();
+      entry.linger?.cancel();
+      if (entry.users === 0) this.closeEntry(entry);
+    }
+    await entry.ending.promise;
+  }
+
   private leave(entry: Entry): void {
-    if (--entry.users > 0) return;
-    entry.device?.rest?.(true);
+    // Without a device it could not be opened, and is forgotten.
+    if (--entry.users > 0 || entry.device === null) return;
+    entry.device.rest?.(true);
     if (entry.ending !== null) this.closeEntry(entry);
-    else entry.linger = this.options.clock.after(this.options.lingerMs, () => void this.end(entry.name));
+    else if (this.aside.has(entry)) void this.endEntry(entry);
+    else entry.linger = this.options.clock.after(this.options.lingerMs, () => void this.endEntry(entry));
   }
 
   private closeEntry(entry: Entry): void {
-    const done = () => {
-      this.entries.delete(entry.name);
-      entry.ending!.resolve();
-    };
     entry.opening
       .then((device) => device.close())
       .catch((error) =>
         this.options.log.error({ err: error, export: entry.name }, 'export closed with an error'),
       )
-      .then(done);
+      .then(() => this.forget(entry));
+  }
+
+  private forget(entry: Entry): void {
+    if (this.entries.get(entry.name) === entry) this.entries.delete(entry.name);
+    this.aside.delete(entry);
+    entry.ending?.resolve();
   }
 
   private stats(name: string): ExportStats {

@@ -21,6 +21,8 @@ export interface VhostServerOptions {
   readonly io: Io;
   readonly log: Logger;
   readonly device: BlockDevice;
+  /** Of the device: tells a process that takes the place of this one whether it is for the same. */
+  readonly identity?: string | null;
   /** What the guest sees as the disk's serial number; cut to 20 bytes. */
   readonly serial: string;
   /** Default 16, the most. */
@@ -116,7 +118,8 @@ export class VhostServer implements Handable {
       check();
       frozen = this.session === session && session?.ending !== true;
     }
-    const after = (await this.options.device.giveWay?.()) ?? null;
+    const { device, identity = null } = this.options;
+    const after = (await device.giveWay?.()) ?? null;
     check();
     const { listener, session } = this;
     const fds: number[] = [];
@@ -126,6 +129,7 @@ export class VhostServer implements Handable {
       version: 1 as const,
       ...(listener === null ? {} : { listens: { path: listener.path } }),
       ...(after === null ? {} : { after }),
+      ...(identity === null ? {} : { identity }),
       session: session === null ? null : exportSession(session, fds),
     };
     return { state, fds };

@@ -103,10 +103,8 @@ export class Session implements VringHost {
   }
 
   onBroken(index: number, fault: string): void {
-    this.log.warn(
-      { queue: index, fault },
-      'the guest has broken a queue: it is served no more until the device is reset',
-    );
+    const text = 'the guest has broken a queue: it is served no more until the device is reset';
+    this.log.warn({ queue: index, fault }, text);
   }
 
   isTorn(): boolean {
@@ -128,7 +126,10 @@ export class Session implements VringHost {
     // Frozen is not stopped: the volume is for who takes this process's place, and for nobody else.
     if (runs !== this.runs && (runs || !this.frozen)) this.device.rest?.(!runs, this.ran);
     this.runs = runs;
-    if (runs) this.ran = true;
+    if (!runs || this.ran) return;
+    this.ran = true;
+    // It may have asked the server before this one, and asks no other: its guest would have the size of then for ever.
+    this.configChanged();
   }
 
   /** Tells the front-end that the configuration, the size for instance, is another. */

@@ -1,5 +1,5 @@
 import type { BlockDevice, Mark } from '../../block/index.js';
-import { type Cluster, marksOf } from '../../client/index.js';
+import { type Cluster, MovableVolume, marksOf } from '../../client/index.js';
 import type { Clock } from '../../common/clock.js';
 import { RawstorError } from '../../common/errors.js';
 import { LIMITS } from '../../common/limits.js';
@@ -36,6 +36,8 @@ const CALL_TIMEOUT_MS = 10_000;
 /** Every volume of a cluster as an NBD export by its name, and every snapshot, to be read, as VOLUME@SNAPSHOT. */
 export class VolumeExports implements ExportSource {
   private readonly options: VolumeExportsOptions;
+  /** What each device is that was opened here; without those that can serve no more. */
+  private readonly identities = new WeakMap<BlockDevice, string>();
 
   constructor(options: VolumeExportsOptions) {
     this.options = options;
@@ -73,19 +75,48 @@ export class VolumeExports implements ExportSource {
   }
 
   async open(name: string): Promise<BlockDevice> {
-    const { cluster, clock, holder, standby, tellsStops, after } = this.options;
+    const { cluster } = this.options;
     const { id, snapshot } = await this.find(name);
-    if (snapshot !== null) {
-      const reader = await cluster.openSnapshot(id, snapshot);
-      reader.onFatal = (error) => this.options.onFatal?.(name, error);
-      return reader;
+    if (snapshot === null) return await this.openHead(name, id);
+    const reader = await cluster.openSnapshot(id, snapshot);
+    this.identities.set(reader, identityOf(id, reader.version));
+    reader.onFatal = (error) => this.failed(name, reader, error);
+    return reader;
+  }
+
+  /** @throws RawstorError UNAVAILABLE, TIMEOUT while the metadata server is away, of what may have been renamed */
+  async isStill(name: string, device: BlockDevice): Promise<boolean> {
+    const identity = this.identities.get(device);
+    if (identity === undefined) return false;
+    // A volume keeps its name as long as it is open for writing. Guests come back to it while the metadata server is away.
+    if (device instanceof MovableVolume && device.holds && device.object.name === name) return true;
+    try {
+      return (await this.find(name)).identity === identity;
+    } catch (error) {
+      if (error instanceof RawstorError && error.code === 'NOT_FOUND') return false;
+      throw error;
     }
+  }
+
+  /** What has that name now, in the same terms as below. @throws RawstorError NOT_FOUND, UNAVAILABLE */
+  async identify(name: string): Promise<string> {
+    return (await this.find(name)).identity;
+  }
+
+  /** Of a device that was opened here: no other volume or snapshot has it; null when it can serve no more. */
+  identityOf(device: BlockDevice): string | null {
+    return this.identities.get(device) ?? null;
+  }
+
+  private async openHead(name: string, id: string): Promise<BlockDevice> {
+    const { cluster, clock, holder, standby, tellsStops, after } = this.options;
     const how = { holder: holder(), standby, tellsStops, ...(after === undefined ? {} : { after }) };
     const giveUpMs = clock.nowMs() + BUSY_PATIENCE_MS;
     for (;;) {
       try {
         const volume = await cluster.openMovable(id, how);
-        volume.onFatal = (error) => this.options.onFatal?.(name, error);
+        this.identities.set(volume, id);
+        volume.onFatal = (error) => this.failed(name, volume, error);
         volume.onResized = () => this.options.onResized?.(name);
         return volume;
       } catch (error) {
@@ -94,6 +125,11 @@ export class VolumeExports implements ExportSource {
         await clock.sleep(BUSY_RETRY_MS);
       }
     }
+  }
+
+  private failed(name: string, device: BlockDevice, error: RawstorError): void {
+    this.identities.delete(device);
+    this.options.onFatal?.(name, error);
   }
 
   /** Only by its name: the same volume under two names would be opened twice, and the second fences the first. */
@@ -118,6 +154,7 @@ export class VolumeExports implements ExportSource {
 
 interface Found {
   readonly id: string;
+  readonly identity: string;
   readonly name: string;
   readonly sizeBytes: number;
   readonly snapshot: string | null;
@@ -126,8 +163,14 @@ interface Found {
 
 function foundOf(volume: ObjectInfo, snapshot: string | null): Found {
   const { id, name, sizeBytes } = volume;
-  if (snapshot === null) return { id, name, sizeBytes, snapshot, marks: marksOf(volume, 'head') };
+  if (snapshot === null)
+    return { id, identity: id, name, sizeBytes, snapshot, marks: marksOf(volume, 'head') };
   const { sizeBytes: then, version } = namedSnapshot(volume, snapshot);
   const marks = marksOf(volume, version);
-  return { id, name: `${name}@${snapshot}`, sizeBytes: then, snapshot, marks };
+  const identity = identityOf(id, version);
+  return { id, identity, name: `${name}@${snapshot}`, sizeBytes: then, snapshot, marks };
+}
+
+function identityOf(id: string, version: number): string {
+  return `${id}@${version}`;
 }

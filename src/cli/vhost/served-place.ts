@@ -1,7 +1,7 @@
 import type { BlockDevice } from '../../block/index.js';
 import type { Cluster } from '../../client/index.js';
 import type { Clock } from '../../common/clock.js';
-import { asRawstorError, type RawstorError } from '../../common/errors.js';
+import { asRawstorError, RawstorError } from '../../common/errors.js';
 import type { Logger } from '../../common/log.js';
 import { DescriptorSocket, type Io } from '../../io/index.js';
 import { Giver, type TakenDevice, takeDevice, VhostServer } from '../../vhost/index.js';
@@ -96,36 +96,34 @@ export async function replaceAll(
   events: Events,
   onFailed: (place: VhostPlace, error: RawstorError) => void,
 ): Promise<Served[]> {
-  const ready: { place: VhostPlace; taken: TakenDevice; served: Served }[] = [];
+  const [first, ...others] = await takeAll(options, events);
+  if (first === undefined) return [];
   try {
-    for (const place of options.places) {
-      const taken = await takeDevice(controlPathOf(place.socket));
-      try {
-        const served = await open(place, options, events, taken);
-        ready.push({ place, taken, served });
-        served.server.adopt(taken);
-      } catch (error) {
-        taken.abandon();
-        throw error;
-      }
-    }
+    // Until the first is given all can stay where they are.
+    const gone = others.find(({ taken }) => taken.gone);
+    if (gone !== undefined) throw wentOn(gone.place);
+    await first.taken.confirm();
+    first.served.server.thaw();
   } catch (error) {
-    // Given up there first: who goes on has the volume again at once.
-    for (const { taken } of ready) taken.abandon();
-    for (const { served } of ready) await drop(served);
-    throw error;
+    await putBack([first, ...others]);
+    throw asRawstorError(error, first.place.name);
   }
-  const served: Served[] = [];
-  for (const one of ready) {
+  const confirmed = others.map(async (one) => {
     try {
       await one.taken.confirm();
       one.served.server.thaw();
-      served.push(one.served);
+      return one;
     } catch (error) {
       await drop(one.served);
       onFailed(one.place, asRawstorError(error, one.place.name));
-      continue;
+      return null;
     }
+  });
+  const begun: Served[] = [];
+  for (const each of [first, ...confirmed]) {
+    const one = await each;
+    if (one === null) continue;
+    begun.push(one.served);
     try {
       one.served.giver = await listenForTakers(one.place, options, () => events.gone(one.served));
       if (one.served.giver !== null) one.served.giver.device = one.served.server;
@@ -134,7 +132,50 @@ export async function replaceAll(
       options.log.error({ err: error, volume: one.place.name }, 'no process can take the place of this one');
     }
   }
-  return served;
+  return begun;
+}
+
+interface Ready {
+  readonly place: VhostPlace;
+  readonly taken: TakenDevice;
+  readonly served: Served;
+}
+
+/** At the same time: guests stand still for the slowest, not for the sum. @throws RawstorError of the first that fails */
+async function takeAll(options: VhostGatewayOptions, events: Events): Promise<Ready[]> {
+  const takens: TakenDevice[] = [];
+  const ready: Ready[] = [];
+  let failure: RawstorError | null = null;
+  const takeOne = async (place: VhostPlace) => {
+    const taken = await takeDevice(controlPathOf(place.socket));
+    takens.push(taken);
+    if (failure !== null) throw failure;
+    const served = await open(place, options, events, taken);
+    ready.push({ place, taken, served });
+    served.server.adopt(taken);
+  };
+  const fail = (error: unknown, { name }: VhostPlace) => {
+    failure ??= asRawstorError(error, name);
+    // Whatever the others still wait for: their guests go on meanwhile.
+    for (const taken of takens) taken.abandon();
+  };
+  await Promise.all(options.places.map((place) => takeOne(place).catch((error) => fail(error, place))));
+  if (failure === null) return ready;
+  await putBack(ready);
+  throw failure;
+}
+
+/** Given up there first: who goes on has the volume again at once. */
+async function putBack(ready: readonly Ready[]): Promise<void> {
+  for (const { taken } of ready) taken.abandon();
+  for (const { served } of ready) await drop(served);
+}
+
+function wentOn({ name, socket }: VhostPlace): RawstorError {
+  return new RawstorError('TIMEOUT', `'${name}' was not taken over in time: it goes on where it was`, {
+    where: socket,
+    hint: 'all go on there; a replica that is away holds this up',
+  });
 }
 
 async function drop({ server, device }: Served): Promise<void> {
@@ -172,14 +213,26 @@ async function open(
     },
     onResized: () => server?.configChanged(),
   });
+  if (taken !== null) await checkSame(exports, name, taken);
   const device = await exports.open(name);
+  const identity = exports.identityOf(device);
   const onOver = () => {
     if (served !== null) events.gone(served);
   };
   const more = queues === undefined ? {} : { queues };
-  server = new VhostServer({ io, log, device, serial: name, standby, onOver, ...more });
+  server = new VhostServer({ io, log, device, identity, serial: name, standby, onOver, ...more });
   served = Object.assign(state, { place: { name, socket }, server, device, giver: null });
   return served;
+}
+
+/** The guest goes on with what it has in its memory of the disk before. @throws RawstorError USAGE */
+async function checkSame(exports: VolumeExports, name: string, { state }: TakenDevice): Promise<void> {
+  const { identity } = state;
+  if (identity === undefined || identity === (await exports.identify(name))) return;
+  throw new RawstorError('USAGE', `the process that serves this socket does not serve '${name}' there`, {
+    where: state.listens?.path ?? undefined,
+    hint: 'give the volumes and sockets that it was started with',
+  });
 }
 
 /** No other process has the same: descriptors have the same numbers everywhere. */

@@ -88,8 +88,13 @@ export class MovableVolume implements BlockDevice {
     return this.state.kind === 'holds';
   }
 
+  /** As last heard, where another process has it. */
+  get object() {
+    return this.state.kind === 'holds' ? this.state.volume.object : this.reader.object;
+  }
+
   get sizeBytes(): number {
-    return this.state.kind === 'holds' ? this.state.volume.sizeBytes : this.reader.object.sizeBytes;
+    return this.object.sizeBytes;
   }
 
   /** Who holds it may have made it larger, and a guest that comes from there knows. */
@@ -118,7 +123,7 @@ export class MovableVolume implements BlockDevice {
   withdraw(isGone: (block: BlockRequest) => boolean): void {
     const gone = ({ block, below }: WaitingRequest) =>
       isGone(below ? this.standbyContents.submitted(block) : block);
-    this.finishWaiting(frontEndWent(this.reader.object.name), gone);
+    this.waiting.finish(this.late, frontEndWent(this.reader.object.name), gone);
     const takes = this.state.kind === 'moves' && this.state.takes && this.waiting.none;
     if (takes || this.state.kind === 'refuses') this.state = { kind: 'stands-by' };
   }
@@ -140,7 +145,7 @@ export class MovableVolume implements BlockDevice {
   }
 
   marks(): Mark[] {
-    return this.state.kind === 'holds' ? this.state.volume.marks() : marksOf(this.reader.object, 'head');
+    return marksOf(this.object, 'head');
   }
 
   async layers(since: Mark | null, offset: number, length: number): Promise<LayerRun[]> {
@@ -200,13 +205,12 @@ export class MovableVolume implements BlockDevice {
     const { state, asked } = this;
     if (state.kind !== 'holds' || !asked) return this.front.stop();
     const { tellsStops, standby } = this.options;
-    const { volume } = state;
     if (this.resting) {
-      if (this.onWanted === null || tellsStops || standby) void this.give(volume);
+      if (this.onWanted === null || tellsStops || standby) void this.give(state.volume);
       else this.onWanted();
     } else if (!tellsStops && standby) {
-      const stopped = () => void this.give(volume);
-      this.front.watch(this.env.clock, () => volume.isIdle, stopped);
+      const stopped = () => void this.give(state.volume);
+      this.front.watch(this.env.clock, () => state.volume.isIdle, stopped);
     }
   }
 
@@ -265,7 +269,7 @@ export class MovableVolume implements BlockDevice {
   private refuse(error: RawstorError): void {
     this.env.log.warn({ err: error }, 'all requests of this front-end are refused');
     this.state = { kind: 'refuses', error };
-    this.finishWaiting(error);
+    this.waiting.finish(this.late, error);
   }
 
   private submitWaiting(): void {
@@ -291,10 +295,6 @@ export class MovableVolume implements BlockDevice {
     this.state = { kind: 'over', error };
     this.front.stop();
     this.reader.close();
-    this.finishWaiting(error);
-  }
-
-  private finishWaiting(error: RawstorError, which?: (waiting: WaitingRequest) => boolean): void {
-    for (const { block } of this.waiting.take(which)) this.late.finish(block, error);
+    this.waiting.finish(this.late, error);
   }
 }

@@ -1,4 +1,6 @@
 import type { BlockRequest } from '../../block/device.js';
+import type { RawstorError } from '../../common/errors.js';
+import type { LateAnswers } from './late-answers.js';
 
 export interface WaitingRequest {
   readonly block: BlockRequest;
@@ -24,5 +26,9 @@ export class WaitingRequests {
     const left = new Set(taken);
     this.all = this.all.filter((one) => !left.has(one));
     return taken;
+  }
+
+  finish(late: LateAnswers, error: RawstorError, which?: (waiting: WaitingRequest) => boolean): void {
+    for (const { block } of this.take(which)) late.finish(block, error);
   }
 }

@@ -74,6 +74,11 @@ export class SnapshotReader implements BlockDevice, ChunkOpOwner {
     return this.replicas.name;
   }
 
+  /** That is read: never of two, whatever they are called. */
+  get version(): number {
+    return this.replicas.version;
+  }
+
   submit(block: BlockRequest): void {
     this.contents.submit(block);
   }

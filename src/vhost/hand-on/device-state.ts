@@ -51,6 +51,8 @@ export const deviceStateSchema = z.object({
   listens: z.object({ path: z.string().nullable() }).optional(),
   /** The volume's latest session: it is opened only as the one right behind. Absent: of a device without sessions. */
   after: count.optional(),
+  /** Of the volume or snapshot, whatever it is called: nothing else is served to its guest. Absent: not known, or of an older process. */
+  identity: z.string().max(256).optional(),
   /** Null while no front-end is connected. */
   session: sessionSchema.nullable(),
 });

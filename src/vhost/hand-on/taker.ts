@@ -9,6 +9,8 @@ export interface TakenDevice {
   readonly state: DeviceState;
   /** Whoever takes one out owns it. */
   readonly fds: number[];
+  /** It has gone on by itself, or died. */
+  readonly gone: boolean;
   /** Everything is ready here: when resolved, it is served here and nowhere else. @throws RawstorError CONNECTION_LOST */
   confirm(): Promise<void>;
   /** It stays where it is. */
@@ -37,6 +39,9 @@ export async function takeDevice(controlPath: string): Promise<TakenDevice> {
     return {
       state: parsed.data,
       fds,
+      get gone() {
+        return closed || socket.hasEnded;
+      },
       confirm: async () => {
         sendControl(socket, { word: 'ready' });
         expectWord(await receiveControl(socket), 'yours');

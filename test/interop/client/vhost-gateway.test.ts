@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { VhostGateway } from '../../../src/cli/vhost/vhost-gateway.js';
 import type { Cluster } from '../../../src/client/index.js';
-import { systemClock } from '../../../src/common/clock.js';
+import { type Clock, systemClock } from '../../../src/common/clock.js';
 import { silentLogger } from '../../../src/common/log.js';
 import { ClientRig, until } from './rig.js';
 
@@ -33,9 +33,9 @@ type Around = (open: () => Promise<unknown>) => Promise<unknown>;
 
 async function start(
   names: string[],
-  options: { replace?: boolean; path?: string; as?: string; around?: Around } = {},
+  options: { replace?: boolean; path?: string; as?: string; around?: Around; clock?: Clock } = {},
 ): Promise<void> {
-  const { replace = false, path, as = 'gateway', around } = options;
+  const { replace = false, path, as = 'gateway', around, clock = systemClock } = options;
   const cluster = await rig.connect(as);
   if (around !== undefined) {
     const openMovable = cluster.openMovable.bind(cluster);
@@ -48,7 +48,7 @@ async function start(
     await VhostGateway.start({
       cluster,
       io,
-      clock: systemClock,
+      clock,
       log: silentLogger,
       places,
       replace,
@@ -172,4 +172,50 @@ test('when none is left, it is said which failed', async () => {
     await thief.openVolume(name, { mode: 'write', force: true, holder: 'thief' });
   const error = await gateways[0]!.failed;
   expect(error).toMatchObject({ code: 'FENCED', message: expect.stringMatching(/v: .*w: |w: .*v: /) });
+});
+
+test('another volume does not take the place of the one that a guest has', async () => {
+  const path = join(dir, 'a.vhost');
+  // Both were opened as often as each other.
+  await start(['w'], { path: join(dir, 'b.vhost') });
+  await gateways.pop()!.close();
+  await start(['v'], { path });
+  const before = await session('v');
+  await expect(start(['w'], { replace: true, path })).rejects.toMatchObject({
+    code: 'USAGE',
+    message: expect.stringContaining("does not serve 'w'"),
+  });
+  expect(await session('w')).toBeNull();
+  // It is still where it was, and goes over to a server of its own.
+  await start(['v'], { replace: true, path });
+  await gateways[0]!.done;
+  expect(await session('v')).toBeGreaterThan(before!);
+});
+
+test('several volumes go over at the same time', async () => {
+  await start(['v', 'w']);
+  let opens = 0;
+  const around: Around = async (open) => {
+    opens += 1;
+    await until(() => opens === 2, 5000);
+    return await open();
+  };
+  await start(['v', 'w'], { replace: true, around });
+  await gateways[0]!.done;
+  expect(gateways[1]!.down).toEqual([]);
+});
+
+test('where it takes too long for one of several, all go on where they were', async () => {
+  const after: Clock['after'] = (ms, action) => systemClock.after(ms === 30_000 ? 700 : ms, action);
+  await start(['v', 'w'], { clock: Object.assign(Object.create(systemClock) as Clock, { after }) });
+  let opens = 0;
+  const around: Around = async (open) => {
+    if (++opens === 2) await systemClock.sleep(1500);
+    return await open();
+  };
+  await expect(start(['v', 'w'], { replace: true, around })).rejects.toThrow();
+  expect(gateways).toHaveLength(1);
+  await start(['v', 'w'], { replace: true });
+  await gateways[0]!.done;
+  expect(gateways[1]!.down).toEqual([]);
 });

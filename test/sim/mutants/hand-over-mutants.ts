@@ -65,7 +65,7 @@ export const HAND_OVER_MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: 'client/hand-over/movable-volume.ts',
-        from: '    this.finishWaiting(frontEndWent(this.reader.object.name), gone);\n',
+        from: '    this.waiting.finish(this.late, frontEndWent(this.reader.object.name), gone);\n',
         to: `    for (const { block, below } of this.waiting.take(gone)) {
       this.late.finish(block, frontEndWent(this.reader.object.name));
       this.waiting.add(block, below);
