@@ -18,6 +18,15 @@ export const EADDRINUSE = 98;
 export const ECONNRESET = 104;
 export const ECANCELED = 125;
 
+const ENODATA = 61;
+const EBADMSG = 74;
+const EILSEQ = 84;
+
+/** Of a negative errno: what kernels answer for a place of a disk that cannot be read: past the page cache a medium error is ENODATA, a failed protection check EILSEQ. */
+export function isMediumError(errno: number): boolean {
+  return errno === -EIO || errno === -ENODATA || errno === -EBADMSG || errno === -EILSEQ;
+}
+
 /** `-28` -> `ENOSPC`. */
 export function errnoName(errno: number): string {
   try {

@@ -13,6 +13,7 @@ import { Boot } from './boot.js';
 import type { Checksums } from './checksums/checksums.js';
 import { Damage } from './checksums/damage.js';
 import { Integrity } from './checksums/integrity.js';
+import { Rereads } from './checksums/rereads.js';
 import { ChunkCache } from './chunk-cache.js';
 import { DeferredAnswers } from './deferred-answers.js';
 import { openFilesWithin } from './descriptors.js';
@@ -60,6 +61,7 @@ export class OstCore {
   /** Null where checksums are off. */
   readonly integrity: Integrity | null;
   readonly checksums: Checksums | null;
+  readonly rereads: Rereads;
   /** Data operations taken so far, for those who work when nobody else does. */
   operations = 0;
   readonly boot: Boot;
@@ -99,9 +101,10 @@ export class OstCore {
     this.attaching = new Attaching(this);
     this.chunks = new ChunkCache(this, openFilesWithin(tuning.openFiles), (reason) => this.lose(reason));
     this.removal = new Removal(this);
-    this.damage = new Damage(env.log, records, (changes) => this.commit(changes));
+    this.damage = new Damage(env.log, env.clock, records, (changes) => this.commit(changes));
     this.integrity = tuning.checksums ? new Integrity(this, tuning) : null;
     this.checksums = this.integrity?.checksums ?? null;
+    this.rereads = new Rereads(env.io, this.checksums ?? { damage: this.damage, expected: () => -1 });
     const wallMs = () => env.clock.wallMs();
     this.intents = new IntentLog(env.io, (changes) => this.commit(changes), this.regions, wallMs);
   }

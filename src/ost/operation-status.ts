@@ -6,9 +6,25 @@ import type { ChunkFile } from './chunk-file.js';
 
 /** What an operation is answered with, as a wire status. */
 
-/** Without checksums only what is on record is known to be bad; the answer says where. 0: nothing is. */
+/** Without checksums only what is on the list is known to be bad; the answer says where. 0: nothing is. */
 export function unverified(damage: Damage, chunk: ChunkFile, op: ChunkOp): number {
-  const badOffset = damage.firstIn(chunk, op.offset, op.length);
+  return damaged(op, damage.firstIn(chunk, op.offset, op.length));
+}
+
+/** The same of what is lost whatever the disk gives. */
+export function lost(damage: Damage, chunk: ChunkFile, op: ChunkOp): number {
+  return damaged(
+    op,
+    damage.firstIn(chunk, op.offset, op.length, (block) => damage.isOnRecord(chunk, block)),
+  );
+}
+
+/** The same of what the disk need not be asked for now. */
+export function unreadable(damage: Damage, chunk: ChunkFile, op: ChunkOp): number {
+  return damaged(op, damage.firstUnreadable(chunk, op.offset, op.length));
+}
+
+function damaged(op: ChunkOp, badOffset: number): number {
   if (badOffset < 0) return 0;
   op.tag = badOffset;
   return ERROR_CODES.CHECKSUM.wire;

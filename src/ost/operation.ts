@@ -1,4 +1,5 @@
 import { asRawstorError, ERROR_CODES, wireOfErrno } from '../common/errors.js';
+import { isMediumError } from '../io/errno.js';
 import { SliceList } from '../io/memory.js';
 import { FileOp, type FileOpOwner, type IoFile } from '../io/types.js';
 import { type ChunkOp, Mark, Opcode, OpScope } from '../protocol/index.js';
@@ -8,7 +9,7 @@ import type { OstCore } from './core.js';
 import type { HeldWrite } from './dirty.js';
 import type { IntentWaiter } from './intents.js';
 import { isLayered, LayeredChange, MixedRead, NOBODY, SEVERAL } from './layers/index.js';
-import { statusOfFailure, unverified } from './operation-status.js';
+import { lost, statusOfFailure, unreadable, unverified } from './operation-status.js';
 import type { Session } from './session.js';
 import type { SyncWaiter } from './sync-point.js';
 
@@ -63,8 +64,8 @@ export class Operation
   }
 
   chunkReady(status: number): void {
-    if (status !== 0) return this.finish(status);
-    this.advance();
+    if (status === 0) this.advance();
+    else this.finish(status);
   }
 
   intentDone(status: number): void {
@@ -76,9 +77,9 @@ export class Operation
     const chunk = this.chunk!;
     op.span?.mark(Mark.FILE_DONE);
     if (op.opcode === Opcode.READ) {
-      if (result < 0) return this.finish(wireOfErrno(result));
-      if (result < op.length) op.slices.zeroFill(result, op.length - result);
-      return this.finishRead();
+      if (result < 0 && !isMediumError(result)) return this.finish(wireOfErrno(result));
+      if (result >= 0 && result < op.length) op.slices.zeroFill(result, op.length - result);
+      return this.finishRead(result >= 0);
     }
     if (op.opcode === Opcode.WRITE) this.core.space.settled(op.length);
     // Even a failed write may have left something behind.
@@ -110,10 +111,8 @@ export class Operation
 
   private heal(): void {
     const { offset, length } = this.op!;
-    this.core.damage.heal(this.chunk!, offset, length).then(
-      () => this.finish(0),
-      (error) => this.finish(asRawstorError(error).wire),
-    );
+    const failed = (error: unknown) => this.finish(asRawstorError(error).wire);
+    this.core.damage.heal(this.chunk!, offset, length).then(() => this.finish(0), failed);
   }
 
   private advance(): void {
@@ -192,10 +191,12 @@ export class Operation
       if (checksums.check(chunk, op)) return this.core.later(this, 0);
       return checksums.recheck(chunk, op, this);
     }
-    this.readFile(op, chunk.file);
+    this.readFile(op, chunk, chunk.file);
   }
 
-  private readFile(op: ChunkOp, file: IoFile): void {
+  private readFile(op: ChunkOp, chunk: ChunkFile, file: IoFile): void {
+    const status = unreadable(this.core.damage, chunk, op);
+    if (status !== 0) return this.core.later(this, status);
     this.fileOp.fileOffset = op.offset;
     this.fileOp.slices.clear();
     this.fileOp.slices.addRange(op.slices, 0, op.length);
@@ -207,15 +208,12 @@ export class Operation
     const { maps } = this.core.layers;
     const owner = maps.soleOwner(chunk, op.offset, op.length);
     // What this version is known to have lost is not what lies below.
-    const lost = unverified(this.core.damage, chunk, op);
-    if (lost !== 0) return this.core.later(this, lost);
+    const status = lost(this.core.damage, chunk, op);
+    if (status !== 0) return this.core.later(this, status);
     if (owner === NOBODY || owner === SEVERAL) {
       op.tag = this.core.regions.highest(chunk, op.offset, op.length);
       if (owner === SEVERAL) {
-        return new MixedRead(this.core, (status, badOffset) => this.rechecked(status, badOffset)).start(
-          op,
-          chunk,
-        );
+        return new MixedRead(this.core, this).start(op, chunk);
       }
       op.slices.zeroFill(0, op.length);
       return this.core.later(this, 0);
@@ -223,17 +221,18 @@ export class Operation
     const source = maps.file(chunk, owner);
     this.source = source;
     source.holders++;
-    this.readFile(op, source.file!);
+    this.readFile(op, source, source.file!);
   }
 
-  private finishRead(): void {
+  private finishRead(readable: boolean): void {
     const op = this.op!;
     op.tag = this.core.regions.highest(this.chunk!, op.offset, op.length);
     const chunk = this.source ?? this.chunk!;
-    const { checksums } = this.core;
-    if (checksums === null) this.finish(unverified(this.core.damage, chunk, op));
-    else if (checksums.check(chunk, op)) this.finish(0);
-    else checksums.recheck(chunk, op, this);
+    const { checksums, damage, rereads } = this.core;
+    const right = checksums?.check(chunk, op) ?? damage.firstIn(chunk, op.offset, op.length) < 0;
+    if (!readable || (!right && checksums === null)) rereads.all(chunk, op, this);
+    else if (right) this.finish(0);
+    else checksums!.recheck(chunk, op, this);
   }
 
   rechecked(status: number, badOffset: number): void {

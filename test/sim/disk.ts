@@ -12,6 +12,8 @@ export class FileData {
   readonly durable = new Map<number, Buffer>();
   /** Contents that blocks had since the last sync, oldest first; null for a hole. */
   readonly dirty = new Map<number, (Buffer | null)[]>();
+  /** Blocks that the disk cannot read, until something else has been put there. */
+  readonly unreadable = new Set<number>();
   sizeBytes = 0;
   durableSizeBytes = 0;
   /** The directory entry is on disk. */
@@ -67,7 +69,17 @@ export class FileData {
     return count;
   }
 
+  /** Whether the whole range can be read: what was written since is in the page cache. */
+  canRead(offset: number, length: number): boolean {
+    if (this.unreadable.size === 0) return true;
+    for (let block = Math.floor(offset / BLOCK); block * BLOCK < offset + length; block++) {
+      if (this.unreadable.has(block) && !this.dirty.has(block)) return false;
+    }
+    return true;
+  }
+
   persist(block: number, content: Buffer | null): void {
+    this.unreadable.delete(block);
     if (content === null) this.durable.delete(block);
     else this.durable.set(block, content);
   }

@@ -18,11 +18,13 @@ interface Rotten {
   readonly node: OstNode;
   readonly path: string;
   readonly was: Buffer;
+  /** Its disk cannot read it. */
+  readonly unreadable: boolean;
 }
 
 /**
- * Blocks that change on a disk by themselves: a bit flips, the content of the block beside was written there, or what was
- * written never got there, so that something older, or nothing, still is. Only where the OST has a checksum, and another replica the right content: what is read
+ * Blocks that a disk cannot read any more (`readEio`), and others that change on it by themselves: a bit flips, the content of the block beside was written there, or what was
+ * written never got there, so that something older, or nothing, still is. Those only where the OST has a checksum, and all only where another replica has the right content: what is read
  * then has to be right all the same, and in the end every replica.
  */
 export class Rot {
@@ -30,12 +32,15 @@ export class Rot {
   readonly interrupted: boolean;
   /** It has been, or will not be. */
   undisturbed = false;
+  /** What goes wrong: sectors that cannot be read, or others than were written. */
+  private readonly readEio: boolean;
   private readonly cluster: Cluster;
   private readonly rotten: Rotten[] = [];
 
   constructor(cluster: Cluster) {
     this.cluster = cluster;
     this.interrupted = cluster.world.chance(0.5);
+    this.readEio = seededRandom(cluster.world.seed ^ 0xe10).next() < 0.4;
   }
 
   /** Whether this history has some. Decided apart: all else is the same with it. */
@@ -53,7 +58,7 @@ export class Rot {
       cluster.eachPlace(object, block, 'durable', (_bytes, node) => places.push(node));
       const node = places[world.random.below(places.length)]!;
       if (this.interrupted && !this.staysKnown(block, node)) continue;
-      if (this.isProtected(object, block, node)) this.spoil(object, block, node);
+      if (this.readEio || this.isProtected(object, block, node)) this.spoil(object, block, node);
     }
   }
 
@@ -84,7 +89,9 @@ export class Rot {
   /** Every replica is what it was again. */
   get repaired(): boolean {
     return this.rotten.every(({ block, node, path, was }) => {
-      const now = node.disk.files.get(path)!.cached.get(this.inFile(block));
+      const file = node.disk.files.get(path)!;
+      if (!file.canRead(this.inFile(block) * BLOCK, BLOCK)) return false;
+      const now = file.cached.get(this.inFile(block));
       return now?.equals(was) ?? was.every((byte) => byte === 0);
     });
   }
@@ -93,7 +100,9 @@ export class Rot {
   isRotten(block: number, node: OstNode): boolean {
     const found = this.rotten.find((one) => one.block === block && one.node === node);
     if (found === undefined) return false;
-    return node.disk.files.get(found.path)?.durable.get(this.inFile(block))?.equals(found.was) !== true;
+    const file = node.disk.files.get(found.path);
+    if (file?.unreadable.has(this.inFile(block))) return true;
+    return file?.durable.get(this.inFile(block))?.equals(found.was) !== true;
   }
 
   private spoil(object: ObjectRecord, block: number, node: OstNode): void {
@@ -103,6 +112,10 @@ export class Rot {
     const at = this.inFile(block);
     const was = file?.cached.get(at);
     if (file === undefined || was === undefined) return; // a hole
+    if (this.readEio) {
+      file.unreadable.add(at);
+      return this.noted({ block, node, path, was, unreadable: true }, 'readEio');
+    }
     const content = Buffer.from(was);
     const kind = world.random.below(4);
     if (kind === 0) content[world.random.below(BLOCK)]! ^= 1 << world.random.below(8);
@@ -112,10 +125,16 @@ export class Rot {
     if (content.equals(was)) return;
     file.cached.set(at, content);
     file.durable.set(at, Buffer.from(content));
-    this.rotten.push({ block, node, path, was });
+    this.noted({ block, node, path, was, unreadable: false }, `rot ${kind}`);
+  }
+
+  private noted(rotten: Rotten, what: string): void {
+    const { world } = this.cluster;
+    const { node, block } = rotten;
+    this.rotten.push(rotten);
     node.rotten++;
-    world.count('rot');
-    world.trace(`${node.name}: block ${block} has changed by itself (${kind})`);
+    world.count(rotten.unreadable ? 'readEio' : 'rot');
+    world.trace(`${node.name}: block ${block} has gone bad by itself (${what})`);
   }
 
   private isProtected(object: ObjectRecord, block: number, { core }: OstNode): boolean {

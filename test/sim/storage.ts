@@ -146,6 +146,7 @@ class SimFile implements IoFile {
       const length = Math.max(0, Math.min(op.slices.lengthBytes, this.file.sizeBytes - op.fileOffset));
       return this.copyOut(op.fileOffset, length);
     };
+    if (!this.file.canRead(op.fileOffset, op.slices.lengthBytes)) return this.later(op, 5, () => EIO);
     // It gives what is there when it begins, or when it ends.
     const begun = this.disk.world.chance(0.5) ? take() : null;
     this.later(op, 0.05, () => {
@@ -157,6 +158,8 @@ class SimFile implements IoFile {
 
   write(op: FileOp): void {
     this.later(op, 0.02, () => {
+      // The rest of a page that is written in part is read first.
+      if (!this.canReadEnds(op)) return EIO;
       this.copyIn(op.fileOffset, op.slices.toBuffer());
       return op.slices.lengthBytes;
     });
@@ -236,6 +239,12 @@ class SimFile implements IoFile {
       at += take;
     }
     return out;
+  }
+
+  private canReadEnds({ fileOffset, slices }: FileOp): boolean {
+    const end = fileOffset + slices.lengthBytes;
+    const first = fileOffset % BLOCK === 0 || this.file.canRead(fileOffset, 1);
+    return first && (end % BLOCK === 0 || this.file.canRead(end, 1));
   }
 
   private copyIn(offset: number, bytes: Buffer): void {

@@ -8,7 +8,8 @@ import type { Records } from '../records.js';
 import type { RegionMirror, RegionPage } from '../regions.js';
 import type { Damage } from './damage.js';
 import { PageSums } from './page-sums.js';
-import { type ReadRange, Recheck, type RecheckOwner } from './recheck.js';
+import type { ReadRange, RecheckOwner } from './recheck.js';
+import { Rereads } from './rereads.js';
 import { SumCache } from './sum-cache.js';
 import { SUM_BLOCK_BYTES } from './sum-record.js';
 
@@ -21,11 +22,10 @@ const BLOCKS_PER_REGION = REGION_BYTES / SUM_BLOCK_BYTES;
  */
 export class Checksums {
   readonly damage: Damage;
-  private readonly env: OstEnvironment;
   private readonly records: Records;
   private readonly cache: SumCache;
   private readonly mirror: RegionMirror;
-  private readonly freeRechecks: Recheck[] = [];
+  private readonly rereads: Rereads;
   /** Blocks of the chunk that the last `check` could not find right. */
   private readonly suspects: number[] = [];
 
@@ -37,7 +37,7 @@ export class Checksums {
     cacheRegions: number,
     onGivenUp: (objectId: string) => void,
   ) {
-    this.env = env;
+    this.rereads = new Rereads(env.io, this);
     this.records = records;
     this.mirror = mirror;
     this.damage = damage;
@@ -126,9 +126,7 @@ export class Checksums {
 
   /** Reads what `check` could not find right privately. Answers through the owner, never from within. */
   recheck(chunk: ChunkFile, op: ReadRange, owner: RecheckOwner): void {
-    const recheck =
-      this.freeRechecks.pop() ?? new Recheck(this.env.io, this, (one) => this.freeRechecks.push(one));
-    recheck.start(chunk, op, this.suspects, owner);
+    this.rereads.blocks(chunk, op, this.suspects, owner);
   }
 
   /** The sum that a block of the chunk should have, or -1 when that is not known now. */

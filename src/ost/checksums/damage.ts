@@ -1,3 +1,4 @@
+import type { Clock } from '../../common/clock.js';
 import { asRawstorError, RawstorError } from '../../common/errors.js';
 import { LIMITS } from '../../common/limits.js';
 import type { Logger } from '../../common/log.js';
@@ -5,7 +6,7 @@ import type { ChunkFile } from '../chunk-file.js';
 import { damageKey, RecordType, singleKey } from '../record-codec.js';
 import type { Records } from '../records.js';
 import type { Change } from '../store.js';
-import { type DamageEntry, DamageList } from './damage-list.js';
+import { type DamageEntry, DamageList, isWithin } from './damage-list.js';
 import { decodeDamage, encodeSum } from './damage-record.js';
 import { SUM_BLOCK_BYTES } from './sum-record.js';
 
@@ -32,6 +33,8 @@ export interface DamageTotals {
 }
 
 const LOADED_AT_ONCE = 1024;
+/** After a disk has failed to give a block; longer than a resync pauses between its tries. */
+const UNREADABLE_RETRY_MS = 120_000;
 
 /**
  * The blocks known not to be what was written: of those nothing is given out, whatever checksums say or do not say of
@@ -44,13 +47,20 @@ export class Damage {
   /** Where checksums are kept. */
   owner: DamageOwner | null = null;
   private readonly log: Logger;
+  private readonly clock: Clock;
   private readonly records: Records;
   private readonly commit: (changes: readonly Change[]) => Promise<void>;
   private readonly known = new DamageList();
   private readonly ofObject = new Map<string, DamageTotals>();
 
-  constructor(log: Logger, records: Records, commit: (changes: readonly Change[]) => Promise<void>) {
+  constructor(
+    log: Logger,
+    clock: Clock,
+    records: Records,
+    commit: (changes: readonly Change[]) => Promise<void>,
+  ) {
     this.log = log;
+    this.clock = clock;
     this.records = records;
     this.commit = commit;
   }
@@ -103,6 +113,58 @@ export class Damage {
     await added;
   }
 
+  /**
+   * The disk does not give it, not by itself either. Not put on record: the disk says it again, and once a cable or a controller is
+   * well what it gives is right as far as the checksum says. `retryMs`: for so long nobody asks the disk again.
+   */
+  cannotRead(chunk: ChunkFile, block: number, sum: number | null, retryMs = UNREADABLE_RETRY_MS): void {
+    const retryAtMs = this.clock.nowMs() + retryMs;
+    const isNew = !this.isBad(chunk, block);
+    if (isNew) {
+      this.noted(chunk);
+      this.log.error({ chunk: chunk.where, offset: block * SUM_BLOCK_BYTES }, 'the disk cannot read a block');
+    }
+    if (!isNew || this.count < LIMITS.damagedBlocks) {
+      const { blocks, unreadable } = this.known.entry(chunk.object.record.id, chunk.chunk, chunk.version);
+      const onRecord = unreadable.get(block)?.onRecord ?? !isNew;
+      if (isNew) {
+        blocks.set(block, sum);
+        this.known.count++;
+      }
+      unreadable.set(block, { retryAtMs, onRecord });
+    }
+    if (isNew) this.owner?.damageFound(chunk);
+  }
+
+  /** The disk has given it: it is for its checksum, and for what is on record, to say whether it is right. */
+  canRead(chunk: ChunkFile, block: number): void {
+    if (this.count === 0) return;
+    const entry = this.entry(chunk);
+    const was = entry?.unreadable.get(block);
+    if (entry === undefined || was === undefined) return;
+    entry.unreadable.delete(block);
+    if (was.onRecord) return;
+    this.known.remove(chunk.object.record.id, entry, block);
+    const offset = block * SUM_BLOCK_BYTES;
+    this.log.warn({ chunk: chunk.where, offset }, 'a block that the disk could not read can be read again');
+    this.owner?.damageRepaired(chunk, offset);
+  }
+
+  /** Offset in the chunk of the first block of a range that the disk need not be asked for now; -1 where there is none. */
+  firstUnreadable(chunk: ChunkFile, offset: number, length: number): number {
+    if (this.count === 0) return -1;
+    const unreadable = this.entry(chunk)?.unreadable;
+    if (unreadable === undefined || unreadable.size === 0) return -1;
+    const nowMs = this.clock.nowMs();
+    return this.firstIn(chunk, offset, length, (block) => (unreadable.get(block)?.retryAtMs ?? 0) > nowMs);
+  }
+
+  /** Known to be bad for good, whatever the disk gives. */
+  isOnRecord(chunk: ChunkFile, block: number): boolean {
+    const entry = this.entry(chunk);
+    return entry?.blocks.has(block) === true && entry.unreadable.get(block)?.onRecord !== false;
+  }
+
   isBad(chunk: ChunkFile, block: number): boolean {
     return this.entry(chunk)?.blocks.has(block) === true;
   }
@@ -119,11 +181,17 @@ export class Damage {
   }
 
   /** Offset in the chunk of the first bad block of a range, -1 where there is none. */
-  firstIn(chunk: ChunkFile, offset: number, length: number): number {
+  firstIn(
+    chunk: ChunkFile,
+    offset: number,
+    length: number,
+    counts: (block: number) => boolean = () => true,
+  ): number {
     if (this.count === 0) return -1;
     const blocks: number[] = [];
     this.addIn(chunk, offset, length, blocks);
-    return blocks.length === 0 ? -1 : Math.min(...blocks) * SUM_BLOCK_BYTES;
+    const first = Math.min(...blocks.filter(counts));
+    return first === Number.POSITIVE_INFINITY ? -1 : first * SUM_BLOCK_BYTES;
   }
 
   /** A change of the range writes some bad block as a whole: `heal` is to follow when it is durable. */
@@ -176,8 +244,7 @@ export class Damage {
 
   /** Of one object, or of all. */
   totals(objectId: string | null): DamageTotals {
-    const { foundTotal, repairedTotal } = this;
-    if (objectId === null) return { foundTotal, repairedTotal };
+    if (objectId === null) return { foundTotal: this.foundTotal, repairedTotal: this.repairedTotal };
     return { ...(this.ofObject.get(objectId) ?? { foundTotal: 0, repairedTotal: 0 }) };
   }
 
@@ -200,8 +267,10 @@ export class Damage {
   }
 
   private add(chunk: ChunkFile, block: number, sum: number | null): Promise<void> {
-    const { blocks } = this.known.entry(chunk.object.record.id, chunk.chunk, chunk.version);
+    const { blocks, unreadable } = this.known.entry(chunk.object.record.id, chunk.chunk, chunk.version);
     if (!blocks.has(block)) this.known.count++;
+    const gone = unreadable.get(block);
+    if (gone !== undefined) gone.onRecord = true;
     blocks.set(block, sum);
     return this.commit([{ key: this.key(chunk, block), value: encodeSum(sum) }]);
   }
@@ -210,14 +279,8 @@ export class Damage {
   private covered(chunk: ChunkFile, offset: number, length: number): number[] {
     const blocks = [...(this.entry(chunk)?.blocks.keys() ?? [])];
     // The last block of a chunk file may be written as far as the object goes.
-    const { sizeBytes } = chunk.object.record;
-    const objectEnd = sizeBytes - chunk.chunk * chunk.sizeBytes;
-    return blocks.filter((block) => {
-      const start = block * SUM_BLOCK_BYTES;
-      const whole = start + SUM_BLOCK_BYTES;
-      const end = start < objectEnd ? Math.min(whole, objectEnd) : whole;
-      return start >= offset && end <= offset + length;
-    });
+    const objectEnd = chunk.object.record.sizeBytes - chunk.chunk * chunk.sizeBytes;
+    return blocks.filter((block) => isWithin(block, objectEnd, offset, length));
   }
 
   private totalsOf(chunk: ChunkFile): DamageTotals {

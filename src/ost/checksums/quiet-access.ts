@@ -1,4 +1,5 @@
-import { RawstorError } from '../../common/errors.js';
+import { asRawstorError, RawstorError } from '../../common/errors.js';
+import { isMediumError } from '../../io/errno.js';
 import { SliceList } from '../../io/memory.js';
 import type { PoolBuffer } from '../../io/pool.js';
 import { FileOp, type IoFile } from '../../io/types.js';
@@ -41,13 +42,13 @@ export class QuietAccess {
   }
 }
 
-/** Fills the buffer from the file, with zeros behind its end. @throws RawstorError IO */
-export async function readInto(
+/** Fills the buffer from the file, with zeros behind its end. @returns whether the disk can read that @throws RawstorError IO of other kinds */
+export async function canReadInto(
   file: IoFile,
   offset: number,
   buffer: PoolBuffer,
   length: number,
-): Promise<void> {
+): Promise<boolean> {
   const result = await new Promise<number>((resolve) => {
     const op = new FileOp({ fileDone: (_op, done) => resolve(done) }, new SliceList());
     op.fileOffset = offset;
@@ -55,11 +56,25 @@ export async function readInto(
     file.read(op);
   });
   if (result < 0) {
+    if (isMediumError(result)) return false;
     throw new RawstorError('IO', `reading failed with errno ${-result}`, {
       where: `${file.path} at ${offset}`,
     });
   }
   if (result < length) buffer.memory.bytes.fill(0, buffer.offset + result, buffer.offset + length);
+  return true;
+}
+
+/** What went wrong at the disk with this one region, null where nothing did: the next ones are gone through all the same. @throws RawstorError of other kinds */
+export async function unlessIo(work: Promise<unknown>): Promise<RawstorError | null> {
+  try {
+    await work;
+    return null;
+  } catch (error) {
+    const failure = asRawstorError(error);
+    if (failure.code !== 'IO') throw error;
+    return failure;
+  }
 }
 
 /** A buffer, as soon as there is one. */

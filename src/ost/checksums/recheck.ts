@@ -1,10 +1,11 @@
 import { ERROR_CODES, wireOfErrno } from '../../common/errors.js';
+import { isMediumError } from '../../io/errno.js';
 import { crc32c } from '../../io/index.js';
 import { SliceList } from '../../io/memory.js';
 import type { PoolBuffer } from '../../io/pool.js';
 import { FileOp, type FileOpOwner, type Io, type IoFile } from '../../io/types.js';
 import type { ChunkFile } from '../chunk-file.js';
-import type { Checksums } from './checksums.js';
+import type { Damage } from './damage.js';
 import { SUM_BLOCK_BYTES, ZERO_BLOCK_SUM } from './sum-record.js';
 
 /** What was read of a chunk: an operation, or a part of one. */
@@ -14,6 +15,13 @@ export interface ReadRange {
   readonly slices: SliceList;
 }
 
+/** Who knows what blocks should be. */
+export interface Judge {
+  readonly damage: Damage;
+  /** The sum that a block should have, -1 where that is not known. */
+  expected(chunk: ChunkFile, block: number): number;
+}
+
 export interface RecheckOwner {
   /** `status` 0: what was read is right. CHECKSUM: the block at `badOffset` of the chunk, and perhaps others, is not. */
   rechecked(status: number, badOffset: number): void;
@@ -21,12 +29,13 @@ export interface RecheckOwner {
 
 /**
  * Reads blocks once more, one by one, into a buffer that nobody else sees, and judges them there: those of which a
- * read asked only a part, and those whose sum was wrong where they were read to, which may be a guest's memory that
- * it changes. What is right goes to the reader from here.
+ * read asked only a part, those whose sum was wrong where they were read to, which may be a guest's memory that
+ * it changes, and all of a read that the disk could not do: what it cannot give is damaged like what is wrong. What is right goes to the
+ * reader from here.
  */
 export class Recheck implements FileOpOwner {
   private readonly io: Io;
-  private readonly checksums: Checksums;
+  private readonly judging: Judge;
   private readonly onDone: (recheck: Recheck) => void;
   private readonly fileOp = new FileOp(this, new SliceList());
   private readonly blocks: number[] = [];
@@ -39,9 +48,9 @@ export class Recheck implements FileOpOwner {
   private buffer: PoolBuffer | null = null;
   private badOffset = -1;
 
-  constructor(io: Io, checksums: Checksums, onDone: (recheck: Recheck) => void) {
+  constructor(io: Io, judging: Judge, onDone: (recheck: Recheck) => void) {
     this.io = io;
-    this.checksums = checksums;
+    this.judging = judging;
     this.onDone = onDone;
   }
 
@@ -58,10 +67,24 @@ export class Recheck implements FileOpOwner {
   }
 
   fileDone(_op: FileOp, result: number): void {
-    if (result < 0) return this.finish(wireOfErrno(result));
+    const block = this.blocks[this.next]!;
+    const chunk = this.chunk!;
+    if (result < 0) {
+      if (!isMediumError(result)) return this.finish(wireOfErrno(result));
+      this.next++;
+      this.bad(block);
+      // Of a file that is the chunk's no more there is nothing to note.
+      if (chunk.file === this.file) {
+        const expected = this.judging.expected(chunk, block);
+        this.judging.damage.cannotRead(chunk, block, expected < 0 ? null : expected);
+      }
+      return this.step();
+    }
     const { memory, offset } = this.buffer!;
     if (result < SUM_BLOCK_BYTES) memory.bytes.fill(0, offset + result, offset + SUM_BLOCK_BYTES);
-    this.judge(this.blocks[this.next++]!, crc32c(memory, offset, SUM_BLOCK_BYTES));
+    this.next++;
+    if (chunk.file === this.file) this.judging.damage.canRead(chunk, block);
+    this.judge(block, crc32c(memory, offset, SUM_BLOCK_BYTES));
     this.step();
   }
 
@@ -88,11 +111,15 @@ export class Recheck implements FileOpOwner {
   private judge(block: number, sum: number): void {
     // Touched meanwhile, or in another file: its checksum says nothing any more, and what is here is at least of one moment.
     const chunk = this.chunk!;
-    const expected = chunk.file === this.file ? this.checksums.expected(chunk, block) : -1;
-    const { damage } = this.checksums;
+    const expected = chunk.file === this.file ? this.judging.expected(chunk, block) : -1;
+    const { damage } = this.judging;
     const right = expected < 0 ? !damage.isBad(chunk, block) : expected === sum;
     if (right) return this.hand(block);
     damage.found(chunk, block, expected);
+    this.bad(block);
+  }
+
+  private bad(block: number): void {
     const offset = block * SUM_BLOCK_BYTES;
     if (this.badOffset < 0 || offset < this.badOffset) this.badOffset = offset;
   }

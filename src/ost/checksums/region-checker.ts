@@ -1,4 +1,3 @@
-import { asRawstorError } from '../../common/errors.js';
 import { KiB } from '../../common/units.js';
 import { crc32c } from '../../io/index.js';
 import type { PoolBuffer } from '../../io/pool.js';
@@ -7,7 +6,7 @@ import type { ChunkFile } from '../chunk-file.js';
 import type { OstCore } from '../core.js';
 import { REGIONS_PER_PAGE } from '../record-codec.js';
 import type { Checksums } from './checksums.js';
-import { readInto, takeBuffer } from './quiet-access.js';
+import { canReadInto, takeBuffer } from './quiet-access.js';
 import type { Throttle } from './region-summer.js';
 import { BLOCKS_PER_REGION, SUM_BLOCK_BYTES, ZERO_BLOCK_SUM } from './sum-record.js';
 
@@ -90,11 +89,20 @@ export class RegionChecker {
   ): Promise<boolean> {
     const buffer = await takeBuffer(this.core, SUM_BLOCK_BYTES);
     try {
+      const { damage } = this.checksums;
       const readable = await this.read(source, block, buffer, SUM_BLOCK_BYTES);
       const sum = crc32c(buffer.memory, buffer.offset, SUM_BLOCK_BYTES);
       const expected = this.checksums.expected(chunk, block);
-      if (chunk.file !== file || expected < 0 || (readable && sum === expected)) return false;
-      this.checksums.damage.found(chunk, block, expected);
+      if (chunk.file !== file) return false;
+      if (!readable) {
+        // Readers may find it in the page cache all the same.
+        const retryMs = source === file ? undefined : 0;
+        damage.cannotRead(chunk, block, expected < 0 ? null : expected, retryMs);
+        return true;
+      }
+      damage.canRead(chunk, block);
+      if (expected < 0 || sum === expected) return false;
+      damage.found(chunk, block, expected);
       return true;
     } finally {
       buffer.release();
@@ -111,12 +119,6 @@ export class RegionChecker {
       buffer.memory.bytes.fill(0, buffer.offset, buffer.offset + length);
       return true;
     }
-    try {
-      await readInto(source, block * SUM_BLOCK_BYTES, buffer, length);
-      return true;
-    } catch (error) {
-      this.core.env.log.warn({ reason: asRawstorError(error).toUserText() }, 'a scrub cannot read');
-      return false;
-    }
+    return await canReadInto(source, block * SUM_BLOCK_BYTES, buffer, length);
   }
 }

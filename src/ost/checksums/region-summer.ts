@@ -1,12 +1,14 @@
 import { LIMITS } from '../../common/limits.js';
 import { KiB } from '../../common/units.js';
 import { crc32c } from '../../io/index.js';
+import type { PoolBuffer } from '../../io/pool.js';
+import type { IoFile } from '../../io/types.js';
 import type { ChunkFile } from '../chunk-file.js';
 import type { OstCore } from '../core.js';
 import { REGIONS_PER_PAGE } from '../record-codec.js';
 import type { Checksums } from './checksums.js';
 import type { PageSums } from './page-sums.js';
-import { readInto, takeBuffer } from './quiet-access.js';
+import { canReadInto, takeBuffer } from './quiet-access.js';
 import { BLOCKS_PER_REGION, SUM_BLOCK_BYTES, sumsChange, ZERO_BLOCK_SUM } from './sum-record.js';
 
 const PIECE_BYTES = 256 * KiB;
@@ -17,9 +19,10 @@ export type Throttle = (bytes: number) => Promise<void>;
 
 /**
  * summed: the record is made. current: there was one. unsealed: newer than the seal, or never written. busy: it was
- * changed meanwhile, or is not durable; another time.
+ * changed meanwhile, or is not durable; another time. unreadable: the disk does not give some of it: a sum of that would be a guess, so the
+ * region has none until those blocks are written anew, or can be read.
  */
-export type SumOutcome = 'summed' | 'current' | 'unsealed' | 'busy';
+export type SumOutcome = 'summed' | 'current' | 'unsealed' | 'busy' | 'unreadable';
 
 /**
  * Takes the checksums of a sealed region by reading it back: of the blocks changed since the last time where
@@ -30,6 +33,8 @@ export class RegionSummer {
   private readonly core: OstCore;
   private readonly checksums: Checksums;
   private readonly scratch = new Uint32Array(BLOCKS_PER_REGION);
+  /** Blocks that the disk did not give, of the region that was summed last. */
+  unreadable = 0;
 
   constructor(core: OstCore, checksums: Checksums) {
     this.core = core;
@@ -52,8 +57,10 @@ export class RegionSummer {
     const { generation } = core.bootId;
     page.pins++;
     sums.beingTaken[slot] = 1;
+    this.unreadable = 0;
     try {
       await this.compute(chunk, region, sums, slot, throttle);
+      if (this.unreadable > 0) return 'unreadable';
       if (!(await this.isDurable(chunk, sums, slot))) return 'busy';
       const same =
         sums.changing[slot] === 0 &&
@@ -85,6 +92,7 @@ export class RegionSummer {
     throttle: Throttle,
   ): Promise<void> {
     const { scratch } = this;
+    const { damage } = this.checksums;
     const known = sums.holds(slot) ? sums.sums(slot) : null;
     if (known !== null) scratch.set(known);
     else scratch.fill(ZERO_BLOCK_SUM);
@@ -110,14 +118,13 @@ export class RegionSummer {
           scratch.fill(ZERO_BLOCK_SUM, block, end);
         } else {
           await throttle(length);
-          await readInto(file, offset, buffer, length);
-          for (let i = block; i < end; i++) {
-            scratch[i] = crc32c(
-              buffer.memory,
-              buffer.offset + (i - block) * SUM_BLOCK_BYTES,
-              SUM_BLOCK_BYTES,
-            );
-          }
+          if (await canReadInto(file, offset, buffer, length)) {
+            for (let i = block; i < end; i++) {
+              const at = buffer.offset + (i - block) * SUM_BLOCK_BYTES;
+              scratch[i] = crc32c(buffer.memory, at, SUM_BLOCK_BYTES);
+              damage.canRead(chunk, region * BLOCKS_PER_REGION + i);
+            }
+          } else await this.findUnreadable(chunk, file, offset / SUM_BLOCK_BYTES, end - block, buffer);
         }
         block = end;
       }
@@ -125,6 +132,24 @@ export class RegionSummer {
       buffer.release();
     }
     this.spoil(chunk, region, wanted);
+  }
+
+  /** Which of some blocks it is that the disk does not give. */
+  private async findUnreadable(
+    chunk: ChunkFile,
+    file: IoFile,
+    first: number,
+    count: number,
+    buffer: PoolBuffer,
+  ): Promise<void> {
+    const { damage } = this.checksums;
+    for (let block = first; block < first + count; block++) {
+      const readable = await canReadInto(file, block * SUM_BLOCK_BYTES, buffer, SUM_BLOCK_BYTES);
+      if (readable) damage.canRead(chunk, block);
+      if (readable) continue;
+      this.unreadable++;
+      if (chunk.file === file) damage.cannotRead(chunk, block, null);
+    }
   }
 
   /** Of blocks known to be bad, sums that are never right: what is there now must not be signed. */

@@ -5,7 +5,7 @@ import type { Checksums } from './checksums.js';
 import { isInSync, type KnownRegion } from './object-regions.js';
 import type { QuietAccess } from './quiet-access.js';
 import { RegionChecker } from './region-checker.js';
-import { RegionSummer, type Throttle } from './region-summer.js';
+import { RegionSummer, type SumOutcome, type Throttle } from './region-summer.js';
 
 /** Regions, perhaps all holes, before others have their turn. */
 const REGIONS_AT_ONCE = 64;
@@ -41,12 +41,14 @@ export class ScrubPass {
     if (++this.regions % REGIONS_AT_ONCE === 0) await this.core.env.clock.sleep(1);
     await access.with(chunk, version, async (file) => {
       const { object } = access;
+      let summed: SumOutcome | null = null;
       if (isInSync(this.core, object)) {
         // Checked all the same: of blocks that were not changed the sums were kept, without a look at the blocks.
-        await this.summer.sum(file, region, object.lastSeal, this.throttle);
+        summed = await this.summer.sum(file, region, object.lastSeal, this.throttle);
       }
       const result = await this.checker.check(file, region, await this.source(file), this.throttle);
-      if (result === null) this.counts.unsealedRegions++;
+      if (result === null && summed === 'unreadable') this.counts.badBlocks += this.summer.unreadable;
+      else if (result === null) this.counts.unsealedRegions++;
       else {
         this.counts.checkedBytes += result.checkedBytes;
         this.counts.badBlocks += result.bad;

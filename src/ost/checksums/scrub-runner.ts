@@ -6,7 +6,7 @@ import type { OstTuning } from '../tuning.js';
 import { BackgroundLoop } from './background-loop.js';
 import type { Checksums } from './checksums.js';
 import { regionsOf } from './object-regions.js';
-import { QuietAccess } from './quiet-access.js';
+import { QuietAccess, unlessIo } from './quiet-access.js';
 import { ScrubPass } from './scrub-pass.js';
 import { readScrubState, type ScrubState, scrubStateChange } from './scrub-state.js';
 
@@ -131,6 +131,7 @@ export class ScrubRunner {
       if (early !== '') throw new RawstorError('UNAVAILABLE', early);
     });
     const ids = job.objectId === null ? this.objectIds() : [job.objectId];
+    let failure = '';
     try {
       const all = [...ids];
       for (const id of all) {
@@ -142,7 +143,8 @@ export class ScrubRunner {
         await this.within(id, async (access) => {
           for (const region of regionsOf(this.core, access.object)) {
             if (this.endsEarly() !== '' || access.ended) return;
-            await pass.region(access, region);
+            const error = await unlessIo(pass.region(access, region));
+            if (error !== null) failure ||= error.toUserText();
             job.doneBytes += REGION_BYTES;
             Object.assign(job, pass.counts);
           }
@@ -150,14 +152,14 @@ export class ScrubRunner {
         const early = this.endsEarly();
         if (early !== '') return early;
       }
-      return '';
+      return failure;
     } finally {
       await pass.close();
     }
   }
 
   private async round(): Promise<void> {
-    const { clock } = this.core.env;
+    const { clock, log } = this.core.env;
     const { state } = this;
     const over = state === null || state.finishedWallMs !== null;
     if (over && state !== null && clock.wallMs() - state.startedWallMs < this.tuning.scrubPeriodMs) return;
@@ -183,7 +185,9 @@ export class ScrubRunner {
             const at = { objectId: id, chunk: region.chunk, version: region.version, region: region.region };
             current = { ...current, at };
             if (clock.nowMs() - this.notedAtMs > NOTED_EVERY_MS) await note(current);
-            await pass.region(access, region);
+            const error = await unlessIo(pass.region(access, region));
+            if (error !== null)
+              log.warn({ ...at, reason: error.toUserText() }, 'a region cannot be scrubbed');
           }
         });
         if (this.loop.ended) break;
@@ -196,7 +200,7 @@ export class ScrubRunner {
     }
     const { badBlocks, checkedBytes, unsealedRegions } = pass.counts;
     const what = badBlocks > 0 ? 'scrub: all is read, some blocks are damaged' : 'scrub: all is right';
-    this.core.env.log.info({ badBlocks, checkedBytes, unsealedRegions }, what);
+    log.info({ badBlocks, checkedBytes, unsealedRegions }, what);
   }
 
   private *objectIds(): Generator<string> {

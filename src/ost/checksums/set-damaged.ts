@@ -6,7 +6,7 @@ import type { OstCore } from '../core.js';
 import { withChunk } from '../held-chunk.js';
 import { hasVersion } from '../layers/index.js';
 import type { Session } from '../session.js';
-import { readInto, takeBuffer } from './quiet-access.js';
+import { canReadInto, takeBuffer } from './quiet-access.js';
 import { SUM_BLOCK_BYTES } from './sum-record.js';
 
 /**
@@ -30,7 +30,7 @@ export async function setDamaged(
   }
   const block = offset / SUM_BLOCK_BYTES;
   return await withChunk(core, session, chunk, chunkVersion, async (file) => {
-    if (core.damage.isBad(file, block)) return { damaged: true };
+    if (core.damage.isOnRecord(file, block)) return { damaged: true };
     if (sum !== null && (await sumOf(core, file, offset)) === sum) return { damaged: false };
     await core.intents.raise(file, offset, length, tag);
     await ownBlock(core, session, file, offset, tag);
@@ -59,11 +59,12 @@ async function ownBlock(
   }
 }
 
+/** -1 where the disk cannot read it. */
 async function sumOf(core: OstCore, { file }: ChunkFile, offset: number): Promise<number> {
   const buffer = await takeBuffer(core, SUM_BLOCK_BYTES);
   try {
     if (file === null) buffer.memory.bytes.fill(0, buffer.offset, buffer.offset + SUM_BLOCK_BYTES);
-    else await readInto(file, offset, buffer, SUM_BLOCK_BYTES);
+    else if (!(await canReadInto(file, offset, buffer, SUM_BLOCK_BYTES))) return -1;
     return crc32c(buffer.memory, buffer.offset, SUM_BLOCK_BYTES);
   } finally {
     buffer.release();

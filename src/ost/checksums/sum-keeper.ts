@@ -1,4 +1,4 @@
-import { asRawstorError } from '../../common/errors.js';
+import { asRawstorError, type RawstorError } from '../../common/errors.js';
 import { Pace } from '../../common/pace.js';
 import type { ChunkFile } from '../chunk-file.js';
 import type { OstCore } from '../core.js';
@@ -7,7 +7,7 @@ import type { OstTuning } from '../tuning.js';
 import { BackgroundLoop } from './background-loop.js';
 import type { Checksums } from './checksums.js';
 import { isInSync, type KnownRegion, regionsOf } from './object-regions.js';
-import { QuietAccess } from './quiet-access.js';
+import { QuietAccess, unlessIo } from './quiet-access.js';
 import { RegionSummer, type Throttle } from './region-summer.js';
 import { epochOfSums, sumsKey } from './sum-record.js';
 
@@ -127,17 +127,26 @@ export class SumKeeper {
     if (seal <= from || !isInSync(core, object)) return true;
     let through = seal;
     let looked = 0;
+    let failure: RawstorError | null = null;
     for (const region of regionsOf(core, object)) {
       if (++looked % LOOKED_AT === 0) await core.env.clock.sleep(1);
       if (this.loop.ended || access.ended) return true;
       if (region.epoch <= from || region.epoch > seal) continue;
       const value = core.records.value(sumsKey(object.key, region.chunk, region.version, region.region));
       if (value !== undefined && epochOfSums(value) === region.epoch) continue;
-      if (!(await this.sum(access, region, true))) through = Math.min(through, region.epoch - 1);
+      let summed = false;
+      const error = await unlessIo(
+        this.sum(access, region, true).then((done) => {
+          summed = done;
+        }),
+      );
+      failure ??= error;
+      if (!summed) through = Math.min(through, region.epoch - 1);
     }
     // Looked for again meanwhile: some may have been given up behind this pass.
     if (this.toLook.has(object.record.id)) this.summedThrough.delete(object.record.id);
     else this.summedThrough.set(object.record.id, through);
+    if (failure !== null) throw failure;
     return through === seal;
   }
 

@@ -1,4 +1,5 @@
 import { ERROR_CODES, wireOfErrno } from '../../common/errors.js';
+import { isMediumError } from '../../io/errno.js';
 import { SliceList } from '../../io/memory.js';
 import { FileOp, type FileOpOwner } from '../../io/types.js';
 import type { ChunkOp } from '../../protocol/index.js';
@@ -10,15 +11,14 @@ import { NOBODY } from './layer-maps.js';
 /** A read whose blocks lie in several versions: a part for each run of one version, verified there. */
 export class MixedRead {
   private readonly core: OstCore;
-  /** `status` 0, or a wire status; `badOffset`: with CHECKSUM, of the chunk. */
-  private readonly onDone: (status: number, badOffset: number) => void;
+  private readonly owner: RecheckOwner;
   private pending = 1;
   private status = 0;
   private badOffset = 0;
 
-  constructor(core: OstCore, onDone: (status: number, badOffset: number) => void) {
+  constructor(core: OstCore, owner: RecheckOwner) {
     this.core = core;
-    this.onDone = onDone;
+    this.owner = owner;
   }
 
   /** Never answers from within. @throws RawstorError when a file does not tell where it has data; nothing is begun then */
@@ -35,7 +35,7 @@ export class MixedRead {
       throw error;
     }
     this.pending = parts.length;
-    if (parts.length === 0) return this.core.env.io.schedule({ runBatch: () => this.onDone(0, 0) });
+    if (parts.length === 0) return this.core.env.io.schedule({ runBatch: () => this.owner.rechecked(0, 0) });
     for (const part of parts) part.start();
   }
 
@@ -44,7 +44,7 @@ export class MixedRead {
       this.status = status;
       this.badOffset = badOffset;
     }
-    if (--this.pending === 0) this.onDone(this.status, this.badOffset);
+    if (--this.pending === 0) this.owner.rechecked(this.status, this.badOffset);
   }
 }
 
@@ -72,16 +72,20 @@ class Part implements FileOpOwner, RecheckOwner {
   }
 
   start(): void {
-    this.file.file!.read(this.fileOp);
+    const unreadable = this.core.damage.firstUnreadable(this.file, this.offset, this.length);
+    if (unreadable < 0) return this.file.file!.read(this.fileOp);
+    this.core.layers.soon(() => this.done(ERROR_CODES.CHECKSUM.wire, unreadable));
   }
 
   fileDone(_op: FileOp, result: number): void {
+    if (isMediumError(result)) return this.core.rereads.all(this.file, this, this);
     if (result < 0) return this.done(wireOfErrno(result), 0);
     if (result < this.length) this.slices.zeroFill(result, this.length - result);
     const { checksums } = this.core;
     if (checksums === null) {
       const badOffset = this.core.damage.firstIn(this.file, this.offset, this.length);
-      this.done(badOffset < 0 ? 0 : ERROR_CODES.CHECKSUM.wire, badOffset);
+      if (badOffset < 0) this.done(0, 0);
+      else this.core.rereads.all(this.file, this, this);
     } else if (checksums.check(this.file, this)) this.done(0, 0);
     else checksums.recheck(this.file, this, this);
   }

@@ -14,6 +14,7 @@ import { DEFAULT_LEASE_TIMES, type RunningMds, startMds } from '../../../src/mds
 import { type OstTuning, type RunningOst, startOst } from '../../../src/ost/index.js';
 import type { Place } from '../../../src/ost/place.js';
 import type { CreateSpec } from '../../../src/protocol/index.js';
+import { type Faults, withFaults } from '../../fixtures/faulty-io.js';
 import { WatchedOst } from './watched-ost.js';
 
 const clock = systemClock;
@@ -30,13 +31,20 @@ export class ClientRig {
   /** Of OSTs that are started next. Also where a directory is put back from a copy it is the same; another one: something was lost. */
   place: Place = { mount: 'here', directory: 'here' };
   private tuning: Partial<OstTuning> = {};
+  /** Of the files of OSTs. */
+  private faults: Faults | null = null;
   private mds!: RunningMds;
   private readonly osts = new Map<string, RunningOst>();
   private readonly order: string[] = [];
 
-  static async start(count = 2, tuning: Partial<OstTuning> = {}): Promise<ClientRig> {
+  static async start(
+    count = 2,
+    tuning: Partial<OstTuning> = {},
+    faults: Faults | null = null,
+  ): Promise<ClientRig> {
     const rig = new ClientRig();
     rig.tuning = tuning;
+    rig.faults = faults;
     await rig.startMds();
     for (let i = 0; i < count; i++) await rig.startOst(i);
     rig.cluster = await rig.connect('test');
@@ -129,7 +137,7 @@ export class ClientRig {
   }
 
   async startOst(index: number): Promise<void> {
-    const { io } = this;
+    const io = this.faults === null ? this.io : withFaults(this.io, this.faults);
     const ost = await startOst({
       dir: join(this.dir, `ost${index}`),
       listen: [this.ostAddress(index)],

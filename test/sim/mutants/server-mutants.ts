@@ -90,6 +90,16 @@ export const SERVER_MUTANTS: readonly Mutant[] = [
     ],
   },
   {
+    name: 'readEio: what a disk cannot read is not damage',
+    edits: [
+      {
+        file: 'ost/checksums/damage.ts',
+        from: '    const isNew = !this.isBad(chunk, block);\n    if (isNew) {\n',
+        to: '    const isNew = !this.isBad(chunk, block);\n    if (isNew) return;\n    if (isNew) {\n',
+      },
+    ],
+  },
+  {
     name: 'I8 a file system that was mounted anew is taken for the same',
     edits: [
       {
