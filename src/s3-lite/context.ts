@@ -6,6 +6,7 @@ import type { AccessKeys } from './access-keys.js';
 import type { Caller } from './auth.js';
 import type { Buckets } from './buckets.js';
 import type { Codings } from './codings.js';
+import type { Completions } from './completions.js';
 import type { Objects } from './objects.js';
 import type { S3Request } from './request.js';
 import type { Uploads } from './uploads.js';
@@ -17,6 +18,7 @@ export interface S3Services {
   readonly buckets: Buckets;
   readonly objects: Objects;
   readonly uploads: Uploads;
+  readonly completions: Completions;
   readonly keys: AccessKeys;
   readonly codings: Codings;
   readonly clock: Clock;
@@ -30,6 +32,8 @@ export interface Call {
   readonly request: S3Request;
   readonly caller: Caller;
   readonly response: ServerResponse;
+  /** How often something is sent while the answer takes long. */
+  readonly blankMs: number;
 }
 
 /** Answers the call. @throws S3Error before anything was sent */

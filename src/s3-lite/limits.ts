@@ -7,6 +7,8 @@ export interface S3ServerLimits {
   readonly idleMs: number;
   /** Requests that are answered at a time; more are told to slow down. */
   readonly underWay: number;
+  /** While an answer takes long something is sent so often: clients give up on a server that says nothing. */
+  readonly blankMs: number;
   /** Of a body while it is waited for. */
   readonly body: BodyPace;
 }
@@ -16,5 +18,6 @@ export const S3_LIMITS: S3ServerLimits = {
   headerBytes: 32 * 1024,
   idleMs: 60_000,
   underWay: 256,
+  blankMs: 5000,
   body: { bytesPerSecond: 512, windowMs: 30_000 },
 };

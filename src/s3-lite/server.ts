@@ -12,7 +12,7 @@ import { S3Metrics } from './metrics.js';
 import { checkBucketName, checkKey } from './names.js';
 import { bucketOfHost, S3Request } from './request.js';
 import { routeOf } from './router.js';
-import { xmlError } from './xml.js';
+import { XML_DECLARATION, xmlFailure } from './xml.js';
 
 export interface S3Listen {
   readonly host: string;
@@ -145,7 +145,7 @@ export class S3Server {
     }
     // The body is not asked for before it is known that it is wanted.
     if (request.header('expect')?.toLowerCase() === '100-continue') response.writeContinue();
-    await route.run({ services, request, caller, response });
+    await route.run({ services, request, caller, response, blankMs: this.limits.blankMs });
   }
 
   private fail(
@@ -165,15 +165,7 @@ export class S3Server {
     }
     // Its length was told: only a broken connection says that it is not whole.
     if (response.headersSent) return void response.destroy();
-    const body = Buffer.from(
-      xmlError({
-        Code: failure.code,
-        Message: failure.message,
-        Resource: (http.url ?? '').split('?')[0],
-        RequestId: id,
-        ...failure.details,
-      }),
-    );
+    const body = Buffer.from(XML_DECLARATION + xmlFailure(failure, (http.url ?? '').split('?')[0]!, id));
     // What is left of the body is not waited for.
     if (!http.complete) response.setHeader('connection', 'close');
     if (failure.code === 'SlowDown' || failure.code === 'ServiceUnavailable')

@@ -5,6 +5,7 @@ import type { Io } from '../io/index.js';
 import { AccessKeys } from './access-keys.js';
 import { Buckets } from './buckets.js';
 import { Codings } from './codings.js';
+import { Completions } from './completions.js';
 import { S3_LIMITS, type S3ServerLimits } from './limits.js';
 import { Objects } from './objects.js';
 import { type S3Listen, S3Server } from './server.js';
@@ -45,7 +46,8 @@ export async function startS3(options: StartS3Options): Promise<RunningS3> {
   const uploads = new Uploads(store, clock);
   const keys = new AccessKeys(store.catalog);
   const codings = new Codings(new BucketKeys(options.keys ?? new KeyRing([])));
-  const services = { store, buckets, objects, uploads, keys, codings, clock, log, region };
+  const completions = new Completions(clock);
+  const services = { store, buckets, objects, uploads, completions, keys, codings, clock, log, region };
   const servers: S3Server[] = [];
   const ports: number[] = [];
   const sweep = async () => {
@@ -60,6 +62,7 @@ export async function startS3(options: StartS3Options): Promise<RunningS3> {
   const close = async () => {
     timer?.cancel();
     await Promise.all(servers.map((server) => server.close()));
+    await completions.close();
     await uploads.close();
     await store.close();
   };

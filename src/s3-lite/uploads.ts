@@ -166,7 +166,7 @@ export class Uploads {
   }
 }
 
-function noSuchUpload(id: string): S3Error {
+export function noSuchUpload(id: string): S3Error {
   return new S3Error(
     'NoSuchUpload',
     'The specified upload does not exist. The upload ID may be invalid, or the upload may have been aborted or completed.',

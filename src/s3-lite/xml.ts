@@ -1,5 +1,5 @@
 import { XMLParser, XMLValidator } from 'fast-xml-parser';
-import { malformedXml } from './errors.js';
+import { malformedXml, type S3Error } from './errors.js';
 
 /** A tree to write: text, or elements by name; an array stands for elements of the same name. */
 export type XmlValue =
@@ -12,14 +12,21 @@ export type XmlValue =
 
 const NAMESPACE = 'http://s3.amazonaws.com/doc/2006-03-01/';
 
-/** A document with one root element of S3's namespace. */
-export function xmlDocument(root: string, value: XmlValue): string {
-  return `<?xml version="1.0" encoding="UTF-8"?>\n<${root} xmlns="${NAMESPACE}">${content(value)}</${root}>`;
+export const XML_DECLARATION = '<?xml version="1.0" encoding="UTF-8"?>\n';
+
+/** A root element of S3's namespace. */
+export function xmlElement(root: string, value: XmlValue): string {
+  return `<${root} xmlns="${NAMESPACE}">${content(value)}</${root}>`;
 }
 
-/** Errors have no namespace. */
-export function xmlError(value: XmlValue): string {
-  return `<?xml version="1.0" encoding="UTF-8"?>\n<Error>${content(value)}</Error>`;
+export function xmlDocument(root: string, value: XmlValue): string {
+  return XML_DECLARATION + xmlElement(root, value);
+}
+
+/** The root element of an error, which has no namespace. */
+export function xmlFailure({ code, message, details }: S3Error, resource: string, requestId: string): string {
+  const said = { Code: code, Message: message, Resource: resource, RequestId: requestId, ...details };
+  return `<Error>${content(said)}</Error>`;
 }
 
 function content(value: XmlValue): string {

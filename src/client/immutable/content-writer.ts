@@ -12,6 +12,7 @@ export class ContentWriter implements ContentSink {
   private readonly steps: Steps;
   private readonly gathering = new Gathering(STEP_BYTES);
   private writtenBytes = 0;
+  private told = false;
 
   constructor(transfers: Transfers, place: Place) {
     this.steps = new Steps(transfers);
@@ -24,6 +25,7 @@ export class ContentWriter implements ContentSink {
   }
 
   async finish(): Promise<Extent[]> {
+    this.told = true;
     if (!this.gathering.isEmpty) await this.step();
     const { object, offset } = this.place;
     if (this.writtenBytes === 0) return [];
@@ -40,8 +42,7 @@ export class ContentWriter implements ContentSink {
   }
 
   async abort(): Promise<void> {
-    await this.steps.settle();
-    await this.place.release();
+    await this.steps.leave(this.place, this.told);
   }
 
   async release(): Promise<void> {

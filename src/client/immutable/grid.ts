@@ -54,7 +54,12 @@ export class Grid {
     const trim = (usedBytes: number) => {
       this.ends.set(part, offset + usedBytes);
     };
-    return { object: this.object, offset, alone: false, trim, release };
+    // A part that is sent again, as its first connection broke, belongs to where that one did.
+    const free = () => {
+      if (!released) this.ends.delete(part);
+      release();
+    };
+    return { object: this.object, offset, alone: false, trim, free, release };
   }
 
   /**

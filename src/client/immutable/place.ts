@@ -11,6 +11,8 @@ export interface Place {
   readonly alone: boolean;
   /** It was less than was asked for. */
   trim?(usedBytes: number): void;
+  /** Nothing was ever told of what was written there: it may be written anew. Else `release`. */
+  free?(): void;
   /** The content is on record, or nobody wants it. */
   release(): void | Promise<void>;
 }

@@ -42,7 +42,17 @@ export class Steps {
     if (!object.usable) throw lostBefore(object.volume.object.name);
   }
 
-  async settle(): Promise<void> {
+  /**
+   * Nobody wants what was written: its place is free again, unless something of it may be on record, or a write that failed may
+   * come about yet. @param told `finish` was called
+   */
+  async leave(place: Place | null, told: boolean): Promise<void> {
+    await this.settle();
+    if (place?.free === undefined || told || this.failure !== null) await place?.release();
+    else place.free();
+  }
+
+  private async settle(): Promise<void> {
     await Promise.all(this.underWay);
   }
 

@@ -166,15 +166,20 @@ export class ImmutableStore {
   /**
    * Writes a content anew. The caller commits it, then releases the place.
    * @param plain as in `writer`
+   * @param signal ends it
    */
   async copy(
     extents: readonly Extent[],
     plain = false,
     layout = this.options.layout,
+    signal?: AbortSignal,
   ): Promise<{ extents: Extent[]; release: () => void | Promise<void> }> {
     const writer = await this.writer(lengthOf(extents), plain, layout);
     try {
-      for await (const bytes of this.read(extents)) await writer.write(bytes);
+      for await (const bytes of this.read(extents)) {
+        signal?.throwIfAborted();
+        await writer.write(bytes);
+      }
       return { extents: await this.finish(writer), release: () => writer.release() };
     } catch (error) {
       await writer.abort();

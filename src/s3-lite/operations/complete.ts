@@ -8,9 +8,11 @@ import {
   compositeChecksum,
   wantedChecksum,
 } from '../checksums.js';
+import type { Completed } from '../completions.js';
 import { writeCondition } from '../conditions.js';
-import { answerXml, type Call, type Operation } from '../context.js';
+import type { Call, Operation } from '../context.js';
 import { malformedXml, S3Error } from '../errors.js';
+import { answerLong } from '../long-answer.js';
 import { ROW } from '../names.js';
 import type { Checksum, ObjectRow, PartRow, UploadRow } from '../rows.js';
 import { elements, parseXml, text } from '../xml.js';
@@ -34,8 +36,30 @@ export const completeUpload: Operation = async (call) => {
   const { request, caller } = call;
   // A checksum in its headers is of the object, not of the list of parts.
   const wanted = wantedParts(await readSmallBody(request, caller, null));
+  const { completions, store, uploads } = call.services;
+  const id = request.param('uploadId') ?? '';
+  const uploadRow = ROW.upload(request.bucket, request.key, id);
+  const isThere = async () => (await store.catalog.get(uploadRow)) !== null;
+  await answerLong(call, 'CompleteMultipartUploadResult', async () => {
+    const done = completions.run(id, askedOf(call, wanted), isThere, async (control) => {
+      const leave = uploads.enter(id, (error) => control.abort(error));
+      return completed(call, wanted, control.signal).finally(leave);
+    });
+    return resultOf(call, await done);
+  });
+};
+
+/** What makes it this completion, and no other of the same upload. */
+function askedOf({ request }: Call, wanted: readonly WantedPart[]): string {
+  const names = request.headerNames().filter((name) => /^(if-|x-amz-(checksum-|mp-))/.test(name));
+  const parts = wanted.map(({ number, etag, sums }) => [number, etag, [...sums]]);
+  return JSON.stringify([parts, names.sort().map((name) => [name, request.header(name)])]);
+}
+
+async function completed(call: Call, wanted: readonly WantedPart[], signal: AbortSignal): Promise<Completed> {
+  const { request } = call;
   try {
-    await complete(call, wanted);
+    return await complete(call, wanted, signal);
   } catch (error) {
     if (!(error instanceof S3Error) || error.code !== 'NoSuchUpload') throw error;
     // An answer may not have arrived, and who asks again means the same content.
@@ -49,11 +73,11 @@ export const completeUpload: Operation = async (call) => {
     };
     same((await objects.find(bucket, key))?.value);
     // Nor may a journal have it: put anew, so that one has.
-    tell(call, await objects.change(bucket, key, same, [ROW.upload(bucket, key, id)]));
+    return objects.change(bucket, key, same, [ROW.upload(bucket, key, id)]);
   }
-};
+}
 
-async function complete(call: Call, wanted: readonly WantedPart[]): Promise<void> {
+async function complete(call: Call, wanted: readonly WantedPart[], signal: AbortSignal): Promise<Completed> {
   const { request, services } = call;
   const { store, uploads, objects, buckets } = services;
   const upload = await findUpload(call);
@@ -98,7 +122,7 @@ async function complete(call: Call, wanted: readonly WantedPart[]): Promise<void
     !fitsRow({ ...said, extents }, SPARE_BYTES);
   const plain = bucket.value.image && coding === null;
   if (scattered || (plain && !whole && sizeBytes > 0))
-    ({ extents, release } = await store.copy(extents, true));
+    ({ extents, release } = await store.copy(extents, true, undefined, signal));
   try {
     await objects.put(
       request.bucket,
@@ -116,18 +140,17 @@ async function complete(call: Call, wanted: readonly WantedPart[]): Promise<void
   await uploads
     .end(facts.id)
     .catch((error) => services.log.warn({ reason: String(error) }, 'parts are left, for later'));
-  tell(call, { etag, checksum });
+  return { etag, checksum };
 }
 
-function tell(call: Call, { etag, checksum }: Pick<ObjectRow, 'etag' | 'checksum'>): void {
-  const { bucket, key } = call.request;
-  answerXml(call, 'CompleteMultipartUploadResult', {
+function resultOf({ request: { bucket, key } }: Call, { etag, checksum }: Completed) {
+  return {
     Location: `/${bucket}/${key}`,
     Bucket: bucket,
     Key: key,
     ETag: `"${etag}"`,
     ...checksumElement(checksum),
-  });
+  };
 }
 
 function wantedParts(body: Buffer): WantedPart[] {

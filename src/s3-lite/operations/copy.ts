@@ -4,9 +4,10 @@ import { authorize } from '../auth.js';
 import { PUT_BYTES } from '../body.js';
 import { checksumElement, checksumName, runningSum } from '../checksums.js';
 import { notModified, rangeOf, writeCondition } from '../conditions.js';
-import { answerXml, type Call, type Operation } from '../context.js';
+import type { Call, Operation } from '../context.js';
 import { S3Error } from '../errors.js';
 import { factsOf } from '../facts.js';
+import { answerLong } from '../long-answer.js';
 import { checkKey } from '../names.js';
 import type { Checksum, ObjectRow } from '../rows.js';
 
@@ -79,40 +80,43 @@ export const copyObject: Operation = async (call) => {
     coding === null
       ? await services.store.writer(sizeBytes, bucket.value.image)
       : services.store.codedWriter(sizeBytes, coding);
-  const copied = await copyContent(call, source, { from: 0, to: sizeBytes }, writer, algorithm);
-  try {
-    const content = {
-      headers: newMeta ? facts.headers : row.headers,
-      meta: newMeta ? facts.meta : row.meta,
-      tags: newTags ? facts.tags : row.tags,
-      extents: copied.extents,
-      coding: copied.coding,
-      sizeBytes,
-      etag: copied.md5,
-      checksum: copied.checksum ?? (row.checksum?.composite === false ? row.checksum : null),
-      hash: copied.hash,
-      parts: null,
-    };
-    const condition = writeCondition((name) => request.header(name));
-    const writtenFor = bucket.value;
-    const put = await objects.put(request.bucket, request.key, content, { condition, writtenFor });
-    answerXml(call, 'CopyObjectResult', {
-      LastModified: new Date(put.modifiedMs).toISOString(),
-      ETag: `"${put.etag}"`,
-      ...checksumElement(put.checksum),
-    });
-  } finally {
-    await copied.release();
-  }
+  await answerLong(call, 'CopyObjectResult', async () => {
+    const copied = await copyContent(call, source, { from: 0, to: sizeBytes }, writer, algorithm);
+    try {
+      const content = {
+        headers: newMeta ? facts.headers : row.headers,
+        meta: newMeta ? facts.meta : row.meta,
+        tags: newTags ? facts.tags : row.tags,
+        extents: copied.extents,
+        coding: copied.coding,
+        sizeBytes,
+        etag: copied.md5,
+        checksum: copied.checksum ?? (row.checksum?.composite === false ? row.checksum : null),
+        hash: copied.hash,
+        parts: null,
+      };
+      const condition = writeCondition((name) => request.header(name));
+      const writtenFor = bucket.value;
+      const put = await objects.put(request.bucket, request.key, content, { condition, writtenFor });
+      return {
+        LastModified: new Date(put.modifiedMs).toISOString(),
+        ETag: `"${put.etag}"`,
+        ...checksumElement(put.checksum),
+      };
+    } finally {
+      await copied.release();
+    }
+  });
 };
 
-/** Writes a range of a content anew, to be committed, then released. */
+/** Writes a range of a content anew, to be committed, then released. @param signal ends it, as does a client that has gone */
 export async function copyContent(
-  { services: { store } }: Call,
+  { services: { store }, response }: Call,
   { row, secret, bucket, key }: CopySource,
   { from, to }: { from: number; to: number },
   writer: ContentSink,
   algorithm: string | undefined,
+  signal?: AbortSignal,
 ) {
   try {
     const name = algorithm === undefined ? null : checksumName(algorithm);
@@ -122,6 +126,8 @@ export async function copyContent(
     const named = { ...row, name: `${bucket}/${key}` };
     const content = whole ? store.readWhole(named, secret) : store.readRange(named, secret, from, to);
     for await (const bytes of content) {
+      signal?.throwIfAborted();
+      if (response.destroyed) throw gone();
       md5.update(bytes);
       sum?.update(bytes);
       await writer.write(bytes);
@@ -159,4 +165,9 @@ export function copyRange({ request }: Call, row: ObjectRow): { from: number; to
     throw new S3Error('InvalidRange', 'The requested range is not satisfiable');
   }
   return range;
+}
+
+/** As a stream says it whose reader has gone. */
+function gone(): Error {
+  return Object.assign(new Error('the client has gone'), { code: 'ERR_STREAM_PREMATURE_CLOSE' });
 }

@@ -4,6 +4,7 @@ import { checksumElement, checksumHeaders, checksumName } from '../checksums.js'
 import { answerEmpty, answerXml, type Call, type Operation } from '../context.js';
 import { S3Error } from '../errors.js';
 import { factsOf } from '../facts.js';
+import { answerLong } from '../long-answer.js';
 import { checkKey } from '../names.js';
 import type { FoundUpload } from '../uploads.js';
 import { copyContent, copyRange, copySource } from './copy.js';
@@ -119,6 +120,17 @@ async function storePart(call: Call): Promise<void> {
 
 /** UploadPartCopy. */
 export const uploadPartCopy: Operation = async (call) => {
+  const control = new AbortController();
+  const id = call.request.param('uploadId') ?? '';
+  const leave = call.services.uploads.enter(id, (error) => control.abort(error));
+  try {
+    await copyPart(call, control.signal);
+  } finally {
+    leave();
+  }
+};
+
+async function copyPart(call: Call, signal: AbortSignal): Promise<void> {
   const { services } = call;
   const number = partNumber(call);
   const upload = await findUpload(call);
@@ -127,33 +139,34 @@ export const uploadPartCopy: Operation = async (call) => {
   const algorithm = upload.row.value.checksumName ?? undefined;
   const bucket = await services.buckets.get(call.request.bucket);
   const coding = await services.codings.ofUpload(bucket.value, upload.row.value);
-  const writer =
-    coding === null ? await services.store.writer(to - from) : services.store.codedWriter(to - from, coding);
-  const copied = await copyContent(call, source, { from, to }, writer, algorithm);
-  try {
-    const modifiedMs = services.clock.wallMs();
-    const { extents, coding, md5: etag, checksum, hash } = copied;
-    const row = {
-      id: randomUUID(),
-      upload: upload.row.key,
-      extents,
-      coding,
-      sizeBytes: to - from,
-      etag,
-      modifiedMs,
-      checksum,
-      hash,
-    };
-    await services.uploads.put(upload, number, row);
-    answerXml(call, 'CopyPartResult', {
-      LastModified: new Date(modifiedMs).toISOString(),
-      ETag: `"${etag}"`,
-      ...checksumElement(checksum),
-    });
-  } finally {
-    await copied.release();
-  }
-};
+  await answerLong(call, 'CopyPartResult', async () => {
+    const writer = await services.uploads.writer(upload, number, to - from, coding);
+    const copied = await copyContent(call, source, { from, to }, writer, algorithm, signal);
+    try {
+      const modifiedMs = services.clock.wallMs();
+      const { extents, coding, md5: etag, checksum, hash } = copied;
+      const row = {
+        id: randomUUID(),
+        upload: upload.row.key,
+        extents,
+        coding,
+        sizeBytes: to - from,
+        etag,
+        modifiedMs,
+        checksum,
+        hash,
+      };
+      await services.uploads.put(upload, number, row);
+      return {
+        LastModified: new Date(modifiedMs).toISOString(),
+        ETag: `"${etag}"`,
+        ...checksumElement(checksum),
+      };
+    } finally {
+      await copied.release();
+    }
+  });
+}
 
 /** AbortMultipartUpload. */
 export const abortUpload: Operation = async (call) => {

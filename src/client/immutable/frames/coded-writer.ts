@@ -45,6 +45,7 @@ export class CodedWriter implements ContentSink {
   /** Of the stream, with what is gathered. */
   private end: number;
   private stepAt = 0;
+  private told = false;
 
   /**
    * @param plainBytes what will come
@@ -80,6 +81,7 @@ export class CodedWriter implements ContentSink {
   }
 
   async finish(): Promise<Extent[]> {
+    this.told = true;
     if (this.seenBytes !== this.plainBytes)
       throw new RawstorError('INTERNAL', `${this.seenBytes} bytes came, not ${this.plainBytes}`);
     if (!this.frame.isEmpty) await this.next();
@@ -109,8 +111,7 @@ export class CodedWriter implements ContentSink {
 
   async abort(): Promise<void> {
     await Promise.allSettled(this.queue);
-    await this.steps.settle();
-    await this.place?.release();
+    await this.steps.leave(this.place, this.told);
   }
 
   async release(): Promise<void> {
