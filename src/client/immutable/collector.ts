@@ -29,7 +29,7 @@ export interface CollectorParts {
 const PERIOD_MS = 60_000;
 /** An object is younger than this between its creation and its first open. */
 const YOUNG_MS = 60_000;
-/** A pack that was emptied stays for so many times the age of an object that is young: others may still read there. */
+/** A pack that nothing refers to stays for so many times the age of an object that is young: whoever emptied it, others may still read there. */
 const EMPTIED_TIMES = 5;
 const PAGE = 200;
 const CALL_TIMEOUT_MS = 10_000;
@@ -49,8 +49,8 @@ export class Collector {
   private timer: Timer | null = null;
   private running: Promise<Collected> | null = null;
   private closed = false;
-  /** Packs that were emptied here, and when. */
-  private readonly emptied = new Map<string, number>();
+  /** Packs that nothing referred to when they were looked at here, and since when: who began to read before has a row of before. */
+  private emptied = new Map<string, number>();
   /** What people were told last of why nothing can be removed. */
   private told = '';
 
@@ -124,7 +124,7 @@ export class Collector {
     const { state } = await cluster.mds.call('mds.catalogState', { mark: false }, CALL_TIMEOUT_MS);
     if (state !== 'whole') return collected;
     const stayMs = youngMs * EMPTIED_TIMES;
-    for (const [id, atMs] of this.emptied) if (clock.nowMs() - atMs >= stayMs) this.emptied.delete(id);
+    const empty = new Map<string, number>();
     for await (const object of this.immutable()) {
       if (this.closed) break;
       const young = clock.wallMs() - object.createdWallMs < youngMs;
@@ -132,14 +132,19 @@ export class Collector {
       try {
         const moved = await this.compact(object);
         collected.moved += moved;
-        if (moved > 0 && stayMs > 0) this.emptied.set(object.id, clock.nowMs());
-        // Who began to read meanwhile has the row of before.
-        if (this.emptied.has(object.id) || open.isUsed(object.id)) continue;
+        if (isPack(object) && stayMs > 0 && !(await this.isNamed(object.id))) {
+          const sinceMs = (moved === 0 ? this.emptied.get(object.id) : undefined) ?? clock.nowMs();
+          empty.set(object.id, sinceMs);
+          if (clock.nowMs() - sinceMs < stayMs) continue;
+        }
+        // Somebody here may have begun to read meanwhile.
+        if (open.isUsed(object.id)) continue;
         if (await this.remove(object.id)) collected.removed++;
       } catch (error) {
         log.debug({ name: object.name, reason: asRawstorError(error).message }, 'not collected now');
       }
     }
+    this.emptied = empty;
     return collected;
   }
 
@@ -180,7 +185,7 @@ export class Collector {
   /** Of a pack of which most is dead. @returns how many contents were moved */
   private async compact(object: ObjectInfo): Promise<number> {
     const { catalog } = this.parts;
-    if (!object.name.startsWith(`${NAME_PREFIX}pack.`)) return 0;
+    if (!isPack(object)) return 0;
     const prefix = referencesTo(object.id);
     const live: Row<Reference>[] = [];
     let liveBytes = 0;
@@ -224,4 +229,8 @@ export class Collector {
       await copied.release();
     }
   }
+}
+
+function isPack({ name }: ObjectInfo): boolean {
+  return name.startsWith(`${NAME_PREFIX}pack.`);
 }

@@ -1,11 +1,13 @@
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
+import { isDeepStrictEqual } from 'node:util';
+import { asRawstorError } from '../../common/errors.js';
 import { checksumHeaders } from '../checksums.js';
 import { notModified, rangeOf } from '../conditions.js';
 import type { Call, Operation } from '../context.js';
 import { S3Error } from '../errors.js';
 import { KEPT_HEADERS } from '../facts.js';
-import type { ObjectRow } from '../rows.js';
+import type { BucketRow, ObjectRow } from '../rows.js';
 
 /** RFC 9110 section 5.5, of ASCII. */
 const HEADER_VALUE = /^[\t\x20-\x7e]*$/;
@@ -14,7 +16,21 @@ const HEADER_VALUE = /^[\t\x20-\x7e]*$/;
 export const readObject: Operation = async (call) => {
   const { request, response, services } = call;
   const bucket = await services.buckets.get(request.bucket);
-  const row = await services.objects.get(request.bucket, request.key);
+  const find = () => services.objects.get(request.bucket, request.key);
+  const row = await find();
+  try {
+    await answerWith(call, bucket.value, row);
+  } catch (error) {
+    // What it names was moved to another pack, or replaced, since the row was read.
+    if (response.headersSent || asRawstorError(error).code !== 'NOT_FOUND') throw error;
+    const now = await find();
+    if (isDeepStrictEqual(now.extents, row.extents)) throw error;
+    await answerWith(call, bucket.value, now);
+  }
+};
+
+async function answerWith(call: Call, bucket: BucketRow, row: ObjectRow): Promise<void> {
+  const { request, response, services } = call;
   const headers = headersOf(call, row);
   if (notModified((name) => request.header(name), row)) {
     response.writeHead(304, { etag: headers.etag, 'last-modified': headers['last-modified'] });
@@ -40,7 +56,7 @@ export const readObject: Operation = async (call) => {
   }
   const { store, codings } = services;
   const named = { ...row, name: `${request.bucket}/${request.key}` };
-  const key = await codings.keyOf(bucket.value, row);
+  const key = await codings.keyOf(bucket, row);
   const content = whole ? store.readWhole(named, key) : store.readRange(named, key, from, to);
   // What fails at once is an answer; later only the connection can say so.
   const first = await content.next();
@@ -55,7 +71,7 @@ export const readObject: Operation = async (call) => {
   } finally {
     await content.return(undefined);
   }
-};
+}
 
 function headersOf({ request }: Call, row: ObjectRow): Record<string, string> {
   const headers: Record<string, string> = {

@@ -178,6 +178,21 @@ test('a pack that was emptied is removed in a later round', async () => {
   expect(await store.collector.run(0)).toEqual({ removed: 1, moved: 0 });
 });
 
+test('a pack that another process emptied is not removed before it was seen empty here for a while', async () => {
+  await put(store, 'lives', randomBytes(5000), 5000);
+  await store.close();
+  store = storeOf(rig.cluster);
+  await new Promise((resolve) => setTimeout(resolve, 150));
+  const cluster = await rig.connect('other');
+  const other = storeOf(cluster);
+  expect(await other.collector.run(100)).toEqual({ removed: 0, moved: 1 });
+  expect(await store.collector.run(100)).toEqual({ removed: 0, moved: 0 });
+  await new Promise((resolve) => setTimeout(resolve, 600));
+  expect(await store.collector.run(100)).toEqual({ removed: 1, moved: 0 });
+  await other.close();
+  await cluster.close();
+});
+
 test('parts of a grid lie one behind the other, whatever the order they came in', async () => {
   const grid = await store.grid();
   const parts = [randomBytes(2 * MiB), randomBytes(2 * MiB), randomBytes(1000)];

@@ -5,7 +5,8 @@ export const gc = defineVerb({
   name: 'gc',
   summary: 'remove what uploads that were cut short have left, now',
   description:
-    'Gateways do it by themselves every minute. Data that a gateway holds, or that anything refers to, is never removed.',
+    'Gateways do it by themselves every minute. Data that a gateway holds, or that anything refers to, is never removed. Packs that are ' +
+    'empty are left to the gateways: others may still read there, so they go when a gateway has seen them empty for five minutes.',
   examples: [
     { command: 'rawstor s3 gc', what: 'at once' },
     { command: 'rawstor s3 gc --output json', what: 'for programs' },
