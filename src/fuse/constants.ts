@@ -74,7 +74,13 @@ export const Whence = { DATA: 3, HOLE: 4 } as const;
 export const RENAME_NOREPLACE = 1;
 
 /** open(2) on Linux. */
-export const OpenFlag = { ACCESS_MODE: 3, READ_ONLY: 0, DSYNC: 0o10000 } as const;
+export const OpenFlag = {
+  ACCESS_MODE: 3,
+  READ_ONLY: 0,
+  EXCLUSIVE: 0o200,
+  TRUNCATE: 0o1000,
+  DSYNC: 0o10000,
+} as const;
 export const FileType = { DIRECTORY: 0o040000, REGULAR: 0o100000, MASK: 0o170000 } as const;
 
 export const Errno = {

@@ -67,8 +67,7 @@ export class DataRequest implements BlockOwner, LockHolder, Releasable {
     this.wantedBytes = lengthBytes;
     this.reopened = false;
     if (file.lost) this.reopen(file);
-    else if (file.writable || offset + lengthBytes <= file.sizeBytes) this.sized();
-    // Who writes it may have made it longer.
+    else if (!file.isBehind(offset + lengthBytes)) this.sized();
     else this.after(file.refresh(), () => this.sized());
   }
 
@@ -95,7 +94,7 @@ export class DataRequest implements BlockOwner, LockHolder, Releasable {
   lockGranted(): void {
     const file = this.file!;
     const end = this.offset + this.lengthBytes;
-    if (file.lockStart(this.offset, end) < this.lockStart || file.lockEnd(end) > this.lockEnd) {
+    if (file.end.lockStart(this.offset, end) < this.lockStart || file.end.lockEnd(end) > this.lockEnd) {
       file.locks.release(this);
       return this.lock(file);
     }
@@ -124,8 +123,8 @@ export class DataRequest implements BlockOwner, LockHolder, Releasable {
 
   private lock(file: OpenFile): void {
     const end = this.offset + this.lengthBytes;
-    this.lockStart = file.lockStart(this.offset, end);
-    this.lockEnd = file.lockEnd(end);
+    this.lockStart = file.end.lockStart(this.offset, end);
+    this.lockEnd = file.end.lockEnd(end);
     if (file.locks.acquire(this)) this.lockGranted();
   }
 
@@ -198,7 +197,10 @@ export class DataRequest implements BlockOwner, LockHolder, Releasable {
       whole.add(buffer.memory, buffer.offset, this.blocks[i]!.length);
     }
     data.clear();
-    data.addRange(whole, this.offset - start, this.lengthBytes);
+    const { file } = this;
+    file!.follow();
+    this.lengthBytes = Math.max(0, Math.min(this.lengthBytes, file!.sizeBytes - this.offset));
+    if (this.lengthBytes > 0) data.addRange(whole, this.offset - start, this.lengthBytes);
     this.finish(null);
   }
 
@@ -279,7 +281,8 @@ export class DataRequest implements BlockOwner, LockHolder, Releasable {
     const file = this.file!;
     if (this.payload !== null) {
       const end = this.offset + this.lengthBytes;
-      if (error !== null && end > file.sizeBytes) file.failedBehindEnd(end);
+      if (error !== null && end > file.sizeBytes) file.end.reaches(end);
+      if (error !== null || this.abandoned) file.wroteUnheard();
       file.locks.release(this);
       this.payload = null;
       this.payloadOwner?.release();

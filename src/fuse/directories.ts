@@ -2,7 +2,7 @@ import type { ObjectInfo } from '../protocol/index.js';
 import { type Attributes, DirectoryBody } from './answers.js';
 import { ENTRY_BYTES, Errno, FileType, FUSE_LIMITS } from './constants.js';
 import { Refusal } from './errno.js';
-import { inodeOf, type Place } from './nodes.js';
+import { inodeOf, keyOf, type Place } from './nodes.js';
 import type { Found, Tree } from './tree.js';
 
 /** Places in a directory: 0 and 1 are `.` and `..`; then pages of the metadata server's list, each with room for this many names. */
@@ -15,6 +15,8 @@ interface Item {
   readonly name: string;
   readonly found: Found;
 }
+
+type Page = NonNullable<OpenDirectory['page']>;
 
 interface Looked {
   readonly item: Item;
@@ -58,15 +60,18 @@ export class Directories {
     if (directory === undefined) throw new Refusal(Errno.EBADF);
     const body = new DirectoryBody(Math.min(sizeBytes, FUSE_LIMITS.listingBytes), plus);
     const { place } = directory;
+    const { moment } = this.tree.parts.nodes;
     const self = { ino: inodeOf(place), mode: FileType.DIRECTORY };
     if (offset < 1) body.add('.', 1, self.ino, self.mode, null);
     if (offset < 2) body.add('..', FIRST, inodeOf({ kind: 'root' }), self.mode, null);
     // From the beginning again: what is new is shown.
     if (offset < FIRST) directory.page = null;
+    const before = directory.page;
     let page = Math.floor(Math.max(0, offset - FIRST) / PAGE_PLACES);
     let index = Math.max(0, offset - FIRST) % PAGE_PLACES;
     for (;;) {
-      const { items, last } = await this.pageOf(directory, page);
+      const listed = await this.pageOf(directory, page);
+      const { items, last } = listed;
       if (index >= items.length) {
         if (last) return body.body;
         page++;
@@ -77,40 +82,61 @@ export class Directories {
         BATCH,
         1 + Math.floor((sizeBytes - body.lengthBytes) / (plus ? ENTRY_BYTES : 32)),
       );
-      for (const item of await this.entries(items.slice(index, index + room), plus)) {
+      const records = !plus
+        ? null
+        : listed !== before
+          ? items
+          : await this.anew(directory, listed, index, room);
+      for (const item of await this.entries(items.slice(index, index + room), records)) {
         const next = FIRST + page * PAGE_PLACES + index + 1;
-        if (!this.add(body, item, next, plus)) return body.body;
+        if (!this.add(body, item, next, moment)) return body.body;
         index++;
       }
     }
   }
 
-  private add(body: DirectoryBody, { item, attributes }: Looked, next: number, plus: boolean): boolean {
+  private add(body: DirectoryBody, { item, attributes }: Looked, next: number, moment: number): boolean {
     const { place } = item.found;
     const ino = inodeOf(place);
-    if (!plus || attributes === null) return body.add(item.name, next, ino, FileType.REGULAR, null);
+    if (attributes === null) return body.add(item.name, next, ino, FileType.REGULAR, null);
     const { nodes } = this.tree.parts;
     const nodeId = nodes.lookUp(place);
     const { validMs } = this.tree;
     const entry = { nodeId, attributes, entryValidMs: validMs, attrValidMs: validMs };
-    if (body.add(item.name, next, ino, FileType.REGULAR, entry)) return true;
+    if (body.add(item.name, next, ino, FileType.REGULAR, entry)) {
+      nodes.tell(nodeId, attributes.sizeBytes, moment);
+      return true;
+    }
     nodes.forget(nodeId, 1);
     return false;
   }
 
-  private entries(items: readonly Item[], plus: boolean): Promise<Looked[]> {
+  /** @param records what is known of them now; null: only the names are asked for. Of what is not among them the kernel asks by itself. */
+  private entries(items: readonly Item[], records: readonly Item[] | null): Promise<Looked[]> {
+    const found = new Map(records?.map((item) => [item.name, item.found]));
     return Promise.all(
-      items.map(async (item) => ({
-        item,
-        attributes: plus ? await this.tree.attributesOf(item.found.place, item.found) : null,
-      })),
+      items.map(async (item) => {
+        const now = found.get(item.name);
+        if (now === undefined || keyOf(now.place) !== keyOf(item.found.place))
+          return { item, attributes: null };
+        return { item, attributes: await this.tree.attributesOf(now.place, now) };
+      }),
     );
   }
 
-  private async pageOf(
-    directory: OpenDirectory,
-    number: number,
-  ): Promise<NonNullable<OpenDirectory['page']>> {
+  /**
+   * The records of names from `index` on as they are now. Those of the page may be as old as the list is open, and the kernel would
+   * take a size of them for that of the file: it cuts what it shows, and appends over what was written meanwhile.
+   */
+  private async anew(directory: OpenDirectory, { number, items }: Page, index: number, room: number) {
+    const { id } = items[index]!.found.info;
+    const before = items.slice(0, index).findLast(({ found }) => found.info.id !== id);
+    const after = before?.found.info.name ?? directory.starts[number]!;
+    const { volumes } = await this.tree.parts.store.page(after, room);
+    return volumes.flatMap((info) => this.itemsOf(directory.place, info));
+  }
+
+  private async pageOf(directory: OpenDirectory, number: number): Promise<Page> {
     if (directory.page?.number === number) return directory.page;
     // A place that was never told of: as if the list ended there.
     const after = directory.starts[number];

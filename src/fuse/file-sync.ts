@@ -1,5 +1,6 @@
 import { asRawstorError } from '../common/errors.js';
 import { flush } from './device-call.js';
+import type { FileRecord } from './file-record.js';
 import type { FileVolume } from './open-file-parts.js';
 import { SyncFailures, type SyncListener } from './sync-failures.js';
 
@@ -7,8 +8,7 @@ import { SyncFailures, type SyncListener } from './sync-failures.js';
 export interface SyncedFile {
   readonly volume: FileVolume | null;
   readonly sizeBytes: number;
-  /** As the metadata server has it; null: it knows of no file. */
-  readonly recordedBytes: number | null;
+  readonly facts: Pick<FileRecord, 'recordedBytes' | 'timeIsDue'>;
   /** @throws RawstorError */
   record(volume: FileVolume): Promise<void>;
   warn(error: unknown, what: string): void;
@@ -54,10 +54,11 @@ export class FileSync {
     if (error !== null || unheard !== null) throw error ?? unheard;
   }
 
-  /** Where it grows and nobody syncs it: its size gets on record. One at a time: a flush may wait for replicas. */
+  /** Where nobody syncs it: its size gets on record as it grows, and its time. One at a time: a flush may wait for replicas. */
   syncQuietly(): void {
     const { file } = this;
-    if (this.quiet || file.volume === null || file.recordedBytes === file.sizeBytes) return;
+    if (this.quiet || file.volume === null) return;
+    if (file.facts.recordedBytes === file.sizeBytes && !file.facts.timeIsDue) return;
     this.quiet = true;
     // What is lost is for a program to hear of, not for us.
     this.synced((volume) => volume.flush())
@@ -78,7 +79,7 @@ export class FileSync {
     }
     const { file } = this;
     // One on its way may not know of the latest sync.
-    while (file.volume !== null && this.durableBytes !== file.recordedBytes) {
+    while (file.volume !== null && (this.durableBytes !== file.facts.recordedBytes || file.facts.timeIsDue)) {
       this.recording ??= file.record(file.volume).finally(() => {
         this.recording = null;
       });

@@ -2,6 +2,7 @@ import { RawstorError } from '../common/errors.js';
 import { Gate } from '../common/gate.js';
 import { attributesBody, entryBody, nodesOfDirectory, openBody, seekBody, spaceBody } from './answers.js';
 import { readU64 } from './bytes.js';
+import { CloseToOpen } from './close-to-open.js';
 import { ENTRY_BYTES, Errno, FallocateMode, Op, OpenFlag, Whence } from './constants.js';
 import { Directories } from './directories.js';
 import { Refusal } from './errno.js';
@@ -43,6 +44,7 @@ export class MountHandlers implements Handlers {
   private readonly tree: Tree;
   private readonly options: HandlersOptions;
   private readonly directories: Directories;
+  private readonly closeToOpen: CloseToOpen;
   private readonly names = new Gate(NAMES_AT_ONCE);
   private readonly filesGate = new Gate(FILES_AT_ONCE);
 
@@ -50,6 +52,7 @@ export class MountHandlers implements Handlers {
     this.tree = tree;
     this.options = options;
     this.directories = new Directories(tree);
+    this.closeToOpen = new CloseToOpen(tree.parts);
   }
 
   file(handle: number): OpenFile | null {
@@ -142,7 +145,7 @@ export class MountHandlers implements Handlers {
       case Op.CREATE: {
         const { name, mode, flags } = decodeCreate(opcode, body);
         return async () => {
-          const found = await tree.create(nodeId, name, mode);
+          const found = await this.created(nodeId, name, mode, flags);
           const opened = await this.open(found, flags);
           return Buffer.concat([entryBody(await tree.entry(found)), openBody(opened)]);
         };
@@ -150,7 +153,8 @@ export class MountHandlers implements Handlers {
       case Op.OPEN: {
         const flags = decodeOpenFlags(body);
         const place = tree.placeOf(nodeId);
-        return async () => openBody(await this.open(await tree.find(place), flags).catch(staleWhenGone));
+        const open = async () => this.open(await tree.find(place), flags).catch(staleWhenGone);
+        return async () => openBody(await this.closeToOpen.open(nodeId, header.pid, open));
       }
       case Op.RELEASE: {
         const handle = decodeHandle(body);
@@ -195,6 +199,17 @@ export class MountHandlers implements Handlers {
       default:
         return null;
     }
+  }
+
+  /** The kernel knew of no such name; without O_EXCL a program does not mind whether somebody else has made it since. */
+  private async created(nodeId: number, name: string, mode: number, flags: number): Promise<Found> {
+    const { tree } = this;
+    if ((flags & OpenFlag.EXCLUSIVE) !== 0) return tree.create(nodeId, name, mode);
+    const { found, existed } = await tree.createOrFind(nodeId, name, mode);
+    // The kernel cuts nothing off what it takes for new.
+    if (existed && (flags & OpenFlag.TRUNCATE) !== 0)
+      await tree.parts.files.withFile(keyOf(found.place), found.info, (file) => file.truncate(0));
+    return found;
   }
 
   private async open({ place, info, snapshot }: Found, flags: number): Promise<number> {

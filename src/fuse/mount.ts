@@ -77,10 +77,11 @@ export class FuseMount {
     const directory = canonicalDirectory(options.directory);
     const lock = await MountLock.take(clock, directory, `${options.holder} ${directory}`);
     const store = new Store({ ...options, holder: lock.holder });
-    const files = new OpenFiles({ ...options, store });
+    const nodes = new Nodes();
+    const files = new OpenFiles({ ...options, store, nodes });
     const usage = new Usage({ io, clock, store });
     const owners = new Owners(options.owners);
-    const tree = new Tree({ clock, log, store, files, usage, owners, nodes: new Nodes() });
+    const tree = new Tree({ clock, log, store, files, usage, owners, nodes });
     const handlers = new MountHandlers(tree, options);
     let end!: (error: RawstorError | null) => void;
     const ended = new Promise<RawstorError | null>((done) => {

@@ -11,6 +11,10 @@ interface Node {
   readonly place: Place;
   /** That the kernel has made and not forgotten. */
   lookups: number;
+  /** How long the kernel takes the file to be; null: that is not certain. */
+  toldBytes: number | null;
+  /** When that changed last, as `Nodes.moment` counts. */
+  changedAt: number;
 }
 
 const SNAPSHOTS_ID = 2;
@@ -19,11 +23,12 @@ const FIRST_ID = 16;
 /** Nodes that the kernel knows of: it names them by numbers that were given out here, and says when it has forgotten them. */
 export class Nodes {
   private readonly nodes = new Map<number, Node>([
-    [ROOT_ID, { place: { kind: 'root' }, lookups: 1 }],
-    [SNAPSHOTS_ID, { place: { kind: 'snapshots' }, lookups: 1 }],
+    [ROOT_ID, nodeOf({ kind: 'root' })],
+    [SNAPSHOTS_ID, nodeOf({ kind: 'snapshots' })],
   ]);
   private readonly ids = new Map<string, number>();
   private nextId = FIRST_ID;
+  private changes = 0;
 
   get count(): number {
     return this.nodes.size;
@@ -45,8 +50,37 @@ export class Nodes {
       return id;
     }
     this.ids.set(key, id);
-    this.nodes.set(id, { place, lookups: 1 });
+    this.nodes.set(id, nodeOf(place));
     return id;
+  }
+
+  /** To be asked for before what the kernel is going to be told is looked for. */
+  get moment(): number {
+    return this.changes;
+  }
+
+  /** How long the kernel takes the file to be, and appends behind; null: that is not certain. */
+  told(nodeId: number): number | null {
+    return this.nodes.get(nodeId)?.toldBytes ?? null;
+  }
+
+  /**
+   * The kernel is told the size. Of answers that cross it takes the one that it likes, and it drops those that a write of its own has
+   * overtaken: where they differ, what it has is not known.
+   */
+  tell(nodeId: number, sizeBytes: number, sinceMoment: number): void {
+    const node = this.nodes.get(nodeId);
+    if (node === undefined) return;
+    const crossed = node.changedAt > sinceMoment && node.toldBytes !== sizeBytes;
+    this.change(node, crossed ? null : sizeBytes);
+  }
+
+  /** The kernel is answered a write of its own that ends there: a file that was shorter is so long now. Null: it may not have heard. */
+  wrote(key: string, endBytes: number | null): void {
+    const node = this.nodes.get(this.ids.get(key) ?? 0);
+    if (node === undefined) return;
+    const { toldBytes } = node;
+    this.change(node, endBytes === null || toldBytes === null ? null : Math.max(toldBytes, endBytes));
   }
 
   forget(nodeId: number, lookups: number): void {
@@ -57,6 +91,16 @@ export class Nodes {
     this.nodes.delete(nodeId);
     if (node.place.kind === 'volume' || node.place.kind === 'snapshot') this.ids.delete(keyOf(node.place));
   }
+
+  private change(node: Node, toldBytes: number | null): void {
+    if (node.toldBytes === toldBytes) return;
+    node.toldBytes = toldBytes;
+    node.changedAt = ++this.changes;
+  }
+}
+
+function nodeOf(place: Place): Node {
+  return { place, lookups: 1, toldBytes: null, changedAt: 0 };
 }
 
 export function keyOf(place: Extract<Place, { id: string }>): string {

@@ -22,6 +22,8 @@ export interface OpenFileParts {
   readonly log: Logger;
   /** `fileNow`: what it is as a file, all that was answered by then. */
   openWrite(fileNow: () => FileFacts): Promise<FileVolume>;
+  /** The kernel has made it so long, or longer, by a write; null: it may not have heard what became of one. */
+  wrote(endBytes: number | null): void;
   /** `onEnded`: it can serve no more. */
   openRead(onEnded: () => void): Promise<ReadDevice>;
 }

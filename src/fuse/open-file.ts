@@ -1,19 +1,23 @@
 import { RangeLocks } from '../client/index.js';
 import { asRawstorError, RawstorError } from '../common/errors.js';
-import type { FileFacts, ObjectInfo, VersionChange } from '../protocol/index.js';
+import type { FileFacts, ObjectInfo } from '../protocol/index.js';
+import { DirtyEnd } from './dirty-end.js';
 import { allocateRange, zeroRange } from './file-ranges.js';
+import { FileRecord } from './file-record.js';
 import { type FileState, fileState } from './file-state.js';
 import { FileSync } from './file-sync.js';
 import { checkFileSize, growPatiently } from './growth.js';
 import type { FileVolume, OpenFileParts, ReadDevice } from './open-file-parts.js';
-import { grownBytes, sectorCeil, sectorFloor, volumeBytes } from './sectors.js';
+import { grownBytes, sectorCeil, volumeBytes } from './sectors.js';
 import { withLock } from './whole-lock.js';
 
 /** Of a file that is open: its device, its size, and how both change. One for all who have it open here. */
 export class OpenFile {
   readonly name: string;
   readonly locks = new RangeLocks();
-  readonly syncing = new FileSync(this);
+  readonly facts: FileRecord;
+  readonly syncing: FileSync;
+  readonly end = new DirtyEnd(this);
   /** Null before the first open, and when it is closed. */
   device: ReadDevice | null = null;
   /** The same device where it may be written. */
@@ -21,8 +25,15 @@ export class OpenFile {
   sizeBytes: number;
   modifiedWallMs: number;
   handles = 0;
+  /** Of these, those for writing. */
+  writers = 0;
+  /** Of the volume's record when it was closed here last. */
+  closedEpoch = 0;
+  private takenEpoch = 0;
   /** To be removed when the last one closes it. */
   unlinked = false;
+  /** It was said that it stays open for writing, though nobody writes it. */
+  saidToStay = false;
   /** It was written by what can serve no more: who has it open gets errors, who opens it now gets another. */
   dead = false;
   /** What it is read by can serve no more. */
@@ -30,22 +41,21 @@ export class OpenFile {
   private readonly parts: OpenFileParts;
   /** Changes of the device or its size, one after the other. */
   private turn: Promise<unknown> = Promise.resolve();
-  /** Behind the end of the file there may be something else than zeros, up to the end of its last sector or further. */
-  private dirtyToBytes = 0;
   private settling = false;
-  private changing = false;
   private saidToWait = false;
 
   constructor(name: string, info: FileState, parts: OpenFileParts) {
     this.name = name;
     this.parts = parts;
+    this.facts = new FileRecord(this, parts.clock);
+    this.syncing = new FileSync(this);
     this.sizeBytes = info.sizeBytes;
     this.modifiedWallMs = info.modifiedWallMs;
   }
 
   /** What is known here is newer than what the metadata server says. */
   get isNewer(): boolean {
-    return this.volume !== null || this.settling;
+    return !this.dead && (this.volume !== null || this.settling);
   }
 
   get writable(): boolean {
@@ -72,9 +82,31 @@ export class OpenFile {
       this.device = null;
       this.volume = null;
       if (volume !== null && !this.unlinked) {
-        await this.settle(volume).catch((error) => this.warn(error, 'its size is not on record'));
+        await this.facts.settle(volume).catch((error) => this.warn(error, 'its size is not on record'));
       }
       await device?.close();
+      if (volume !== null) this.closedEpoch = volume.object.epoch;
+    });
+  }
+
+  /**
+   * Nobody has it open for writing any more, and some do for reading: it is settled as at a close, and read from now on as others read it,
+   * who may write it then. What is read meanwhile is answered. @throws RawstorError: then it is as it was
+   */
+  leaveToReaders(): Promise<void> {
+    return this.inTurn(async () => {
+      const { volume } = this;
+      if (volume === null || this.writers > 0 || this.handles === 0 || this.unlinked || this.dead) return;
+      await this.facts.settle(volume);
+      this.settling = true;
+      try {
+        await this.beginReading();
+        this.volume = null;
+        await volume.close();
+        this.closedEpoch = volume.object.epoch;
+      } finally {
+        this.settling = false;
+      }
     });
   }
 
@@ -83,10 +115,26 @@ export class OpenFile {
     return this.inTurn(() => this.reach(toBytes, false));
   }
 
-  /** While it is not written here: as it is known now. */
-  take({ sizeBytes, modifiedWallMs }: FileState): void {
+  /** While it is not written here: as it is known now, by a record of that epoch. */
+  take({ sizeBytes, modifiedWallMs }: FileState, epoch: number): void {
     this.sizeBytes = sizeBytes;
     this.modifiedWallMs = modifiedWallMs;
+    this.takenEpoch = epoch;
+  }
+
+  /** What is read up to there is not known well enough: others may have made it longer, or what it is read by knows an older one. */
+  isBehind(endBytes: number): boolean {
+    if (this.volume !== null) return false;
+    const epoch = this.device?.object?.epoch ?? this.takenEpoch;
+    return endBytes > this.sizeBytes || (this.device?.refresh !== undefined && epoch < this.takenEpoch);
+  }
+
+  /** What others write is read by what looks at the record now and then: the file is what that says, shorter too. */
+  follow(): void {
+    const { device } = this;
+    if (this.volume !== null || device?.refresh === undefined) return;
+    const object = device.object!;
+    if (object.epoch > this.takenEpoch) this.take(fileState(object), object.epoch);
   }
 
   /** Where others write it: as it is now. @throws RawstorError */
@@ -94,7 +142,7 @@ export class OpenFile {
     const { device } = this;
     if (this.volume !== null || device?.refresh === undefined) return;
     await device.refresh();
-    if (this.device === device && this.volume === null) this.take(fileState(device.object!));
+    if (this.device === device) this.follow();
   }
 
   /** What is known of the volume here; null where the metadata server knows better. */
@@ -106,38 +154,27 @@ export class OpenFile {
   /** The volume has another size: unless that was done here, somebody else has made the file as large. */
   resized(): void {
     const { volume } = this;
-    if (volume === null || this.changing) return;
+    if (volume === null || this.facts.changing) return;
     const before = this.sizeBytes;
-    this.take(fileState(volume.object));
+    this.take(fileState(volume.object), volume.object.epoch);
     if (this.sizeBytes < before) this.syncing.cut(this.sizeBytes);
     this.syncing.durableBytes = this.sizeBytes;
-    if (this.sizeBytes < before) this.dirtyToBytes = Math.max(this.dirtyToBytes, sectorCeil(before));
+    if (this.sizeBytes < before) this.end.reaches(before);
   }
 
   needsGrowth(endBytes: number): boolean {
-    return endBytes > this.device!.sizeBytes || this.zeroesFor(endBytes);
-  }
-
-  /** A write past the end has failed: something of it may be there. */
-  failedBehindEnd(endBytes: number): void {
-    this.dirtyToBytes = Math.max(this.dirtyToBytes, sectorCeil(endBytes));
-  }
-
-  /**
-   * The range that is locked for a write: where it lies past the end, what has to be zeroed before is part of it. May be larger by the
-   * time that it is granted.
-   */
-  lockStart(from: number, to: number): number {
-    return sectorFloor(this.zeroesFor(to) ? Math.min(from, this.sizeBytes) : from);
-  }
-
-  lockEnd(to: number): number {
-    return this.zeroesFor(to) ? Math.max(sectorCeil(to), this.dirtyToBytes) : sectorCeil(to);
+    return endBytes > this.device!.sizeBytes || this.end.zeroesFor(endBytes);
   }
 
   wrote(endBytes: number): void {
     if (endBytes > this.sizeBytes) this.sizeBytes = endBytes;
+    this.parts.wrote(endBytes);
     this.modifiedWallMs = this.parts.clock.wallMs();
+  }
+
+  /** Of a write nobody was told how it went. */
+  wroteUnheard(): void {
+    this.parts.wrote(null);
   }
 
   /** @throws RawstorError */
@@ -157,11 +194,11 @@ export class OpenFile {
     const end = () => (keepSize ? Math.min(to, this.sizeBytes) : to);
     for (let done = false; !done; ) {
       const [lockStart, lockEnd] = [
-        this.lockStart(from, end()),
-        Math.max(this.lockEnd(end()), sectorCeil(to)),
+        this.end.lockStart(from, end()),
+        Math.max(this.end.lockEnd(end()), sectorCeil(to)),
       ];
       done = await withLock(this.locks, lockStart, lockEnd, async () => {
-        if (this.lockStart(from, end()) < lockStart || this.lockEnd(end()) > lockEnd) return false;
+        if (this.end.lockStart(from, end()) < lockStart || this.end.lockEnd(end()) > lockEnd) return false;
         await this.rangeLocked(what, from, end());
         return true;
       });
@@ -182,7 +219,7 @@ export class OpenFile {
   }
 
   get sizeUnrecorded(): boolean {
-    return this.volume !== null && this.sizeBytes !== this.recordedBytes;
+    return this.volume !== null && this.sizeBytes !== this.facts.recordedBytes;
   }
 
   warn(error: unknown, what: string): void {
@@ -203,77 +240,37 @@ export class OpenFile {
     this.volume = volume;
     this.device = volume;
     this.lost = false;
-    this.take(fileState(volume.object));
+    this.take(fileState(volume.object), volume.object.epoch);
     this.syncing.durableBytes = this.sizeBytes;
     // What is too much is given back at the close: that may have to wait for replicas, an open does not.
     // Somebody else may have written to the rest of the last sector.
-    this.dirtyToBytes = this.sizeBytes < volume.sizeBytes ? volume.sizeBytes : 0;
+    this.end.toBytes = this.sizeBytes < volume.sizeBytes ? volume.sizeBytes : 0;
   }
 
   private async reach(toBytes: number, exactly: boolean): Promise<void> {
     const volume = this.opened();
     const { chunkSizeBytes } = volume.object;
     checkFileSize(this.name, toBytes, chunkSizeBytes);
-    if (this.dirtyToBytes > 0) {
-      await zeroRange(volume, this.parts.pool, this.sizeBytes, Math.min(this.dirtyToBytes, volume.sizeBytes));
-      this.dirtyToBytes = 0;
+    if (this.end.toBytes > 0) {
+      await zeroRange(volume, this.parts.pool, this.sizeBytes, Math.min(this.end.toBytes, volume.sizeBytes));
+      this.end.toBytes = 0;
     }
     if (toBytes <= volume.sizeBytes) return;
     const sizeBytes = exactly ? volumeBytes(toBytes) : grownBytes(toBytes, chunkSizeBytes);
-    const grow = () => this.change({ kind: 'resize', sizeBytes, file: this.facts() });
+    const grow = () => this.facts.grow(volume, sizeBytes);
     await growPatiently(this.parts.clock, grow, (error) => {
       if (!this.saidToWait) this.warn(error, 'the file cannot grow yet: it is tried again');
       this.saidToWait = true;
     });
   }
 
-  private async settle(volume: FileVolume): Promise<void> {
-    if (this.sizeBytes !== this.syncing.durableBytes) {
-      await volume.flush();
-      this.syncing.durableBytes = this.sizeBytes;
-    }
-    const file = this.facts();
-    const sizeBytes = volumeBytes(file.sizeBytes);
-    if (sizeBytes !== volume.sizeBytes) await this.change({ kind: 'resize', sizeBytes, file }, volume);
-    else if (this.isChanged(file, volume)) await this.change({ kind: 'file', file }, volume);
-  }
-
-  private isChanged(file: FileFacts, { object: { file: recorded } }: FileVolume): boolean {
-    return file.sizeBytes !== recorded?.sizeBytes || file.modifiedWallMs !== recorded?.modifiedWallMs;
-  }
-
-  /** Others may change it too. */
-  get recordedBytes(): number | null {
-    return this.volume?.object.file?.sizeBytes ?? null;
-  }
-
   /** What is durable of it. @throws RawstorError */
   record(volume: FileVolume): Promise<void> {
-    return this.inTurn(() => this.change({ kind: 'file', file: this.facts() }, volume));
-  }
-
-  private async change(
-    change: VersionChange & { file?: FileFacts | undefined },
-    volume = this.opened(),
-  ): Promise<void> {
-    this.changing = true;
-    try {
-      await volume.change(change);
-    } finally {
-      this.changing = false;
-    }
+    return this.inTurn(() => this.facts.put(volume));
   }
 
   private get now(): FileFacts {
     return { sizeBytes: this.sizeBytes, modifiedWallMs: this.modifiedWallMs };
-  }
-
-  private facts(): FileFacts {
-    return { sizeBytes: this.syncing.durableBytes, modifiedWallMs: this.modifiedWallMs };
-  }
-
-  private zeroesFor(endBytes: number): boolean {
-    return endBytes > this.sizeBytes && this.dirtyToBytes > 0;
   }
 
   private opened(): FileVolume {

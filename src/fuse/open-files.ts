@@ -8,7 +8,9 @@ import { within } from './bounded.js';
 import { Errno, FUSE_LIMITS } from './constants.js';
 import { Refusal } from './errno.js';
 import { type FileState, fileState } from './file-state.js';
+import type { Nodes } from './nodes.js';
 import { OpenFile } from './open-file.js';
+import { Removals } from './removals.js';
 import type { Store } from './store.js';
 import type { SyncListener } from './sync-failures.js';
 
@@ -27,6 +29,7 @@ export interface OpenFilesParts {
   readonly clock: Clock;
   readonly log: Logger;
   readonly store: Store;
+  readonly nodes: Pick<Nodes, 'wrote'>;
   /** A volume that somebody else writes to is opened for reading instead of not at all. */
   readonly readBusy: boolean;
 }
@@ -37,9 +40,16 @@ interface Entry {
   closing: Promise<void> | null;
 }
 
+/** A file as it was closed. */
+interface Closed extends FileState {
+  readonly epoch: number;
+  readonly atMs: number;
+}
+
 /** A file as one program has it open. */
 export interface Handle {
   readonly file: OpenFile;
+  readonly write: boolean;
   readonly key: string;
   readonly listener: SyncListener;
 }
@@ -49,13 +59,15 @@ export class OpenFiles {
   private readonly parts: OpenFilesParts;
   private readonly entries = new Map<string, Entry>();
   private readonly handles = new Map<number, Handle>();
-  private readonly lately = new Map<string, FileState & { readonly atMs: number }>();
+  private readonly lately = new Map<string, Closed>();
   private readonly timer: Timer;
+  readonly removals: Removals;
   private nextHandle = 1;
 
   constructor(parts: OpenFilesParts) {
     this.parts = parts;
-    this.timer = parts.clock.every(RECORD_MS, () => this.recordSizes());
+    this.removals = new Removals(parts);
+    this.timer = parts.clock.every(RECORD_MS, () => this.lookAround());
   }
 
   get handleCount(): number {
@@ -76,19 +88,27 @@ export class OpenFiles {
     return entry === undefined || entry.closing !== null ? null : entry.file;
   }
 
-  /** What is known of a file here that the metadata server may not know yet, or may not have known a moment ago. */
-  newest(key: string): FileState | null {
+  /**
+   * What is known of a file here that the metadata server may not know yet, or did not know when it gave the record `info`. A record of
+   * a later epoch has what was closed here, and what others did since.
+   */
+  newest(key: string, info: Pick<ObjectInfo, 'epoch'>): FileState | null {
     const file = this.entries.get(key)?.file;
     if (file?.isNewer) return stateOf(file);
+    return this.closedLately(key, info);
+  }
+
+  private closedLately(key: string, info: Pick<ObjectInfo, 'epoch'>): Closed | null {
     const closed = this.lately.get(key);
-    return closed !== undefined && this.parts.clock.nowMs() - closed.atMs < LATELY_MS ? closed : null;
+    if (closed === undefined || info.epoch > closed.epoch) return null;
+    return this.parts.clock.nowMs() - closed.atMs < LATELY_MS ? closed : null;
   }
 
   /** @returns a number for the kernel. @throws RawstorError BUSY, LIMIT, NOT_FOUND, UNAVAILABLE */
   async open(key: string, info: ObjectInfo, snapshot: Snapshot | null, write: boolean): Promise<number> {
     const file = await this.use(key, info, snapshot, write);
     const number = this.nextHandle++;
-    this.handles.set(number, { file, key, listener: file.syncing.listener() });
+    this.handles.set(number, { file, write, key, listener: file.syncing.listener() });
     return number;
   }
 
@@ -97,7 +117,7 @@ export class OpenFiles {
     const handle = this.handles.get(number);
     if (handle === undefined) return;
     this.handles.delete(number);
-    await this.leave(handle.key, handle.file);
+    await this.leave(handle.key, handle.file, handle.write);
   }
 
   /** Has the file open for writing while `action` runs. @throws RawstorError */
@@ -106,7 +126,7 @@ export class OpenFiles {
     try {
       return await action(file);
     } finally {
-      await this.leave(key, file);
+      await this.leave(key, file, true);
     }
   }
 
@@ -123,11 +143,12 @@ export class OpenFiles {
     const all = [...this.entries].map(([key, entry]) => {
       entry.file.handles = 1;
       const late = new RawstorError('TIMEOUT', `it is not closed after ${patienceMs} ms`);
-      return within(clock, patienceMs, entry.closing ?? this.leave(key, entry.file)).then((inTime) => {
+      return within(clock, patienceMs, entry.closing ?? this.leave(key, entry.file, false)).then((inTime) => {
         if (!inTime) entry.file.warn(late, 'not closed in order');
       });
     });
     await Promise.all(all);
+    await within(clock, patienceMs, this.removals.tryAgain());
   }
 
   private async use(
@@ -150,14 +171,17 @@ export class OpenFiles {
       this.entries.set(key, { file, closing: null });
     }
     if (!file.writable) {
-      file.take(snapshot === null ? (this.newest(key) ?? fileState(info)) : snapshotState(snapshot));
+      const closed = snapshot === null ? this.closedLately(key, info) : null;
+      const state = closed ?? (snapshot === null ? fileState(info) : snapshotState(snapshot));
+      file.take(state, closed?.epoch ?? info.epoch);
     }
     file.handles++;
+    if (write) file.writers++;
     try {
       await this.begin(file, write);
       return file;
     } catch (error) {
-      await this.leave(key, file);
+      await this.leave(key, file, write);
       throw error;
     }
   }
@@ -174,13 +198,14 @@ export class OpenFiles {
   }
 
   private make(info: ObjectInfo, snapshot: Snapshot | null): OpenFile {
-    const { io, clock, log, store } = this.parts;
+    const { io, clock, log, store, nodes } = this.parts;
     const { name, id } = info;
     const state = snapshot === null ? fileState(info) : snapshotState(snapshot);
     const file: OpenFile = new OpenFile(snapshot === null ? name : `${name}@${snapshot.name}`, state, {
       pool: io.pool,
       clock,
       log,
+      wrote: (endBytes) => nodes.wrote(id, endBytes),
       openRead: (onEnded) =>
         snapshot === null ? store.openRead(id, onEnded) : store.openSnapshot(id, snapshot.name!, onEnded),
       openWrite: async (fileNow) => {
@@ -196,16 +221,18 @@ export class OpenFiles {
     return file;
   }
 
-  private leave(key: string, file: OpenFile): Promise<void> {
-    if (--file.handles > 0) return Promise.resolve();
-    const { log, store } = this.parts;
+  private leave(key: string, file: OpenFile, write: boolean): Promise<void> {
+    if (write) file.writers--;
+    if (--file.handles > 0)
+      return write && file.writers === 0 ? this.leaveToReaders(key, file) : Promise.resolve();
+    const { log } = this.parts;
     const entry = this.entries.get(key);
     // Another took its place when it was dead.
     if (entry?.file !== file) return file.close().catch((error) => file.warn(error, 'not closed in order'));
     const done = (async () => {
       try {
         await file.close();
-        if (file.unlinked) await store.remove(key);
+        if (file.unlinked) await this.removals.remove(key, file.name);
       } catch (error) {
         log.warn({ volume: file.name, err: error }, 'not closed in order');
       }
@@ -216,15 +243,32 @@ export class OpenFiles {
     return done;
   }
 
+  private async leaveToReaders(key: string, file: OpenFile): Promise<void> {
+    try {
+      const { closedEpoch } = file;
+      await file.leaveToReaders();
+      if (file.closedEpoch !== closedEpoch) this.keep(key, file);
+    } catch (error) {
+      // It is tried again, with the sizes.
+      if (!file.saidToStay) file.warn(error, 'who reads it keeps it from being written elsewhere');
+      file.saidToStay = true;
+    }
+  }
+
   private keep(key: string, file: OpenFile): void {
     this.lately.delete(key);
     if (this.lately.size >= LATELY_MAX) this.lately.delete(this.lately.keys().next().value!);
-    this.lately.set(key, { ...stateOf(file), atMs: this.parts.clock.nowMs() });
+    this.lately.set(key, { ...stateOf(file), epoch: file.closedEpoch, atMs: this.parts.clock.nowMs() });
   }
 
-  /** Of files that grow and that nobody syncs. */
-  private recordSizes(): void {
-    for (const { file, closing } of this.entries.values()) if (closing === null) file.syncing.syncQuietly();
+  /** Of files that grow and that nobody syncs; and what could not be done when it was due. */
+  private lookAround(): void {
+    for (const [key, { file, closing }] of this.entries) {
+      if (closing !== null) continue;
+      file.syncing.syncQuietly();
+      if (file.writable && file.writers === 0) void this.leaveToReaders(key, file);
+    }
+    void this.removals.tryAgain();
   }
 }
 

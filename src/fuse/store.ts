@@ -46,12 +46,8 @@ export class Store {
   }
 
   /** Volumes by name, from behind `after` on; none when there are no more. `last`: where the next page begins. */
-  async page(after: string): Promise<{ volumes: ObjectInfo[]; last: string | null }> {
-    const { objects } = await this.cluster.mds.call(
-      'mds.list',
-      { after, limit: PAGE },
-      this.options.timeoutMs,
-    );
+  async page(after: string, limit = PAGE): Promise<{ volumes: ObjectInfo[]; last: string | null }> {
+    const { objects } = await this.cluster.mds.call('mds.list', { after, limit }, this.options.timeoutMs);
     const volumes = objects.filter((object) => object.mode === 'mutable');
     return { volumes, last: objects.at(-1)?.name ?? null };
   }
@@ -87,6 +83,15 @@ export class Store {
     await this.patiently(() =>
       this.cluster.mds.call('mds.remove', { ref: id, force: false }, this.options.timeoutMs),
     );
+  }
+
+  /** @throws RawstorError BUSY when somebody else writes to it */
+  async notWritten(id: string): Promise<void> {
+    await this.patiently(async () => {
+      const lease = (await this.get(id))?.lease ?? null;
+      if (lease === null || lease.holder === this.holder) return;
+      throw new RawstorError('BUSY', `'${lease.holder}' has it open`, { where: id });
+    });
   }
 
   /** @param replaces what has the name; it is removed in the same step. @throws RawstorError BUSY, EXISTS, INVALID */

@@ -5,10 +5,11 @@ import type { ObjectInfo, Snapshot } from '../protocol/index.js';
 import type { Attributes, Entry } from './answers.js';
 import { Errno, FileType, FUSE_LIMITS, RENAME_NOREPLACE, ROOT_ID, SetAttr } from './constants.js';
 import { Refusal } from './errno.js';
+import { attributesOf } from './file-attributes.js';
 import { fileState } from './file-state.js';
 import { inodeOf, keyOf, type Nodes, type Place } from './nodes.js';
 import type { OpenFile } from './open-file.js';
-import { type OpenFiles, snapshotState } from './open-files.js';
+import type { OpenFiles } from './open-files.js';
 import type { Owners } from './owners.js';
 import type { RenameIn, SetAttrIn } from './requests.js';
 import { volumeBytes } from './sectors.js';
@@ -21,6 +22,8 @@ export const SNAPSHOTS_NAME = '.snapshots';
 /** A file that is renamed or removed right after it was closed may not be closed here yet. */
 const CLOSING_MS = 500;
 const CLOSING_LOOK_MS = 20;
+/** A name may come and go while it is asked for. */
+const CREATE_TRIES = 2;
 
 export interface TreeParts {
   readonly clock: Clock;
@@ -53,23 +56,28 @@ export class Tree {
   async lookUp(parent: number, name: string): Promise<Entry> {
     if (Buffer.byteLength(name) > FUSE_LIMITS.nameBytes) throw new Refusal(Errno.ENAMETOOLONG);
     if (parent === ROOT_ID && name === SNAPSHOTS_NAME) {
-      return this.known({ kind: 'snapshots' }, await this.attributesOf({ kind: 'snapshots' }, null));
+      return this.known({ kind: 'snapshots' }, await this.attributesOf({ kind: 'snapshots' }, null), 0);
     }
+    const { moment } = this.parts.nodes;
     const found = this.isRoot(parent) ? await this.volume(name) : await this.snapshot(name);
     if (found === null) throw new Refusal(Errno.ENOENT);
-    return this.entry(found);
+    return this.entry(found, moment);
   }
 
   /** Counts as a look-up of the kernel's. */
-  async entry(found: Found): Promise<Entry> {
-    return this.known(found.place, await this.attributesOf(found.place, found));
+  async entry(found: Found, moment = this.parts.nodes.moment): Promise<Entry> {
+    return this.known(found.place, await this.attributesOf(found.place, found), moment);
   }
 
   /** @throws Refusal ESTALE; RawstorError */
   async attributes(nodeId: number): Promise<Attributes> {
+    const { nodes } = this.parts;
+    const { moment } = nodes;
     const place = this.placeOf(nodeId);
     const found = 'id' in place ? (this.opened(place) ?? (await this.find(place))) : null;
-    return this.attributesOf(place, found);
+    const attributes = await this.attributesOf(place, found);
+    nodes.tell(nodeId, attributes.sizeBytes, moment);
+    return attributes;
   }
 
   /** Who has a file open need not wait for the metadata server to learn how long it is. */
@@ -105,6 +113,23 @@ export class Tree {
     return { place, info, snapshot };
   }
 
+  /** The one that somebody else has made a moment before the kernel asked, or a new one. @throws as `create` */
+  async createOrFind(
+    parent: number,
+    name: string,
+    mode: number,
+  ): Promise<{ found: Found; existed: boolean }> {
+    for (let tries = CREATE_TRIES; ; tries--) {
+      try {
+        return { found: await this.create(parent, name, mode), existed: false };
+      } catch (error) {
+        if (!(error instanceof RawstorError) || error.code !== 'EXISTS' || tries === 0) throw error;
+      }
+      const found = await this.volume(name);
+      if (found !== null) return { found, existed: true };
+    }
+  }
+
   /** @throws Refusal; RawstorError EXISTS, INVALID, UNSATISFIABLE ... */
   async create(parent: number, name: string, mode: number): Promise<Found> {
     if (!this.isRoot(parent)) throw new Refusal(Errno.EROFS);
@@ -125,9 +150,12 @@ export class Tree {
     const { files, owners, store } = this.parts;
     const { id } = found.info;
     const open = await this.stillOpen(id);
-    // It goes when the last one closes it, and is not seen any more until then.
-    if (open !== null) open.unlinked = true;
-    else {
+    if (open !== null) {
+      // Who writes it keeps it, as where nobody has it open here.
+      if (!open.writable) await store.notWritten(id).catch((error) => this.refused(name, error));
+      // It goes when the last one closes it, and is not seen any more until then.
+      open.unlinked = true;
+    } else {
       await files.closed(id);
       await store.remove(id).catch((error) => this.refused(name, error));
     }
@@ -178,36 +206,33 @@ export class Tree {
 
   /** A volume that is removed when it is closed is not there. */
   isHidden(id: string): boolean {
-    return this.parts.files.find(id)?.unlinked === true;
+    const { files } = this.parts;
+    return files.find(id)?.unlinked === true || files.removals.has(id);
   }
 
-  async attributesOf(place: Place, found: Found | null): Promise<Attributes> {
-    const { owners, usage, files } = this.parts;
-    const owner = owners.of(place);
-    const ino = inodeOf(place);
-    if (found === null) {
-      const timeMs = this.mountedWallMs;
-      return { ino, sizeBytes: 0, usedBytes: 0, mtimeMs: timeMs, ctimeMs: timeMs, links: 2, ...owner };
-    }
-    const { info, snapshot } = found;
-    const key = keyOf(found.place);
-    const usedBytes = await usage.of(info, snapshot?.version ?? null, files.newest(key) !== null);
-    // Asked last: it may be written to meanwhile.
-    const state = files.newest(key) ?? (snapshot === null ? fileState(info) : snapshotState(snapshot));
-    const { sizeBytes, modifiedWallMs } = state;
+  attributesOf(place: Place, found: Found | null): Promise<Attributes> {
+    return found === null
+      ? this.ofDirectory(place)
+      : attributesOf(this.parts, found, this.isHidden(keyOf(found.place)));
+  }
+
+  private async ofDirectory(place: Place): Promise<Attributes> {
+    const { mountedWallMs: mtimeMs } = this;
+    const bytes = { sizeBytes: 0, usedBytes: 0 };
     return {
-      ino,
-      sizeBytes,
-      usedBytes: usedBytes ?? sizeBytes,
-      mtimeMs: modifiedWallMs,
-      ctimeMs: modifiedWallMs,
-      links: 1,
-      ...owner,
+      ino: inodeOf(place),
+      ...bytes,
+      mtimeMs,
+      ctimeMs: mtimeMs,
+      links: 2,
+      ...this.parts.owners.of(place),
     };
   }
 
-  private known(place: Place, attributes: Attributes): Entry {
-    const nodeId = this.parts.nodes.lookUp(place);
+  private known(place: Place, attributes: Attributes, moment: number): Entry {
+    const { nodes } = this.parts;
+    const nodeId = nodes.lookUp(place);
+    nodes.tell(nodeId, attributes.sizeBytes, moment);
     return { nodeId, attributes, entryValidMs: VALID_MS, attrValidMs: VALID_MS };
   }
 

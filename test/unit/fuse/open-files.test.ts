@@ -5,6 +5,7 @@ import { systemClock } from '../../../src/common/clock.js';
 import { RawstorError } from '../../../src/common/errors.js';
 import { silentLogger } from '../../../src/common/log.js';
 import { KiB } from '../../../src/common/units.js';
+import { Nodes } from '../../../src/fuse/nodes.js';
 import { OpenFiles } from '../../../src/fuse/open-files.js';
 import type { Store } from '../../../src/fuse/store.js';
 import { Requests } from './requests.js';
@@ -23,7 +24,15 @@ test('a volume that can serve no more is opened anew, for who opens it then', as
     return volume;
   };
   const store = { openWrite, remove: async () => {} } as unknown as Store;
-  const files = new OpenFiles({ io: rig.io, clock: systemClock, log: silentLogger, store, readBusy: false });
+  const nodes = new Nodes();
+  const files = new OpenFiles({
+    io: rig.io,
+    clock: systemClock,
+    log: silentLogger,
+    store,
+    nodes,
+    readBusy: false,
+  });
   const info = { ...rig.volume.object, id: 'id' };
   const open = () => files.open('id', info, null, true);
   const one = await open();

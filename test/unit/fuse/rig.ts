@@ -16,6 +16,8 @@ import type { FileVolume, ReadDevice } from '../../../src/fuse/open-file-parts.j
 import { createIo, type Io } from '../../../src/io/index.js';
 import type { FileFacts, ObjectInfo, VersionChange } from '../../../src/protocol/index.js';
 
+/** Of records of volumes: each change has a later one. */
+let epochs = 0;
 const MAX_BYTES = 128 * MiB;
 
 /** A volume in memory that changes its size and keeps what it is as a file; what a smaller size cuts off is gone. */
@@ -27,6 +29,7 @@ class MemoryVolume implements FileVolume {
   /** Refuses the next change. */
   refuses = false;
   private readonly inner: BlockDevice;
+  private epoch = ++epochs;
 
   constructor(inner: BlockDevice, sizeBytes: number, file: FileFacts | null) {
     this.inner = inner;
@@ -39,8 +42,8 @@ class MemoryVolume implements FileVolume {
   }
 
   get object(): ObjectInfo {
-    const { sizeBytes, file } = this;
-    return { name: 'f', sizeBytes, file, chunkSizeBytes: MiB, createdWallMs: 1 } as ObjectInfo;
+    const { sizeBytes, file, epoch } = this;
+    return { name: 'f', epoch, sizeBytes, file, chunkSizeBytes: MiB, createdWallMs: 1 } as ObjectInfo;
   }
 
   submit: BlockDevice['submit'] = (request) => {
@@ -62,6 +65,7 @@ class MemoryVolume implements FileVolume {
       this.sizeBytes = change.sizeBytes;
     }
     this.file = change.file ?? null;
+    this.epoch = ++epochs;
     return this.object;
   }
 
@@ -115,6 +119,7 @@ export class FileRig {
         pool: this.io.pool,
         clock: systemClock,
         log: silentLogger,
+        wrote: () => {},
         openWrite: async () => this.volume,
         openRead: async (onEnded) => this.reading?.(onEnded) ?? this.volume,
       },
