@@ -40,6 +40,8 @@ export class MovingGuest extends Guest {
   private readonly tellsStops: boolean;
   private here: Side | null = null;
   private there: Side | null = null;
+  /** Who stood by last, also when it has ended: what it took is noticed here only with the next answer. */
+  private last: Side | null = null;
   private stopped = false;
   private moving = false;
   private planned = false;
@@ -170,9 +172,10 @@ export class MovingGuest extends Guest {
     if (!side.process.alive) return;
     const { world } = this.cluster;
     if (side === this.here) {
-      const lapsed = this.there?.ran === true || world.nowMs - side.renewedMs > LEASE_MS;
-      if (error.code !== 'FENCED' || !lapsed || this.cluster.holder !== this.there?.holder)
-        return this.fatal(error);
+      const { last } = this;
+      const lapsed = last?.ran === true || world.nowMs - side.renewedMs > LEASE_MS;
+      const byStandby = last !== null && last !== side && this.cluster.holder === last.holder;
+      if (error.code !== 'FENCED' || !lapsed || !byStandby) return this.fatal(error);
       // Not heard of by the MDS, it could not be asked; and the guest was there, or nobody could know that it still runs.
       world.count('fencedByStandby');
       return this.restartGateway();
@@ -223,6 +226,7 @@ export class MovingGuest extends Guest {
       ran: false,
     };
     this.there = to;
+    this.last = to;
     world.count('standbys');
     world.trace(`${holder} is to be at ${machine}`);
     try {
