@@ -154,8 +154,11 @@ export class MovingGuest extends Guest {
       if (method === 'mds.renew' || method === 'mds.open') side.renewedMs = askedMs;
       return answer;
     };
+    let forces = force;
     const open = async (ref: string, options: OpenVolumeOptions) => {
-      const how = { ...options, timeoutMs: 5000, ...(force ? { force: true } : {}) };
+      // Once: what is asked back later is not taken by force.
+      const how = { ...options, timeoutMs: 5000, ...(forces ? { force: true } : {}) };
+      forces = false;
       const volume = await openVolume(env, link as never, ref, how, holder);
       side.volume = volume;
       if (side.process.alive && (side === this.here || side.process === this.process)) this.hasVolume(volume);
