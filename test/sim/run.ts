@@ -133,7 +133,6 @@ function calm(world: World, cluster: Cluster): void {
   };
   // Its gateway may have to begin again once more: where a rebuilt MDS does not know the session (fencedByRebuild).
   world.run(() => guest.idle && whole(), CALM_LIMIT_MS, 'all replicas in sync');
-  const volume = guest.volume!;
   world.run(() => cluster.moves!.over, CALM_LIMIT_MS, 'the end of a move');
   // What changes by itself it finds in files of one version.
   const rot = cluster.snapshots === null && Rot.isIn(cluster) ? new Rot(cluster) : null;
@@ -143,6 +142,8 @@ function calm(world: World, cluster: Cluster): void {
     world.run(() => world.nowMs > restedMs, CALM_LIMIT_MS, 'checksums');
     rot.begin(mds.peek(cluster.object!.id).object);
   }
+  // From here on nobody begins again.
+  const volume = guest.volume!;
   guest.readAll();
   world.run(() => guest.idle, CALM_LIMIT_MS, 'reading everything');
   if (rot !== null) {
