@@ -23,9 +23,14 @@ export function formatTcp(host: string, port: number): Address {
   return isIP(host) === 6 ? `tcp://[${host}]:${port}` : `tcp://${host}:${port}`;
 }
 
-/** A host name as an IP address. @throws RawstorError NOT_FOUND, TIMEOUT */
-export async function resolveHost(host: string, where: Address, timeoutMs = 10_000): Promise<string> {
-  if (isIP(host) !== 0) return host;
+/** A host name as an IP address, to listen there. @throws RawstorError NOT_FOUND, TIMEOUT */
+export async function resolveHost(host: string, where: Address): Promise<string> {
+  return (await resolveHosts(host, where, 10_000))[0]!;
+}
+
+/** All that it has, in the order to try them in. @throws RawstorError NOT_FOUND, TIMEOUT */
+export async function resolveHosts(host: string, where: Address, timeoutMs: number): Promise<string[]> {
+  if (isIP(host) !== 0) return [host];
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_, reject) => {
     timer = setTimeout(
@@ -34,7 +39,8 @@ export async function resolveHost(host: string, where: Address, timeoutMs = 10_0
     );
   });
   try {
-    return (await Promise.race([lookup(host), late])).address;
+    const found = await Promise.race([lookup(host, { all: true }), late]);
+    return found.map(({ address }) => address);
   } catch (cause) {
     if (cause instanceof RawstorError) throw cause;
     throw new RawstorError('NOT_FOUND', `host '${host}' is not known`, {

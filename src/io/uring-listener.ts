@@ -1,5 +1,5 @@
 import { loadNative } from '../native/index.js';
-import { ECANCELED, EINVAL, EMFILE, ENFILE } from './errno.js';
+import { ECANCELED, EINVAL } from './errno.js';
 import { type Listening, stopListening } from './listen.js';
 import type { Ring, RingUser } from './ring.js';
 import { CANCEL_ALL_OF_FD, RingOp, SOCK_CLOEXEC } from './ring-abi.js';
@@ -8,7 +8,9 @@ import type { Listener } from './types.js';
 const ACCEPT = 0;
 const CANCEL = 1;
 const SHUT_RDWR = 2;
-/** Pause after the process ran out of descriptors. */
+/** One that has gone again while it waited is no reason for a pause. */
+const ECONNABORTED = 103;
+/** Out of descriptors or memory, or forbidden: it would be so again at once, and again. */
 const EXHAUSTED_MS = 100;
 
 /** A listening socket with one accept on the ring. */
@@ -54,9 +56,8 @@ export class UringListener implements Listener, RingUser {
         this.onAccept(result);
       }
     } else if (!this.closing && result !== -ECANCELED && result !== -EINVAL) {
-      if (result === -EMFILE || result === -ENFILE)
-        this.retry = setTimeout(() => this.start(ACCEPT), EXHAUSTED_MS);
-      else this.start(ACCEPT);
+      if (result === -ECONNABORTED) this.start(ACCEPT);
+      else this.retry = setTimeout(() => this.start(ACCEPT), EXHAUSTED_MS);
     }
     if (this.closing && this.operations === 0) this.closed();
   }

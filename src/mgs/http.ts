@@ -3,7 +3,8 @@ import type { AddressInfo } from 'node:net';
 import type { Registry as Metrics } from 'prom-client';
 import { asRawstorError, RawstorError } from '../common/errors.js';
 import type { Logger } from '../common/log.js';
-import { type Address, formatTcp, parseAddress } from '../io/index.js';
+import { openAsUsual } from '../common/private-files.js';
+import { type Address, formatTcp, parseAddress, removeStaleSocket } from '../io/index.js';
 import { type ClusterView, PAGE_POLICY, renderPage } from './page.js';
 
 const CONNECTIONS = 64;
@@ -44,16 +45,27 @@ export class StatusHttp {
     });
     server.maxConnections = CONNECTIONS;
     server.setTimeout(options.stillMs ?? STILL_MS);
-    await new Promise<void>((resolve, reject) => {
-      server.once('error', reject);
-      const where = parsed.kind === 'tcp' ? { host: parsed.host, port: parsed.port } : { path: parsed.path };
-      server.listen(where, () => resolve());
-    }).catch((cause) => {
-      const error = asRawstorError(cause, address);
-      const hint =
-        error.code === 'BUSY' ? 'another program listens there: choose another address' : undefined;
-      throw new RawstorError(error.code, 'the status page cannot listen', { where: address, hint, cause });
-    });
+    const where = parsed.kind === 'tcp' ? { host: parsed.host, port: parsed.port } : { path: parsed.path };
+    const begin = () =>
+      new Promise<void>((resolve, reject) => {
+        server.once('error', reject);
+        server.listen(where, () => resolve());
+      });
+    const again = (cause: NodeJS.ErrnoException) => {
+      if (parsed.kind !== 'unix' || cause.code !== 'EADDRINUSE') throw cause;
+      removeStaleSocket(parsed.path, address);
+      return begin();
+    };
+    await begin()
+      .catch(again)
+      .catch((cause) => {
+        const error = asRawstorError(cause, address);
+        const hint =
+          error.code === 'BUSY' ? 'another program listens there: choose another address' : undefined;
+        throw new RawstorError(error.code, 'the status page cannot listen', { where: address, hint, cause });
+      });
+    // For a proxy of another user, which other sockets are for as well.
+    if (parsed.kind === 'unix') openAsUsual(parsed.path);
     const port = parsed.kind === 'tcp' ? (server.address() as AddressInfo).port : 0;
     return new StatusHttp(server, parsed.kind === 'tcp' ? formatTcp(parsed.host, port) : address);
   }

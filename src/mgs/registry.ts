@@ -70,6 +70,11 @@ export class Registry {
     return before === undefined || !sameBesidesSpace(before.info, info);
   }
 
+  /** @returns whether it was known */
+  leave(server: Pick<ServerInfo, 'role' | 'id'>): boolean {
+    return this.known.delete(keyOf(server));
+  }
+
   servers(): ServerStatus[] {
     this.forgetGateways();
     const nowMs = this.clock.nowMs();
@@ -87,12 +92,14 @@ export class Registry {
 
   /**
    * A gateway has a new id at each start, and so has an MDS that was rebuilt: one at the address, or on the
-   * directory, of another has taken its place.
+   * directory, of another has taken its place. There is one MDS: where it is on another machine now, the one before is silent.
    */
   private supersede(info: ServerInfo): void {
     if (info.role === 'ost') return;
-    for (const [key, { info: other }] of this.known) {
-      if (other.role !== info.role || other.labels.host !== info.labels.host) continue;
+    for (const [key, { info: other, seenMs }] of this.known) {
+      if (other.role !== info.role) continue;
+      if (info.role === 'mds' && this.clock.nowMs() - seenMs >= LATE_MS) this.known.delete(key);
+      if (other.labels.host !== info.labels.host) continue;
       const sameMount = info.mount !== undefined && other.mount?.directory === info.mount.directory;
       if (sameMount || other.addresses.some((address) => info.addresses.includes(address))) {
         this.known.delete(key);
@@ -113,8 +120,8 @@ export function healthOf(silentMs: number): Health {
   return silentMs < DOWN_MS ? 'late' : 'down';
 }
 
-function keyOf(info: ServerInfo): string {
-  return `${info.role}/${info.id}`;
+function keyOf({ role, id }: Pick<ServerInfo, 'role' | 'id'>): string {
+  return `${role}/${id}`;
 }
 
 function sameBesidesSpace(a: ServerInfo, b: ServerInfo): boolean {

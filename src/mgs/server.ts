@@ -75,6 +75,8 @@ export class MgsServer implements ConnectionHandler {
     switch (method) {
       case 'mgs.register':
         return this.register(connection, params as Params<'mgs.register'>);
+      case 'mgs.leave':
+        return this.leave(params as Params<'mgs.leave'>);
       case 'mgs.cluster':
         return this.cluster();
       default:
@@ -119,6 +121,14 @@ export class MgsServer implements ConnectionHandler {
       this.writeTimer ??= this.clock.after(WRITE_DELAY_MS, () => this.write());
     }
     return { clusterId: this.directory.clusterId };
+  }
+
+  private leave(server: Params<'mgs.leave'>): Result<'mgs.leave'> {
+    if (this.registry.leave(server)) {
+      this.log.info({ server: server.role, id: server.id }, 'a server has left');
+      this.writeTimer ??= this.clock.after(WRITE_DELAY_MS, () => this.write());
+    }
+    return {};
   }
 
   private cluster(): Result<'mgs.cluster'> {

@@ -38,6 +38,8 @@ export type ServerInfo = z.infer<typeof serverInfoSchema>;
 /** Methods the MGS answers. */
 export const MGS_METHODS = {
   'mgs.register': { params: serverInfoSchema, result: z.object({ clusterId: z.string() }) },
+  /** It has ended in order, or was removed: nobody has to look for it. */
+  'mgs.leave': { params: serverInfoSchema.pick({ role: true, id: true }), result: nothing },
   'mgs.cluster': {
     params: nothing,
     result: z.object({

@@ -50,7 +50,7 @@ export async function awaitMds(
   try {
     await findMds({ io, clock, identity, patience }, addresses, addresses.join(', '));
   } finally {
-    (told as Registration | null)?.close();
+    (told as Registration | null)?.stop();
   }
 }
 

@@ -113,10 +113,10 @@ export class Gateway {
 
   /** Closes every volume cleanly. */
   async close(): Promise<void> {
-    this.registration?.close();
     this.stall.stop();
     await this.control?.close();
     await this.server.close();
+    await this.registration?.close();
   }
 
   private async answer(request: ControlRequest): Promise<object> {

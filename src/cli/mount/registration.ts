@@ -30,8 +30,8 @@ export class MountRegistration {
     this.registration = new Registration(mgs, info, env);
   }
 
-  close(): void {
+  async close(): Promise<void> {
     this.stall.stop();
-    this.registration.close();
+    await this.registration.close();
   }
 }

@@ -141,10 +141,11 @@ export const mount = defineVerb<Options>({
         preallocate: !options.thin,
       });
       const told = mgs && new MountRegistration(mgs, registered, mounted, env);
-      const close = () => {
-        told?.close();
-        return closeBehind(mounted);
+      const ending = async () => {
+        await mounted.close();
+        await told?.close();
       };
+      const close = () => closeBehind({ close: ending });
       return { mounted, close };
     };
     return await runService(start, {

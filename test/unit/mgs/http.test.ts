@@ -1,5 +1,7 @@
+import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -235,4 +237,19 @@ test('who asks for pages and reads none is dropped', async () => {
   expect(hungUp).toBe(true);
   socket.destroy();
   await impatient.close();
+});
+
+test('a Unix socket that a killed process has left is listened on again; one in use, and another file, are not', async () => {
+  const dir = await mkdtemp(join(tmpdir(), 'rawstor-page-'));
+  const path = join(dir, 'page.sock');
+  const options = { view, metrics: createMetrics(registry, clock, '9.8.7'), log: silentLogger };
+  const script = `require('node:net').createServer().listen(${JSON.stringify(path)}, () => process.kill(process.pid, 'SIGKILL'))`;
+  spawnSync(process.execPath, ['-e', script]);
+  expect(existsSync(path)).toBe(true);
+  const again = await StatusHttp.listen(`unix:${path}`, options);
+  await expect(StatusHttp.listen(`unix:${path}`, options)).rejects.toMatchObject({ code: 'BUSY' });
+  await again.close();
+  await writeFile(path, 'kept');
+  await expect(StatusHttp.listen(`unix:${path}`, options)).rejects.toMatchObject({ code: 'EXISTS' });
+  await rm(dir, { recursive: true });
 });

@@ -133,3 +133,23 @@ test('a mount that is there again has the place of the one that was on its direc
   clock.advance(3_600_001);
   expect(health()).toEqual({});
 });
+
+test('an MDS that was rebuilt on another machine takes the place of the one that is silent', () => {
+  const at = (id: string, host: string) =>
+    registry.register(server(id, { role: 'mds', addresses: [`tcp://${host}:7771`], labels: { host } }));
+  at('old', 'h1');
+  clock.advance(5_000);
+  at('beside', 'h2');
+  expect(Object.keys(health()).sort()).toEqual(['beside', 'old']);
+  clock.advance(1_000);
+  at('new', 'h3');
+  expect(Object.keys(health()).sort()).toEqual(['beside', 'new']);
+});
+
+test('who leaves is not looked for', () => {
+  registry.register(server('a', { role: 'nbd' }));
+  registry.register(server('a'));
+  expect(registry.leave({ role: 'nbd', id: 'a' })).toBe(true);
+  expect(registry.leave({ role: 'nbd', id: 'a' })).toBe(false);
+  expect(registry.servers().map(({ role }) => role)).toEqual(['ost']);
+});

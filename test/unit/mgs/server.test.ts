@@ -2,6 +2,8 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { Registration } from '../../../src/cli/gateway/registration.js';
+import { ControlLink } from '../../../src/client/index.js';
 import { systemClock } from '../../../src/common/clock.js';
 import { silentLogger } from '../../../src/common/log.js';
 import { GiB, MiB } from '../../../src/common/units.js';
@@ -143,4 +145,19 @@ test('calls that are not its own are answered so', async () => {
   const mgs = await mgsAt();
   const client = await TestClient.connect(io, mgs.addresses[0]!);
   await failure('NOT_SUPPORTED', client.call('mds.stat', {}));
+});
+
+test('a gateway that ends says so, and a goodbye is not overtaken by what was told before', async () => {
+  const mgs = await mgsAt();
+  const identity = { role: 'client' as const, clusterId: '', name: 'gateway' };
+  const link = new ControlLink({ ...env, identity }, 'mgs', mgs.addresses);
+  const info = () => ({ ...ost, role: 'nbd' as const });
+  const registration = new Registration(link, info, env);
+  await until(async () => (await serversOf(mgs)).length === 1);
+  await registration.close();
+  expect(await serversOf(mgs)).toEqual([]);
+  // Told and ended at once.
+  await new Registration(link, info, env).close();
+  expect(await serversOf(mgs)).toEqual([]);
+  link.close();
 });

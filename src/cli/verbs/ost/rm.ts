@@ -8,6 +8,8 @@ import { evacuate, planEvacuation } from '../../recovery/evacuate.js';
 import { evacuationExit, printEvacuation } from '../../recovery/rows.js';
 import { RATE_OPTION, type RecoveryOptions, recoveryCluster } from '../../recovery/run.js';
 
+const MGS_MS = 1000;
+
 interface Options extends RecoveryOptions {
   lost: boolean;
   allowDataLoss: boolean;
@@ -94,7 +96,11 @@ export const ostRm = defineVerb<Options>({
     for (const { id } of only) await cluster.mds.call('mds.giveUpCopy', { id, ostId }, timeout);
     const rows = await interruptible((signal) => evacuate(context, cluster, ostId, signal));
     const exit = evacuationExit(rows);
-    if (exit === 0) await cluster.mds.call('mds.removeOst', { ostId, lost: options.lost }, timeout);
+    if (exit === 0) {
+      await cluster.mds.call('mds.removeOst', { ostId, lost: options.lost }, timeout);
+      // Nothing needs the MGS; an older one does not know of this.
+      await cluster.mgs?.call('mgs.leave', { role: 'ost', id: ostId }, MGS_MS).catch(() => {});
+    }
     if (plan.length > 0) printEvacuation(context, rows);
     context.note(
       exit === 0 ? `OST ${ostId} is removed` : `OST ${ostId} is not removed: give the command again`,
