@@ -37,6 +37,8 @@ export interface ClusterOptions {
   readonly io: Io;
   readonly clock: Clock;
   readonly log: Logger;
+  /** Servers of another one are refused. Where the location is a configuration file that names it, that one. */
+  readonly clusterId?: string | undefined;
   /** For logs and leases: program and what it serves. */
   readonly name: string;
   /** OSTs of this process, by id: reached without a socket. */
@@ -96,14 +98,14 @@ export class Cluster {
     const location = resolveLocation(options.location, process.env, process.cwd(), options.configFile);
     const identity = {
       role: 'client' as const,
-      clusterId: '',
+      clusterId: options.clusterId ?? '',
       name: `${options.name}@${hostname()}:${process.pid}`,
     };
     let where = 'location';
     let addresses: readonly string[];
     if (location.kind === 'config') {
       const { mds, mgs, clusterId } = location.config;
-      identity.clusterId = clusterId ?? '';
+      identity.clusterId = clusterId ?? identity.clusterId;
       if (mds.length > 0) return new Cluster(options, identity, mds, mgs);
       where = location.path;
       addresses = mgs;

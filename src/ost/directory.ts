@@ -39,14 +39,20 @@ export interface OstDirectory {
  * Locks the directory and opens what is in it; an empty one becomes an OST's.
  * @throws RawstorError BUSY, CONFIG, BAD_DATA, VERSION, NOT_SUPPORTED, or the system's
  */
-export async function openOstDirectory(io: Io, path: string, wallMs: number): Promise<OstDirectory> {
+export async function openOstDirectory(
+  io: Io,
+  path: string,
+  wallMs: number,
+  wantedCluster?: string,
+): Promise<OstDirectory> {
   try {
     makeDirectory(path);
   } catch (error) {
     throw asRawstorError(error, path);
   }
   // Before there is a lock file in it: somebody else's directory is left as it is.
-  await readIdentityFile(path, IDENTITY);
+  const before = await readIdentityFile(path, IDENTITY);
+  checkClusterId(wantedCluster, before?.clusterId ?? '', path);
   const lock = lockDirectory(path);
   try {
     return await openLocked(io, path, wallMs, () => lock.release());

@@ -30,6 +30,8 @@ export interface StartOstOptions extends OstEnvironment {
   /** Addresses told to others; those listened on when left out. */
   readonly advertise?: readonly Address[] | undefined;
   readonly labels?: Readonly<Record<string, string>> | undefined;
+  /** It joins no other cluster. */
+  readonly clusterId?: string | undefined;
   readonly mdsAddresses?: readonly Address[] | undefined;
   readonly mgsAddresses?: readonly Address[] | undefined;
   readonly tuning?: Partial<OstTuning> | undefined;
@@ -50,13 +52,13 @@ const TICK_MS = 100;
 export async function startOst(options: StartOstOptions): Promise<RunningOst> {
   const { io, clock, log } = options;
   const tuning = { ...DEFAULT_TUNING, ...options.tuning };
-  const directory = await openOstDirectory(io, options.dir, clock.wallMs());
+  const directory = await openOstDirectory(io, options.dir, clock.wallMs(), options.clusterId);
   warnIfOpen(options.dir, log);
   const { ostId } = directory;
   const identity = {
     role: 'ost' as const,
     get clusterId() {
-      return directory.clusterId;
+      return directory.clusterId || (options.clusterId ?? '');
     },
     name: `ost ${ostId}@${hostname()}:${process.pid}`,
     serverId: ostId,

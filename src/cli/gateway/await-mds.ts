@@ -15,6 +15,8 @@ export interface AwaitedMds {
   readonly mgs: ControlLink | null;
   /** As what. */
   readonly registered: Registered | null;
+  /** Of the configuration: an MDS of another cluster is refused. */
+  readonly clusterId?: string | undefined;
 }
 
 export type Registered = Pick<ServerInfo, 'role' | 'id' | 'addresses' | 'labels'>;
@@ -37,7 +39,7 @@ export function nbdGateway(
 export async function awaitMds(
   context: Context,
   { io, clock, log }: RoleEnvironment,
-  { addresses, mgs, registered }: AwaitedMds,
+  { addresses, mgs, registered, clusterId = '' }: AwaitedMds,
   stopping: AbortSignal,
 ): Promise<void> {
   let told: Registration | null = null;
@@ -46,7 +48,7 @@ export async function awaitMds(
     const info = { ...registered, capacityBytes: 0, freeBytes: 0, waitsFor: 'the MDS' };
     told = new Registration(mgs, () => info, { clock, log });
   });
-  const identity = { role: 'client' as const, clusterId: '', name: processName(context.program) };
+  const identity = { role: 'client' as const, clusterId, name: processName(context.program) };
   try {
     await findMds({ io, clock, identity, patience }, addresses, addresses.join(', '));
   } finally {

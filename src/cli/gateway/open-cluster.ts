@@ -50,12 +50,14 @@ export async function openCluster(
   const known = await knownCluster(context, env, options, serverPatience(context, env, stopping));
   const { name, registered, recoveryRate } = facts(known);
   const addresses = knownMds(known);
-  const mgs = registered === null ? null : mgsLink(known.mgs, env, name);
+  const clusterId = known.config?.clusterId;
+  const mgs = registered === null ? null : mgsLink(known.mgs, env, name, clusterId);
   try {
-    await awaitMds(context, env, { addresses, mgs, registered }, stopping);
+    await awaitMds(context, env, { addresses, mgs, registered, clusterId }, stopping);
     const cluster = await Cluster.connect({
       ...env,
       location: addresses.join(','),
+      clusterId,
       name,
       recoveryBytesPerSecond: options.recoveryRate ?? recoveryRate ?? null,
       host: options.label?.host ?? hostname(),

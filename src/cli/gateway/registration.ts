@@ -67,8 +67,9 @@ export function mgsLink(
   addresses: readonly string[],
   env: { io: Io; clock: Clock; log: Logger },
   name = 'rawstor-nbd',
+  clusterId = '',
 ): ControlLink | null {
   if (addresses.length === 0) return null;
-  const identity = { role: 'client' as const, clusterId: '', name: processName(name) };
+  const identity = { role: 'client' as const, clusterId, name: processName(name) };
   return new ControlLink({ ...env, identity }, 'mgs', addresses);
 }

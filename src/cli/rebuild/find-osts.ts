@@ -70,15 +70,23 @@ export function mdsLink(context: Context): Promise<ServerLink> {
 async function openMdsLink(context: Context): Promise<ServerLink> {
   const place = context.location();
   const addresses = place.kind === 'config' ? [...place.config.mds] : [];
+  let failure: RawstorError | null = null;
   if (place.kind !== 'config') {
     for (const address of place.addresses) {
-      const link = await ServerLink.open([address], linkOptions(context));
-      if (link.role === 'mds') return link;
-      link.close();
+      try {
+        const link = await ServerLink.open([address], linkOptions(context));
+        if (link.role === 'mds') return link;
+        link.close();
+      } catch (error) {
+        failure = asRawstorError(error, address);
+      }
     }
   }
   if (addresses.length === 0) {
-    addresses.push(...(await registeredMds(context)));
+    const registered = await registeredMds(context).catch((error) => {
+      throw failure ?? error;
+    });
+    addresses.push(...registered);
   }
   return ServerLink.open(addresses, linkOptions(context));
 }

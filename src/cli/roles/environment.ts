@@ -134,9 +134,17 @@ async function askRoles(
   const mds: string[] = [];
   const mgs: string[] = [];
   const timeoutMs = context.globals.timeout;
+  let failure: unknown = null;
   for (const each of addresses) {
     const options = { io: env.io, clock: env.clock, name: processName(context.program), timeoutMs };
-    const link = await ServerLink.open([each], options);
+    let link: ServerLink;
+    try {
+      link = await ServerLink.open([each], options);
+    } catch (error) {
+      // Nothing needs an MGS, and one of several MDSs is enough.
+      failure = error;
+      continue;
+    }
     try {
       if (link.role === 'mds') mds.push(each);
       if (link.role !== 'mgs') continue;
@@ -147,6 +155,7 @@ async function askRoles(
       link.close();
     }
   }
+  if (mds.length === 0 && failure !== null) throw failure;
   return { mds: [...new Set(mds)], mgs, config: null };
 }
 

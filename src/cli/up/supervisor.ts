@@ -117,6 +117,10 @@ class Child {
       });
       child.on('error', (error) => {
         failure ??= new RawstorError('OS_ERROR', `${spec.name} cannot be started: ${error.message}`);
+        // Of a process that there never was nothing exits: the system had none left, or its program is being replaced.
+        if (child.pid !== undefined) return;
+        ended();
+        reject(failure);
       });
       child.on('exit', (code, signal) => {
         ended();

@@ -47,10 +47,15 @@ export class Servers {
     return stdout === '' ? [] : JSON.parse(stdout);
   }
 
-  async serve(name: string, ...args: string[]): Promise<void> {
+  serve(name: string, ...args: string[]): Promise<void> {
+    return this.serveAt(['-c', 'cluster.toml'], name, ...args);
+  }
+
+  /** With another place of the cluster than the usual one. */
+  async serveAt(place: readonly string[], name: string, ...args: string[]): Promise<void> {
     const role = name.replace(/-.*/, '');
     const dir = role === 'nbd' || role === 's3' ? [] : ['--dir', name];
-    const child = this.begin('serve', role, ...dir, ...args);
+    const child = begin('cli/rawstor', [...place, 'serve', role, ...dir, ...args], { cwd: this.cwd });
     this.children.set(name, child);
     let said = '';
     await new Promise<void>((resolve, reject) => {

@@ -53,7 +53,8 @@ export const serveNode = defineVerb<Options>({
     "For a machine that has both disks and guests: the gateways reach this machine's OST by plain calls, and only " +
     'the other replicas over the network. NBD has all volumes; vhost-user those that --vhost names, as `rawstor vhost` ' +
     'does, and one that cannot be served, or is not there yet, is tried again every few seconds. With --with-mds the ' +
-    'metadata server is in the same process too; another one that is away at the start is waited for, for 10 s or as ' +
+    'metadata server is in the same process too. Labels, recovery, checksums and times are as [serve-ost] and [serve-mds] of the ' +
+    'configuration say where the command line says nothing. Another one that is away at the start is waited for, for 10 s or as ' +
     'long as --timeout says.',
   options: [
     { flags: '--dir <path>', help: 'directory; its subdirectories are ost and mds' },
@@ -118,6 +119,9 @@ async function startNode(context: Context, env: RoleEnvironment, options: Option
     const flags = options.withMds ? { mds: [], ...options } : options;
     const known = await knownCluster(context, env, flags, serverPatience(context, env, stopping));
     let mdsAddresses = known.mds;
+    const clusterId = known.config?.clusterId;
+    const { ost: section = {}, mds: mdsSection = {} } = known.config?.serve ?? {};
+    const labels = { ...section.labels, ...options.label };
     if (options.withMds) {
       const { startMds } = await import('../../../mds/index.js');
       const mds = await startMds({
@@ -125,7 +129,9 @@ async function startNode(context: Context, env: RoleEnvironment, options: Option
         dir: join(dir, 'mds'),
         listen: options.mdsListen ?? [`tcp://127.0.0.1:${MDS_PORT}`],
         mgsAddresses: known.mgs,
-        labels: options.label,
+        labels,
+        replaceAfterMs: mdsSection['replace-after'],
+        clusterId,
       });
       closers.push(() => mds.close());
       mdsAddresses = reachable(mds.addresses);
@@ -138,27 +144,29 @@ async function startNode(context: Context, env: RoleEnvironment, options: Option
       dir: join(dir, 'ost'),
       listen,
       advertise: options.advertise ?? advertised(listen),
-      labels: options.label,
+      labels,
+      clusterId,
       mdsAddresses,
       mgsAddresses: known.mgs,
-      tuning: integrityTuning(known.config?.serve.ost ?? {}),
+      tuning: integrityTuning(section),
     });
     closers.push(() => ost.close());
-    const mgs = mgsLink(known.mgs, env);
+    const mgs = mgsLink(known.mgs, env, undefined, clusterId);
     closers.push(() => mgs?.close());
     const id = newId();
-    const registered = nbdListen === undefined ? null : nbdGateway(id, nbdListen, options.label);
-    await awaitMds(context, env, { addresses: mdsAddresses, mgs, registered }, stopping);
+    const registered = nbdListen === undefined ? null : nbdGateway(id, nbdListen, labels);
+    await awaitMds(context, env, { addresses: mdsAddresses, mgs, registered, clusterId }, stopping);
     const cluster = await Cluster.connect({
       ...env,
       location: mdsAddresses.join(','),
+      clusterId,
       name: 'rawstor-node',
-      host: options.label?.host ?? hostname(),
+      host: labels.host ?? hostname(),
       localOsts: new Map([[ost.ostId, ost.connector]]),
-      recoveryBytesPerSecond: options.recoveryRate ?? null,
+      recoveryBytesPerSecond: options.recoveryRate ?? section['recovery-rate'] ?? null,
     });
     closers.push(() => cluster.close());
-    if (options.recover === true) {
+    if (options.recover ?? section.recover) {
       const keeper = new Keeper({ cluster, clock: env.clock, log: env.log, ostId: ost.ostId });
       closers.push(() => keeper.close());
     }
@@ -171,7 +179,7 @@ async function startNode(context: Context, env: RoleEnvironment, options: Option
         listen: nbdListen,
         id,
         mgs,
-        ...(options.label === undefined ? {} : { labels: options.label }),
+        labels,
         ...(control === undefined ? {} : { controlPath: control }),
       });
       closers.push(() => gateway.close());

@@ -9,6 +9,7 @@ import { defineVerb } from '../../command.js';
 import {
   advertised,
   closeAll,
+  type KnownCluster,
   knownCluster,
   knownMds,
   openEnvironment,
@@ -78,11 +79,12 @@ export const serveOst = defineVerb<Options>({
         listen,
         advertise: options.advertise ?? advertised(listen),
         labels: { ...section.labels, ...options.label },
+        clusterId: known.config?.clusterId,
         mdsAddresses,
         mgsAddresses: known.mgs,
         tuning: integrityTuning(section),
       });
-      const keeper = (options.recover ?? section.recover) ? await keep(env, ost, mdsAddresses, rate) : null;
+      const keeper = (options.recover ?? section.recover) ? await keep(env, ost, known, rate) : null;
       return { ost, close: () => closeAll([() => keeper?.close(), () => ost.close(), () => env.io.close()]) };
     };
     const facts = ({ ost }: Awaited<ReturnType<typeof start>>) => ({
@@ -97,12 +99,13 @@ export const serveOst = defineVerb<Options>({
 async function keep(
   env: RoleEnvironment,
   ost: { ostId: string; connector: OstConnector },
-  mdsAddresses: readonly string[],
+  known: KnownCluster,
   rate: number | null,
 ): Promise<{ close(): Promise<void> }> {
   const cluster = await Cluster.connect({
     ...env,
-    location: mdsAddresses.join(','),
+    location: known.mds.join(','),
+    clusterId: known.config?.clusterId,
     name: `rawstor-ost ${ost.ostId}`,
     localOsts: new Map([[ost.ostId, ost.connector]]),
     recoveryBytesPerSecond: rate,
