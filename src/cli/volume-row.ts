@@ -10,15 +10,24 @@ export interface VolumeRow {
   /** OSTs that have something of it: more than replicas where it is striped. */
   members: number;
   inSync: number;
+  mode: ObjectInfo['mode'];
   /** What is being copied or moved, for people. */
   doing: string;
 }
 
 export function rowOf(volume: ObjectInfo, alive: (ostId: string) => boolean): VolumeRow {
   const inSync = volume.members.filter((m) => m.state === 'in-sync' && alive(m.ostId)).length;
-  const { name, replicas } = volume;
+  const { name, replicas, mode } = volume;
   const members = volume.members.length;
-  return { name, health: volumeHealth(volume, alive), replicas, members, inSync, doing: doingOf(volume) };
+  const health = volumeHealth(volume, alive);
+  return { name, health, replicas, members, inSync, mode, doing: doingOf(volume) };
+}
+
+/** Beside a count of volumes: objects of S3 are none. */
+export function unwellText(unwell: readonly Pick<VolumeRow, 'mode'>[]): string {
+  const volumes = unwell.filter(({ mode }) => mode === 'mutable').length;
+  const others = unwell.length - volumes;
+  return `${volumes} not well${others === 0 ? '' : `, ${others} S3 objects not well`}`;
 }
 
 function doingOf(volume: ObjectInfo): string {

@@ -73,7 +73,11 @@ export async function dumpPage(
   let bytes = 0;
   if (after === '') {
     // Of a catalog that is not recovered yet there is nothing to dump: whoever loads it asks the OSTs.
-    const { state, revision } = await catalog.tell({ mark: true });
+    const { state, revision } = await catalog.tell({ mark: true }).catch((error) => {
+      // A mark is a write, and a dump is wanted most of a disk that takes none any more.
+      if (!isUnwritable(error)) throw error;
+      return catalog.tell({ mark: false });
+    });
     // Without a mark where a journal may come back: what that says is then the truth, whatever is here.
     const marked = state === 'whole' ? (revision ?? 0) : 0;
     lines.push(JSON.stringify({ type: 'catalog', state, revision: marked }));
@@ -95,6 +99,10 @@ export async function dumpPage(
     if (last !== undefined) after = last;
   }
   return { lines, next: null };
+}
+
+function isUnwritable(error: unknown): boolean {
+  return error instanceof RawstorError && (error.code === 'NO_SPACE' || error.code === 'IO');
 }
 
 function entryOf(key: string, value: Uint8Array, revision: number): Entry {

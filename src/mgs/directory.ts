@@ -67,10 +67,17 @@ export class MgsDirectory {
 
   async readServers(log: Logger): Promise<RememberedServer[]> {
     const file = join(this.path, SERVERS_FILE);
+    let text: string;
     try {
-      return serversSchema.parse(JSON.parse(await readFile(file, 'utf8'))).servers;
+      text = await readFile(file, 'utf8');
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
+      // It may be whole: a rebuild of the metadata counts on the OSTs in it.
+      throw asRawstorError(error, file);
+    }
+    try {
+      return serversSchema.parse(JSON.parse(text)).servers;
+    } catch (error) {
       const aside = `${file}.bad`;
       log.warn(
         { err: error, file, aside },

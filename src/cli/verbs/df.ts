@@ -31,10 +31,12 @@ export const df = defineVerb({
       { header: 'FREE', cell: (r) => formatSizeBytes(r.freeBytes), right: true },
       { header: 'USE', cell: (r) => percent(r.usedBytes, r.capacityBytes), right: true },
     ]);
+    // Objects of S3 take space as well, and are no volumes.
+    const made = volumes.filter(({ mode }) => mode === 'mutable').length;
+    const others = volumes.length - made;
+    const counted = `${made} ${made === 1 ? 'volume' : 'volumes'}${others === 0 ? '' : ` and ${others} S3 objects`}`;
     const promised = volumes.reduce((sum, volume) => sum + volume.sizeBytes * volume.replicas, 0);
-    context.note(
-      `${volumes.length} ${volumes.length === 1 ? 'volume' : 'volumes'}, ${formatSizeBytes(promised)} with replicas if they were full`,
-    );
+    context.note(`${counted}, ${formatSizeBytes(promised)} with replicas if they were full`);
     return 0;
   },
 });

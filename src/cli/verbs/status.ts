@@ -5,7 +5,7 @@ import type { Context } from '../context.js';
 import { type DamagedPlace, damagedPlaces, damageLines } from '../damaged-places.js';
 import { EXIT } from '../exit-codes.js';
 import { factLines, tableLines } from '../output.js';
-import { rowOf, type VolumeRow } from '../volume-row.js';
+import { rowOf, unwellText, type VolumeRow } from '../volume-row.js';
 import { allObjects, allOsts, type KnownOst } from '../volumes.js';
 
 /** In a table; `--output json` has all. */
@@ -209,7 +209,7 @@ function describe(found: Status): string[] {
   const free = freeBytes === null ? '' : formatSizeBytes(freeBytes);
   const space =
     capacityBytes === null ? '?' : `${free} free of ${formatSizeBytes(capacityBytes)}, before replication`;
-  const counts = volumes === null ? '?' : `${volumes}, ${inUse} in use, ${found.unwell.length} not well`;
+  const counts = volumes === null ? '?' : `${volumes}, ${inUse} in use, ${unwellText(found.unwell)}`;
   const lines = factLines([
     ['cluster', found.clusterId],
     ['health', found.health],

@@ -112,6 +112,17 @@ test('an empty store gives an empty dump', async () => {
   expect(parseDump(text(dumpText(testId(1), [], 0)), 'x').objects).toEqual([]);
 });
 
+test('a disk that takes no write any more can be dumped, without the mark of a revision', async () => {
+  const store = new MemoryStore();
+  store.transact = async () => {
+    throw new RawstorError('NO_SPACE', 'the metadata was not written');
+  };
+  const {
+    lines: [first],
+  } = await dumpPage(store, new CatalogRecovery(store, systemClock), '');
+  expect(JSON.parse(first!)).toEqual({ type: 'catalog', state: 'whole', revision: 0 });
+});
+
 test('every cut and every changed byte is found', async () => {
   rig = await Rig.start(2);
   await rig.mds.createObject(createSpec({ name: 'a' }));

@@ -1,4 +1,4 @@
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -129,6 +129,16 @@ test('a damaged list of servers is set aside and costs nothing', async () => {
   const again = await mgsAt();
   expect(await serversOf(again)).toEqual([]);
   expect(await readFile(`${file}.bad`, 'utf8')).toContain('"serv');
+});
+
+test('a list of servers that cannot be read stays where it is, and is no damaged one', async () => {
+  await mgsAt();
+  await closers.pop()!();
+  const file = join(root, 'mgs', 'servers.json');
+  await rm(file, { force: true });
+  await mkdir(file);
+  await expect(mgsAt()).rejects.toMatchObject({ where: expect.stringContaining('servers.json') });
+  expect((await stat(file)).isDirectory()).toBe(true);
 });
 
 test('the directory is for one MGS, and for no other role', async () => {
