@@ -70,6 +70,8 @@ export class Member {
   dirty = false;
   /** Attached under another boot id than recorded: what was not flushed there is lost, so nothing is read from it. */
   emptied = false;
+  /** Why it did not take a copy, since a resync of it began. */
+  copyFailure: RawstorError | null = null;
   /** Bytes that were copied to it. */
   copiedBytes = 0;
   /** Its drop is asked for and not answered: it counts as before, but nothing is read from it (I14). */

@@ -12,7 +12,7 @@ import { LeftCopies, putLeft } from './left-copies.js';
 import type { Objects } from './objects.js';
 import { ObjectsOn } from './objects-on.js';
 import type { Osts } from './osts.js';
-import { chooseTarget, mapWith } from './replace.js';
+import { chooseTarget, hasRoomForMove, mapWith } from './replace.js';
 import { ReplaceSilent } from './replace-silent.js';
 import type { Serial } from './serial.js';
 import type { MetadataStore } from './store.js';
@@ -239,7 +239,7 @@ export class Moves {
   /** A wish is left alone while it can be carried out, unless somebody names another target. */
   private stands(stored: StoredObject, before: WantedMove, from: string | null, to: string | null): boolean {
     const alive = this.parts.osts.candidates().find(({ info }) => info.ostId === before.to);
-    const possible = alive?.alive === true && alive.draining !== true;
+    const possible = alive?.alive === true && alive.draining !== true && hasRoomForMove(alive);
     if (!possible) return false;
     if (before.from === from && (to === null || to === before.to)) return true;
     throw new RawstorError('BUSY', `'${stored.object.name}' is being moved to OST ${before.to}`, {

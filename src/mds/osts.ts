@@ -169,11 +169,11 @@ export class Osts {
     return known !== undefined && !known.removed && this.clock.nowMs() < known.aliveUntilMs;
   }
 
-  /** Those that nobody has heard of for so long, by the clock of this process; draining and removed ones left out. */
+  /** Those that nobody has heard of for so long, by the clock of this process; removed ones left out. One that was being drained has all the more reason. */
   silentFor(ms: number): string[] {
     const nowMs = this.clock.nowMs();
     return this.list()
-      .filter(({ alive, draining, heardAtMs }) => !alive && !draining && nowMs - heardAtMs >= ms)
+      .filter(({ alive, heardAtMs }) => !alive && nowMs - heardAtMs >= ms)
       .map(({ info }) => info.ostId);
   }
 

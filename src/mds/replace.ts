@@ -1,4 +1,5 @@
 import { RawstorError } from '../common/errors.js';
+import { moveReserveBytes } from '../common/move-reserve.js';
 import type { ChunkMap, ObjectRecord, OstInfo } from '../protocol/index.js';
 import { type Candidate, describe, domainOf, drawScore, isUsable } from './allocate.js';
 
@@ -9,6 +10,11 @@ export interface PlaceWish {
   readonly from: string | null;
   /** The one that takes it; null: the best. */
   readonly to: string | null;
+}
+
+/** Copies to it are refused otherwise: one that is full is no target, also when it was chosen before. */
+export function hasRoomForMove({ info }: Candidate): boolean {
+  return info.freeBytes > moveReserveBytes(info.capacityBytes);
 }
 
 /**
@@ -26,6 +32,7 @@ export function chooseTarget(
   const infos = new Map(osts.map(({ info }) => [info.ostId, info]));
   const taken = takenDomains(object, wish.from, infos);
   const reasons: string[] = [];
+  const isPlaced = ({ info }: Candidate) => map.pool.some(({ ostId }) => ostId === info.ostId);
   const possible = osts.filter((ost) => {
     const { ostId } = ost.info;
     if (wish.to !== null && ostId !== wish.to) return false;
@@ -34,19 +41,20 @@ export function chooseTarget(
     return reason === null;
   });
   function refusal(ost: Candidate): string | null {
-    const { ostId } = ost.info;
-    if (map.pool.some((target) => target.ostId === ostId)) return 'has it already';
+    if (isPlaced(ost)) return 'has it already';
     if (!isUsable(ost)) return describe([ost]).replace(/^1 OST known: 1 /, 'is ');
+    if (!hasRoomForMove(ost)) return 'has only left what its guests are to have';
     const domain = domainOf(ost.info, object.failureDomain);
     return taken.has(domain) ? `is on ${object.failureDomain} '${domain}', as another copy` : null;
   }
   if (possible.length === 0) {
-    const everywhere = object.stripeWidth === 'all' && wish.from !== null;
+    // Also where a width was given that takes all there are.
+    const everywhere = object.map.rule === 'hash' && wish.from !== null && osts.every(isPlaced);
     const what = wish.from === null ? 'can be added to' : `can take the place of ${wish.from} in`;
     throw new RawstorError('UNSATISFIABLE', `no OST ${what} '${where}'`, {
       where: reasons.slice(0, 5).join('; ') || (wish.to === null ? 'no other OST' : `no OST ${wish.to}`),
       hint: everywhere
-        ? 'it is spread over all OSTs (--stripe-width all) and does not do with fewer: start another OST, which is to take ' +
+        ? `it is spread over all OSTs (--stripe-width ${object.stripeWidth}) and does not do with fewer: start another OST, which is to take ` +
           'the place, or copy the volume to one of a smaller width (export, import)'
         : `start an OST on another ${object.failureDomain}, or free space`,
     });

@@ -253,6 +253,7 @@ export class CopyEngine {
   ): Promise<void> {
     const write = operation(asked, opcode, offset, length);
     write.scope = OpScope.COPY;
+    write.leavesRoom = asked.since === 0;
     write.revert = revertFor !== null;
     write.revertFor = revertFor;
     write.handle = session.handle;

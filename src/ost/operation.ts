@@ -157,7 +157,7 @@ export class Operation
     }
     this.fileOp.fileOffset = op.offset;
     this.fileOp.slices.clear();
-    if (isWrite && !this.core.space.allows(chunk, op.offset, op.length)) {
+    if (isWrite && !this.core.space.allows(chunk, op.offset, op.length, op.leavesRoom)) {
       return this.core.later(this, ERROR_CODES.NO_SPACE.wire);
     }
     this.core.checksums?.beginChange(chunk, op.offset, op.length);

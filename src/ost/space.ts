@@ -1,3 +1,4 @@
+import { moveReserveBytes } from '../common/move-reserve.js';
 import { MiB } from '../common/units.js';
 import { mayTakeReserve } from '../protocol/catalog-journal.js';
 import type { ChunkFile } from './chunk-file.js';
@@ -15,6 +16,7 @@ export class SpaceGuard {
   private readonly storage: ChunkStorage;
   private readonly capacityLimitBytes: number | null;
   private readonly reserveBytes: number;
+  private readonly moveReserveBytes: number;
   /** So much may be written unseen. */
   private readonly lookUpBytes: number;
   /** Allowed, and maybe not on the disk yet. */
@@ -31,6 +33,8 @@ export class SpaceGuard {
     this.capacityLimitBytes = capacityLimitBytes;
     this.reserveBytes = reserveBytes ?? defaultReserveBytes(storage.space().capacityBytes);
     this.lookUpBytes = Math.max(MiB, this.reserveBytes / 4);
+    const { capacityBytes } = storage.space();
+    this.moveReserveBytes = moveReserveBytes(Math.min(capacityBytes, capacityLimitBytes ?? capacityBytes));
   }
 
   async open(): Promise<void> {
@@ -53,11 +57,12 @@ export class SpaceGuard {
     };
   }
 
-  /** Where it does, `settled` is to follow. */
-  allows(chunk: ChunkFile, offset: number, length: number): boolean {
+  /** Where it does, `settled` is to follow. `leavesRoom`: a copy to a new member, which is not to take the last of it. */
+  allows(chunk: ChunkFile, offset: number, length: number, leavesRoom = false): boolean {
     if (this.capacityLimitBytes !== null) this.grown.add(chunk);
     const reserveBytes = mayTakeReserve(chunk.object.record) ? Math.floor(this.reserveBytes / 2) : 0;
-    const lacks = () => this.leftBytes + reserveBytes < length;
+    const neededBytes = length + (leavesRoom ? this.moveReserveBytes : 0);
+    const lacks = () => this.leftBytes + reserveBytes < neededBytes;
     if (lacks() || this.unseenBytes >= this.lookUpBytes) this.refresh();
     if (lacks()) {
       if (!isAllocated(chunk, offset, length)) return false;

@@ -33,6 +33,8 @@ export class ChunkOp {
   revert = false;
   /** The versions that the revert goes by: it is refused (BUSY) once the object has others, for what lies below may be merged into it by then. */
   revertFor: unknown = null;
+  /** Of a copy to a new member: what is left of the disk then is for those who are there already. */
+  leavesRoom = false;
   /** Answer: 0 or a wire status of common/errors. */
   status = 0;
   owner: ChunkOpOwner;

@@ -147,7 +147,9 @@ export async function orderCopy(
     failed(errorOfStatus(sourceStatus, source.ostId).message);
     return sourceStatus === STATUS_CHECKSUM ? 'damaged' : 'source';
   } catch (error) {
-    failed(asRawstorError(error).message);
+    const failure = asRawstorError(error);
+    failed(failure.message);
+    target.copyFailure = failure;
     target.end(target.inSync);
     return 'target';
   }

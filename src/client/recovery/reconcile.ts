@@ -7,6 +7,8 @@ import { orderCopy, regionRange, withRangeLocked } from './copy.js';
 import { copyAround } from './copy-around.js';
 
 const COPIES_AT_ONCE = 4;
+/** After a region for which there is no help at present. */
+const RETRY_MS = 1000;
 
 const lossesOf = (members: readonly Member[]) => members.reduce((sum, member) => sum + member.losses, 0);
 
@@ -82,6 +84,10 @@ export class Reconcile {
       this.busy.add(key);
       try {
         await this.reconcileOne(next.chunk, next.region);
+      } catch (error) {
+        // More damage than is kept, for one: it does not end by trying again at once.
+        this.state.env.log.error({ ...next, error: String(error) }, 'a region cannot be made alike now');
+        await this.state.env.clock.sleep(RETRY_MS);
       } finally {
         this.busy.delete(key);
       }

@@ -65,7 +65,7 @@ async function watch(
     if (status.recovered) return 'recovered';
     if (signal?.aborted === true) throw new RawstorError('UNAVAILABLE', 'it was ended early');
     const now = progressOf(status);
-    if (now !== before) movedAtMs = clock.nowMs();
+    if (now !== before || status.throttled) movedAtMs = clock.nowMs();
     else if (clock.nowMs() - movedAtMs > patienceMs) return 'waiting';
     before = now;
     await clock.sleep(LOOK_MS);

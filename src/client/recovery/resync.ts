@@ -116,6 +116,7 @@ export class Resync {
     const { state } = this;
     // Always a fresh session: nothing left of an earlier one may be applied during the resync.
     if (member.attached) member.end(false);
+    member.copyFailure = null;
     const session = { epoch: state.sessionEpoch, number: state.sessionNumber() };
     await member.attach(state.env.connector, state.env.clock, state.object, session, ATTACH_TIMEOUT_MS);
     // The record has changed while it attached: it would be brought nothing of a head that it does not know.
@@ -151,6 +152,8 @@ export class Resync {
     };
     await Promise.all(Array.from({ length: COPIES_AT_ONCE }, worker));
     if (!member.receiving || !member.attached) {
+      // Its session was ended by that, which is no reason.
+      if (member.copyFailure !== null) throw member.copyFailure;
       throw new RawstorError('CONNECTION_LOST', 'the OST left during its resync', { where: member.ostId });
     }
   }

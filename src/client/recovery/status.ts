@@ -24,6 +24,8 @@ export interface VolumeStatus {
   readonly members: readonly MemberStatus[];
   /** Which OST's place another is to take. */
   readonly move: { readonly from: string | null; readonly to: string } | null;
+  /** Copies wait for the rate that they may have. */
+  readonly throttled: boolean;
   /** Every replica is where it is to be, in sync and the same, and nothing is left of what was moved or removed. */
   readonly recovered: boolean;
   /** Blocks with a wrong checksum on some replica that were repaired from another, since the open. */
@@ -57,16 +59,19 @@ export function volumeStatus(state: VolumeState, resync: Resync, repair: Repair)
     members,
     move: move === null ? null : { from: move.wanted.from, to: move.wanted.to },
     recovered: inSync && unreconciled.size === 0 && settled,
+    throttled: state.env.throttle?.waits === true && members.some(isResyncing),
     repairedBlocks: repair.repairedBlocks,
     damagedBlocks: damaged.length,
     damaged: damaged.slice(0, DAMAGED_TOLD),
   };
 }
 
+const isResyncing = ({ state }: MemberStatus) => state === 'resyncing';
+
 /** What is being copied: for the MDS, and whoever asks it. */
 export function recoveryProgress({ members }: VolumeStatus): RecoveryProgress[] {
   return members
-    .filter((member) => member.state === 'resyncing')
+    .filter(isResyncing)
     .slice(0, 64)
     .map(({ ostId, regionsTotal, regionsDone, copiedBytes }) => ({
       ostId,

@@ -16,6 +16,11 @@ export class CopyThrottle {
     this.bytesPerMs = bytesPerSecond / 1000;
   }
 
+  /** Somebody waits for the rate, and for nothing else. */
+  get waits(): boolean {
+    return this.waiting.length > 0;
+  }
+
   /** In the order of asking. `release` must follow, when what was copied has been spent. */
   turn(bytes: number): Promise<void> {
     return new Promise((resolve) => {

@@ -115,7 +115,8 @@ export class LayeredChange implements FileOpOwner {
     const { core, chunk } = this;
     const { ended } = this.session;
     if (ended !== 0) return this.fail(ended);
-    if (!core.space.allows(chunk, from, length)) return this.fail(ERROR_CODES.NO_SPACE.wire);
+    if (!core.space.allows(chunk, from, length, this.op.leavesRoom))
+      return this.fail(ERROR_CODES.NO_SPACE.wire);
     this.from = from;
     this.length = length;
     this.punching = false;

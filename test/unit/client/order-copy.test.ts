@@ -80,3 +80,10 @@ test('a volume that has failed asks no more', async () => {
   expect(await made.copy()).toBe('target');
   expect(made.waited.length).toBe(2);
 });
+
+test('why a target could not take it is kept', async () => {
+  const full = new RawstorError('NO_SPACE', 'no space left');
+  const { copy, target } = rig(() => full);
+  expect(await copy()).toBe('target');
+  expect(target).toMatchObject({ copyFailure: full });
+});

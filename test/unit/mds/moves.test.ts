@@ -329,8 +329,26 @@ describe('a place in a pool', () => {
     await rig.mds.registerOst(ostInfo(7, { labels: { host: `host${stays}` } }), rig);
     const error = await failure('UNSATISFIABLE', move(poolOf(object)[0]!));
     expect(error.where).toContain(`is on host 'host${stays}', as another copy`);
-    await rig.mds.registerOst(ostInfo(8, { freeBytes: 1 * GiB }), rig);
+    await rig.mds.registerOst(ostInfo(8, { freeBytes: 8 * GiB }), rig);
     expect((await move(poolOf(object)[0]!)).to).toBe(testId(8));
+  });
+});
+
+describe('a target that has only left what its guests are to have', () => {
+  const full = { freeBytes: 4 * GiB };
+
+  test('is none', async () => {
+    await rig.mds.registerOst(ostInfo(numberOf(free()), full), rig);
+    const error = await failure('UNSATISFIABLE', move(poolOf(object)[0]!));
+    expect(error.where).toContain('has only left what its guests are to have');
+  });
+
+  test('is given up for another, when it has become so on the way', async () => {
+    const [from] = poolOf(object);
+    const { to } = await move(from!);
+    await rig.mds.registerOst(ostInfo(numberOf(to), full), rig);
+    await rig.mds.registerOst(ostInfo(9), rig);
+    expect((await move(from!)).to).toBe(testId(9));
   });
 });
 
@@ -341,6 +359,15 @@ describe('an OST that is away for long', () => {
       for (const n of [1, 2, 3]) if (testId(n) !== silent) await rig.mds.registerOst(ostInfo(n), rig);
     }
   };
+
+  test('is replaced although it was being drained', async () => {
+    await rig.restart({ replaceAfterMs: 60_000 });
+    for (const n of [1, 2, 3]) await rig.mds.registerOst(ostInfo(n), rig);
+    const [silent] = poolOf(object);
+    await rig.mds.moves.setOst({ ostId: silent!, draining: true });
+    await away(90_000, silent!);
+    expect((await info()).wanted).toMatchObject({ from: silent, to: free() });
+  });
 
   test('is replaced by itself, and not before', async () => {
     await rig.restart({ replaceAfterMs: 60_000 });
