@@ -55,6 +55,7 @@ export class Connection implements FrameHandler, ServedCallsHost, ControlQueueHo
     handler: ConnectionHandler,
     accepted: boolean,
     reception: Reception | null,
+    helloTimeoutMs = HELLO_TIMEOUT_MS,
   ) {
     this.stream = stream;
     this.reading = new Reading(stream);
@@ -65,26 +66,28 @@ export class Connection implements FrameHandler, ServedCallsHost, ControlQueueHo
     this.control = new ControlQueue(stream, this);
     this.reception = reception;
     this.served = new ServedCalls(this, reception?.gate ?? null);
-    this.helloTimer = clock.after(HELLO_TIMEOUT_MS, () =>
-      this.fail(new RawstorError('TIMEOUT', 'the peer sent no hello', { where: stream.peer })),
-    );
+    const late = new RawstorError('TIMEOUT', 'the peer sent no hello', { where: stream.peer });
+    this.helloTimer = clock.after(helloTimeoutMs, () => this.fail(late));
     stream.onClose = (error) => this.onStreamClosed(error);
     // The asking side has nobody left to answer it.
     if (accepted) stream.onPeerEnd = () => this.onPeerEnd();
     stream.receive(this);
   }
 
-  /** Connects and exchanges hellos. @throws RawstorError UNAVAILABLE, TIMEOUT, VERSION, DENIED */
+  /** Connects and exchanges hellos within the time: of a process that hangs the kernel still takes connections. @throws RawstorError UNAVAILABLE, TIMEOUT, VERSION, DENIED */
   static async connect(
     io: Io,
     address: string,
     options: { identity: Identity; clock: Clock; handler: ConnectionHandler; timeoutMs: number },
   ): Promise<Connection> {
-    const stream = await io.connect(address, { timeoutMs: options.timeoutMs });
-    const connection = new Connection(stream, options.identity, options.clock, options.handler, false, null);
+    const { identity, clock, handler, timeoutMs } = options;
+    const untilMs = clock.nowMs() + timeoutMs;
+    const stream = await io.connect(address, { timeoutMs });
+    const helloMs = Math.min(HELLO_TIMEOUT_MS, Math.max(1, untilMs - clock.nowMs()));
+    const connection = new Connection(stream, identity, clock, handler, false, null, helloMs);
+    const hello = helloBody(identity, PROTOCOL_VERSION_MIN, PROTOCOL_VERSION_CURRENT);
     await new Promise<void>((resolve, reject) => {
       connection.ready = { resolve, reject };
-      const hello = helloBody(options.identity, PROTOCOL_VERSION_MIN, PROTOCOL_VERSION_CURRENT);
       connection.sendControl(Opcode.HELLO, 0, 0, 0, hello);
     });
     return connection;
@@ -278,13 +281,9 @@ export class Connection implements FrameHandler, ServedCallsHost, ControlQueueHo
   }
 
   private lost(): RawstorError {
-    return (
-      this.failure ??
-      new RawstorError('CONNECTION_LOST', 'the connection was lost', {
-        where: this.peer,
-        hint: 'see the log of that server',
-      })
-    );
+    if (this.failure !== null) return this.failure;
+    const hint = 'see the log of that server';
+    return new RawstorError('CONNECTION_LOST', 'the connection was lost', { where: this.peer, hint });
   }
 
   private onStreamClosed(error: Error | null): void {

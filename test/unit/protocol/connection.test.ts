@@ -60,6 +60,16 @@ afterEach(async () => {
 const open = (who = identity('client'), handler: ConnectionHandler = quiet) =>
   Connection.connect(io, listener.address, { identity: who, clock: systemClock, handler, timeoutMs: 2000 });
 
+test('who takes connections and says nothing is waited for as long as was asked', async () => {
+  const silent = createServer(() => {}).listen(`${directory}/silent`);
+  const options = { identity: identity('client'), clock: systemClock, handler: quiet, timeoutMs: 300 };
+  const beganMs = Date.now();
+  const refused = Connection.connect(io, `unix:${directory}/silent`, options);
+  await expect(refused).rejects.toMatchObject({ code: 'TIMEOUT' });
+  expect(Date.now() - beganMs).toBeLessThan(3000);
+  silent.close();
+});
+
 function frame(opcode: number, body: Buffer, change: Partial<FrameHeader> = {}): Buffer {
   const header = Object.assign(new FrameHeader(), { version: 1, opcode, payloadBytes: body.length }, change);
   const bytes = Buffer.alloc(FRAME_HEADER_BYTES);
