@@ -22,6 +22,8 @@ export interface Globals {
   timeout: number;
   /** Whether somebody said so: then a server that is away is waited for as well. */
   timeoutGiven: boolean;
+  /** Options of the verb that the command line says: others have their defaults. */
+  given: ReadonlySet<string>;
 }
 
 const POOL_BYTES = 64 * MiB;

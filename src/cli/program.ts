@@ -147,7 +147,11 @@ function fillVerb(program: Command, command: Command, verb: VerbSpec, run: Runne
   command.action(async () => {
     checkArguments(verb, command.args);
     const timeoutGiven = program.getOptionValueSource('timeout') === 'cli';
-    await run(verb, { ...program.opts<Globals>(), timeoutGiven }, command.args, command.opts());
+    const options = command.opts();
+    const given = new Set(
+      Object.keys(options).filter((name) => command.getOptionValueSource(name) === 'cli'),
+    );
+    await run(verb, { ...program.opts<Globals>(), timeoutGiven, given }, command.args, options);
   });
 }
 

@@ -2,17 +2,18 @@ import type { Cluster } from '../../client/index.js';
 import { RawstorError } from '../../common/errors.js';
 import { LIMITS } from '../../common/limits.js';
 import { formatSizeBytes } from '../../common/units.js';
-import type { CreateSpec, ObjectInfo } from '../../protocol/index.js';
+import type { ObjectInfo } from '../../protocol/index.js';
 import type { Context } from '../context.js';
 import { PARTIAL } from '../new-name.js';
-import { findVolume, makeVolume, noteUntold } from '../volumes.js';
+import { findVolume, noteUntold } from '../volumes.js';
 
 export interface NewVolume {
   readonly name: string;
   /** Goes on with what an earlier one has left, and leaves what it has made when it fails. */
   readonly resume: boolean;
-  /** Of a volume of that name. */
-  spec(name: string): CreateSpec;
+  readonly sizeBytes: number;
+  /** Makes one of that name. */
+  make(name: string): Promise<ObjectInfo>;
   /** Whether what is there is what the options ask for. @throws RawstorError */
   checkLeft(volume: ObjectInfo): void;
   /** `isEmpty`: it reads as zeros everywhere. */
@@ -24,14 +25,13 @@ export async function makeWhole(context: Context, cluster: Cluster, wanted: NewV
   const { name, resume } = wanted;
   const { timeout } = context.globals;
   const partial = `${name.slice(0, LIMITS.nameBytes - PARTIAL.length)}${PARTIAL}`;
-  const spec = wanted.spec(partial);
   let left = await findVolume(cluster, partial, timeout);
   if (left !== null && !resume) {
     await removeLeftOver(context, cluster, left, name);
     left = null;
   }
-  if (left !== null) checkLeftOver(left, spec, wanted);
-  const half = left ?? (await makeVolume(context, cluster, spec));
+  if (left !== null) checkLeftOver(left, wanted);
+  const half = left ?? (await wanted.make(partial));
   try {
     await wanted.fill(half, left === null);
     const renamed = await cluster.renameVolume(half.id, name, { timeoutMs: timeout });
@@ -44,7 +44,7 @@ export async function makeWhole(context: Context, cluster: Cluster, wanted: NewV
   }
 }
 
-function checkLeftOver(left: ObjectInfo, { sizeBytes }: CreateSpec, { checkLeft }: NewVolume): void {
+function checkLeftOver(left: ObjectInfo, { sizeBytes, checkLeft }: NewVolume): void {
   if (left.sizeBytes === sizeBytes) return checkLeft(left);
   throw new RawstorError('EXISTS', `what an earlier import has left is ${formatSizeBytes(left.sizeBytes)}`, {
     where: left.name,

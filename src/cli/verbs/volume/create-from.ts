@@ -8,10 +8,12 @@ import type { Context } from '../../context.js';
 import { flushAsGuest } from '../../copy/guest-flush.js';
 import { Lane } from '../../copy/lane.js';
 import { makeWhole } from '../../copy/partial-volume.js';
+import { checkVolumeSize } from '../../options.js';
 import { type S3Catalog, s3Url, withS3 } from '../../s3-catalog.js';
 import { findSnapshot } from '../../snapshots.js';
-import { findVolume, noteUntold } from '../../volumes.js';
+import { makeVolume } from '../../volumes.js';
 import { createSpec, type LayoutOptions } from './create.js';
+import { checkUnused, cloned, type Parent } from './create-clone.js';
 
 /**
  * A volume that begins as an object of S3 or a snapshot: over it where that lies in one piece, else copied.
@@ -25,6 +27,7 @@ export function createFrom(
   sizeBytes: number | undefined,
   layout: EncryptedLayout,
 ): Promise<ObjectInfo> {
+  if (sizeBytes !== undefined) checkVolumeSize(sizeBytes, '--size');
   return withS3(context, async (catalog) => {
     const source = from.startsWith('s3://')
       ? await objectSource(catalog, from)
@@ -36,19 +39,15 @@ export function createFrom(
       });
     }
     checkEncryption(from, name, source, layout);
-    const made =
-      source.parent === null || layout.encryption !== undefined
-        ? await copied(context, catalog, name, source, sizeBytes, layout)
-        : await cloned(context, catalog, name, source.parent, layout);
-    if (sizeBytes === undefined || sizeBytes === made.sizeBytes) return made;
-    const { timeout: timeoutMs } = context.globals;
-    return catalog.cluster.changeVolume(made.id, { kind: 'resize', sizeBytes }, { timeoutMs });
+    return source.parent === null || layout.encryption !== undefined
+      ? await copied(context, catalog, name, source, sizeBytes, layout)
+      : await cloned(context, catalog.cluster, { name, from, sizeBytes, layout, parent: source.parent });
   });
 }
 
 interface Source {
   readonly sizeBytes: number;
-  readonly parent: { readonly objectId: string; readonly version: number } | null;
+  readonly parent: Parent | null;
   readonly row: ObjectRow | null;
   readonly encrypted: boolean;
   readonly key: Buffer | null;
@@ -75,7 +74,7 @@ async function snapshotSource(context: Context, from: string): Promise<Source> {
   const { volume, snapshot } = await findSnapshot(context, await context.cluster(), from);
   return {
     sizeBytes: snapshot.sizeBytes,
-    parent: { objectId: volume.id, version: snapshot.version },
+    parent: { object: volume, version: snapshot.version, sizeBytes: snapshot.sizeBytes },
     encrypted: volume.encryption !== undefined,
     row: null,
     key: null,
@@ -104,22 +103,8 @@ async function objectSource(catalog: S3Catalog, from: string): Promise<Source> {
   const object = await cluster.mds.call('mds.getObj', { ref: first!.objectId });
   const frozen = object.snapshots.find((one) => one.version === first!.version && one.name !== null);
   const whole = frozen !== undefined && frozen.sizeBytes - sizeBytes < LIMITS.blockBytes;
-  return { ...source, parent: whole ? first! : null };
-}
-
-async function cloned(
-  context: Context,
-  { cluster }: S3Catalog,
-  name: string,
-  { objectId, version }: { objectId: string; version: number },
-  { onDegraded }: LayoutOptions,
-): Promise<ObjectInfo> {
-  const created = await cluster.cloneVolume(
-    { ref: objectId, version, name, onDegraded },
-    context.globals.timeout,
-  );
-  noteUntold(context, created);
-  return created.volume;
+  if (!whole) return source;
+  return { ...source, parent: { object, version: frozen.version, sizeBytes: frozen.sizeBytes } };
 }
 
 async function copied(
@@ -133,21 +118,15 @@ async function copied(
   const content = source.row!;
   const wanted = Math.ceil(content.sizeBytes / LIMITS.blockBytes) * LIMITS.blockBytes;
   const { encryption } = layout;
-  // Known before the copy, not after it.
-  if ((await findVolume(cluster, name, context.globals.timeout)) !== null) {
-    throw new RawstorError('EXISTS', 'there is a volume of that name', {
-      where: name,
-      hint: 'choose another name',
-    });
-  }
+  const spec = createSpec(name, sizeBytes ?? wanted, '--size', layout);
+  await checkUnused(context, cluster, name);
   return makeWhole(context, cluster, {
     name,
     resume: false,
     checkLeft: () => {},
-    spec(partial) {
-      const spec = createSpec(partial, sizeBytes ?? wanted, '--size', layout);
-      return encryption === undefined ? spec : { ...spec, encryption };
-    },
+    sizeBytes: spec.sizeBytes,
+    make: (partial) =>
+      makeVolume(context, cluster, { ...spec, ...(encryption && { encryption }), name: partial }),
     async fill({ id }) {
       const progress = context.progress(`copy to ${name}`, content.sizeBytes);
       const device = await cluster.openVolume(id, { mode: 'write' });

@@ -65,20 +65,35 @@ export const LAYOUT_OPTIONS: readonly OptionSpec[] = [
  * passed over. @throws RawstorError EXISTS
  */
 export function checkLayout(volume: ObjectInfo, layout: LayoutOptions): void {
+  for (const { flag, wanted, usual } of differing(volume, layout)) {
+    if (wanted === usual) continue;
+    throw new RawstorError('EXISTS', `the volume exists, and not with ${flag} ${wanted}`, {
+      where: volume.name,
+      hint: `leave ${flag} out to write over it, or choose another name`,
+    });
+  }
+}
+
+interface DifferingOption {
+  /** As the command line has it, `--chunk-size`, and as the options do. */
+  readonly flag: string;
+  readonly key: string;
+  readonly wanted: unknown;
+  readonly usual: unknown;
+}
+
+/** Options that say something else than an object has. */
+export function* differing(object: ObjectInfo, layout: LayoutOptions): Generator<DifferingOption, undefined> {
   const has: Record<string, unknown> = {
-    ...volume,
-    chunkSize: volume.chunkSizeBytes,
-    near: volume.map.nearDomain,
+    ...object,
+    chunkSize: object.chunkSizeBytes,
+    near: object.map.nearDomain,
   };
   for (const { flags, default: usual } of LAYOUT_OPTIONS) {
     const flag = flags.split(' ')[0]!;
     const key = flag.slice(2).replace(/-(.)/g, (_, letter: string) => letter.toUpperCase());
     const wanted = layout[key as keyof LayoutOptions];
-    if (wanted === undefined || wanted === usual || wanted === has[key]) continue;
-    throw new RawstorError('EXISTS', `the volume exists, and not with ${flag} ${wanted}`, {
-      where: volume.name,
-      hint: `leave ${flag} out to write over it, or choose another name`,
-    });
+    if (wanted !== undefined && wanted !== has[key]) yield { flag, key, wanted, usual };
   }
 }
 
@@ -120,7 +135,7 @@ export const create = defineVerb<Options>({
   summary: 'create a volume',
   description:
     'The volume is thin: space is taken when it is written. Of an object in a bucket with the setting `image`, or of a snapshot, it is made at ' +
-    'once and without copying, with the layout of that; of another object by copying it. With --encrypt its data leaves this machine as ciphertext: what opens it is asked for wherever it is used.',
+    'once and without copying, with the layout of that (--min-replicas and --on-degraded may be others); of another object by copying it. With --encrypt its data leaves this machine as ciphertext: what opens it is asked for wherever it is used.',
   arguments: [{ name: 'name', help: 'name of the new volume' }],
   options: [
     { flags: '--size <size>', help: 'such as 10G; default with --from: as that', parse: size },

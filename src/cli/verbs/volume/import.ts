@@ -14,7 +14,7 @@ import { interruptible } from '../../interrupt.js';
 import { ENCRYPT_OPTION, type EncryptOptions, encryptionFor, KEY_OPTIONS } from '../../keys.js';
 import { checkNewName, PARTIAL } from '../../new-name.js';
 import { size, YES } from '../../options.js';
-import { findVolume } from '../../volumes.js';
+import { findVolume, makeVolume } from '../../volumes.js';
 import { checkLayout, createSpec, LAYOUT_OPTIONS, type LayoutOptions } from './create.js';
 
 interface Options extends LayoutOptions, EncryptOptions {
@@ -142,13 +142,15 @@ async function importNew(
   if (sizeBytes < (source.sizeBytes ?? 0)) throw tooSmall(sizeBytes, source, '--size');
   if (isId(name)) throw new RawstorError('NOT_FOUND', 'there is no volume of this id', { where: name });
   const { resume } = options;
+  const spec = createSpec(name, sizeBytes, '--size', options);
   const encryption = await encryptionFor(options, false);
   const fits = options.size === undefined && source.kind === 'pipe';
   let filled: Filled | undefined;
   const volume = await makeWhole(context, cluster, {
     name,
     resume,
-    spec: (partial) => ({ ...createSpec(partial, sizeBytes, '--size', options), ...encryption }),
+    sizeBytes,
+    make: (partial) => makeVolume(context, cluster, { ...spec, ...encryption, name: partial }),
     checkLeft: (left) => checkLayout(left, options),
     fill: async (half, fresh) => {
       filled = await fillVolume(
