@@ -7,6 +7,7 @@ import { RawstorError } from '../common/errors.js';
 import type { Logger } from '../common/log.js';
 import { MiB } from '../common/units.js';
 import { createIo, type Io } from '../io/index.js';
+import { Interrupted } from './interrupt.js';
 import { openCommandLog } from './logging.js';
 import { Output, type OutputFormat } from './output.js';
 import { Progress } from './progress.js';
@@ -110,8 +111,7 @@ export class Context {
    */
   async confirm(question: string, yes: boolean): Promise<void> {
     if (yes || !canAsk()) return;
-    const asker = createInterface({ input: process.stdin, output: process.stderr });
-    const answer = await asker.question(`${question} [y/N] `).finally(() => asker.close());
+    const answer = await ask(`${question} [y/N] `);
     if (!/^y(es)?$/i.test(answer.trim())) throw new RawstorError('DENIED', 'nothing was done');
   }
 
@@ -134,6 +134,24 @@ export class Context {
     await this.openIo?.close();
     this.openCluster = null;
     this.openIo = null;
+  }
+}
+
+/** @returns an empty answer at the end of input, Ctrl-D. @throws Interrupted at Ctrl-C */
+async function ask(question: string): Promise<string> {
+  const asker = createInterface({ input: process.stdin, output: process.stderr });
+  try {
+    return await new Promise<string>((resolve, reject) => {
+      asker.once('SIGINT', () => reject(new Interrupted('SIGINT')));
+      asker.once('close', () => resolve(''));
+      asker.question(question).then(resolve, () => resolve(''));
+    });
+  } catch (error) {
+    // What is said next begins a line of its own.
+    process.stderr.write('\n');
+    throw error;
+  } finally {
+    asker.close();
   }
 }
 

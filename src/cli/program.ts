@@ -12,7 +12,7 @@ import { OUTPUT_FORMATS } from './output.js';
 /** Options of every verb of every program. */
 export const GLOBAL_OPTIONS: readonly OptionSpec[] = [
   { flags: '--output <format>', help: 'how results are printed', choices: OUTPUT_FORMATS, default: 'table' },
-  { flags: '-c, --config <file>', help: 'configuration file of the cluster' },
+  { flags: '-c, --config <file>', help: 'configuration file of the cluster, or its directory' },
   {
     flags: '--location <where>',
     help: 'the cluster: HOST:PORT of an MGS or MDS, unix:/PATH, a file or a directory with cluster.toml (or RAWSTOR_LOCATION)',

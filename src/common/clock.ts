@@ -20,7 +20,8 @@ class SystemClock implements Clock {
     return performance.now();
   }
   wallMs(): number {
-    return Date.now();
+    // A clock that was never set may be before 1970, where ids and records cannot be.
+    return Math.max(0, Date.now());
   }
   after(delayMs: number, action: () => void): Timer {
     const handle = setTimeout(action, delayMs);

@@ -133,6 +133,7 @@ export function loadClusterConfig(file: string): ClusterConfig {
         cause: error,
       });
     }
+    if (code !== 'ENOENT' && code !== 'ENOTDIR') throw asRawstorError(error, file);
     throw new RawstorError('NOT_FOUND', 'there is no such configuration file', { where: file, cause: error });
   }
   return parseClusterConfig(text, file);
@@ -235,7 +236,10 @@ export function resolveLocation(
   configFile?: string,
 ): Location {
   if (text !== undefined) return locationOf(text, cwd, '--location');
-  if (configFile !== undefined) return withConfig(resolve(cwd, configFile));
+  if (configFile !== undefined) {
+    const path = resolve(cwd, configFile);
+    return withConfig(kindOf(path) === 'directory' ? join(path, CLUSTER_FILE) : path);
+  }
   if (env.RAWSTOR_LOCATION) return locationOf(env.RAWSTOR_LOCATION, cwd, 'RAWSTOR_LOCATION');
   const home = env.XDG_CONFIG_HOME || join(env.HOME || homedir(), '.config');
   const usual = [

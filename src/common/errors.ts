@@ -101,6 +101,9 @@ const CODE_OF_ERRNO: Record<string, ErrorCode> = {
   EPERM: 'DENIED',
   EROFS: 'READ_ONLY',
   ENOENT: 'NOT_FOUND',
+  ENOTDIR: 'USAGE',
+  EISDIR: 'USAGE',
+  EEXIST: 'EXISTS',
   EADDRINUSE: 'BUSY',
   ECONNREFUSED: 'UNAVAILABLE',
   ECONNRESET: 'CONNECTION_LOST',
@@ -116,6 +119,7 @@ const HINT_OF_ERRNO: Record<string, string> = {
   EROFS: 'choose a place that can be written to',
   ENOENT: 'check the path, every directory of it',
   ENOTDIR: 'a part of the path is a file: check the path',
+  EISDIR: 'this is a directory, a file is wanted',
   ENOSPC: 'free some space, or choose another place',
   EDQUOT: 'free some space, or choose another place',
 };

@@ -1,8 +1,9 @@
 import { randomBytes } from 'node:crypto';
+import { systemClock } from './clock.js';
 import { RawstorError } from './errors.js';
 
 /** UUIDv7 (RFC 9562 section 5.7): sorts by creation time. */
-export function newId(wallMs: number = Date.now(), random: Uint8Array = randomBytes(10)): string {
+export function newId(wallMs: number = systemClock.wallMs(), random: Uint8Array = randomBytes(10)): string {
   const bytes = Buffer.alloc(16);
   bytes.writeUIntBE(wallMs, 0, 6);
   bytes.set(random.subarray(0, 10), 6);

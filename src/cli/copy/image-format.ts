@@ -1,7 +1,11 @@
 import { closeSync, fstatSync, openSync, readFileSync, readSync, realpathSync } from 'node:fs';
 import { basename } from 'node:path';
 import { asRawstorError, RawstorError } from '../../common/errors.js';
+import { MAGIC as DIFFERENCE_MAGIC } from '../difference/format.js';
 import { HEAD_BYTES } from './named-files.js';
+
+/** What `export --since` writes: no image. */
+export const DIFFERENCE = 'difference';
 
 /** First bytes of formats, so that nothing is guessed from contents a guest wrote at other places. */
 const MAGIC: readonly (readonly [string, number, Buffer])[] = [
@@ -13,6 +17,7 @@ const MAGIC: readonly (readonly [string, number, Buffer])[] = [
   ['vmdk', 0, Buffer.from('# Disk Descriptor', 'latin1')],
   ['vhdx', 0, Buffer.from('vhdxfile', 'latin1')],
   ['vpc', 0, Buffer.from('conectix', 'latin1')],
+  [DIFFERENCE, 0, DIFFERENCE_MAGIC],
   ['vdi', 0x40, Buffer.from([0x7f, 0x10, 0xda, 0xbe])],
 ];
 
@@ -54,6 +59,15 @@ export function formatOf(head: Buffer): string {
     if (head.subarray(at, at + magic.length).equals(magic)) return format;
   }
   return 'raw';
+}
+
+/** @throws RawstorError USAGE */
+export function checkNoDifference(format: string, where: string): void {
+  if (format !== DIFFERENCE) return;
+  throw new RawstorError('USAGE', 'this is no image, but what changed between two snapshots', {
+    where,
+    hint: 'it is what `export --since` wrote: add --apply; a raw disk that just looks so: --format raw',
+  });
 }
 
 function diskSizeBytes(path: string): number {

@@ -1,6 +1,6 @@
 import { RawstorError } from '../../common/errors.js';
 import { LIMITS } from '../../common/limits.js';
-import { inspectImage } from './image-format.js';
+import { checkNoDifference, inspectImage } from './image-format.js';
 import { checkAlone, FORMATS, mayNameFiles } from './named-files.js';
 import { checkImage, headOf, type Image, isNbdUri, virtualSizeBytes } from './qemu-img.js';
 
@@ -48,7 +48,10 @@ export async function inspectSource(
     return await measured('nbd', { path, format: said, backing }, null, signal);
   }
   const { format: found, sizeBytes, isDisk, head } = inspectImage(path);
-  if (format === undefined) checkGuess(path, found, isDisk);
+  if (format === undefined) {
+    checkNoDifference(found, path);
+    checkGuess(path, found, isDisk);
+  }
   const settled = format ?? found;
   if (!backing) checkAlone(path, settled, head);
   return await measured(isDisk ? 'disk' : 'file', { path, format: settled, backing }, sizeBytes, signal);

@@ -3,7 +3,7 @@ import { type BlockDevice, BlockFlag, BlockOp } from '../../block/index.js';
 import { asRawstorError, RawstorError } from '../../common/errors.js';
 import { LIMITS } from '../../common/limits.js';
 import type { Io } from '../../io/index.js';
-import { formatOf } from './image-format.js';
+import { checkNoDifference, formatOf } from './image-format.js';
 import { inLanes, type Lane, PIECE_BYTES } from './lane.js';
 import { zeroRuns } from './zero-runs.js';
 
@@ -123,6 +123,7 @@ async function* inPieces(source: Readable, signal: AbortSignal): AsyncGenerator<
 function checkRaw(first: Buffer): void {
   const format = formatOf(first);
   if (format === 'raw') return;
+  checkNoDifference(format, 'standard input');
   throw new RawstorError('USAGE', `what comes through the pipe begins like a ${format} image`, {
     where: 'standard input',
     hint: `save it to a file and import that; a raw disk that just looks so: --format raw`,

@@ -1,6 +1,6 @@
 import { closeSync, fstatSync, openSync, rmSync, statSync } from 'node:fs';
+import { getSystemErrorName } from 'node:util';
 import { asRawstorError, RawstorError } from '../../common/errors.js';
-import { errnoError } from '../../io/errno.js';
 import { loadNative } from '../../native/index.js';
 
 /** File systems that have no locks: NFS without its lock daemon, some of FUSE. */
@@ -37,7 +37,11 @@ function lock(path: string, file: string): number {
     if (result === 0 && statSync(path, { throwIfNoEntry: false })?.ino === fstatSync(fd).ino) return fd;
     closeSync(fd);
     if (result === 0) continue;
-    if (!TAKEN.has(result)) throw errnoError(result, 'fcntl', path);
+    if (!TAKEN.has(result)) {
+      throw new RawstorError('OS_ERROR', `it cannot be locked: ${getSystemErrorName(result)}`, {
+        where: path,
+      });
+    }
     throw new RawstorError('BUSY', 'another export to this file is under way', {
       where: file,
       hint: 'wait for it, or choose another file',

@@ -49,6 +49,10 @@ function codeOf(said: string): ErrorCode {
   if (/Permission denied/.test(said)) return 'DENIED';
   if (/Read-only file system/.test(said)) return 'READ_ONLY';
   if (/Unknown (driver|file format)/.test(said)) return 'USAGE';
+  // Of NBD servers.
+  if (/Failed to connect|address resolution failed|timed out/i.test(said)) return 'UNAVAILABLE';
+  if (/Requested export not available|export .*not (found|present|available)/i.test(said)) return 'NOT_FOUND';
+  if (/No valid URL|Invalid URI/i.test(said)) return 'USAGE';
   return 'BAD_DATA';
 }
 

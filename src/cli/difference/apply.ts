@@ -50,7 +50,7 @@ export async function applyDifference(
 ): Promise<Applied> {
   const head = await headOfStream(items);
   const base = baseOf(volume.object, head);
-  checkNew(volume.object, head);
+  checkNew(volume, head);
   options.onHead(head);
   const { io } = options;
   const { name } = volume.object;
@@ -94,12 +94,15 @@ async function returnTo(
     await volume.change({ kind: 'rollback', to: base.version, keepAs: null });
   } else if (standing === 'moved') {
     if (keepAs === null) {
+      const rolledBack = !volume.marks().some((one) => one.version === base.version);
       throw new RawstorError(
         'CONFLICT',
         `the volume has changed since '${base.name}', where the difference begins`,
         {
           where,
-          hint: 'roll it back to that, or let --force do it: what it is now is then kept as a snapshot',
+          hint: rolledBack
+            ? `it was rolled back: rawstor-volume snapshot rollback ${where} goes on from there`
+            : 'roll it back to that, or let --force do it: what it is now is then kept as a snapshot',
         },
       );
     }

@@ -59,12 +59,20 @@ export function baseOf(object: ObjectInfo, { from }: DifferenceHead): NamedSnaps
 }
 
 /** @throws RawstorError EXISTS */
-export function checkNew(object: ObjectInfo, { to }: DifferenceHead): void {
+export function checkNew(volume: Volume, { to }: DifferenceHead): void {
+  const { object } = volume;
   const found = namedSnapshots(object).find((one) => one.name === to.name);
   if (found === undefined) return;
   const where = `${object.name}@${to.name}`;
   if (sameSnapshot(identityOf(object.id, found), to)) {
-    throw new RawstorError('EXISTS', 'that difference is applied already', { where });
+    const below = volume.marks();
+    if (below.some((one) => one.version === found.version)) {
+      throw new RawstorError('EXISTS', 'that difference is applied already', { where });
+    }
+    throw new RawstorError('EXISTS', 'that difference was applied, and the volume rolled back since', {
+      where,
+      hint: `rawstor-volume snapshot rollback ${where} goes on from there; or remove that snapshot, and apply it again`,
+    });
   }
   throw new RawstorError('EXISTS', 'the volume has another snapshot of that name', {
     where,

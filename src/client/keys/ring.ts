@@ -1,8 +1,8 @@
-import { open } from 'node:fs/promises';
 import { XtsCipher } from '../../block/index.js';
-import { asRawstorError, RawstorError } from '../../common/errors.js';
+import { RawstorError } from '../../common/errors.js';
 import { KiB } from '../../common/units.js';
 import type { ObjectInfo } from '../../protocol/object-info.js';
+import { readKeyFile } from './key-file.js';
 import { type Secret, unwrap } from './wrap.js';
 
 /** Where what opens volumes is. Only paths: what is in the files is read when it is needed, and told to nobody. */
@@ -16,6 +16,8 @@ export interface KeyPlace {
 /** A key of fewer bytes can be guessed. */
 export const KEY_FILE_MIN_BYTES = 32;
 const FILE_MAX_BYTES = 64 * KiB;
+/** For a program that has to ask somebody first. */
+const PIPE_WAIT_MS = 30_000;
 
 /** What opens which volume. */
 export class KeyRing {
@@ -49,28 +51,12 @@ export class KeyRing {
   }
 }
 
-/** @throws RawstorError INVALID, of the file */
-export async function readSecret({ kind, path }: Pick<KeyPlace, 'kind' | 'path'>): Promise<Secret> {
-  let bytes: Buffer;
-  try {
-    const file = await open(path, 'r');
-    try {
-      // Not by its size: it may be a pipe.
-      const buffer = Buffer.alloc(FILE_MAX_BYTES + 1);
-      let length = 0;
-      while (length < buffer.length) {
-        const { bytesRead } = await file.read(buffer, length, buffer.length - length);
-        if (bytesRead === 0) break;
-        length += bytesRead;
-      }
-      bytes = Buffer.from(buffer.subarray(0, length));
-      buffer.fill(0);
-    } finally {
-      await file.close();
-    }
-  } catch (error) {
-    throw asRawstorError(error, path);
-  }
+/** @throws RawstorError INVALID; TIMEOUT of a pipe; of the file */
+export async function readSecret(
+  { kind, path }: Pick<KeyPlace, 'kind' | 'path'>,
+  pipeWaitMs = PIPE_WAIT_MS,
+): Promise<Secret> {
+  const bytes = await readKeyFile(path, FILE_MAX_BYTES, pipeWaitMs);
   const invalid = (message: string, hint: string) =>
     new RawstorError('INVALID', message, { where: path, hint });
   if (bytes.length > FILE_MAX_BYTES) throw invalid('the file is too long for a key', 'is it the right one?');

@@ -1,5 +1,7 @@
+import { execFileSync, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { mkdtempSync, writeFileSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
@@ -105,3 +107,31 @@ test('files that cannot be keys are refused by name', async () => {
   await expect(read('passphrase', file('empty', '\n'))).rejects.toMatchObject({ code: 'INVALID' });
   expect((await words('two words\r\n')).bytes.toString()).toBe('two words');
 });
+
+test('a pipe is read once and known from then on; one that nobody writes to stops nothing', async () => {
+  const pipe = join(dir, 'pipe');
+  execFileSync('mkfifo', [pipe]);
+  const bytes = randomBytes(40);
+  // Its writer comes late, and writes in pieces.
+  spawn('sh', ['-c', `sleep 0.3; { head -c 10; sleep 0.2; cat; } < ${file('40', bytes)} > ${pipe}`]);
+  const two = [1, 2].map(() => readSecret({ kind: 'key', path: pipe }));
+  for (const secret of await Promise.all(two)) {
+    expect(secret.bytes.equals(bytes)).toBe(true);
+    // As who has used it does.
+    secret.bytes.fill(0);
+  }
+  expect((await readSecret({ kind: 'key', path: pipe })).bytes.equals(bytes)).toBe(true);
+
+  const dry = join(dir, 'dry');
+  execFileSync('mkfifo', [dry]);
+  const waiting = Array.from({ length: 8 }, () => readSecret({ kind: 'key', path: dry }, 500));
+  const outcomes = Promise.allSettled(waiting);
+  // More than there are threads: other files are read all the same.
+  expect(await readFile(file('other', 'x'), 'utf8')).toBe('x');
+  for (const outcome of await outcomes) {
+    expect(outcome).toMatchObject({ status: 'rejected', reason: { code: 'TIMEOUT', where: dry } });
+  }
+  // It is tried again.
+  spawn('sh', ['-c', `cat ${file('40', bytes)} > ${dry}`]);
+  expect((await readSecret({ kind: 'key', path: dry })).bytes.equals(bytes)).toBe(true);
+}, 20_000);

@@ -35,7 +35,13 @@ const create = defineVerb<CreateOptions>({
     return withS3(context, async ({ keys }) => {
       const row = await keys.create(name!, allow, context.clock.wallMs());
       const { keyId, secret } = row;
-      if (save !== undefined) await writeS3Env(save, row);
+      try {
+        if (save !== undefined) await writeS3Env(save, row);
+      } catch (error) {
+        // Nobody would have its secret.
+        await keys.remove(keyId);
+        throw error;
+      }
       const shown = save === undefined ? { keyId, secret } : { keyId, save };
       context.output.one({ name, ...shown, rights: allow }, () => [
         `access key  ${keyId}`,
