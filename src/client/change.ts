@@ -43,16 +43,21 @@ export async function changeVolume(
     const asked = { ref, change, timeoutMs: leftMs };
     const { object } = await cluster.mds.call('mds.askChange', asked, leftMs + ANSWER_MS);
     if (object !== null) return object;
+    let opened = false;
     try {
-      return await changeHere(cluster, ref, change, options, Math.min(leftMs, OPEN_MS));
+      const onOpened = () => {
+        opened = true;
+      };
+      return await changeHere(cluster, ref, change, options, Math.min(leftMs, OPEN_MS), onOpened);
     } catch (error) {
-      // Somebody has opened it since: that one does it, unless it was done here just before.
+      // Somebody has opened it since, or was cut off from the metadata server and comes back: that one does it, unless it was done here just before.
       const failure = asRawstorError(error);
       if (failure.code !== 'BUSY' && failure.code !== 'FENCED' && failure.code !== 'CONFLICT') throw error;
       const now = await cluster.mds.call('mds.getObj', { ref });
       const wasDone = failure.code === 'FENCED' && isDone(now, change);
       if (wasDone) return now;
-      if (now.lease === null || clock.nowMs() > untilMs) throw error;
+      const othersHave = now.lease !== null || (failure.code === 'BUSY' && !opened && !now.clean);
+      if (!othersHave || clock.nowMs() > untilMs) throw error;
       await clock.sleep(RETRY_MS);
     }
   }
@@ -64,8 +69,10 @@ function changeHere(
   change: VersionChange,
   { holder }: ChangeOptions,
   timeoutMs: number,
+  onOpened: () => void,
 ): Promise<ObjectInfo> {
   return givingWay(cluster, ref, { holder, timeoutMs }, async (volume) => {
+    onOpened();
     const object = await volume.change(change);
     if (change.kind === 'remove') await volume.settleVersions(SETTLE_MS);
     return object;

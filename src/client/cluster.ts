@@ -20,6 +20,7 @@ import { openVolume } from './open.js';
 import type { OpenVolumeOptions } from './open-options.js';
 import type { Patience } from './patience.js';
 import { CopyThrottle } from './recovery/throttle.js';
+import { type RemoveOptions, removeVolume } from './remove.js';
 import { type RenameOptions, renameVolume } from './rename.js';
 import { DEFAULT_SEAL_TIMES, type SealTimes } from './seal-due.js';
 import { HeadReader, HeadReplicas } from './snapshot/head.js';
@@ -182,7 +183,12 @@ export class Cluster {
 
   /** @throws RawstorError NOT_FOUND, EXISTS, INVALID, BUSY */
   renameVolume(ref: string, name: string, options?: RenameOptions): Promise<CreatedVolume> {
-    return renameVolume(this.mds, this.connector(), ref, name, options);
+    return renameVolume(this.signs(), this.mds, ref, name, options);
+  }
+
+  /** @throws RawstorError NOT_FOUND, BUSY while somebody may write to it and it is not forced, UNAVAILABLE */
+  removeVolume(ref: string, options?: RemoveOptions): Promise<void> {
+    return removeVolume(this.signs(), this.mds, ref, options);
   }
 
   async close(): Promise<void> {
@@ -194,6 +200,10 @@ export class Cluster {
     const { io, clock, log, host = '', silenceMs = 2000 } = this.options;
     const tellOsts = (id: string) => givingWay(this, id, { timeoutMs: TELL_MS }, async () => {});
     return { io, clock, log, connector: this.connector(), host, silenceMs, tellOsts };
+  }
+
+  private signs() {
+    return { clock: this.options.clock, connector: this.connector() };
   }
 
   private connector(): Connector {

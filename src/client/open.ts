@@ -30,7 +30,7 @@ export async function openVolume(
   options: OpenVolumeOptions,
   holder: string,
 ): Promise<Volume> {
-  const opened = await askForSession(mds, ref, options, holder);
+  const opened = await askForSession(env, mds, ref, options, holder);
   options.onSession?.(opened.sessionEpoch);
   const opening = new Opening(env, mds, opened, options);
   try {

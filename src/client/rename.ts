@@ -1,7 +1,8 @@
-import type { OstConnector } from '../protocol/ost-peer.js';
 import type { ControlLink } from './control-link.js';
 import type { CreatedVolume } from './create.js';
 import { tellOsts } from './tell-osts.js';
+import { unlessWritten } from './unless-written.js';
+import type { SignsEnvironment } from './writer-signs.js';
 
 export interface RenameOptions {
   readonly timeoutMs?: number | undefined;
@@ -11,14 +12,19 @@ export interface RenameOptions {
 
 /** Gives a volume that nobody uses another name, on its OSTs as well. @throws RawstorError NOT_FOUND, EXISTS, INVALID, BUSY */
 export async function renameVolume(
+  env: SignsEnvironment,
   mds: Pick<ControlLink, 'call'>,
-  connector: OstConnector,
   ref: string,
   name: string,
   { timeoutMs, replaces }: RenameOptions = {},
 ): Promise<CreatedVolume> {
-  const asked = replaces === undefined ? { ref, name } : { ref, name, replaces };
-  const volume = await mds.call('mds.rename', asked, timeoutMs);
-  const { untold } = await tellOsts(mds, connector, volume, timeoutMs);
+  const volume =
+    replaces === undefined
+      ? await mds.call('mds.rename', { ref, name }, timeoutMs)
+      : await unlessWritten(env, mds, replaces, (unseenSession) => {
+          const unseen = unseenSession === undefined ? {} : { unseenSession };
+          return mds.call('mds.rename', { ref, name, replaces, ...unseen }, timeoutMs);
+        });
+  const { untold } = await tellOsts(mds, env.connector, volume, timeoutMs);
   return { volume, untold };
 }

@@ -80,9 +80,7 @@ export class Store {
 
   /** @throws RawstorError BUSY where snapshots or clones are in the way, or somebody has it open; NOT_FOUND */
   async remove(id: string): Promise<void> {
-    await this.patiently(() =>
-      this.cluster.mds.call('mds.remove', { ref: id, force: false }, this.options.timeoutMs),
-    );
+    await this.patiently(() => this.cluster.removeVolume(id, { timeoutMs: this.options.timeoutMs }));
   }
 
   /** @throws RawstorError BUSY when somebody else writes to it */
@@ -169,7 +167,13 @@ export class Store {
     if (clean || lease !== null) return null;
     const { holder } = this.options;
     try {
-      return await this.cluster.openVolume(id, { mode: 'write', yields: true, holder, after: sessionEpoch });
+      return await this.cluster.openVolume(id, {
+        mode: 'write',
+        yields: true,
+        holder,
+        after: sessionEpoch,
+        unseenSession: sessionEpoch,
+      });
     } catch (error) {
       if (isBusy(error) || (error instanceof RawstorError && error.code === 'CONFLICT')) return null;
       throw error;

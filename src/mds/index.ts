@@ -101,7 +101,7 @@ export async function startMds(options: StartMdsOptions): Promise<RunningMds> {
       close: async () => {
         stall.stop();
         await Promise.all(reporters.map((reporter) => reporter.close()));
-        await mds.moves.close();
+        await mds.end();
         await running.close();
         await directory.close();
       },

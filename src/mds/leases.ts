@@ -1,4 +1,4 @@
-import type { Clock } from '../common/clock.js';
+import type { AwakeTime } from './awake-time.js';
 import type { StoredObject } from './stored-object.js';
 
 export interface LeaseTimes {
@@ -25,25 +25,25 @@ interface Held {
 }
 
 /**
- * Which sessions are alive, by the monotonic clock. That there is a session, and whose, is in the store; a
+ * Which sessions are alive, by the time in which they could be heard. That there is a session, and whose, is in the store; a
  * lease only says whether its holder still shows signs of life, so forgetting one at a restart is harmless.
  * A lapsed lease ends nothing: it only lets the next one in.
  */
 export class Leases {
   private readonly held = new Map<string, Held>();
-  private readonly clock: Clock;
+  private readonly time: Pick<AwakeTime, 'nowMs'>;
   private readonly times: LeaseTimes;
   private restartUntilMs = Number.POSITIVE_INFINITY;
   private sweepAtMs = 0;
 
-  constructor(clock: Clock, times: LeaseTimes) {
-    this.clock = clock;
+  constructor(time: Pick<AwakeTime, 'nowMs'>, times: LeaseTimes) {
+    this.time = time;
     this.times = times;
   }
 
   /** Calls are taken from here on: only now holders of before can come back. */
   begin(): void {
-    this.restartUntilMs = this.clock.nowMs() + this.times.restartMs;
+    this.restartUntilMs = this.time.nowMs() + this.times.restartMs;
   }
 
   get leaseMs(): number {
@@ -52,7 +52,7 @@ export class Leases {
 
   /** Sessions whose holders are alive, as far as known since the start. */
   get count(): number {
-    const nowMs = this.clock.nowMs();
+    const nowMs = this.time.nowMs();
     let count = 0;
     for (const held of this.held.values()) if (nowMs < held.untilMs) count++;
     return count;
@@ -60,7 +60,7 @@ export class Leases {
 
   take(objectId: string, sessionEpoch: number, caller: Caller): void {
     this.sweep();
-    this.held.set(objectId, { sessionEpoch, caller, untilMs: this.clock.nowMs() + this.times.leaseMs });
+    this.held.set(objectId, { sessionEpoch, caller, untilMs: this.time.nowMs() + this.times.leaseMs });
   }
 
   /** A sign of life. False when this session is not the one known here, which the store may know better. */
@@ -68,7 +68,7 @@ export class Leases {
     const held = this.held.get(objectId);
     if (held === undefined || held.sessionEpoch !== sessionEpoch) return false;
     held.caller = caller;
-    held.untilMs = this.clock.nowMs() + this.times.leaseMs;
+    held.untilMs = this.time.nowMs() + this.times.leaseMs;
     return true;
   }
 
@@ -88,7 +88,7 @@ export class Leases {
 
   /** The connection is gone: its leases lapse soon, unless renewed by another one. */
   lost(caller: Caller): void {
-    const untilMs = this.clock.nowMs() + this.times.lostGraceMs;
+    const untilMs = this.time.nowMs() + this.times.lostGraceMs;
     for (const held of this.held.values()) {
       if (held.caller === caller) held.untilMs = Math.min(held.untilMs, untilMs);
     }
@@ -99,14 +99,14 @@ export class Leases {
     if (!stored.session.open) return false;
     const held = this.held.get(stored.object.id);
     if (held !== undefined && held.sessionEpoch === stored.session.epoch) {
-      return this.clock.nowMs() < held.untilMs;
+      return this.time.nowMs() < held.untilMs;
     }
     // Given before this MDS started: its holder gets a moment to come back.
-    return this.clock.nowMs() < this.restartUntilMs;
+    return this.time.nowMs() < this.restartUntilMs;
   }
 
   private sweep(): void {
-    const nowMs = this.clock.nowMs();
+    const nowMs = this.time.nowMs();
     if (nowMs < this.sweepAtMs) return;
     this.sweepAtMs = nowMs + this.times.leaseMs;
     // A lapsed entry must outlive the restart time, or its session would count as one from before.

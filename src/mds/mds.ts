@@ -10,11 +10,12 @@ import {
   type Result,
 } from '../protocol/index.js';
 import { fitting, objectInfo, openedAnswer, placements } from './answers.js';
+import { AwakeTime } from './awake-time.js';
 import { Catalog } from './catalog.js';
 import { Collect } from './collect.js';
 import { dumpPage } from './dump.js';
 import { HandOvers } from './hand-overs.js';
-import { type Change, changeMembers, checkCurrent, isRebuilt, seal } from './in-sync-sets.js';
+import { changeMembers, checkCurrent, isRebuilt, seal } from './in-sync-sets.js';
 import { type Caller, DEFAULT_LEASE_TIMES, Leases, type LeaseTimes } from './leases.js';
 import { Moves } from './moves.js';
 import { Naming } from './naming.js';
@@ -26,6 +27,7 @@ import { place } from './place.js';
 import { Serial } from './serial.js';
 import type { MetadataStore } from './store.js';
 import { newObjectRecord, type StoredObject, withoutLoss } from './stored-object.js';
+import { swap } from './swap.js';
 import { Tombstones } from './tombstones.js';
 import { validateCreate } from './validate.js';
 import { VersionCalls } from './version-calls.js';
@@ -61,9 +63,8 @@ export class Mds {
   /** What facades keep. */
   readonly catalog: Catalog;
   readonly versions: VersionCalls;
-  private readonly clock: Clock;
-  private readonly random: Random;
-  private readonly store: MetadataStore;
+  private readonly time: AwakeTime;
+  private readonly options: MdsOptions;
   private readonly objects: Objects;
   private readonly osts: Osts;
   private readonly tombstones: Tombstones;
@@ -72,18 +73,15 @@ export class Mds {
   private readonly serial = new Serial();
   private readonly naming: Naming;
   private readonly onRemoved: (objectId: string, ostIds: readonly string[]) => void;
-  private readonly loopStallMaxMs: () => number;
-  private readonly onNotice: (caller: Caller, notice: Notice) => void;
 
   private constructor(options: MdsOptions) {
     this.clusterId = options.clusterId;
-    this.clock = options.clock;
-    this.random = options.random;
-    this.store = options.store;
+    this.options = options;
     this.objects = new Objects(options.store, options.log);
-    this.osts = new Osts(options.store, options.clock);
+    this.time = new AwakeTime(options.clock);
+    this.osts = new Osts({ ...options, time: this.time });
     this.tombstones = new Tombstones(options.store, options.clock, options.log);
-    this.leases = new Leases(options.clock, options.leaseTimes ?? DEFAULT_LEASE_TIMES);
+    this.leases = new Leases(this.time, options.leaseTimes ?? DEFAULT_LEASE_TIMES);
     this.onRemoved = options.onRemoved ?? (() => {});
     const { objects, osts, leases, serial, tombstones, onRemoved } = this;
     const info = (stored: StoredObject) => this.info(stored);
@@ -93,11 +91,8 @@ export class Mds {
     const moves = (this.moves = new Moves({ ...options, ...parts }));
     this.collect = new Collect({ objects, tombstones, moves, serial, onLeft: onRemoved });
     const catalog = (this.catalog = new Catalog({ ...options, objects, serial }));
-    const gone = (removed: StoredObject) => this.gone(removed);
-    this.naming = new Naming({ ...options, objects, serial, leases, catalog, gone });
+    this.naming = new Naming({ ...options, ...parts, catalog, gone: (removed) => this.gone(removed) });
     this.versions = new VersionCalls({ ...options, catalog, objects, leases, serial, info, look });
-    this.loopStallMaxMs = options.loopStallMaxMs ?? (() => 0);
-    this.onNotice = options.onNotice ?? (() => {});
   }
 
   /** Reads what earlier runs left in the store. @throws RawstorError BAD_DATA */
@@ -108,6 +103,11 @@ export class Mds {
     // What is given to others to come back counts from when they can, however long the reading took.
     for (const part of [mds.leases, osts]) part.begin();
     return mds;
+  }
+
+  end(): Promise<void> {
+    this.time.close();
+    return this.moves.close();
   }
 
   /** The connection is gone: its leases lapse soon and its OST counts as lost. */
@@ -143,9 +143,9 @@ export class Mds {
   async createObject(spec: Params<'mds.createObject'>): Promise<Result<'mds.createObject'>> {
     validateCreate(spec);
     await this.objects.checkNameFree(spec.name);
-    const id = newObjectId(this.clock, this.random);
+    const id = newObjectId(this.options.clock, this.options.random);
     const create = (map: ChunkMap) =>
-      this.objects.create(newObjectRecord(id, spec, map, this.clock.wallMs()));
+      this.objects.create(newObjectRecord(id, spec, map, this.options.clock.wallMs()));
     const wanted = { ...spec, anyRoom: mayTakeReserve(spec) };
     return this.info(await place(wanted, this.osts, id, create));
   }
@@ -205,7 +205,7 @@ export class Mds {
           throw busy(stored, 'take it over');
         }
         wasClean = stored.clean;
-        return withSession(stored, params, this.clock.wallMs());
+        return withSession(stored, params, this.options.clock.wallMs());
       });
       this.notify(id, 'fenced', `'${params.holder}' opened it (session ${next.session.epoch})`);
       this.leases.take(id, next.session.epoch, caller);
@@ -218,7 +218,7 @@ export class Mds {
   notify(id: string, what: 'look' | 'fenced', reason: string): void {
     const holder = this.leases.holderOf(id);
     if (holder === null) return;
-    this.onNotice(holder.caller, { id, sessionEpoch: holder.sessionEpoch, what, reason });
+    this.options.onNotice?.(holder.caller, { id, sessionEpoch: holder.sessionEpoch, what, reason });
   }
 
   /** @throws RawstorError NOT_FOUND, FENCED */
@@ -240,12 +240,15 @@ export class Mds {
 
   /** @throws RawstorError NOT_FOUND, FENCED, CONFLICT, INVALID */
   async changeMembers(params: Params<'mds.changeMembers'>): Promise<Result<'mds.changeMembers'>> {
-    return this.swap(params.id, (stored) => changeMembers(stored, params, this.clock.wallMs()));
+    const { serial, objects } = this;
+    return swap({ serial, objects }, params.id, (stored) =>
+      changeMembers(stored, params, this.options.clock.wallMs()),
+    );
   }
 
   /** @throws RawstorError NOT_FOUND, FENCED, CONFLICT, INVALID */
   async seal(params: Params<'mds.seal'>): Promise<Result<'mds.seal'>> {
-    return this.swap(params.id, (stored) => seal(stored, params));
+    return swap({ serial: this.serial, objects: this.objects }, params.id, (stored) => seal(stored, params));
   }
 
   /** Again after it was answered: no change. @throws RawstorError NOT_FOUND, FENCED */
@@ -276,24 +279,13 @@ export class Mds {
 
   /** Records change meanwhile: each line is of one moment, the whole is not. */
   dump({ after }: Params<'mds.dump'>): Promise<Result<'mds.dump'>> {
-    return dumpPage(this.store, this.catalog.recovery, after);
+    return dumpPage(this.options.store, this.catalog.recovery, after);
   }
 
   async stat(): Promise<Result<'mds.stat'>> {
-    const [objects, osts, leases] = [this.objects.count, this.osts.count, this.leases.count];
-    return { clusterId: this.clusterId, objects, osts, leases, loopStallMaxMs: this.loopStallMaxMs() };
-  }
-
-  private async swap(id: string, change: (stored: StoredObject) => Change): Promise<{ epoch: number }> {
-    return this.serial.run(id, async () => {
-      let epoch = 0;
-      await this.objects.update(id, (stored) => {
-        const result = change(stored);
-        epoch = result.epoch;
-        return result.stored;
-      });
-      return { epoch };
-    });
+    const { clusterId, objects, osts, leases, options } = this;
+    const loopStallMaxMs = options.loopStallMaxMs?.() ?? 0;
+    return { clusterId, objects: objects.count, osts: osts.count, leases: leases.count, loopStallMaxMs };
   }
 
   private opened(stored: StoredObject, wasClean: boolean): Result<'mds.open'> {

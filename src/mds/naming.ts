@@ -4,7 +4,7 @@ import type { Catalog } from './catalog.js';
 import { nextEpoch } from './in-sync-sets.js';
 import type { Leases } from './leases.js';
 import type { Objects, Removal } from './objects.js';
-import { busy, checkClosed, checkNothingOver } from './open-checks.js';
+import { busy, checkClosed, checkNothingOver, mayWrite } from './open-checks.js';
 import type { Serial } from './serial.js';
 import type { StoredObject } from './stored-object.js';
 import { validateName } from './validate.js';
@@ -33,7 +33,7 @@ export class Naming {
    * it has to be closed. What is replaced is removed in the same step, if it has that name.
    * @throws RawstorError NOT_FOUND, EXISTS, INVALID, BUSY
    */
-  async rename({ ref, name, replaces }: Params<'mds.rename'>): Promise<StoredObject> {
+  async rename({ ref, name, replaces, unseenSession }: Params<'mds.rename'>): Promise<StoredObject> {
     const { objects } = this.parts;
     validateName(name);
     const id = await objects.resolve(ref);
@@ -46,7 +46,7 @@ export class Naming {
     }
     return this.alone([id, replaces], async () => {
       await this.parts.catalog.checkUnreferenced(replaces, name);
-      const removal = this.removal(replaces, false);
+      const removal = this.removal(replaces, false, unseenSession);
       const renamed = await objects.rename(id, name, changed, removal);
       if (removal.seen !== null) this.parts.gone(removal.seen);
       return renamed;
@@ -54,16 +54,20 @@ export class Naming {
   }
 
   /** @throws RawstorError NOT_FOUND, BUSY */
-  async remove({ ref, force }: Params<'mds.remove'>): Promise<void> {
+  async remove({ ref, force, unseenSession }: Params<'mds.remove'>): Promise<void> {
     const { objects, catalog } = this.parts;
     const id = await objects.resolve(ref);
     await this.alone([id], async () => {
       await catalog.checkUnreferenced(id, ref);
-      this.parts.gone(await objects.remove(this.removal(id, force)));
+      this.parts.gone(await objects.remove(this.removal(id, force, unseenSession)));
     });
   }
 
-  private removal(id: string, force: boolean): Removal & { seen: StoredObject | null } {
+  private removal(
+    id: string,
+    force: boolean,
+    unseenSession: number | undefined,
+  ): Removal & { seen: StoredObject | null } {
     const { leases, clock } = this.parts;
     const removal: Removal & { seen: StoredObject | null } = {
       id,
@@ -71,7 +75,8 @@ export class Naming {
       seen: null,
       check: (stored, clones) => {
         checkNothingOver(stored, clones);
-        const inUse = leases.isHeld(stored) && !stored.session.yields;
+        const held = leases.isHeld(stored) && !stored.session.yields;
+        const inUse = held || mayWrite(stored, unseenSession);
         if (!force && inUse) throw busy(stored, 'remove it all the same');
         removal.seen = stored;
       },

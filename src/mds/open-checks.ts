@@ -21,14 +21,24 @@ export function checkNoneSince(
   });
 }
 
+/**
+ * Whether the session of an object is that of a guest that may live on although its lease has lapsed: one that is cut off from the MDS
+ * alone goes on writing, and only OSTs know. @param unseenSession of which the asker found no writer there
+ */
+export function mayWrite({ session }: StoredObject, unseenSession: number | undefined): boolean {
+  return session.open && !session.yields && session.epoch !== unseenSession;
+}
+
 /** Whether another holder has the object as far as the asker is concerned. @param isHeld its lease has not lapsed */
 export function isOthers(
-  { session }: StoredObject,
-  { holder, yields, ifClosed }: Params<'mds.open'>,
+  stored: StoredObject,
+  { holder, yields, ifClosed, unseenSession }: Params<'mds.open'>,
   isHeld: boolean,
 ): boolean {
+  const { session } = stored;
   const gives = session.yields && yields !== true;
-  const held = isHeld || (ifClosed === true && session.open);
+  const leavesAlone = yields === true || ifClosed === true;
+  const held = isHeld || (leavesAlone && mayWrite(stored, unseenSession));
   return held && session.holder !== holder && !gives;
 }
 

@@ -1,9 +1,11 @@
 import { z } from 'zod';
 import type { Clock } from '../common/clock.js';
-import { RawstorError } from '../common/errors.js';
+import { asRawstorError, RawstorError } from '../common/errors.js';
 import { LIMITS } from '../common/limits.js';
+import type { Logger } from '../common/log.js';
 import { checkInfoSize, encodeBody, type OstInfo, ostInfoSchema, type Result } from '../protocol/index.js';
 import { type Candidate, reserveBytes } from './allocate.js';
+import type { AwakeTime } from './awake-time.js';
 import type { Caller } from './leases.js';
 import { type MetadataStore, prefixRange } from './store.js';
 import { decodeAs, OST_PREFIX } from './stored-object.js';
@@ -24,6 +26,8 @@ const LOST_GRACE_MS = 3_000;
 const RETURN_MS = 5_000;
 /** Free space and last-seen times alone are not worth a write more often than this. */
 const PERSIST_MS = 60_000;
+/** And again after so long where that failed. */
+const PERSIST_AGAIN_MS = 10_000;
 
 interface Known {
   info: OstInfo;
@@ -37,25 +41,37 @@ interface Known {
   heardAtMs: number;
 }
 
+export interface OstsParts {
+  readonly store: MetadataStore;
+  readonly clock: Clock;
+  /** In which OSTs could be heard. */
+  readonly time: Pick<AwakeTime, 'nowMs'>;
+  readonly log?: Logger | undefined;
+}
+
 /** Every OST that ever registered, persisted, and which of them are alive, which only this process knows. */
 export class Osts {
   private readonly store: MetadataStore;
   private readonly clock: Clock;
+  private readonly time: Pick<AwakeTime, 'nowMs'>;
+  private readonly log: Logger | undefined;
   private readonly known = new Map<string, Known>();
   /** Known from before the start and not heard since. */
   private readonly missing = new Set<string>();
   private readonly waiting = new Set<() => void>();
   private backByMs = Number.POSITIVE_INFINITY;
 
-  constructor(store: MetadataStore, clock: Clock) {
+  constructor({ store, clock, time, log }: OstsParts) {
     this.store = store;
     this.clock = clock;
+    this.time = time;
+    this.log = log;
   }
 
   /** Calls are taken from here on: only now OSTs can be heard. */
   begin(): void {
-    this.backByMs = this.clock.nowMs() + RETURN_MS;
-    for (const known of this.known.values()) known.heardAtMs = this.clock.nowMs();
+    this.backByMs = this.time.nowMs() + RETURN_MS;
+    for (const known of this.known.values()) known.heardAtMs = this.time.nowMs();
   }
 
   async start(): Promise<void> {
@@ -65,7 +81,7 @@ export class Osts {
       this.known.set(info.ostId, {
         info,
         ...kept,
-        heardAtMs: this.clock.nowMs(),
+        heardAtMs: this.time.nowMs(),
         aliveUntilMs: never,
         persistedAtMs: never,
         caller: null,
@@ -76,14 +92,14 @@ export class Osts {
 
   /** Whether what this process has not heard of since its start may be called dead. */
   get allBack(): boolean {
-    return this.missing.size === 0 || this.clock.nowMs() >= this.backByMs;
+    return this.missing.size === 0 || this.time.nowMs() >= this.backByMs;
   }
 
   /** Until every OST known from before the start was heard, or has had its time. */
   untilBack(): Promise<void> {
     if (this.allBack) return Promise.resolve();
     return new Promise((resolve) => {
-      const timer = this.clock.after(this.backByMs - this.clock.nowMs(), () => back());
+      const timer = this.clock.after(this.backByMs - this.time.nowMs(), () => back());
       const back = () => {
         this.waiting.delete(back);
         timer.cancel();
@@ -105,7 +121,7 @@ export class Osts {
   /** @throws RawstorError CONFLICT when an OST of this id is alive at another address; LIMIT */
   async register(info: OstInfo, caller: Caller): Promise<{ draining: boolean }> {
     checkInfoSize(info);
-    const nowMs = this.clock.nowMs();
+    const nowMs = this.time.nowMs();
     const before = this.known.get(info.ostId);
     if (before !== undefined) this.checkTwin(before, info, caller, nowMs);
     else if (this.known.size >= LIMITS.ostsPerCluster) {
@@ -121,24 +137,16 @@ export class Osts {
       info,
       seenWallMs: this.clock.wallMs(),
       aliveUntilMs: nowMs + ALIVE_MS,
-      persistedAtMs: before?.persistedAtMs ?? Number.NEGATIVE_INFINITY,
+      persistedAtMs: before?.persistedAtMs ?? nowMs,
       caller,
       draining: before?.draining ?? false,
       removed: false,
       heardAtMs: nowMs,
     };
-    const due = nowMs - known.persistedAtMs >= PERSIST_MS || before === undefined;
-    if (due || !sameBesidesSpace(before.info, info)) {
-      known.persistedAtMs = nowMs;
-      await this.persist(known);
-    }
-    // It may have been marked meanwhile, and what was written here be of before.
-    const { draining = false, removed = false } = this.known.get(info.ostId) ?? {};
-    if (draining !== known.draining || removed !== known.removed) {
-      Object.assign(known, { draining, removed });
-      await this.persist(known);
-    }
+    if (before === undefined) await this.persist(known);
+    // Heard is heard: whether that can be written down at this moment says nothing about the OST.
     this.known.set(info.ostId, known);
+    if (before !== undefined) await this.persistIfDue(known, before);
     if (this.missing.delete(info.ostId) && this.missing.size === 0) for (const back of this.waiting) back();
     return known;
   }
@@ -166,15 +174,33 @@ export class Osts {
 
   isAlive(ostId: string): boolean {
     const known = this.known.get(ostId);
-    return known !== undefined && !known.removed && this.clock.nowMs() < known.aliveUntilMs;
+    return known !== undefined && !known.removed && this.time.nowMs() < known.aliveUntilMs;
   }
 
   /** Those that nobody has heard of for so long, by the clock of this process; removed ones left out. One that was being drained has all the more reason. */
   silentFor(ms: number): string[] {
-    const nowMs = this.clock.nowMs();
+    const nowMs = this.time.nowMs();
     return this.list()
       .filter(({ alive, heardAtMs }) => !alive && nowMs - heardAtMs >= ms)
       .map(({ info }) => info.ostId);
+  }
+
+  private async persistIfDue(known: Known, before: Known): Promise<void> {
+    const nowMs = this.time.nowMs();
+    const due = nowMs - known.persistedAtMs >= PERSIST_MS;
+    if (!due && sameBesidesSpace(before.info, known.info)) return;
+    const { draining, removed } = known;
+    known.persistedAtMs = nowMs;
+    try {
+      await this.persist(known);
+      // It may have been marked meanwhile, and what was written here be of before.
+      const now = this.known.get(known.info.ostId)!;
+      if (draining !== now.draining || removed !== now.removed) await this.persist(now);
+    } catch (error) {
+      known.persistedAtMs = nowMs - PERSIST_MS + PERSIST_AGAIN_MS;
+      const reason = asRawstorError(error).toUserText();
+      this.log?.error({ ostId: known.info.ostId, reason }, 'where an OST is cannot be written down');
+    }
   }
 
   private async persist({ info, seenWallMs, draining, removed }: Known): Promise<void> {
@@ -183,7 +209,7 @@ export class Osts {
   }
 
   lost(caller: Caller): void {
-    const untilMs = this.clock.nowMs() + LOST_GRACE_MS;
+    const untilMs = this.time.nowMs() + LOST_GRACE_MS;
     for (const known of this.known.values()) {
       if (known.caller !== caller) continue;
       known.caller = null;
@@ -202,7 +228,7 @@ export class Osts {
   }
 
   list(): (Candidate & { draining: boolean; seenWallMs: number; heardAtMs: number })[] {
-    const nowMs = this.clock.nowMs();
+    const nowMs = this.time.nowMs();
     const present = [...this.known.values()].filter((known) => !known.removed);
     const all = present.map(({ info, aliveUntilMs, draining, seenWallMs, heardAtMs }) => ({
       info,

@@ -101,6 +101,11 @@ export const MDS_METHODS = {
       ifClosed: z.boolean().optional(),
       /** `sessionEpoch` of the object as the asker knows it; absent: whatever it is. */
       after: epoch.optional(),
+      /**
+       * A session of which the asker found no writer at the OSTs. What `yields` or is `ifClosed` is BUSY beside any other that was not
+       * closed, its lease lapsed or not: its writer may only be cut off from the MDS.
+       */
+      unseenSession: epoch.optional(),
     }),
     result: z.object({
       object: objectInfoSchema,

@@ -7,6 +7,11 @@ import { idSchema, nameSchema } from './records.js';
 
 const count = z.number().int().nonnegative().max(Number.MAX_SAFE_INTEGER);
 const nothing = z.object({});
+/**
+ * A session of which the asker found no writer at the OSTs. One that was not closed is BUSY without that, also when its lease has lapsed:
+ * its writer may only be cut off from the MDS.
+ */
+const unseenSession = count;
 
 /** By name or by id. */
 export const objectRef = z.object({ ref: z.string().min(1).max(LIMITS.nameBytes) });
@@ -23,14 +28,21 @@ export const OBJECT_METHODS = {
     params: z.object({ after: z.string().max(LIMITS.nameBytes), limit: z.number().int().min(1).max(1000) }),
     result: z.object({ objects: z.array(objectInfoSchema) }),
   },
-  /** BUSY while a lease is held, EXISTS when the name is taken. */
-  /** `replaces`: an object that has the name, and that is removed in the same step, as `mds.remove` does without force. */
+  /** BUSY while it is not closed, EXISTS when the name is taken. `replaces`: an object that has the name, and that is removed in the same step, as `mds.remove` does without force. */
   'mds.rename': {
-    params: objectRef.extend({ name: nameSchema, replaces: idSchema.optional() }),
+    params: objectRef.extend({
+      name: nameSchema,
+      replaces: idSchema.optional(),
+      /** Of what is replaced. */
+      unseenSession: unseenSession.optional(),
+    }),
     result: objectInfoSchema,
   },
-  /** Refused while a lease is held, unless forced. */
-  'mds.remove': { params: objectRef.extend({ force: z.boolean() }), result: nothing },
+  /** Refused while somebody may write to it, unless forced. */
+  'mds.remove': {
+    params: objectRef.extend({ force: z.boolean(), unseenSession: unseenSession.optional() }),
+    result: nothing,
+  },
   /** Somebody has seen that acknowledged data was lost. */
   'mds.acknowledgeLoss': { params: objectRef, result: nothing },
 } as const;

@@ -8,6 +8,7 @@ import { Clones } from './clones.js';
 import { CutAudit } from './cut-audit.js';
 import { CutFaults } from './cut-faults.js';
 import { Guest } from './guest.js';
+import { Keeper } from './keeper.js';
 import type { HistoryKind } from './kind.js';
 import { type Load, newLoad } from './load.js';
 import { MdsLink, MdsNode } from './mds-node.js';
@@ -69,6 +70,7 @@ export class Cluster {
   readonly cutAudit: CutAudit | null;
   readonly snapshots: Snapshots | null;
   readonly clones: Clones | null;
+  readonly keeper: Keeper | null;
   readonly olderCopies: OlderCopies | null;
   /** A loss is on record that its writer does not know of yet. */
   private lossPending = false;
@@ -86,6 +88,7 @@ export class Cluster {
     this.audit = new Audit(this);
     this.snapshots = plan.snapshots ? new Snapshots(this) : null;
     this.clones = plan.snapshots ? new Clones(this) : null;
+    this.keeper = plan.snapshots ? new Keeper(this) : null;
     this.cutAudit = plan.snapshots ? new CutAudit(this) : null;
     const cutFaults = plan.snapshots ? new CutFaults(this) : null;
     this.mds = new MdsNode(world, (before, after) => {
@@ -94,6 +97,7 @@ export class Cluster {
         this.audit.committed(before, after);
         this.cutAudit?.committed(before, after);
         cutFaults?.committed(before, after);
+        this.keeper?.committed(before, after);
       } else this.clones?.committed(before, after);
     });
     this.blockCount = plan.chunks * BLOCKS_PER_CHUNK;

@@ -7,6 +7,7 @@ import { REBUILT_HOLDER } from '../../src/mds/rebuild/judge.js';
 import { clientEnvironment } from './client-environment.js';
 import { CHUNK_BYTES, type Cluster } from './cluster.js';
 import { GuestRequest } from './guest-request.js';
+import { KEEPER } from './keeper.js';
 import { MdsLink } from './mds-node.js';
 import { BLOCK_BYTES } from './oracle.js';
 import { SimProcess } from './process.js';
@@ -211,9 +212,10 @@ export class Guest {
       this.hasOpened = false;
       return this.restartGateway();
     }
-    if (error.code === 'FENCED' && this.cluster.holder === TOOL) {
-      // It was not heard of for so long that whoever wanted a change opened the volume.
-      this.cluster.world.count('fencedByTool');
+    const { holder } = this.cluster;
+    if (error.code === 'FENCED' && (holder === TOOL || holder === KEEPER)) {
+      // Neither the MDS nor an OST had heard of it for so long that whoever wanted a change, or to repair it, opened the volume.
+      this.cluster.world.count(holder === TOOL ? 'fencedByTool' : 'fencedByKeeper');
       return this.restartGateway();
     }
     this.cluster.world.fail(`${this.name} was ended by ${error.code}: ${error.message} ${error.cause ?? ''}`);

@@ -82,6 +82,7 @@ function history(world: World, { seed: _, steps, onTrace: __, ...kind }: RunOpti
   cluster.olderCopies?.begin();
   cluster.snapshots?.begin();
   cluster.clones?.begin();
+  cluster.keeper?.begin();
   cluster.newGuest(false).open();
   const swarm = new Swarm(world);
   let faulty = true;

@@ -225,7 +225,7 @@ export class Snapshots {
     let asked: Promise<ObjectInfo | null>;
     if (byTool) {
       const tool = new SimProcess(this.cluster.world, `host${this.random.below(2)}`);
-      asked = this.byTool(tool, change, volume === null);
+      asked = this.byTool(tool, change, volume === null || this.random.below(2) === 0);
       isOver = () => (refused !== null || !tool.alive) && this.withdrawn();
     } else {
       const session = volume.object.sessionEpoch;

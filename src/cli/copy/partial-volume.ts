@@ -60,7 +60,7 @@ async function removeLeftOver(
   name: string,
 ): Promise<void> {
   try {
-    await cluster.mds.call('mds.remove', { ref: left.id, force: false }, context.globals.timeout);
+    await cluster.removeVolume(left.id, { timeoutMs: context.globals.timeout });
   } catch (error) {
     if (!(error instanceof RawstorError) || error.code !== 'BUSY') throw error;
     throw new RawstorError('BUSY', `another import into '${name}' is under way, or has just been killed`, {

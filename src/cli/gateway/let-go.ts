@@ -23,24 +23,36 @@ export async function withoutGateway<T>(
     throw new RawstorError('BUSY', error.message, {
       where: error.where,
       // What is not in the way of a user is not helped by ending him.
-      hint: /snapshot|clone/.test(error.message) ? (error.hint ?? hint) : hint,
+      hint: /snapshot|clone|metadata server/.test(error.message) ? (error.hint ?? hint) : hint,
       cause: error,
     });
   }
+}
+
+interface Opening {
+  readonly force?: boolean;
+  readonly acceptLoss?: boolean;
+  readonly content?: boolean;
+  readonly hint?: string;
+  /** What stands in for a guest's disk takes it as soon as the lease of whoever had it has lapsed; a command leaves alone who only seems to be gone. */
+  readonly forGuest?: boolean;
 }
 
 /** Opens a volume for this command alone. @throws RawstorError as above, and those of an open */
 export async function openVolume(
   context: Context,
   ref: string,
-  { hint, ...more }: { force?: boolean; acceptLoss?: boolean; content?: boolean; hint?: string } = {},
+  { hint, forGuest = false, ...more }: Opening = {},
 ): Promise<Volume> {
   checkVolumeRef(ref);
   const cluster = await context.cluster();
   return await withoutGateway(
     context,
     ref,
-    () => cluster.openVolume(ref, { mode: 'write', timeoutMs: context.globals.timeout, ...more }),
+    () => {
+      const { timeout: timeoutMs } = context.globals;
+      return cluster.openVolume(ref, { mode: 'write', ifUnwritten: !forGuest, timeoutMs, ...more });
+    },
     hint,
   );
 }

@@ -34,7 +34,7 @@ export async function takeOver(
   if (acceptLoss) {
     await context.confirm(`Give up for good what only replicas that are away have of ${name}?`, yes || force);
   }
-  const opened = await openVolume(context, name, { force, acceptLoss, content: false });
+  const opened = await openVolume(context, name, { force, acceptLoss, content: false, forGuest: true });
   await opened.close();
   if (force && lease !== null) context.note(`taken from ${lease.holder}, which is shut out`);
 }

@@ -20,6 +20,7 @@ export async function repairObject(
   const volume = await cluster
     .openVolume(objectId, {
       mode: 'write',
+      ifUnwritten: true,
       immutable: true,
       content: false,
       timeoutMs: context.globals.timeout,

@@ -172,7 +172,7 @@ export class Collector {
     // Whoever left it without a reference may be dead, and no journal know of it: then its row would come back without its data.
     await this.settled();
     try {
-      await cluster.mds.call('mds.remove', { ref: id, force: false }, CALL_TIMEOUT_MS);
+      await cluster.removeVolume(id, { timeoutMs: CALL_TIMEOUT_MS });
       return true;
     } catch (error) {
       const { code } = asRawstorError(error);

@@ -24,6 +24,8 @@ export interface KeeperOptions {
 const PERIOD_MS = 10_000;
 const PAGE = 200;
 const CALL_TIMEOUT_MS = 5000;
+/** What a machine has left that died is looked at for seconds each, whether its writer may live on. */
+const AT_ONCE = 4;
 /** One that could not be brought in order is left alone for so many looks. */
 const PAUSE_LOOKS = 6;
 
@@ -81,10 +83,14 @@ export class Keeper {
       }
     }
     this.due = due;
-    for (const { volume, key } of ready) {
-      if (this.ending.signal.aborted) return;
-      if (!(await this.recover(volume))) due.set(key, this.look + PAUSE_LOOKS);
-    }
+    const queue = ready.values();
+    const worker = async () => {
+      for (const { volume, key } of queue) {
+        if (this.ending.signal.aborted) return;
+        if (!(await this.recover(volume))) due.set(key, this.look + PAUSE_LOOKS);
+      }
+    };
+    await Promise.all(Array.from({ length: AT_ONCE }, worker));
   }
 
   private concerns(volume: ObjectInfo): boolean {

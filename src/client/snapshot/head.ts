@@ -4,9 +4,10 @@ import type { ObjectInfo } from '../../protocol/object-info.js';
 import type { OstPeer } from '../../protocol/ost-peer.js';
 import type { OstInfo } from '../../protocol/records.js';
 import type { ControlLink } from '../control-link.js';
+import { lookUp } from '../look-up.js';
+import { awaitWriter, isLeft } from '../writer-signs.js';
 import { SnapshotReader } from './reader.js';
-import { ATTACH_TIMEOUT_MS, lookUp, ReadReplicas, type SnapshotEnvironment } from './replicas.js';
-import { awaitWriter, isLeft } from './writer-signs.js';
+import { ATTACH_TIMEOUT_MS, ReadReplicas, type SnapshotEnvironment } from './replicas.js';
 
 /** What the metadata server said is relied on for so long. */
 const RELIED_MS = 1000;

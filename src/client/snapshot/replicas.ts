@@ -8,6 +8,7 @@ import type { OstConnector, OstPeer } from '../../protocol/ost-peer.js';
 import type { OstInfo, Snapshot } from '../../protocol/records.js';
 import type { ControlLink } from '../control-link.js';
 import { checkMark, marksOf } from '../layers.js';
+import { lookUp } from '../look-up.js';
 
 export interface SnapshotEnvironment {
   readonly clock: Clock;
@@ -33,7 +34,6 @@ export interface ReplicaSession {
 }
 
 export const ATTACH_TIMEOUT_MS = 3000;
-const CALL_TIMEOUT_MS = 5000;
 
 type Mds = Pick<ControlLink, 'call'>;
 
@@ -194,18 +194,6 @@ export abstract class ReadReplicas {
       if (session.inFlight > 0 && session.answeredAtMs < oldest) this.drop(ostId, session);
     }
   }
-}
-
-/** @throws RawstorError NOT_FOUND, UNAVAILABLE */
-export async function lookUp(
-  mds: Mds,
-  ref: string,
-): Promise<{ object: ObjectInfo; osts: readonly OstInfo[] }> {
-  const [object, { osts }] = await Promise.all([
-    mds.call('mds.getObj', { ref }, CALL_TIMEOUT_MS),
-    mds.call('mds.listOsts', {}, CALL_TIMEOUT_MS),
-  ]);
-  return { object, osts };
 }
 
 /**

@@ -54,8 +54,8 @@ export const HAND_OVER_MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: 'mds/open-checks.ts',
-        from: 'isHeld || (ifClosed === true && session.open)',
-        to: 'isHeld || (ifClosed === undefined && session.open)',
+        from: 'const leavesAlone = yields === true || ifClosed === true;',
+        to: 'const leavesAlone = yields === true;',
       },
     ],
   },

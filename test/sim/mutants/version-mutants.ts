@@ -158,4 +158,26 @@ export const VERSION_MUTANTS: readonly Mutant[] = [
       },
     ],
   },
+  {
+    name: 'who looks after a volume takes it from a writer that is cut off from the MDS',
+    ...SNAPSHOTS,
+    edits: [
+      {
+        file: 'mds/open-checks.ts',
+        from: 'const leavesAlone = yields === true || ifClosed === true;',
+        to: 'const leavesAlone = ifClosed === true;',
+      },
+    ],
+  },
+  {
+    name: 'who looks after a volume does not ask OSTs for its writer',
+    ...SNAPSHOTS,
+    edits: [
+      {
+        file: 'client/unless-written.ts',
+        from: 'if (!(await awaitWriter(env, look))) return object.sessionEpoch;',
+        to: 'if (true as boolean) return object.sessionEpoch;',
+      },
+    ],
+  },
 ];

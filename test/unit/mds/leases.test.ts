@@ -123,6 +123,42 @@ describe('a lease', () => {
     expect((await rig.mds.getObj({ ref: 'vol' })).lease).toMatchObject({ holder: 'b', sessionEpoch: 3 });
   });
 
+  test('that has lapsed is not taken to look after the volume, nor the volume removed, unless OSTs see no writer', async () => {
+    const { object, sessionEpoch } = await rig.openFor('a');
+    rig.clock.advance(60_000);
+    expect(await lease()).toBeNull();
+    const keeper = { ref: 'vol', mode: 'write' as const, holder: 'keeper', force: false, yields: true };
+    await failure('BUSY', rig.mds.open(keeper, {}));
+    await failure('BUSY', rig.mds.open({ ...keeper, yields: false, ifClosed: true }, {}));
+    await failure('BUSY', rig.mds.open({ ...keeper, unseenSession: sessionEpoch - 1 }, {}));
+    await failure('BUSY', rig.mds.remove({ ref: 'vol', force: false }));
+    // It was cut off, and goes on.
+    await rig.mds.renew({ id: object.id, sessionEpoch }, {});
+    rig.clock.advance(60_000);
+    const kept = await rig.mds.open({ ...keeper, unseenSession: sessionEpoch }, {});
+    // Of one that looks after it no guest depends.
+    rig.clock.advance(60_000);
+    await rig.mds.open({ ...keeper, holder: 'another keeper' }, {});
+    expect(kept.sessionEpoch).toBe(sessionEpoch + 1);
+    await rig.mds.remove({ ref: 'vol', force: false });
+  });
+
+  test('does not lapse while the MDS is held up: what its holder sent waits to be read', async () => {
+    const { object, sessionEpoch } = await rig.openFor('a');
+    rig.clock.advance(5_000);
+    rig.clock.holdUp(60_000);
+    await failure('BUSY', rig.openFor('b'));
+    await failure('BUSY', rig.mds.remove({ ref: 'vol', force: false }));
+    expect((await rig.mds.listOsts()).osts.every(({ alive }) => alive)).toBe(true);
+    rig.clock.advance(3_000);
+    await failure('BUSY', rig.openFor('b'));
+    await rig.mds.renew({ id: object.id, sessionEpoch }, {});
+    rig.clock.advance(9_000);
+    await failure('BUSY', rig.openFor('b'));
+    rig.clock.advance(1_000);
+    await rig.openFor('b');
+  });
+
   test('counts in stat while it is held', async () => {
     const { object, sessionEpoch } = await rig.openFor('a');
     expect((await rig.mds.stat()).leases).toBe(1);

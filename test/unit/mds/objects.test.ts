@@ -51,11 +51,14 @@ describe('rename', () => {
     await failure('BUSY', rig.mds.rename({ ...replacing, replaces: other.id }));
     expect((await rig.mds.stat()).objects).toBe(3);
     rig.clock.advance(600_000);
+    // Its writer may only be cut off.
+    await failure('BUSY', rig.mds.rename({ ...replacing, replaces: other.id }));
+    const { sessionEpoch: unseenSession } = await rig.mds.getObj({ ref: other.id });
     const seen = new Set<string>();
     rig.store.watch('', (events) => {
       for (const { key, value } of events) if (value !== null) seen.add(key);
     });
-    const renamed = await rig.mds.rename({ ...replacing, replaces: other.id });
+    const renamed = await rig.mds.rename({ ...replacing, replaces: other.id, unseenSession });
     expect(await rig.mds.getObj({ ref: 'other' })).toEqual(renamed);
     await failure('NOT_FOUND', rig.mds.getObj({ ref: other.id }));
     await failure('NOT_FOUND', rig.mds.getObj({ ref: 'vol' }));

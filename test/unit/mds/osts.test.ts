@@ -1,4 +1,5 @@
 import { beforeEach, expect, test } from 'vitest';
+import { RawstorError } from '../../../src/common/errors.js';
 import { LIMITS } from '../../../src/common/limits.js';
 import { GiB } from '../../../src/common/units.js';
 import { encodeBody } from '../../../src/protocol/index.js';
@@ -138,4 +139,29 @@ test('a mark that is made while the OST registers stays, also over a restart', a
   expect((await rig.mds.registerOst(moved, caller)).draining).toBe(true);
   await rig.restart();
   expect(await draining()).toEqual([true]);
+});
+
+test('an OST that is heard is alive, also while the MDS cannot write that down', async () => {
+  await rig.mds.registerOst(ostInfo(1), rig);
+  const { store } = rig;
+  const { transact } = store;
+  let tried = 0;
+  store.transact = async () => {
+    tried++;
+    throw new RawstorError('NO_SPACE', 'full');
+  };
+  rig.clock.advance(60_000);
+  const moved = ostInfo(1, { addresses: ['tcp://127.0.0.1:9999'] });
+  await rig.mds.registerOst(moved, rig);
+  await rig.mds.registerOst(moved, rig);
+  expect(tried).toBe(1);
+  const [ost] = (await rig.mds.listOsts()).osts;
+  expect(ost).toMatchObject({ alive: true, addresses: moved.addresses });
+  // A new one has to be on disk first.
+  await failure('NO_SPACE', rig.mds.registerOst(ostInfo(2), {}));
+  store.transact = transact;
+  rig.clock.advance(10_000);
+  await rig.mds.registerOst(moved, rig);
+  await rig.restart();
+  expect((await rig.mds.listOsts()).osts[0]!.addresses).toEqual(moved.addresses);
 });

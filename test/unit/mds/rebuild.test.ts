@@ -351,7 +351,7 @@ describe('moves', () => {
     const made = plan(both, { ...dump(), osts });
     const store = new MemoryStore();
     await fillStore(store, made, NOW);
-    const known = new Osts(store, new ManualClock());
+    const known = new Osts({ store, clock: new ManualClock(), time: new ManualClock() });
     await known.start();
     expect(known.list().map(({ info, draining }) => [info.ostId, draining])).toEqual([
       [testId(1), true],

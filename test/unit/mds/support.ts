@@ -38,6 +38,11 @@ export class ManualClock implements Clock {
     }
     this.pass(untilMs);
   }
+  /** Time goes by without any timer: the process is stopped. Those that are due come with the next advance. */
+  holdUp(ms: number): void {
+    this.pass(this.now + ms);
+    for (const timer of this.timers) timer.dueMs = Math.max(timer.dueMs, this.now);
+  }
   setWall(wallMs: number): void {
     this.wall = wallMs;
   }
@@ -113,7 +118,7 @@ export class Rig {
 
   /** As after the end of the process: only the store is left. */
   async restart(options: { replaceAfterMs?: number } = {}): Promise<void> {
-    await this.mds?.moves.close();
+    await this.mds?.end();
     this.mds = await Mds.start({
       ...options,
       store: this.store,

@@ -186,7 +186,7 @@ function print(context: Context, place: ExportPlace, options: Options): void {
 async function fromHere(context: Context, name: string, options: Options): Promise<number> {
   const cluster = await context.cluster();
   // Opened once now, so that a volume in use by another is told at once and not to the first client.
-  if (splitSnapshotRef(name) === null) await (await openVolume(context, name)).close();
+  if (splitSnapshotRef(name) === null) await (await openVolume(context, name, { forGuest: true })).close();
   const directory = options.socket === undefined ? await mkdtemp(join(tmpdir(), 'rawstor-')) : null;
   const path = options.socket === undefined ? join(directory!, 'nbd.sock') : resolve(options.socket);
   const log = openCommandLog(context.program, context.globals.verbose ? 'debug' : 'warn');

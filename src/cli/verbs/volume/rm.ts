@@ -9,8 +9,8 @@ export const rm = defineVerb<{ yes: boolean; force: boolean }>({
   aliases: ['remove'],
   summary: 'remove a volume and its data',
   description:
-    'A volume in use is refused, unless --force: whoever uses it then gets errors. One with snapshots or clones is ' +
-    'refused in any case. Asks on a terminal only: a script is not asked, whether it says --yes or not.',
+    'A volume in use is refused, unless --force: whoever uses it then gets errors. One that was not closed is looked ' +
+    'after for some seconds: its writer may only be cut off. One with snapshots or clones is refused in any case. Asks on a terminal only: a script is not asked, whether it says --yes or not.',
   arguments: [{ name: 'volume', help: 'name or id' }],
   options: [
     YES,
@@ -30,7 +30,7 @@ export const rm = defineVerb<{ yes: boolean; force: boolean }>({
       yes || force,
     );
     await withoutGateway(context, volume.id, () =>
-      cluster.mds.call('mds.remove', { ref: volume.id, force }, timeout),
+      cluster.removeVolume(volume.id, { force, timeoutMs: timeout }),
     );
     context.output.one({ removed: volume.name, id: volume.id }, () => [`removed ${volume.name}`]);
     return 0;

@@ -1,8 +1,13 @@
-import type { RawstorError } from '../../common/errors.js';
-import { asRawstorError } from '../../common/errors.js';
-import type { ObjectInfo } from '../../protocol/object-info.js';
-import type { OstInfo } from '../../protocol/records.js';
-import type { SnapshotEnvironment } from './replicas.js';
+import type { Clock } from '../common/clock.js';
+import { asRawstorError, RawstorError } from '../common/errors.js';
+import type { ObjectInfo } from '../protocol/object-info.js';
+import type { OstConnector } from '../protocol/ost-peer.js';
+import type { OstInfo } from '../protocol/records.js';
+
+export interface SignsEnvironment {
+  readonly clock: Clock;
+  readonly connector: OstConnector;
+}
 
 const CALL_TIMEOUT_MS = 2000;
 /** For so long no OST may have seen a writer that the metadata server does not hear of: it may be about to connect anew. */
@@ -18,12 +23,12 @@ export function isLeft({ clean, lease }: ObjectInfo): boolean {
 
 /**
  * Whether a writer that the metadata server does not hear of is alive all the same: OSTs in sync know its connections. One that is cut
- * off from the metadata server alone goes on writing, and nobody takes the volume from it only to read.
+ * off from the metadata server alone goes on writing, and nobody takes the volume from it only to read, or for the volume's own good.
  * @param look the record as it is now
- * @returns false: nobody has seen it for some seconds. @throws RawstorError what `look` throws
+ * @returns false: nobody has seen it for some seconds. @throws RawstorError UNAVAILABLE where none of them can be asked; what `look` throws
  */
 export async function awaitWriter(
-  env: SnapshotEnvironment,
+  env: SignsEnvironment,
   look: () => Promise<{ object: ObjectInfo; osts: ReadonlyMap<string, OstInfo> }>,
 ): Promise<boolean> {
   const beganMs = env.clock.nowMs();
@@ -34,14 +39,17 @@ export async function awaitWriter(
     const seen = await Promise.all(inSync.map(({ ostId }) => isSeen(env, object, osts.get(ostId))));
     if (seen.includes(true)) return true;
     const limitMs = seen.includes(null) ? UNSURE_MS : UNSEEN_MS;
-    if (env.clock.nowMs() - beganMs > limitMs) return false;
+    if (env.clock.nowMs() - beganMs > limitMs) {
+      if (seen.includes(false)) return false;
+      throw cannotAsk(object);
+    }
     await env.clock.sleep(LOOK_MS);
   }
 }
 
 /** Null: it cannot be asked. */
 async function isSeen(
-  { connector }: SnapshotEnvironment,
+  { connector }: SignsEnvironment,
   { id, sessionEpoch }: ObjectInfo,
   ost: OstInfo | undefined,
 ): Promise<boolean | null> {
@@ -61,4 +69,11 @@ async function isSeen(
 /** It was never attached there. */
 function isRefusal({ code }: RawstorError): boolean {
   return code === 'STALE_SESSION' || code === 'NOT_FOUND';
+}
+
+function cannotAsk({ name }: ObjectInfo): RawstorError {
+  return new RawstorError('UNAVAILABLE', 'no OST can be asked whether its last writer is alive', {
+    where: name,
+    hint: 'it was not closed, and its writer may only be cut off from the metadata server: `rawstor ost ls`',
+  });
 }
