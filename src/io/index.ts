@@ -13,6 +13,7 @@ export {
   listenOn,
   ReadableWatch,
 } from './descriptors.js';
+export { isMediumError } from './errno.js';
 export { closeForeign, type ForeignFile, foreignFile } from './foreign.js';
 export { removeStaleSocket } from './listen.js';
 export { type DirectoryLock, lockDirectory } from './lock.js';

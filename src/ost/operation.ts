@@ -1,5 +1,5 @@
 import { asRawstorError, ERROR_CODES, wireOfErrno } from '../common/errors.js';
-import { isMediumError } from '../io/errno.js';
+import { isMediumError } from '../io/index.js';
 import { SliceList } from '../io/memory.js';
 import { FileOp, type FileOpOwner, type IoFile } from '../io/types.js';
 import { type ChunkOp, Mark, Opcode, OpScope } from '../protocol/index.js';

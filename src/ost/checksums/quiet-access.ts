@@ -1,5 +1,5 @@
 import { asRawstorError, RawstorError } from '../../common/errors.js';
-import { isMediumError } from '../../io/errno.js';
+import { isMediumError } from '../../io/index.js';
 import { SliceList } from '../../io/memory.js';
 import type { PoolBuffer } from '../../io/pool.js';
 import { FileOp, type IoFile } from '../../io/types.js';

@@ -1,6 +1,5 @@
 import { ERROR_CODES, wireOfErrno } from '../../common/errors.js';
-import { isMediumError } from '../../io/errno.js';
-import { crc32c } from '../../io/index.js';
+import { crc32c, isMediumError } from '../../io/index.js';
 import { SliceList } from '../../io/memory.js';
 import type { PoolBuffer } from '../../io/pool.js';
 import { FileOp, type FileOpOwner, type Io, type IoFile } from '../../io/types.js';

@@ -1,5 +1,5 @@
 import { ERROR_CODES, wireOfErrno } from '../../common/errors.js';
-import { isMediumError } from '../../io/errno.js';
+import { isMediumError } from '../../io/index.js';
 import { SliceList } from '../../io/memory.js';
 import { FileOp, type FileOpOwner } from '../../io/types.js';
 import type { ChunkOp } from '../../protocol/index.js';
