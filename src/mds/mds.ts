@@ -1,14 +1,7 @@
 import type { Clock } from '../common/clock.js';
 import type { Logger } from '../common/log.js';
 import type { Random } from '../common/random.js';
-import {
-  type ChunkMap,
-  mayTakeReserve,
-  type Notice,
-  type ObjectInfo,
-  type Params,
-  type Result,
-} from '../protocol/index.js';
+import type { ChunkMap, Notice, ObjectInfo, Params, Result } from '../protocol/index.js';
 import { fitting, objectInfo, openedAnswer, placements } from './answers.js';
 import { AwakeTime } from './awake-time.js';
 import { Catalog } from './catalog.js';
@@ -146,8 +139,7 @@ export class Mds {
     const id = newObjectId(this.options.clock, this.options.random);
     const create = (map: ChunkMap) =>
       this.objects.create(newObjectRecord(id, spec, map, this.options.clock.wallMs()));
-    const wanted = { ...spec, anyRoom: mayTakeReserve(spec) };
-    return this.info(await place(wanted, this.osts, id, create));
+    return this.info(await place(spec, this.osts, id, create));
   }
 
   async getObj({ ref }: Params<'mds.getObj'>): Promise<Result<'mds.getObj'>> {

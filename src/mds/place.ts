@@ -1,5 +1,5 @@
 import { RawstorError } from '../common/errors.js';
-import type { ChunkMap } from '../protocol/index.js';
+import { type ChunkMap, mayTakeReserve } from '../protocol/index.js';
 import { type AllocationSpec, allocate } from './allocate.js';
 import type { Osts } from './osts.js';
 
@@ -11,11 +11,12 @@ import type { Osts } from './osts.js';
  * @throws RawstorError UNSATISFIABLE
  */
 export async function place<T>(
-  spec: AllocationSpec,
+  wanted: AllocationSpec & Parameters<typeof mayTakeReserve>[0],
   osts: Osts,
   objectId: string,
   make: (map: ChunkMap) => Promise<T>,
 ): Promise<T> {
+  const spec = { ...wanted, anyRoom: mayTakeReserve(wanted) };
   let map: ChunkMap;
   try {
     map = allocate(spec, osts.candidates(), objectId);

@@ -1,6 +1,6 @@
 import { moveReserveBytes } from '../common/move-reserve.js';
 import { MiB } from '../common/units.js';
-import { mayTakeReserve } from '../protocol/catalog-journal.js';
+import { mayTakeReserve } from '../protocol/index.js';
 import type { ChunkFile } from './chunk-file.js';
 import type { ChunkStorage, SpaceFigures } from './storage.js';
 

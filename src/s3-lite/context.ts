@@ -7,6 +7,7 @@ import type { Caller } from './auth.js';
 import type { Buckets } from './buckets.js';
 import type { Codings } from './codings.js';
 import type { Completions } from './completions.js';
+import type { BodyPace } from './incoming.js';
 import type { Objects } from './objects.js';
 import type { S3Request } from './request.js';
 import type { Uploads } from './uploads.js';
@@ -32,6 +33,8 @@ export interface Call {
   readonly request: S3Request;
   readonly caller: Caller;
   readonly response: ServerResponse;
+  /** How fast content has to be taken. */
+  readonly answerPace: BodyPace;
   /** How often something is sent while the answer takes long. */
   readonly blankMs: number;
 }

@@ -30,7 +30,9 @@ function allow(response: ServerResponse, rule: CorsRule, origin: string): void {
   response.setHeader('access-control-allow-origin', any ? '*' : origin);
   if (!any) response.setHeader('access-control-allow-credentials', 'true');
   response.setHeader('access-control-allow-methods', rule.methods.join(', '));
-  if (rule.expose.length > 0) response.setHeader('access-control-expose-headers', rule.expose.join(', '));
+  // A rule that was put before such names were refused must not make each answer fail.
+  const expose = rule.expose.map((name) => name.trim()).filter((name) => /^[\x21-\x7e]+$/.test(name));
+  if (expose.length > 0) response.setHeader('access-control-expose-headers', expose.join(', '));
   response.setHeader('vary', 'Origin, Access-Control-Request-Headers, Access-Control-Request-Method');
 }
 

@@ -11,6 +11,8 @@ export interface S3ServerLimits {
   readonly blankMs: number;
   /** Of a body while it is waited for. */
   readonly body: BodyPace;
+  /** Of content that a client takes; kernels take it in large pieces, so the window is long. */
+  readonly answer: BodyPace;
 }
 
 export const S3_LIMITS: S3ServerLimits = {
@@ -20,4 +22,5 @@ export const S3_LIMITS: S3ServerLimits = {
   underWay: 256,
   blankMs: 5000,
   body: { bytesPerSecond: 512, windowMs: 30_000 },
+  answer: { bytesPerSecond: 512, windowMs: 180_000 },
 };

@@ -1,3 +1,4 @@
+import type { Socket } from 'node:net';
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
 
 /** Figures of one server, for `/metrics`. */
@@ -31,4 +32,15 @@ export class S3Metrics {
     help: 'Requests that are being answered.',
     registers: [this.registry],
   });
+  /** What of a connection is counted already. */
+  private readonly counted = new WeakMap<Socket, { received: number; sent: number }>();
+
+  /** What a connection has moved since the last time: one may last for hours. */
+  countBytes(socket: Socket): void {
+    const before = this.counted.get(socket) ?? { received: 0, sent: 0 };
+    const now = { received: socket.bytesRead, sent: socket.bytesWritten };
+    this.counted.set(socket, now);
+    this.received.inc(Math.max(0, now.received - before.received));
+    this.sent.inc(Math.max(0, now.sent - before.sent));
+  }
 }

@@ -33,6 +33,8 @@ export class S3Server {
   /** The request that a connection brought last, until it is answered. */
   private readonly current = new Map<Socket, { http: IncomingMessage; response: ServerResponse }>();
   private underWay = 0;
+  /** Of those under way, by access key id. */
+  private readonly callers = new Map<string, number>();
   private stopping = false;
 
   /** @param domain hosts below it name buckets; '' for none */
@@ -61,8 +63,7 @@ export class S3Server {
       socket.once('close', () => {
         this.sockets.delete(socket);
         this.current.delete(socket);
-        this.metrics.received.inc(socket.bytesRead);
-        this.metrics.sent.inc(socket.bytesWritten);
+        this.metrics.countBytes(socket);
       });
     });
   }
@@ -143,9 +144,35 @@ export class S3Server {
     if (request.bucket !== '' && route.name !== 'CreateBucket') {
       await services.buckets.checkOwner(request.bucket, request.header('x-amz-expected-bucket-owner'));
     }
-    // The body is not asked for before it is known that it is wanted.
-    if (request.header('expect')?.toLowerCase() === '100-continue') response.writeContinue();
-    await route.run({ services, request, caller, response, blankMs: this.limits.blankMs });
+    const leave = this.enter(caller.access.keyId);
+    try {
+      // The body is not asked for before it is known that it is wanted.
+      if (request.header('expect')?.toLowerCase() === '100-continue') response.writeContinue();
+      await route.run({
+        services,
+        request,
+        caller,
+        response,
+        answerPace: this.limits.answer,
+        blankMs: this.limits.blankMs,
+      });
+    } finally {
+      leave();
+    }
+  }
+
+  /** Whoever has one key, or an address signed by it, leaves a quarter of the room to others. @throws S3Error SlowDown */
+  private enter(keyId: string): () => void {
+    const count = this.callers.get(keyId) ?? 0;
+    if (count >= Math.max(1, Math.floor(this.limits.underWay * 0.75))) {
+      throw new S3Error('SlowDown', 'Reduce your request rate.');
+    }
+    this.callers.set(keyId, count + 1);
+    return () => {
+      const left = this.callers.get(keyId)! - 1;
+      if (left > 0) this.callers.set(keyId, left);
+      else this.callers.delete(keyId);
+    };
   }
 
   private fail(
@@ -187,6 +214,7 @@ export class S3Server {
   }
 
   private async answerMetrics(response: ServerResponse): Promise<void> {
+    for (const socket of this.sockets) this.metrics.countBytes(socket);
     response.writeHead(200, { 'content-type': this.metrics.registry.contentType });
     response.end(await this.metrics.registry.metrics());
   }

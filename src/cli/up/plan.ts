@@ -199,7 +199,8 @@ function hasCluster({ dir, osts }: UpPlan): boolean {
 /** @param keys options of the gateways that open encrypted volumes and buckets */
 export function childSpecs(
   plan: UpPlan,
-  keys: readonly string[] = [],
+  keys: readonly string[],
+  minUploadRate: number,
 ): {
   first: ChildSpec[];
   osts: ChildSpec[];
@@ -244,7 +245,16 @@ export function childSpecs(
       againArgs: ['--timeout', '500h'],
     },
     s3: {
-      ...spec('s3', ['s3', '--listen', plan.s3, '--replicas', String(Math.min(2, plan.osts)), ...keys]),
+      ...spec('s3', [
+        's3',
+        '--listen',
+        plan.s3,
+        '--replicas',
+        String(Math.min(2, plan.osts)),
+        '--min-upload-rate',
+        String(minUploadRate),
+        ...keys,
+      ]),
       againArgs: ['--timeout', '500h'],
     },
   };

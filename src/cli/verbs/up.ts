@@ -23,6 +23,7 @@ import { ensureS3Key, s3EnvFile } from '../up/s3-key.js';
 import { upSummary } from '../up/summary.js';
 import { Supervisor } from '../up/supervisor.js';
 import { allOsts, findVolume, makeVolume } from '../volumes.js';
+import { MIN_UPLOAD_RATE } from './serve/upload-rate.js';
 import { createSpec } from './volume/create.js';
 
 interface VolumeWish {
@@ -38,6 +39,7 @@ interface Options extends KeyOptions {
   port?: number;
   nbdPort?: number;
   volume?: VolumeWish[] | false;
+  minUploadRate: number;
 }
 
 const DEFAULT_VOLUME: VolumeWish = { name: 'vm1', sizeBytes: 10 * GiB };
@@ -76,6 +78,7 @@ export const up = defineVerb<Options>({
       parse: volumeWish,
     },
     { flags: '--no-volume', help: 'create no volume' },
+    MIN_UPLOAD_RATE,
     ...KEY_OPTIONS,
   ],
   examples: [
@@ -120,7 +123,7 @@ async function start(context: Context, options: Options, stopping: AbortSignal) 
     const plan = await makePlan({ dir, osts, host: listen, port: base, nbdPort });
     for (const file of [stateFile(plan), clusterFile(plan)])
       await writeFileAtomic(file.path, file.text, 0o600);
-    const specs = childSpecs(plan, keyArguments(options));
+    const specs = childSpecs(plan, keyArguments(options), options.minUploadRate);
     for (const spec of specs.first) await supervisor.start(spec);
     await Promise.all(specs.osts.map((spec) => supervisor.start(spec)));
     const volumes = await prepare(context, plan, wishes(plan));

@@ -5,7 +5,10 @@ import { STEP_BYTES, type Transfers } from './transfers.js';
 /** Steps read ahead for one reader: they are on different replicas by turns. */
 const AHEAD = 4;
 
-/** Reads a range of a content in order, some steps ahead. @throws RawstorError of the device */
+/**
+ * Reads a range of a content in order, some steps ahead from the second on: of all readers together there are only so many, and
+ * one that gets none has its step read when it asks for it. @throws RawstorError of the device
+ */
 export async function* readContent(
   open: OpenObjects,
   transfers: Transfers,
@@ -17,24 +20,35 @@ export async function* readContent(
   const steps = stepsOf(wanted);
   // What is replaced or removed meanwhile stays for as long as somebody here reads it, however slowly.
   const release = open.hold(wanted.map(({ objectId }) => objectId));
-  const queue: Promise<Buffer>[] = [];
-  const ahead = () => {
+  const queue: { readonly read: Promise<Buffer>; readonly isAhead: boolean }[] = [];
+  /** @returns false at the end */
+  const begin = (isAhead: boolean): boolean => {
     const { value, done } = steps.next();
-    if (done === true) return;
+    if (done === true) return false;
     const read = readStep(open, transfers, value);
     // Its failure is seen when its turn comes.
     read.catch(() => {});
-    queue.push(read);
+    queue.push({ read, isAhead });
+    return true;
+  };
+  const fill = () => {
+    while (queue.length < AHEAD && transfers.beginAhead()) {
+      if (begin(true)) continue;
+      transfers.endAhead();
+      return;
+    }
   };
   try {
-    for (let i = 0; i < AHEAD; i++) ahead();
-    for (let head = queue.shift(); head !== undefined; head = queue.shift()) {
-      const bytes = await head;
-      ahead();
+    for (let first = true; queue.length > 0 || begin(false); first = false) {
+      const { read, isAhead } = queue.shift()!;
+      if (isAhead) transfers.endAhead();
+      const bytes = await read;
+      if (!first) fill();
       yield bytes;
     }
   } finally {
-    await Promise.allSettled(queue);
+    for (const { isAhead } of queue) if (isAhead) transfers.endAhead();
+    await Promise.allSettled(queue.map(({ read }) => read));
     release();
   }
 }

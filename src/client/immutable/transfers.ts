@@ -9,6 +9,8 @@ const { sectorBytes: SECTOR } = LIMITS;
 export const STEP_BYTES = LIMITS.framePayloadBytes;
 /** Steps under way at a time, all objects together: bounds what of the pool this takes. */
 const STEPS = 48;
+/** Steps read before anybody has asked for them, all readers together: what those that are slow to take them hold of memory. */
+const AHEAD_STEPS = 64;
 
 export const roundUp = (bytes: number) => Math.ceil(bytes / SECTOR) * SECTOR;
 const roundDown = (bytes: number) => Math.floor(bytes / SECTOR) * SECTOR;
@@ -17,6 +19,7 @@ const roundDown = (bytes: number) => Math.floor(bytes / SECTOR) * SECTOR;
 export class Transfers {
   private readonly io: Io;
   private free = STEPS;
+  private ahead = AHEAD_STEPS;
   private readonly waiting: (() => void)[] = [];
 
   constructor(io: Io) {
@@ -45,6 +48,17 @@ export class Transfers {
       const start = buffer.offset + (offset - from);
       return Buffer.from(buffer.memory.bytes.subarray(start, start + length));
     });
+  }
+
+  /** Whether a reader may read one step more ahead; `endAhead` when that one is taken. */
+  beginAhead(): boolean {
+    if (this.ahead === 0) return false;
+    this.ahead--;
+    return true;
+  }
+
+  endAhead(): void {
+    this.ahead++;
   }
 
   flush(device: BlockDevice): Promise<void> {

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { contentLength, PUT_BYTES, readBody } from '../body.js';
-import { checksumElement, checksumHeaders, checksumName } from '../checksums.js';
+import { checksumElement, checksumHeaders, checksumName, wantedChecksum } from '../checksums.js';
 import { answerEmpty, answerXml, type Call, type Operation } from '../context.js';
 import { S3Error } from '../errors.js';
 import { factsOf } from '../facts.js';
@@ -87,8 +87,11 @@ async function storePart(call: Call): Promise<void> {
   const coding = await services.codings.ofUpload(bucket.value, upload.row.value);
   const writer = await services.uploads.writer(upload, number, length, coding);
   try {
-    const read = await readBody(request, caller, length, (bytes) => writer.write(bytes));
     const wanted = upload.row.value.checksumName;
+    // The completion needs that of each part: one that comes without is given it here.
+    const own = wanted === null ? null : { name: wanted, value: null, inTrailer: false };
+    const told = wantedChecksum((name) => request.header(name)) ?? own;
+    const read = await readBody(request, caller, length, (bytes) => writer.write(bytes), told);
     if (wanted !== null && read.checksum !== null && read.checksum.name !== wanted) {
       throw new S3Error(
         'InvalidRequest',

@@ -1,5 +1,3 @@
-import { Readable } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
 import { isDeepStrictEqual } from 'node:util';
 import { asRawstorError } from '../../common/errors.js';
 import { checksumHeaders } from '../checksums.js';
@@ -7,6 +5,7 @@ import { notModified, rangeOf } from '../conditions.js';
 import type { Call, Operation } from '../context.js';
 import { S3Error } from '../errors.js';
 import { KEPT_HEADERS } from '../facts.js';
+import { OutgoingBody } from '../outgoing.js';
 import type { BucketRow, ObjectRow } from '../rows.js';
 
 /** RFC 9110 section 5.5, of ASCII. */
@@ -62,12 +61,11 @@ async function answerWith(call: Call, bucket: BucketRow, row: ObjectRow): Promis
   const first = await content.next();
   response.writeHead(status, headers);
   if (first.done === true) return void response.end();
-  const all = async function* () {
-    yield first.value;
-    yield* content;
-  };
   try {
-    await pipeline(Readable.from(all(), { objectMode: false, highWaterMark: 1024 * 1024 }), response);
+    const answer = new OutgoingBody(response, services.clock, call.answerPace);
+    await answer.write(first.value);
+    for await (const bytes of content) await answer.write(bytes);
+    response.end();
   } finally {
     await content.return(undefined);
   }

@@ -3,10 +3,13 @@ import { answerEmpty, answerXml, type Operation } from '../context.js';
 import { malformedXml, S3Error } from '../errors.js';
 import { tagsOfXml } from '../facts.js';
 import type { CorsRule } from '../rows.js';
-import { elements, parseXml, text, texts, type XmlValue } from '../xml.js';
+import { elements, parseXml, text, texts, type XmlElement, type XmlValue } from '../xml.js';
 
 const RULES = 100;
 const METHODS = ['GET', 'PUT', 'HEAD', 'POST', 'DELETE'];
+/** What is put into a header of an answer has to be one: RFC 9110 section 5.6.2; `*` is a token too. */
+const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
+const ORIGIN = /^[\x21-\x7e]+$/;
 
 const tagElements = (tags: Readonly<Record<string, string>>): XmlValue => ({
   TagSet: { Tag: Object.entries(tags).map(([Key, Value]) => ({ Key, Value })) },
@@ -66,16 +69,24 @@ export const getCors: Operation = async (call) => {
   });
 };
 
+/** Documents are printed with line feeds around the text too. @throws S3Error InvalidRequest */
+function trimmed(rule: XmlElement, name: string, form: RegExp): string[] {
+  const found = texts(rule, name).map((one) => one.trim());
+  const bad = found.find((one) => !form.test(one));
+  if (bad === undefined) return found;
+  throw new S3Error('InvalidRequest', `${name} "${bad.slice(0, 64)}" can not be used in a header.`);
+}
+
 export const putCors: Operation = async (call) => {
   const { request, caller, services } = call;
   const root = parseXml(await readSmallBody(request, caller), 'CORSConfiguration');
   const cors = elements(root, 'CORSRule').map((rule): CorsRule => {
     const age = text(rule, 'MaxAgeSeconds');
     return {
-      origins: texts(rule, 'AllowedOrigin'),
-      methods: texts(rule, 'AllowedMethod'),
-      headers: texts(rule, 'AllowedHeader'),
-      expose: texts(rule, 'ExposeHeader'),
+      origins: trimmed(rule, 'AllowedOrigin', ORIGIN),
+      methods: trimmed(rule, 'AllowedMethod', TOKEN),
+      headers: trimmed(rule, 'AllowedHeader', TOKEN),
+      expose: trimmed(rule, 'ExposeHeader', TOKEN),
       maxAgeSeconds: age === undefined ? null : Number(age),
     };
   });
@@ -154,7 +165,14 @@ export const putRetention: Operation = async (call) => {
   const root = parseXml(await readSmallBody(request, caller), 'Retention');
   const untilMs = Date.parse(text(root, 'RetainUntilDate') ?? '');
   if (Number.isNaN(untilMs) || text(root, 'Mode') !== 'COMPLIANCE') throw malformedXml();
-  await services.buckets.get(request.bucket);
+  if (untilMs <= services.clock.wallMs()) {
+    throw new S3Error('InvalidArgument', 'The retain until date must be in the future!');
+  }
+  const bucket = await services.buckets.get(request.bucket);
+  // Nobody can take it back: so only where that is what the bucket is for.
+  if (bucket.value.retentionDays === 0) {
+    throw new S3Error('InvalidRequest', 'Bucket is missing Object Lock Configuration');
+  }
   await services.objects.change(request.bucket, request.key, (row) => {
     if (untilMs < row.retainUntilMs)
       throw new S3Error('AccessDenied', 'Access Denied because object protected by object lock.');

@@ -86,3 +86,16 @@ test('a page of an allowed origin sees the answer, one of another does not', asy
     'access-control-max-age': '60',
   });
 });
+
+test('a document with line feeds around its text, and a request of such a page', async () => {
+  const Pretty = 'pretty-cors';
+  await client.send(new sdk.CreateBucketCommand({ Bucket: Pretty }));
+  const lines = (name: string, text: string) => `<${name}>\n  ${text}\n</${name}>`;
+  const rule = ['AllowedOrigin', '*', 'AllowedMethod', 'GET', 'ExposeHeader', 'x-amz-meta-a'];
+  const inner = [0, 2, 4].map((i) => lines(rule[i]!, rule[i + 1]!)).join('\n');
+  const body = `<CORSConfiguration><CORSRule>${inner}</CORSRule></CORSConfiguration>`;
+  expect((await raw(s3, 'PUT', `/${Pretty}`, { query: 'cors=', body })).status).toBe(200);
+  const { status, headers } = await raw(s3, 'GET', `/${Pretty}`, { headers: { origin: 'https://x.test' } });
+  expect(status).toBe(200);
+  expect(headers['access-control-expose-headers']).toBe('x-amz-meta-a');
+});

@@ -18,6 +18,13 @@ const on = (method: string, path: string, query: string, body = ''): Answer =>
   raw(s3, method, path, { query, body });
 
 const many = `<Delete>${'<Object><Key>k</Key></Object>'.repeat(1001)}</Delete>`;
+const retain = (until: string) =>
+  on(
+    'PUT',
+    `${B}/there`,
+    'retention=',
+    `<Retention><Mode>COMPLIANCE</Mode><RetainUntilDate>${until}</RetainUntilDate></Retention>`,
+  );
 const documents: [string, string, () => Answer][] = [
   ['DeleteObjects, no document', 'MalformedXML', () => on('POST', B, 'delete=')],
   ['DeleteObjects, not XML', 'MalformedXML', () => on('POST', B, 'delete=', '<Delete><Object>')],
@@ -52,6 +59,17 @@ const documents: [string, string, () => Answer][] = [
         '<CORSConfiguration><CORSRule><AllowedMethod>GET</AllowedMethod></CORSRule></CORSConfiguration>',
       ),
   ],
+  [
+    'PutBucketCors, what is no header',
+    'InvalidRequest',
+    () =>
+      on(
+        'PUT',
+        B,
+        'cors=',
+        '<CORSConfiguration><CORSRule><AllowedOrigin>*</AllowedOrigin><AllowedMethod>GET</AllowedMethod><ExposeHeader>x y</ExposeHeader></CORSRule></CORSConfiguration>',
+      ),
+  ],
   ['PutBucketTagging, not XML', 'MalformedXML', () => on('PUT', B, 'tagging=', 'tags')],
   [
     'PutObjectTagging, a tag twice',
@@ -81,6 +99,8 @@ const documents: [string, string, () => Answer][] = [
     () => on('POST', `${B}/k`, 'uploadId=x', '<CompleteMultipartUpload/>'),
   ],
   ['PutObjectRetention, not XML', 'MalformedXML', () => on('PUT', `${B}/there`, 'retention=', 'x')],
+  ['PutObjectRetention, in the past', 'InvalidArgument', () => retain('2020-01-01T00:00:00Z')],
+  ['PutObjectRetention, of a bucket without', 'InvalidRequest', () => retain('2999-01-01T00:00:00Z')],
 ];
 
 /** What is not there, each as a client would ask for it. */

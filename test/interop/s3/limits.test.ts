@@ -1,5 +1,6 @@
 import { connect } from 'node:net';
 import { expect, test } from 'vitest';
+import { AccessKeys } from '../../../src/s3-lite/index.js';
 import { raw, send } from './raw-request.js';
 import { S3Rig } from './rig.js';
 
@@ -56,6 +57,26 @@ test('more requests at a time than are answered are told to slow down', async ()
     expect(await asked()).toMatchObject({ status: 503, headers: { 'retry-after': '1' } });
     await expect(held).rejects.toThrow();
     await expect.poll(async () => (await asked()).status).toBe(200);
+  } finally {
+    await limited.end();
+  }
+}, 60_000);
+
+test('one key leaves room for another, and what a connection has moved is counted while it lasts', async () => {
+  const limited = await S3Rig.start({ underWay: 4 });
+  try {
+    expect((await raw(limited, 'PUT', '/held-bucket')).status).toBe(200);
+    const unsigned = { 'content-length': '10' };
+    const held = [1, 2, 3].map((i) =>
+      raw(limited, 'PUT', `/held-bucket/k${i}`, { payload: 'UNSIGNED-PAYLOAD', unsigned, body: 'abc' }),
+    );
+    for (const one of held) one.catch(() => {});
+    await expect.poll(async () => (await raw(limited, 'GET', '/')).code).toBe('SlowDown');
+    const other = new AccessKeys(limited.s3.store.catalog);
+    const { keyId, secret } = await other.create('other', { '*': 'read' }, Date.now());
+    expect((await raw(limited, 'GET', '/', { keyId, secret })).status).toBe(200);
+    const metrics = await (await fetch(`${limited.url}/metrics`)).text();
+    expect(Number(/^rawstor_s3_received_bytes_total (\d+)/m.exec(metrics)?.[1])).toBeGreaterThan(2000);
   } finally {
     await limited.end();
   }

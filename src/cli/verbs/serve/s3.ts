@@ -9,6 +9,7 @@ import { KEY_OPTIONS } from '../../keys.js';
 import { wholeNumber } from '../../options.js';
 import { openEnvironment, SERVER_OPTIONS } from '../../roles/environment.js';
 import { S3_PORT } from './ports.js';
+import { MIN_UPLOAD_RATE } from './upload-rate.js';
 
 interface Options {
   listen?: string[];
@@ -63,12 +64,7 @@ export const serveS3 = defineVerb<Options>({
       help: 'label that copies must differ in: host, rack, ... or ost',
       default: 'host',
     },
-    {
-      flags: '--min-upload-rate <bytes/s>',
-      help: 'what a client sends more slowly, over 30 s, is answered RequestTimeout; 0: however slowly it comes',
-      parse: wholeNumber(0, 1_000_000_000),
-      default: S3_LIMITS.body.bytesPerSecond,
-    },
+    MIN_UPLOAD_RATE,
     SERVER_OPTIONS.label,
     SERVER_OPTIONS.mds,
     SERVER_OPTIONS.mgs,
