@@ -51,7 +51,7 @@ async function copy(by: Writer, chunk: number, offset: number, length: number, s
   }
 }
 
-/** One that cannot read what it has. @returns its boot id */
+/** One whose disk gives nothing of what it has: all of it is damaged. @returns its boot id */
 async function failingSource(): Promise<BootId> {
   source = await start(withFaults(io, { readResult: () => -5 }), temporaryDirectory());
   from = await Writer.attach(io, source.addresses[0]!, record, 5);
@@ -63,7 +63,7 @@ const sourceSays = (code: ErrorCode) => ({ copiedBytes: 0, sourceStatus: ERROR_C
 
 test('a source that cannot be read is told apart from the target, whose session goes on', async () => {
   const itsBootId = await failingSource();
-  expect(await copy(to, 0, 0, 4 * KiB, itsBootId)).toMatchObject(sourceSays('IO'));
+  expect(await copy(to, 0, 0, 4 * KiB, itsBootId)).toMatchObject(sourceSays('CHECKSUM'));
   await to.write(0, 0, Buffer.alloc(4 * KiB, 2), { tag: 5 });
 });
 
@@ -209,7 +209,7 @@ test('copies that fail leave no reading session at the source', async () => {
   for (let asked = 0; asked < 8; asked++) {
     // Two at once use one session.
     const failed = await Promise.all([0, 4 * KiB].map((at) => copy(to, 0, at, 4 * KiB, itsBootId)));
-    for (const one of failed) expect(one).toMatchObject(sourceSays('IO'));
+    for (const one of failed) expect(one).toMatchObject(sourceSays('CHECKSUM'));
     expect(await copy(to, 0, 0, 4 * KiB, others)).toMatchObject(sourceSays('STALE_SESSION'));
   }
   await until(async () => (await from.call('ost.stat', {})).sessions === 1);
