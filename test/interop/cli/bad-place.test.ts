@@ -71,7 +71,7 @@ describe('a directory that cannot be made', () => {
 
   it('below a file', async () => {
     writeFileSync(join(cwd, 'file'), '');
-    expectRefused(await rawstor('up', '--dir', 'file/x'), 71, /not a directory.*file/);
+    expectRefused(await rawstor('up', '--dir', 'file/x'), 64, /not a directory.*file/);
     expectRefused(await rawstor('serve', 'mgs', '--dir', 'file'), 64, /a directory is wanted.*file/);
   });
 
