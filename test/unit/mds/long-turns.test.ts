@@ -62,7 +62,7 @@ async function rigOf(hosts: number) {
   const settled = async () => {
     for (let i = 0; i < 20_000; i++) await Promise.resolve();
   };
-  return { clock, mds, refusals, moved, pass, settled };
+  return { clock, store, mds, refusals, moved, pass, settled };
 }
 
 test('to look for what is on an OST is no long turn, whether or not there is something', async () => {
@@ -97,9 +97,8 @@ test('an OST that is away and cannot be replaced holds nobody up, and is not tri
 });
 
 test('what is renamed while an OST is removed keeps it as well', async () => {
-  const { clock, mds } = await rigOf(2);
+  const { clock, store, mds } = await rigOf(2);
   const ostId = testId(9);
-  const store = (mds as unknown as { store: MemoryStore }).store;
   await mds.registerOst(ostInfo(9), {});
   const last = `v${1000 + VOLUMES - 1}`;
   const { id, map } = await mds.getObj({ ref: last });
@@ -121,8 +120,7 @@ test('what is renamed while an OST is removed keeps it as well', async () => {
 });
 
 test('removals of long ago are forgotten many at a time, and nobody waits for it', async () => {
-  const { mds, settled } = await rigOf(2);
-  const store = (mds as unknown as { store: MemoryStore }).store;
+  const { store, mds, settled } = await rigOf(2);
   const key = (i: number) => TOMBSTONE_PREFIX + testId(5000 + i);
   for (let i = 0; i < 300; i++) {
     const { value } = putTombstone(testId(5000 + i), i === 7 ? [testId(1)] : [], 1);
