@@ -80,7 +80,7 @@ export class Attaching {
     const kept = object.newerRecord(record);
     await this.core.commit([fenceChange(record.id, next), objectChange(kept)]);
     object.fence = next;
-    object.record = kept;
+    object.becomes(kept);
     this.core.sealed(object, kept.lastSeal);
     const status = fence !== null && epoch > fence.sessionEpoch ? STATUS_FENCED : STATUS_STALE_SESSION;
     const drained = this.core.endSessions(object, status, epoch);

@@ -1,7 +1,7 @@
 import { asRawstorError, RawstorError } from '../common/errors.js';
 import { errorOfStatus } from '../protocol/index.js';
 import type { Boot } from './boot.js';
-import { ChunkFile, ChunkState } from './chunk-file.js';
+import { ChunkFile, ChunkState, linkBelow, unlinkBelow } from './chunk-file.js';
 import type { DirtyTracker } from './dirty.js';
 import type { OstEnvironment } from './environment.js';
 import { type Layers, settleHoles } from './layers/index.js';
@@ -92,6 +92,20 @@ export class ChunkCache {
     from.allocatedBytes = 0;
     into.sync.dirty = true;
     layers.maps.forgetAll(from);
+  }
+
+  /**
+   * The object lies over its parent no more: what is merged away or removed there from now on must not show in chunks that are open. Reads that
+   * have begun go on, each with the files that it holds.
+   */
+  part(object: OstObject): void {
+    for (const chunk of object.chunks.values()) {
+      const { below } = chunk;
+      if (below === null || below.object === object) continue;
+      this.parts.layers.maps.forgetAll(chunk);
+      unlinkBelow(chunk);
+      this.settled(below);
+    }
   }
 
   /** Something that used the chunk is over. */
@@ -272,21 +286,4 @@ export class ChunkCache {
   private wakeWaiting(chunk: ChunkFile, status: number): void {
     for (const waiter of chunk.waiting.splice(0)) waiter.chunkReady(status);
   }
-}
-
-function linkBelow(chunk: ChunkFile, below: ChunkFile): void {
-  chunk.below = below;
-  chunk.stack = null;
-  below.above.add(chunk);
-  // It stays open as long as this one is.
-  below.holders++;
-}
-
-function unlinkBelow(chunk: ChunkFile): void {
-  const { below } = chunk;
-  if (below === null) return;
-  chunk.below = null;
-  chunk.stack = null;
-  below.above.delete(chunk);
-  below.holders--;
 }

@@ -174,3 +174,20 @@ export class ChunkDirt implements FileOpOwner {
 }
 
 export type { SyncWaiter };
+
+export function linkBelow(chunk: ChunkFile, below: ChunkFile): void {
+  chunk.below = below;
+  chunk.stack = null;
+  below.above.add(chunk);
+  // It stays open as long as this one is.
+  below.holders++;
+}
+
+export function unlinkBelow(chunk: ChunkFile): void {
+  const { below } = chunk;
+  if (below === null) return;
+  chunk.below = null;
+  chunk.stack = null;
+  below.above.delete(chunk);
+  below.holders--;
+}

@@ -153,7 +153,7 @@ export class OstControl {
       const record = object.newerRecord(brought);
       if (session.ended !== 0 || record === object.record) return;
       await this.core.commit([objectChange(record)]);
-      object.record = record;
+      object.becomes(record);
       this.core.layers.merger.look(object);
     });
     object.turn = stored.catch(() => {});

@@ -196,6 +196,7 @@ export class OstCore {
       settled: (chunk) => this.chunks.settled(chunk),
       syncFailed: () => this.lose('fsync of a directory failed'),
       needed: () => this.records.clones.over(id, this.ostId).map(({ parent }) => parent.version),
+      parted: () => this.chunks.part(object),
     });
     this.objects.set(id, object);
     const sealed = this.records.set(id)?.lastSeal ?? 0;

@@ -25,7 +25,7 @@ export class KeptObjects {
     const kept = object.turn.then(async () => {
       const next = object.newerRecord(record);
       await core.commit([objectChange(next)]);
-      object.record = next;
+      object.becomes(next);
       return object;
     });
     // A removal waits for it, and attaches come after it.

@@ -4,7 +4,7 @@ import type { Io } from '../io/types.js';
 import type { ObjectRecord } from '../protocol/index.js';
 import type { ChunkFile } from './chunk-file.js';
 import { CopiedRegions } from './copied-regions.js';
-import { withNeeded } from './layers/lineage.js';
+import { sharesParent, withNeeded } from './layers/lineage.js';
 import { asShared } from './layers/shared-parent.js';
 import type { Fence } from './record-codec.js';
 import type { Session } from './session.js';
@@ -18,6 +18,8 @@ export interface ObjectOwner {
   syncFailed(): void;
   /** Versions that clones on this OST lie over. */
   needed(): readonly number[];
+  /** Its copy here lies over that of its parent no more. */
+  parted(): void;
 }
 
 /** An object of which this OST has something, while it is in use. */
@@ -69,6 +71,14 @@ export class OstObject {
     if (brought.epoch < this.record.epoch) return this.record;
     const shared = asShared(this.record, brought, this.owner.ostId);
     return withNeeded(this.record, shared, this.owner.needed());
+  }
+
+  /** A record of it is durable. */
+  becomes(record: ObjectRecord): void {
+    const { ostId } = this.owner;
+    const parts = sharesParent(this.record, ostId) && !sharesParent(record, ostId);
+    this.record = record;
+    if (parts) this.owner.parted();
   }
 
   sessions(): Session[] {

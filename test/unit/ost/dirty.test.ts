@@ -62,6 +62,7 @@ async function openChunk(number: number): Promise<ChunkFile> {
     settled: () => {},
     syncFailed: () => {},
     needed: () => [],
+    parted: () => {},
   });
   const opened = new ChunkFile(object, number, 1, io, tracker, () => {});
   opened.file = await storage.open(id, { chunk: number, version: 1 }, true);

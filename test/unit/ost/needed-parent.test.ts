@@ -1,10 +1,10 @@
 import { beforeEach, expect, test } from 'vitest';
 import { RawstorError } from '../../../src/common/errors.js';
-import { KiB } from '../../../src/common/units.js';
+import { KiB, MiB } from '../../../src/common/units.js';
 import type { Io } from '../../../src/io/index.js';
 import type { RunningOst } from '../../../src/ost/index.js';
 import { removeEach } from '../../../src/ost/told-removals.js';
-import type { ObjectRecord, Snapshot } from '../../../src/protocol/index.js';
+import { type ObjectRecord, Opcode, type Snapshot } from '../../../src/protocol/index.js';
 import { failure, objectRecord, openIo, start, temporaryDirectory, until, Writer } from './support.js';
 
 /** What a clone here lies over stays, whatever is asked for: by the OST's own records. */
@@ -92,6 +92,43 @@ test('a flattened clone needs it no more', async () => {
   const set = { epoch: 9, members: [] };
   await clone.call('ost.storeSet', { handle, set, lastSeal: 0, lossWallMs: null, object });
   await parent.call('ost.deleteObject', { objectId: PARENT.id });
+});
+
+test('a flattened clone shows nothing of what becomes of the versions that it lay over, open or not', async () => {
+  const erase = { opcode: Opcode.ERASE, chunk: 0, offset: 0, length: BLOCK, chunkVersion: 2 };
+  const second = { ...taken, epoch: 8, headVersion: 2, headOver: 1, snapshots: [frozen(1, 0, 'sunday')] };
+  const other = { ...second, id: objectRecord(3).id, name: 'vol3' };
+  const writer = await Writer.attach(
+    io,
+    ost.addresses[0]!,
+    { ...other, headVersion: 1, headOver: 0, snapshots: [] },
+    5,
+  );
+  await writer.write(0, 0, filled(1), { chunkVersion: 1 });
+  await writer.attach(other, 8, 1);
+  await writer.write(0, BLOCK, filled(2), { chunkVersion: 2 });
+  // Zeros over what sunday has, which go with the version that is merged.
+  await writer.run(erase, null);
+  const third = { ...other, epoch: 9, headVersion: 3, headOver: 2 };
+  await writer.attach({ ...third, snapshots: [frozen(1, 0, 'sunday'), frozen(2, 1, 'monday')] }, 9, 1);
+  const over = { objectId: other.id, version: 2, name: 'vol3@monday', ostIds: [ost.ostId], sizeBytes };
+  const record = objectRecord(4, { parent: over });
+  const flat = await Writer.attach(io, ost.addresses[0]!, record, 5);
+  expect(await show(flat)).toEqual([0, 2, 0]);
+  const { handle } = flat;
+  await flat.call('ost.flatten', { handle, chunk: 0, offset: 0, length: MiB, tag: 6 });
+  const object = { ...record, epoch: 9, parent: null };
+  const set = { epoch: 9, members: [] };
+  await flat.call('ost.storeSet', { handle, set, lastSeal: 0, lossWallMs: null, object });
+  await writer.attach(
+    { ...third, epoch: 10, snapshots: [frozen(1, 0, 'sunday'), frozen(2, 1, null)] },
+    10,
+    1,
+  );
+  const unmerged = () => writer.call('ost.unmerged', { objectId: other.id, versions: [2], waitMs: 1000 });
+  await until(async () => (await unmerged()).versions.length === 0);
+  expect(await show(writer, 3)).toEqual([0, 2, 0]);
+  expect(await show(flat)).toEqual([0, 2, 0]);
 });
 
 test('a clone that has all by itself needs nothing here', async () => {
