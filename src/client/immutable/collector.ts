@@ -5,6 +5,7 @@ import { prefixEnd } from '../../common/prefix-end.js';
 import type { ObjectInfo } from '../../protocol/object-info.js';
 import type { Cluster } from '../cluster.js';
 import type { CatalogClient, Row } from './catalog.js';
+import { ChangedObjects } from './changed-objects.js';
 import type { Extent } from './extent.js';
 import type { OpenObjects } from './open-objects.js';
 import { PACK_BYTES } from './pack-writer.js';
@@ -48,6 +49,7 @@ export class Collector {
   private readonly parts: CollectorParts;
   private timer: Timer | null = null;
   private running: Promise<Collected> | null = null;
+  private readonly changed = new ChangedObjects();
   private closed = false;
   /** Packs that nothing referred to when they were looked at here, and since when: who began to read before has a row of before. */
   private emptied = new Map<string, number>();
@@ -60,22 +62,41 @@ export class Collector {
 
   /** Of a gateway, for as long as it runs. */
   watch(): void {
-    this.timer ??= this.parts.clock.every(PERIOD_MS, () => void this.run(YOUNG_MS).catch(() => {}));
+    this.timer ??= this.parts.clock.every(PERIOD_MS, () => void this.round().catch(() => {}));
+  }
+
+  /** One of a gateway's looks: at what has changed since the last one, seldom at all, as each object is a call to the MDS. */
+  round(youngMs = YOUNG_MS): Promise<Collected> {
+    return this.begin(youngMs, this.changed.isAllDue(this.parts.clock.nowMs()));
+  }
+
+  /** This process does not write it any more; nothing may ever have named it. */
+  ended(id: string): void {
+    this.changed.note(id);
   }
 
   /** These may have lost their last reference. What is in use is left for later. */
   async released(objectIds: Iterable<string>): Promise<void> {
     for (const id of new Set(objectIds)) {
+      // What lives on of a pack may be to be moved.
+      this.changed.note(id);
       if (this.closed || this.parts.open.isUsed(id)) continue;
-      await this.remove(id).catch((error) =>
-        this.parts.log.debug({ id, reason: asRawstorError(error).message }, 'not removed now'),
-      );
+      try {
+        if (await this.remove(id)) this.changed.forget(id);
+      } catch (error) {
+        this.parts.log.debug({ id, reason: asRawstorError(error).message }, 'not removed now');
+      }
     }
   }
 
   /** Looks at all of them. @param youngMs objects younger than this are left alone */
-  run(youngMs: number): Promise<Collected> {
-    this.running ??= this.look(youngMs).finally(() => {
+  async run(youngMs: number): Promise<Collected> {
+    await this.running?.catch(() => {});
+    return this.begin(youngMs, true);
+  }
+
+  private begin(youngMs: number, all: boolean): Promise<Collected> {
+    this.running ??= this.look(youngMs, all).finally(() => {
       this.running = null;
     });
     return this.running;
@@ -117,35 +138,68 @@ export class Collector {
     return rows.length > 0;
   }
 
-  private async look(youngMs: number): Promise<Collected> {
+  /** Those that are known to have changed. */
+  private async *changedOnes(): AsyncGenerator<ObjectInfo, void> {
+    const { cluster, open } = this.parts;
+    for (const id of this.changed.known()) {
+      if (open.isUsed(id)) continue;
+      try {
+        const object = await cluster.mds.call('mds.getObj', { ref: id }, CALL_TIMEOUT_MS);
+        if (object.mode === 'immutable') yield object;
+        else this.changed.forget(id);
+      } catch (error) {
+        if (asRawstorError(error).code !== 'NOT_FOUND') throw error;
+        this.changed.forget(id);
+      }
+    }
+  }
+
+  private async look(youngMs: number, all: boolean): Promise<Collected> {
     const { cluster, clock, open, log } = this.parts;
     const collected: Collected = { removed: 0, moved: 0 };
     // Before a person has looked, what nothing refers to may be what a lost row named; the MDS would refuse it as well.
     const { state } = await cluster.mds.call('mds.catalogState', { mark: false }, CALL_TIMEOUT_MS);
     if (state !== 'whole') return collected;
-    const stayMs = youngMs * EMPTIED_TIMES;
+    if (all) this.changed.beginAll();
     const empty = new Map<string, number>();
-    for await (const object of this.immutable()) {
-      if (this.closed) break;
+    for await (const object of all ? this.immutable() : this.changedOnes()) {
+      if (this.closed) return collected;
+      // What changes from here on is noted anew.
+      this.changed.forget(object.id);
       const young = clock.wallMs() - object.createdWallMs < youngMs;
-      if (object.lease !== null || young || open.isUsed(object.id)) continue;
       try {
-        const moved = await this.compact(object);
-        collected.moved += moved;
-        if (isPack(object) && stayMs > 0 && !(await this.isNamed(object.id))) {
-          const sinceMs = (moved === 0 ? this.emptied.get(object.id) : undefined) ?? clock.nowMs();
-          empty.set(object.id, sinceMs);
-          if (clock.nowMs() - sinceMs < stayMs) continue;
-        }
-        // Somebody here may have begun to read meanwhile.
-        if (open.isUsed(object.id)) continue;
-        if (await this.remove(object.id)) collected.removed++;
+        const waits = object.lease !== null || young || open.isUsed(object.id);
+        const done = !waits && (await this.lookAt(object, youngMs * EMPTIED_TIMES, empty, collected));
+        if (!done) this.changed.note(object.id);
       } catch (error) {
+        this.changed.note(object.id);
         log.debug({ name: object.name, reason: asRawstorError(error).message }, 'not collected now');
       }
     }
     this.emptied = empty;
+    if (all) this.changed.endAll(clock.nowMs());
     return collected;
+  }
+
+  /** @returns there is nothing more to be done with it until it changes again */
+  private async lookAt(
+    object: ObjectInfo,
+    stayMs: number,
+    empty: Map<string, number>,
+    collected: Collected,
+  ): Promise<boolean> {
+    const { clock, open } = this.parts;
+    const moved = await this.compact(object);
+    collected.moved += moved;
+    if (isPack(object) && stayMs > 0 && !(await this.isNamed(object.id))) {
+      const sinceMs = (moved === 0 ? this.emptied.get(object.id) : undefined) ?? clock.nowMs();
+      empty.set(object.id, sinceMs);
+      if (clock.nowMs() - sinceMs < stayMs) return false;
+    }
+    // Somebody here may have begun to read meanwhile.
+    if (open.isUsed(object.id)) return false;
+    if (await this.remove(object.id)) collected.removed++;
+    return true;
   }
 
   /** Where that fails nothing is removed: said once, as it comes again with each object. */

@@ -41,6 +41,8 @@ export class OpenObjects {
   private readonly held = new Map<string, number>();
   private readonly timer: Timer;
   private readonly mender: Mender;
+  /** This process does not write an object any more. */
+  onLeft: ((id: string) => void) | null = null;
 
   constructor(cluster: Cluster, env: { clock: Clock; log: Logger }) {
     this.cluster = cluster;
@@ -56,7 +58,10 @@ export class OpenObjects {
   }
 
   leave(volume: Volume): void {
-    if (this.written.get(volume.object.id) === volume) this.written.delete(volume.object.id);
+    const { id } = volume.object;
+    if (this.written.get(id) !== volume) return;
+    this.written.delete(id);
+    this.onLeft?.(id);
   }
 
   /** A content in these is being read, from its first byte to its last: `release` once. */

@@ -88,6 +88,7 @@ export class ImmutableStore {
       settle: () => this.keeper.owed.settle(),
       copy: (extents, layout) => this.copy(extents, false, layout),
     });
+    this.open.onLeft = (id) => this.collector.ended(id);
   }
 
   /**

@@ -178,6 +178,40 @@ test('a pack that was emptied is removed in a later round', async () => {
   expect(await store.collector.run(0)).toEqual({ removed: 1, moved: 0 });
 });
 
+test('a gateway looks at what has changed there, and asks nothing about all else', async () => {
+  const rows: { extents: Extent[]; refs: string[] }[] = [];
+  for (let i = 0; i < 12; i++) rows.push(await put(store, `own${i}`, randomBytes(9 * MiB), 9 * MiB));
+  const { catalog, collector } = store;
+  expect(await collector.round(0)).toEqual({ removed: 0, moved: 0 });
+  const { mds } = rig.cluster;
+  const asked: string[] = [];
+  const call = mds.call.bind(mds);
+  mds.call = ((method: 'mds.list', params: never, ...more: []) => {
+    asked.push(method);
+    return call(method, params, ...more);
+  }) as typeof mds.call;
+  expect(await collector.round(0)).toEqual({ removed: 0, moved: 0 });
+  expect(asked).toEqual(['mds.catalogState']);
+  // Removed while it is read: it goes when its reader has gone.
+  const { extents, refs } = rows[0]!;
+  const reading = store.read(extents);
+  await reading.next();
+  await catalog.transact({ deletes: ['own0', ...refs] });
+  await collector.released([extents[0]!.objectId]);
+  expect(await collector.round(0)).toEqual({ removed: 0, moved: 0 });
+  await reading.return(undefined);
+  expect(await collector.round(0)).toEqual({ removed: 1, moved: 0 });
+  // Never named by anything.
+  const writer = await store.writer(9 * MiB);
+  await writer.write(randomBytes(MiB));
+  await writer.abort();
+  expect(await collector.round(0)).toEqual({ removed: 1, moved: 0 });
+  asked.length = 0;
+  expect(await collector.round(0)).toEqual({ removed: 0, moved: 0 });
+  expect(asked).toEqual(['mds.catalogState']);
+  mds.call = call;
+}, 120_000);
+
 test('a pack that another process emptied is not removed before it was seen empty here for a while', async () => {
   await put(store, 'lives', randomBytes(5000), 5000);
   await store.close();
