@@ -9,6 +9,7 @@ import type { SnapshotReader } from '../snapshot/reader.js';
 import type { Volume } from '../volume.js';
 import type { Extent } from './extent.js';
 import { Mender } from './mender.js';
+import { wholeBlocks } from './whole-blocks.js';
 
 /** Frozen versions kept open for the next read. */
 const READERS = 128;
@@ -113,6 +114,17 @@ export class OpenObjects {
       release();
       throw error;
     }
+  }
+
+  /** Cuts the object of a content to that and freezes it, where nobody has frozen it yet. @throws RawstorError TIMEOUT, EXISTS */
+  async cut({ objectId, version, length }: Extent): Promise<void> {
+    const object = await this.cluster.mds.call('mds.getObj', { ref: objectId });
+    const whole = wholeBlocks(length);
+    if (object.sizeBytes <= whole || frozenAt(object, version) !== null) return;
+    const options = { timeoutMs: SEAL_TIMEOUT_MS };
+    await this.cluster.changeVolume(objectId, { kind: 'resize', sizeBytes: whole }, options);
+    const change = { kind: 'snapshot', name: `ended-${object.headVersion}` } as const;
+    await this.cluster.changeVolume(objectId, change, options);
   }
 
   async close(): Promise<void> {

@@ -140,6 +140,11 @@ export class ImmutableStore {
     return new Grid(object);
   }
 
+  /** Cuts the object of a content that lies in it alone, whoever wrote it, so that it can be the parent of a volume. @throws RawstorError */
+  async cut([extent]: readonly Extent[]): Promise<void> {
+    if (extent !== undefined) await this.open.cut(extent);
+  }
+
   /** A range of what is stored of a content, in order: that of a content that is neither compressed nor encrypted. @throws RawstorError */
   read(extents: readonly Extent[], from = 0, to = lengthOf(extents)): AsyncGenerator<Buffer, undefined> {
     return readContent(this.open, this.transfers, extents, from, to);

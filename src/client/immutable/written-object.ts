@@ -5,6 +5,7 @@ import type { CreateSpec } from '../../protocol/object-info.js';
 import type { Cluster } from '../cluster.js';
 import type { Volume } from '../volume.js';
 import type { OpenObjects } from './open-objects.js';
+import { wholeBlocks } from './whole-blocks.js';
 
 /** How the data of immutable objects is laid out. */
 export interface ImmutableLayout {
@@ -20,8 +21,6 @@ export type ObjectKind = 'pack' | 'object' | 'journal' | 'checkpoint';
 export const NAME_PREFIX = 's3.';
 /** Where nobody knows how much comes: cut to what came at the end. */
 export const UNKNOWN_SIZE_BYTES = 5 * 1024 * GiB + GiB;
-
-const wholeBlocks = (bytes: number) => Math.ceil(bytes / LIMITS.blockBytes) * LIMITS.blockBytes;
 
 /** An object of the MDS that this process writes, once, from the start to the end or at places of a grid. */
 export class WrittenObject {

@@ -137,6 +137,13 @@ async function complete(call: Call, wanted: readonly WantedPart[], signal: Abort
   } finally {
     await release();
   }
+  // Its grid may be another gateway's: cut when it is on record, as nothing that is wanted comes to that any more.
+  if (plain && whole) {
+    await store.cut(extents).catch((error) => {
+      const said = { key: request.key, reason: String(error) };
+      services.log.warn(said, 'an image is not cut to its size: volumes that begin with it are copies');
+    });
+  }
   await uploads
     .end(facts.id)
     .catch((error) => services.log.warn({ reason: String(error) }, 'parts are left, for later'));

@@ -1,6 +1,9 @@
 import * as sdk from '@aws-sdk/client-s3';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
+import { systemClock } from '../../../src/common/clock.js';
+import { silentLogger } from '../../../src/common/log.js';
 import { MiB } from '../../../src/common/units.js';
+import { type ObjectRow, ROW, startS3 } from '../../../src/s3-lite/index.js';
 import { raw } from './raw-request.js';
 import { failureOf, S3Rig } from './rig.js';
 
@@ -127,4 +130,43 @@ test('parts that are copied lie in their places, and nothing is copied twice', a
   await complete(at, await Promise.all(parts));
   expect(copies).toBe(0);
   expect(wanted.equals(await content(at))).toBe(true);
+}, 60_000);
+
+test('an image whose parts came through another gateway is cut to its size, for volumes that begin with it', async () => {
+  const { rig, keyId: accessKeyId, secret: secretAccessKey } = s3;
+  const cluster = await rig.connect('other');
+  const other = await startS3({
+    cluster,
+    io: rig.io,
+    clock: systemClock,
+    log: silentLogger,
+    listen: [{ host: '127.0.0.1', port: 0 }],
+    domain: 's3.test',
+    region: 'us-east-1',
+    layout: { replicas: 2, minReplicas: 1, stripeWidth: 1, failureDomain: 'ost', near: null },
+  });
+  const there = new sdk.S3Client({
+    endpoint: `http://127.0.0.1:${other.ports[0]}`,
+    region: 'us-east-1',
+    credentials: { accessKeyId, secretAccessKey },
+    forcePathStyle: true,
+  });
+  const at = await begin('elsewhere');
+  const parts = [];
+  for (const PartNumber of [1, 2]) {
+    const Body = Buffer.alloc(PART, PartNumber);
+    const { ETag } = await there.send(new sdk.UploadPartCommand({ ...at, PartNumber, Body }));
+    parts.push({ PartNumber, ETag });
+  }
+  await complete(at, parts);
+  expect(copies).toBe(0);
+  const row = await s3.s3.store.catalog.get<ObjectRow>(ROW.key(Bucket, 'elsewhere'));
+  const [first] = row!.value.extents;
+  const { snapshots } = await rig.cluster.mds.call('mds.getObj', { ref: first!.objectId });
+  const frozen = snapshots.find((one) => one.version === first!.version && one.name !== null);
+  expect(frozen?.sizeBytes).toBe(2 * PART);
+  expect(wanted.equals(await content(at))).toBe(true);
+  there.destroy();
+  await other.close();
+  await cluster.close();
 }, 60_000);
