@@ -29,6 +29,8 @@ export class RequestQueue implements VolumeRequestOwner {
   private readonly queued: BlockRequest[] = [];
   /** Changes for which too few replicas are in sync; they hold no lock. */
   private starved: VolumeRequest[] = [];
+  /** The volume closes: those that come fail as well. */
+  refusesStarved = false;
   /** Done in submit already: answered at the end of the turn. */
   private readonly early: { block: BlockRequest; error: RawstorError | null }[] = [];
   /** Writes that hold their range. */
@@ -201,7 +203,7 @@ export class RequestQueue implements VolumeRequestOwner {
   }
 
   private starve(request: VolumeRequest): void {
-    if (!this.state.closing) this.starved.push(request);
+    if (!this.refusesStarved) this.starved.push(request);
     else this.endLater(request, tooFew(this.state));
   }
 

@@ -197,11 +197,13 @@ export class Volume implements BlockDevice, MemberOwner {
     const { state } = this;
     if (state.closing) return;
     if (!this.readOnly && !awaited) await this.versions.beforeClose();
+    // What waits for memory to be enciphered in comes only when these have given theirs back.
+    this.requests.refusesStarved = true;
+    this.requests.failStarved();
     await this.contents.settled();
     if (state.closing) return;
     state.closing = true;
     this.stopTimers('wane');
-    this.requests.failStarved();
     let clean = false;
     if (state.fatal === null && !this.readOnly) {
       try {

@@ -10,8 +10,9 @@ import {
   newEncryption,
   readSecret,
 } from '../../../src/client/index.js';
+import { MiB } from '../../../src/common/units.js';
 import { mapAnonymous } from '../../../src/io/index.js';
-import { ClientRig, expectBytes, flush, readByte, submit, until, write } from './rig.js';
+import { ClientRig, expectBytes, flush, readByte, states, submit, until, write } from './rig.js';
 
 /** Encrypted volumes in all ways that the client reads them: as their holder, frozen, beside a writer, before a hand-over. */
 
@@ -111,3 +112,22 @@ test('without its key it is changed, repaired and frozen, and its content is ref
   await snapshot.close();
   await expect(keyless.openSnapshot('v', 's')).rejects.toMatchObject({ code: 'DENIED' });
 });
+
+test('it is closed although more writes wait for a replica than there is memory to encipher them in', async () => {
+  const secret = await readSecret(place);
+  await rig.create('starved', { minReplicas: 2, encryption: await newEncryption(secret) });
+  const cluster = await rig.connect('closer', { keys, confirmMs: 200 });
+  clusters.push(cluster);
+  const volume = await cluster.openVolume('starved', { mode: 'write' });
+  const [, second] = rig.ostsOf(volume);
+  second!.away = true;
+  second!.cut();
+  const first = submit(volume, BlockOp.WRITE, 0, 4096, 2);
+  await until(() => states(volume)[1] === 'stale');
+  const memory = mapAnonymous(MiB);
+  const writing = Array.from({ length: 24 }, (_, i) =>
+    submit(volume, BlockOp.WRITE, (i % 4) * MiB, MiB, 3, memory),
+  );
+  await volume.close();
+  for (const error of await Promise.all([first, ...writing])) expect(error?.code).toBe('UNAVAILABLE');
+}, 30_000);
