@@ -13,11 +13,19 @@ const ANSWER_MS = 5000;
 export class Forgetting {
   private readonly state: VolumeState;
   private readonly change: (change: VersionChange) => Promise<void>;
+  private readonly seal: () => Promise<void>;
   private asking: Promise<void> | null = null;
+  /** The record that the MDS has confirmed since all members keep it. */
+  private confirmedEpoch = -1;
 
-  constructor(state: VolumeState, change: (change: VersionChange) => Promise<void>) {
+  constructor(
+    state: VolumeState,
+    change: (change: VersionChange) => Promise<void>,
+    seal: () => Promise<void>,
+  ) {
     this.state = state;
     this.change = change;
+    this.seal = seal;
   }
 
   /** To be called now and then. @param waitMs how long OSTs may wait for the end of their merging */
@@ -39,6 +47,7 @@ export class Forgetting {
     if (versions.length === 0 || state.fatal !== null || state.closing) return;
     // Who was told of an older record does not merge yet.
     if (state.acksHeld || state.members.some((member) => member.keptEpoch < state.recordEpoch)) return;
+    if (!(await this.confirmed())) return;
     const asked = { objectId, versions, waitMs };
     const answers = await Promise.all(
       state.members.map(async ({ peer }) =>
@@ -48,5 +57,18 @@ export class Forgetting {
     const left = new Set(answers.flat());
     const gone = versions.filter((version) => !left.has(version));
     if (gone.length > 0) await this.change({ kind: 'forget', versions: gone });
+  }
+
+  /**
+   * OSTs merge when they are asked, and that cannot be undone. A record that all of them keep is found by any rebuild from then on; but one
+   * may have begun before, and know these versions as they were: a change that the MDS of now accepts tells it, or that this session is over.
+   */
+  private async confirmed(): Promise<boolean> {
+    const { recordEpoch } = this.state;
+    if (this.confirmedEpoch === recordEpoch) return true;
+    await this.seal();
+    if (this.state.fatal !== null || this.state.recordEpoch !== recordEpoch) return false;
+    this.confirmedEpoch = recordEpoch;
+    return true;
   }
 }

@@ -52,7 +52,11 @@ export class Versions {
     this.membership = membership;
     this.owner = owner;
     this.flatten = new Flatten(state, parts.flusher, parts.requests);
-    this.forgetting = new Forgetting(state, (change) => membership.changeVersions(change, null));
+    this.forgetting = new Forgetting(
+      state,
+      (change) => membership.changeVersions(change, null),
+      () => membership.seal(),
+    );
   }
 
   /** Versions that OSTs are still merging. */

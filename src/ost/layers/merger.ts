@@ -4,6 +4,7 @@ import { heirOf, namelessVersions } from '../../protocol/index.js';
 import type { ChunkFile } from '../chunk-file.js';
 import type { OstCore } from '../core.js';
 import type { OstObject } from '../object.js';
+import { passedVersions } from './lineage.js';
 import { neededBy, neededError } from './needed.js';
 import { VersionMerge } from './version-merge.js';
 
@@ -16,7 +17,8 @@ const PAGE = 1024;
 /**
  * Gives back the space of removed snapshots: a version without a name that nothing lies over is deleted; one with one
  * version over it is merged into that one, chunk by chunk. Each OST does that by itself, for it changes nothing of what
- * any version reads as.
+ * any version of the record reads as; but not before a writer has asked, for a record alone may be of an MDS that was lost since, and what the
+ * rebuilt one knows is that version as the head, or with its name.
  */
 export class Merger {
   private readonly core: OstCore;
@@ -26,6 +28,8 @@ export class Merger {
   private readonly again = new Set<string>();
   /** Ends the wait before something is tried again. */
   private readonly wake = new Map<string, () => void>();
+  /** Versions that a writer has asked of: the MDS that there is now knows them as nameless. */
+  private readonly asked = new Map<string, Set<number>>();
   /** What is needed by a clone, as logged last: one that asks again and again is told of once. */
   private readonly told = new Map<string, string>();
   private closing = false;
@@ -38,7 +42,14 @@ export class Merger {
   /** The object's record may have nameless versions that are new here. */
   look(object: OstObject): void {
     const { id } = object.record;
-    if (this.isGone(object) || namelessVersions(object.record).length === 0) return;
+    const nameless = this.isGone(object) ? [] : namelessVersions(object.record);
+    // One that has its name back, or is the head again, would have to be asked of again.
+    const asked = nameless.filter((version) => this.asked.get(id)?.has(version));
+    this.asked.set(id, new Set(asked));
+    if (asked.length === 0) {
+      this.asked.delete(id);
+      return;
+    }
     if (this.running.has(id)) {
       this.again.add(id);
       return;
@@ -50,12 +61,19 @@ export class Merger {
     this.running.set(id, run);
   }
 
+  /** A writer wants these merged. */
+  ask(object: OstObject, versions: readonly number[]): void {
+    const { id } = object.record;
+    this.asked.set(id, new Set([...(this.asked.get(id) ?? []), ...versions]));
+    this.look(object);
+  }
+
   /**
    * Which of the versions still have something here, once nothing is being done about them. When the time is over before that: all
    * of them, for something may be about to come into any.
    */
   async unmerged(object: OstObject, versions: readonly number[], waitMs: number): Promise<number[]> {
-    this.look(object);
+    this.ask(object, versions);
     const { clock } = this.core.env;
     const untilMs = clock.nowMs() + Math.max(LOOK_MS, waitMs);
     // What came to be done meanwhile follows in a run of its own.
@@ -71,6 +89,7 @@ export class Merger {
 
   /** Resolves when nothing is done any more about an object that is being removed. */
   async gaveUp(id: string): Promise<void> {
+    this.asked.delete(id);
     await this.working.get(id);
   }
 
@@ -104,10 +123,13 @@ export class Merger {
   private async mergeAll(object: OstObject): Promise<boolean> {
     const { core } = this;
     const gone = () => this.isGone(object);
+    const asked = this.asked.get(object.record.id) ?? new Set();
     let isDone = true;
     // Newest first: what lies between a version and the one that its data goes to has gone there before it.
     for (const version of namelessVersions(object.record).reverse()) {
       try {
+        // Nor is one merged past another.
+        if (passedVersions(object.record, version).some((one) => !asked.has(one))) continue;
         if (this.isNeeded(object, version)) {
           isDone = false;
           continue;

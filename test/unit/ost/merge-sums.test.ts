@@ -79,7 +79,7 @@ for (const { what, ofHead, bytes } of HEADS) {
       const { ost, session } = snapshotTaken(ofHead);
       const { object } = session;
       object.record = withSnapshot(null);
-      ost.core.layers.merger.look(object);
+      ost.core.layers.merger.ask(object, [1]);
       const reads: { outcome: ReturnType<SimOst['begin']>; byte: number }[] = [];
       const scrubs: { over: boolean }[] = [];
       const { key } = object;
@@ -109,7 +109,7 @@ for (const { what, ofHead, bytes } of HEADS) {
       for (let afterMs = 0; afterMs < 12; afterMs += 2 * STEP_MS) {
         const { ost, session } = snapshotTaken(ofHead);
         session.object.record = withSnapshot(null);
-        ost.core.layers.merger.look(session.object);
+        ost.core.layers.merger.ask(session.object, [1]);
         ost.pass(afterMs);
         ost.process.kill();
         ost.start();
@@ -118,6 +118,7 @@ for (const { what, ofHead, bytes } of HEADS) {
         ost.pass(50);
         expect(scrubs.every(({ over }) => over)).toBe(true);
         const again = ost.attach(10, withSnapshot(null));
+        ost.core.layers.merger.ask(again.object, [1]);
         ost.pass(100);
         expect(ost.core.records.hasChunk(again.object.key, 0, 1), `${afterMs} ms`).toBe(false);
         bytes.forEach((byte, block) => {

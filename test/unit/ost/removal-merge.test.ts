@@ -30,7 +30,7 @@ function merging(ofHead: number) {
     expect(ost.answered(written)).toBe(0);
   }
   object.record = withSnapshot(null);
-  ost.core.layers.merger.look(object);
+  ost.core.layers.merger.ask(object, [1]);
   return ost;
 }
 

@@ -52,6 +52,7 @@ test('a removed snapshot that was merged leaves the chain whole, though its file
   const snapshots = [snapshot(1, 'a'), snapshot(2, null)];
   const record = objectRecord(1, { epoch: 40, headVersion: 3, headOver: 2, snapshots });
   const writer = await Writer.attach(real, address!, record, 40);
+  await writer.call('ost.unmerged', { objectId: record.id, versions: [2], waitMs: 0 });
   await until(async () => {
     const { versions } = await writer.call('ost.usage', { objectId: record.id });
     return !versions.some(({ version }) => version === 2);
