@@ -50,6 +50,8 @@ export class Volume implements BlockDevice, MemberOwner {
   onResized: ((sizeBytes: number) => void) | null = null;
   /** Called at each renewal: whether another process waits for this one to close the volume. */
   onHandOver: ((asked: boolean) => void) | null = null;
+  /** Once it is closed: sealed, and on record at the MDS as such. */
+  closedClean = false;
   private readonly state: VolumeState;
   private readonly mds: ControlLink;
   private readonly path: IoPath;
@@ -220,7 +222,7 @@ export class Volume implements BlockDevice, MemberOwner {
     }
     state.fatal ??= this.gone();
     this.timers.stop();
-    if (!this.readOnly) await giveBackSession(this.mds, state, clean);
+    if (!this.readOnly) this.closedClean = await giveBackSession(this.mds, state, clean);
     for (const member of state.members) member.endForGood();
     this.path.failAll(state.fatal);
     this.membership.wake();

@@ -50,7 +50,9 @@ export class RecoveryProgressLine {
 
   /** Why a volume is not in order, as the last tries said. */
   waitsFor(id: string): string {
-    const members = this.statuses.get(id)?.members ?? [];
+    const status = this.statuses.get(id);
+    if (status?.recovered === true) return 'its clean close is not on record at the MDS';
+    const members = status?.members ?? [];
     const reasons = members.filter((member) => member.waitsFor !== '');
     if (reasons.length === 0) return 'an OST is away';
     return reasons.map(({ ostId, waitsFor }) => `OST ${shortId(ostId)}: ${waitsFor}`).join('; ');

@@ -22,7 +22,7 @@ export type RecoverOutcome =
   | 'recovered'
   /** Somebody has opened the volume, and goes on with it. */
   | 'taken'
-  /** Some OST that is needed is away. */
+  /** Some OST that is needed is away, or the clean close is not on record: something is left to do. */
   | 'waiting';
 
 const LOOK_MS = 50;
@@ -39,15 +39,23 @@ export async function recoverVolume(
   options: RecoverOptions,
 ): Promise<RecoverOutcome> {
   const { holder, openTimeoutMs: timeoutMs } = options;
-  return await givingWay(cluster, ref, { holder, timeoutMs }, async (volume, ended) => {
+  const done = await givingWay(cluster, ref, { holder, timeoutMs }, async (volume, ended) => {
     try {
-      return await watch(volume, ended, options);
+      return { outcome: await watch(volume, ended, options), volume, ended };
     } catch (error) {
-      const { code } = asRawstorError(error);
-      if (code === 'FENCED' || code === 'CONFLICT') return 'taken';
+      if (isTaken(error)) return { outcome: 'taken' as const, volume, ended };
       throw error;
     }
   });
+  if (done.outcome !== 'recovered' || done.volume.closedClean) return done.outcome;
+  // The replicas are alike, but the record does not say so: the next one makes them alike again.
+  return isTaken(done.ended()) ? 'taken' : 'waiting';
+}
+
+function isTaken(error: unknown): boolean {
+  if (error === null) return false;
+  const { code } = asRawstorError(error);
+  return code === 'FENCED' || code === 'CONFLICT';
 }
 
 async function watch(

@@ -7,7 +7,7 @@ import { ManualClock } from '../mds/support.js';
 
 const reactions = () => new Promise((resolve) => setImmediate(resolve));
 
-async function outcomeOf(throttled: boolean): Promise<string> {
+async function outcomeOf(throttled: boolean, closedClean = true): Promise<string> {
   const clock = new ManualClock();
   const status = () => ({
     epoch: 1,
@@ -16,7 +16,7 @@ async function outcomeOf(throttled: boolean): Promise<string> {
     throttled,
     recovered: clock.nowMs() > 64_000,
   });
-  const volume = { status, close: async () => {}, onFatal: null };
+  const volume = { status, close: async () => {}, closedClean, onFatal: null };
   const opener = { openVolume: async () => volume } as unknown as Opener;
   let outcome = '';
   recoverVolume(opener, 'v', { clock }).then((done) => {
@@ -32,4 +32,8 @@ async function outcomeOf(throttled: boolean): Promise<string> {
 test('who waits for the rate that copies may have is not taken for one that waits for an OST', async () => {
   expect(await outcomeOf(true)).toBe('recovered');
   expect(await outcomeOf(false)).toBe('waiting');
+});
+
+test('a recovery whose clean close is not on record has something left to do', async () => {
+  expect(await outcomeOf(true, false)).toBe('waiting');
 });
