@@ -159,6 +159,39 @@ export const VERSION_MUTANTS: readonly Mutant[] = [
     ],
   },
   {
+    name: 'a flattened clone goes on showing what lies below, where it is open',
+    ...SNAPSHOTS,
+    edits: [
+      {
+        file: 'ost/object.ts',
+        from: '    if (parts) this.owner.parted();\n',
+        to: '',
+      },
+    ],
+  },
+  {
+    name: 'OSTs merge by a record that a lost MDS may have taken along',
+    ...SNAPSHOTS,
+    edits: [
+      {
+        file: 'ost/layers/merger.ts',
+        from: 'const asked = nameless.filter((version) => this.asked.get(id)?.has(version));',
+        to: 'const asked = nameless;',
+      },
+    ],
+  },
+  {
+    name: 'a merge is asked for before the MDS has confirmed the record',
+    ...SNAPSHOTS,
+    edits: [
+      {
+        file: 'client/forgetting.ts',
+        from: '    if (!(await this.confirmed())) return;\n',
+        to: '',
+      },
+    ],
+  },
+  {
     name: 'who looks after a volume takes it from a writer that is cut off from the MDS',
     ...SNAPSHOTS,
     edits: [
