@@ -1,5 +1,6 @@
 import { asRawstorError } from '../common/errors.js';
-import { mergeable, type VersionChange } from '../protocol/version-messages.js';
+import { mergeable } from '../protocol/version-messages.js';
+import type { Membership } from './membership.js';
 import type { VolumeState } from './volume-state.js';
 
 /** Beyond what an OST may wait before it answers. */
@@ -12,20 +13,14 @@ const ANSWER_MS = 5000;
  */
 export class Forgetting {
   private readonly state: VolumeState;
-  private readonly change: (change: VersionChange) => Promise<void>;
-  private readonly seal: () => Promise<void>;
+  private readonly membership: Pick<Membership, 'changeVersions' | 'seal'>;
   private asking: Promise<void> | null = null;
   /** The record that the MDS has confirmed since all members keep it. */
   private confirmedEpoch = -1;
 
-  constructor(
-    state: VolumeState,
-    change: (change: VersionChange) => Promise<void>,
-    seal: () => Promise<void>,
-  ) {
+  constructor(state: VolumeState, membership: Pick<Membership, 'changeVersions' | 'seal'>) {
     this.state = state;
-    this.change = change;
-    this.seal = seal;
+    this.membership = membership;
   }
 
   /** To be called now and then. @param waitMs how long OSTs may wait for the end of their merging */
@@ -56,7 +51,7 @@ export class Forgetting {
     );
     const left = new Set(answers.flat());
     const gone = versions.filter((version) => !left.has(version));
-    if (gone.length > 0) await this.change({ kind: 'forget', versions: gone });
+    if (gone.length > 0) await this.membership.changeVersions({ kind: 'forget', versions: gone }, null);
   }
 
   /**
@@ -66,7 +61,7 @@ export class Forgetting {
   private async confirmed(): Promise<boolean> {
     const { recordEpoch } = this.state;
     if (this.confirmedEpoch === recordEpoch) return true;
-    await this.seal();
+    await this.membership.seal();
     if (this.state.fatal !== null || this.state.recordEpoch !== recordEpoch) return false;
     this.confirmedEpoch = recordEpoch;
     return true;

@@ -12,6 +12,7 @@ import { byLack, canDrop, changedMembers } from './replica-set.js';
 import type { RequestQueue } from './request-queue.js';
 import { Sealing } from './sealing.js';
 import { SetRecorder } from './set-recorder.js';
+import { isTakenOver } from './taken-over.js';
 import { VersionChanging } from './version-change.js';
 import type { VolumeState } from './volume-state.js';
 
@@ -172,7 +173,7 @@ export class Membership {
       if (error === URGENT && !(closing && this.lost.any())) return again();
       const failure = asRawstorError(error);
       for (const waiter of waiters) waiter.reject(failure);
-      if (!closing && (failure.code === 'FENCED' || failure.code === 'CONFLICT')) throw failure;
+      if (!closing && isTakenOver(failure)) throw failure;
     }
   }
 

@@ -52,11 +52,7 @@ export class Versions {
     this.membership = membership;
     this.owner = owner;
     this.flatten = new Flatten(state, parts.flusher, parts.requests);
-    this.forgetting = new Forgetting(
-      state,
-      (change) => membership.changeVersions(change, null),
-      () => membership.seal(),
-    );
+    this.forgetting = new Forgetting(state, membership);
   }
 
   /** Versions that OSTs are still merging. */

@@ -13,6 +13,7 @@ import { RangeLocks } from './range-locks.js';
 import type { CopyThrottle } from './recovery/throttle.js';
 import { RegionSet } from './region-set.js';
 import type { SealTimes } from './seal-due.js';
+import { isTakenOver } from './taken-over.js';
 import { Unsealed } from './unsealed.js';
 
 /** What a volume is made with. */
@@ -162,7 +163,7 @@ export class VolumeState {
   failed(error: RawstorError): void {
     this.fatal = error;
     const facts = { volume: this.name, code: error.code };
-    const gaveWay = this.givesWay && (error.code === 'FENCED' || error.code === 'CONFLICT');
+    const gaveWay = this.givesWay && isTakenOver(error);
     if (gaveWay) this.env.log.info(facts, 'another session has the volume now');
     else this.env.log.error(facts, error.message);
   }

@@ -3,6 +3,7 @@ import { asRawstorError, RawstorError } from '../../common/errors.js';
 import type { ObjectInfo } from '../../protocol/object-info.js';
 import { mergeable } from '../../protocol/version-messages.js';
 import { givingWay, type Opener } from '../giving-way.js';
+import { isTakenOver } from '../taken-over.js';
 import type { Volume } from '../volume.js';
 import type { VolumeStatus } from './status.js';
 
@@ -40,22 +41,16 @@ export async function recoverVolume(
 ): Promise<RecoverOutcome> {
   const { holder, openTimeoutMs: timeoutMs } = options;
   const done = await givingWay(cluster, ref, { holder, timeoutMs }, async (volume, ended) => {
-    try {
-      return { outcome: await watch(volume, ended, options), volume, ended };
-    } catch (error) {
-      if (isTaken(error)) return { outcome: 'taken' as const, volume, ended };
+    const outcome = await watch(volume, ended, options).catch((error) => {
+      if (isTakenOver(asRawstorError(error))) return 'taken' as const;
       throw error;
-    }
+    });
+    return { outcome, volume, ended };
   });
   if (done.outcome !== 'recovered' || done.volume.closedClean) return done.outcome;
   // The replicas are alike, but the record does not say so: the next one makes them alike again.
-  return isTaken(done.ended()) ? 'taken' : 'waiting';
-}
-
-function isTaken(error: unknown): boolean {
-  if (error === null) return false;
-  const { code } = asRawstorError(error);
-  return code === 'FENCED' || code === 'CONFLICT';
+  const failure = done.ended();
+  return failure !== null && isTakenOver(failure) ? 'taken' : 'waiting';
 }
 
 async function watch(

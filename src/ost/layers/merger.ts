@@ -45,11 +45,11 @@ export class Merger {
     const nameless = this.isGone(object) ? [] : namelessVersions(object.record);
     // One that has its name back, or is the head again, would have to be asked of again.
     const asked = nameless.filter((version) => this.asked.get(id)?.has(version));
-    this.asked.set(id, new Set(asked));
     if (asked.length === 0) {
       this.asked.delete(id);
       return;
     }
+    this.asked.set(id, new Set(asked));
     if (this.running.has(id)) {
       this.again.add(id);
       return;

@@ -1,21 +1,20 @@
 import { beforeEach, expect, test } from 'vitest';
 import { KiB } from '../../../src/common/units.js';
-import type { Snapshot } from '../../../src/protocol/index.js';
-import { objectRecord, openIo, start, temporaryDirectory, until, Writer } from './support.js';
+import {
+  frozenVersion,
+  objectRecord,
+  openIo,
+  overSnapshot,
+  start,
+  temporaryDirectory,
+  until,
+  type Writer,
+} from './support.js';
 
 /** A removed version is merged when a writer asks, and not by what a record says that an MDS may have taken along when it was lost. */
 
 const BLOCK = 4 * KiB;
-const frozen = (version: number, over: number, name: string | null): Snapshot => ({
-  version,
-  over,
-  name,
-  sizeBytes: objectRecord(1).sizeBytes,
-  createdWallMs: 0,
-  protected: false,
-});
-const filled = (value: number) => Buffer.alloc(BLOCK, value);
-const first = frozen(1, 0, 'monday');
+const first = frozenVersion(1, 0, 'monday');
 /** The head is version 2, over a snapshot. */
 const known = objectRecord(1, { epoch: 6, headVersion: 2, headOver: 1, snapshots: [first] });
 /** Rolled back: version 2 has no name, and what is written now goes to 3. */
@@ -23,22 +22,14 @@ const ahead = objectRecord(1, {
   epoch: 8,
   headVersion: 3,
   headOver: 2,
-  snapshots: [first, frozen(2, 1, null)],
+  snapshots: [first, frozenVersion(2, 1, null)],
 });
 let writer: Writer;
 
 beforeEach(async () => {
   const io = openIo();
   const ost = await start(io, temporaryDirectory());
-  writer = await Writer.attach(
-    io,
-    ost.addresses[0]!,
-    { ...known, headVersion: 1, headOver: 0, snapshots: [] },
-    5,
-  );
-  await writer.write(0, 0, filled(1), { chunkVersion: 1 });
-  await writer.attach(known, 6, 1);
-  await writer.write(0, BLOCK, filled(2), { chunkVersion: 2 });
+  writer = await overSnapshot(io, ost.addresses[0]!, known);
 });
 
 const show = async (chunkVersion: number) => {

@@ -4,8 +4,18 @@ import { KiB, MiB } from '../../../src/common/units.js';
 import type { Io } from '../../../src/io/index.js';
 import type { RunningOst } from '../../../src/ost/index.js';
 import { removeEach } from '../../../src/ost/told-removals.js';
-import { type ObjectRecord, Opcode, type Snapshot } from '../../../src/protocol/index.js';
-import { failure, objectRecord, openIo, start, temporaryDirectory, until, Writer } from './support.js';
+import { type ObjectRecord, Opcode } from '../../../src/protocol/index.js';
+import {
+  failure,
+  frozenVersion,
+  objectRecord,
+  openIo,
+  overSnapshot,
+  start,
+  temporaryDirectory,
+  until,
+  Writer,
+} from './support.js';
 
 /** What a clone here lies over stays, whatever is asked for: by the OST's own records. */
 
@@ -13,20 +23,12 @@ const BLOCK = 4 * KiB;
 const PARENT = objectRecord(1);
 const CLONE = objectRecord(2);
 const { sizeBytes } = PARENT;
-const frozen = (version: number, over: number, name: string | null): Snapshot => ({
-  version,
-  over,
-  name,
-  sizeBytes,
-  createdWallMs: 0,
-  protected: false,
-});
 /** Version 1 and 2 have something each, the clone lies over 2, the head over both. */
 const taken = objectRecord(1, {
   epoch: 7,
   headVersion: 3,
   headOver: 2,
-  snapshots: [frozen(1, 0, null), frozen(2, 1, 'monday')],
+  snapshots: [frozenVersion(1, 0, null), frozenVersion(2, 1, 'monday')],
 });
 let io: Io;
 let dir: string;
@@ -41,17 +43,14 @@ beforeEach(async () => {
   io = openIo();
   dir = temporaryDirectory();
   ost = await start(io, dir);
-  parent = await Writer.attach(io, ost.addresses[0]!, PARENT, 5);
-  await parent.write(0, 0, filled(1), { chunkVersion: 1 });
   const second = objectRecord(1, {
     epoch: 6,
     headVersion: 2,
     headOver: 1,
-    snapshots: [frozen(1, 0, 'sunday')],
+    snapshots: [frozenVersion(1, 0, 'sunday')],
   });
-  await parent.attach(second, 6, 1);
-  await parent.write(0, BLOCK, filled(2), { chunkVersion: 2 });
-  const named = { ...taken, snapshots: [frozen(1, 0, 'sunday'), frozen(2, 1, 'monday')] };
+  parent = await overSnapshot(io, ost.addresses[0]!, second);
+  const named = { ...taken, snapshots: [frozenVersion(1, 0, 'sunday'), frozenVersion(2, 1, 'monday')] };
   await parent.attach(named, 7, 1);
   await parent.write(0, 2 * BLOCK, filled(3), { chunkVersion: 3 });
   const over = { objectId: PARENT.id, version: 2, name: 'vol1@monday', ostIds: [ost.ostId], sizeBytes };
@@ -96,21 +95,23 @@ test('a flattened clone needs it no more', async () => {
 
 test('a flattened clone shows nothing of what becomes of the versions that it lay over, open or not', async () => {
   const erase = { opcode: Opcode.ERASE, chunk: 0, offset: 0, length: BLOCK, chunkVersion: 2 };
-  const second = { ...taken, epoch: 8, headVersion: 2, headOver: 1, snapshots: [frozen(1, 0, 'sunday')] };
+  const second = {
+    ...taken,
+    epoch: 8,
+    headVersion: 2,
+    headOver: 1,
+    snapshots: [frozenVersion(1, 0, 'sunday')],
+  };
   const other = { ...second, id: objectRecord(3).id, name: 'vol3' };
-  const writer = await Writer.attach(
-    io,
-    ost.addresses[0]!,
-    { ...other, headVersion: 1, headOver: 0, snapshots: [] },
-    5,
-  );
-  await writer.write(0, 0, filled(1), { chunkVersion: 1 });
-  await writer.attach(other, 8, 1);
-  await writer.write(0, BLOCK, filled(2), { chunkVersion: 2 });
+  const writer = await overSnapshot(io, ost.addresses[0]!, other);
   // Zeros over what sunday has, which go with the version that is merged.
   await writer.run(erase, null);
   const third = { ...other, epoch: 9, headVersion: 3, headOver: 2 };
-  await writer.attach({ ...third, snapshots: [frozen(1, 0, 'sunday'), frozen(2, 1, 'monday')] }, 9, 1);
+  await writer.attach(
+    { ...third, snapshots: [frozenVersion(1, 0, 'sunday'), frozenVersion(2, 1, 'monday')] },
+    9,
+    1,
+  );
   const over = { objectId: other.id, version: 2, name: 'vol3@monday', ostIds: [ost.ostId], sizeBytes };
   const record = objectRecord(4, { parent: over });
   const flat = await Writer.attach(io, ost.addresses[0]!, record, 5);
@@ -121,7 +122,7 @@ test('a flattened clone shows nothing of what becomes of the versions that it la
   const set = { epoch: 9, members: [] };
   await flat.call('ost.storeSet', { handle, set, lastSeal: 0, lossWallMs: null, object });
   await writer.attach(
-    { ...third, epoch: 10, snapshots: [frozen(1, 0, 'sunday'), frozen(2, 1, null)] },
+    { ...third, epoch: 10, snapshots: [frozenVersion(1, 0, 'sunday'), frozenVersion(2, 1, null)] },
     10,
     1,
   );
@@ -138,13 +139,21 @@ test('a clone that has all by itself needs nothing here', async () => {
 });
 
 test('its version is not merged away, nor what lies below it past it, before the clone is gone', async () => {
-  await parent.attach({ ...taken, epoch: 8, snapshots: [frozen(1, 0, null), frozen(2, 1, null)] }, 8, 1);
+  await parent.attach(
+    { ...taken, epoch: 8, snapshots: [frozenVersion(1, 0, null), frozenVersion(2, 1, null)] },
+    8,
+    1,
+  );
   expect((await merged([1, 2], 300)).versions).toEqual([1, 2]);
   expect(await show(clone)).toEqual([1, 2, 0]);
   expect(await show(parent, 3)).toEqual([1, 2, 3]);
   await restart();
   expect(await show(clone)).toEqual([1, 2, 0]);
-  await parent.attach({ ...taken, epoch: 9, snapshots: [frozen(1, 0, null), frozen(2, 1, null)] }, 9, 1);
+  await parent.attach(
+    { ...taken, epoch: 9, snapshots: [frozenVersion(1, 0, null), frozenVersion(2, 1, null)] },
+    9,
+    1,
+  );
   await clone.call('ost.deleteObject', { objectId: CLONE.id });
   await until(async () => (await merged([1, 2], 1000)).versions.length === 0);
   expect(await show(parent, 3)).toEqual([1, 2, 3]);

@@ -6,21 +6,23 @@ import { KiB, MiB } from '../../../src/common/units.js';
 import type { Io } from '../../../src/io/index.js';
 import type { ObjectRecord } from '../../../src/protocol/index.js';
 import { type Faults, withFaults } from '../../fixtures/faulty-io.js';
-import { failure, objectRecord, openIo, start, temporaryDirectory, until, Writer } from './support.js';
+import {
+  failure,
+  frozenVersion,
+  objectRecord,
+  openIo,
+  start,
+  temporaryDirectory,
+  until,
+  Writer,
+} from './support.js';
 
 /** Something that is only asked of the system fails: that is answered, and is neither a loss nor the end of anything else. */
 
 const BLOCK = 4 * KiB;
 const block = (fill: number) => Buffer.alloc(BLOCK, fill);
 const directoryOf = (dir: string, id: string) => join(dir, 'chunks', id.slice(-2), id);
-const snapshot = (version: number, name: string | null) => ({
-  version,
-  over: version - 1,
-  name,
-  sizeBytes: 16 * MiB,
-  createdWallMs: 0,
-  protected: false,
-});
+const snapshot = (version: number, name: string | null) => frozenVersion(version, version - 1, name);
 
 /** A block in each of three versions, the last being the head. */
 async function threeVersions(real: Io, address: string, chunkSizeBytes = 4 * MiB): Promise<Writer> {

@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { afterEach } from 'vitest';
 import { systemClock } from '../../../src/common/clock.js';
 import { codeOfWire, type ErrorCode, RawstorError } from '../../../src/common/errors.js';
+import { LIMITS } from '../../../src/common/limits.js';
 import { silentLogger } from '../../../src/common/log.js';
 import { MiB } from '../../../src/common/units.js';
 import { createIo, type Io } from '../../../src/io/index.js';
@@ -20,6 +21,7 @@ import {
   type Params,
   RemotePeer,
   type Result,
+  type Snapshot,
 } from '../../../src/protocol/index.js';
 
 const cleanUps: (() => unknown)[] = [];
@@ -72,6 +74,10 @@ export function objectRecord(number: number, change: Partial<ObjectRecord> = {})
     createdWallMs: 0,
     ...change,
   };
+}
+
+export function frozenVersion(version: number, over: number, name: string | null): Snapshot {
+  return { version, over, name, sizeBytes: 16 * MiB, createdWallMs: 0, protected: false };
 }
 
 let sockets = 0;
@@ -270,6 +276,17 @@ export class Writer {
       this.peer.submit(op);
     });
   }
+}
+
+/** Of an object whose head is version 2, over a frozen version 1: the first block is 1s of that one, the second 2s of the head. */
+export async function overSnapshot(io: Io, address: string, record: ObjectRecord): Promise<Writer> {
+  const before = { ...record, epoch: 1, headVersion: 1, headOver: 0, snapshots: [] };
+  const writer = await Writer.attach(io, address, before, 5);
+  const block = LIMITS.blockBytes;
+  await writer.write(0, 0, Buffer.alloc(block, 1), { chunkVersion: 1 });
+  await writer.attach(record, record.epoch, 1);
+  await writer.write(0, block, Buffer.alloc(block, 2), { chunkVersion: 2 });
+  return writer;
 }
 
 /** Awaits a failure and answers it. */
